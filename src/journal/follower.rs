@@ -1,0 +1,66 @@
+//! A reader that waits for what is not written yet.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::reader::{Piece, ReadError, Reader, SeekError};
+use super::watcher::{Watch, Watcher};
+
+/// A cursor that can wait.
+#[derive(Debug)]
+pub struct Follower {
+    reader: Option<Reader>,
+    watch: Watch,
+}
+
+impl Follower {
+    /// Opens a session's journal behind the record `after`.
+    pub fn open(watcher: &Arc<Watcher>, folder: &Path, after: u64) -> Result<Self, SeekError> {
+        let mut reader = Reader::open(folder)?;
+        // The watch comes first: what is appended between the two wakes us once for nothing, instead of never.
+        let watch = watcher.watch(&folder.join(super::FILE_NAME));
+        reader.seek(after)?;
+        Ok(Self { reader: Some(reader), watch })
+    }
+
+    /// The next piece, or `None` at the journal's end.
+    ///
+    /// Reads inline what the page cache holds; a read that must wait for the disk goes to a thread.
+    pub async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        match reader.read_cached() {
+            Err(error) if error.source.kind() == ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        let Some(mut reader) = self.reader.take() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || {
+            let piece = reader.read();
+            (reader, piece)
+        });
+        // A thread that panicked has taken the reader along; then this follower is at its end.
+        let Ok((reader, piece)) = read.await else { return Ok(None) };
+        self.reader = Some(reader);
+        piece
+    }
+
+    /// Waits until there may be more.
+    pub async fn changed(&mut self) {
+        self.watch.changed().await;
+    }
+
+    /// The next piece, however long it takes to come.
+    pub async fn next(&mut self) -> Result<Piece, ReadError> {
+        loop {
+            if let Some(piece) = self.read().await? {
+                return Ok(piece);
+            }
+            self.changed().await;
+        }
+    }
+
+    /// The offset of the next piece.
+    pub fn position(&self) -> u64 {
+        self.reader.as_ref().map_or(0, Reader::position)
+    }
+}

@@ -1,0 +1,36 @@
+//! The journal: one append-only file of JSON lines per session, which is the queue, the log and the wire.
+//!
+//! ```text
+//! {"seq":1,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"prompt","text":"…"}
+//! {"seq":2,"time":"…","turn":1,"type":"stdout","to":6,"data":"hello"}
+//! ```
+//!
+//! Layout: `seq`, `time`, `turn` (absent for the session's own records) and `type` come first and in this
+//! order, in output records followed by `to`, so that a reader learns all it needs from the head of a line.
+//! `seq` starts at 1 and has no holes.
+//!
+//! Writing: whoever appends holds the file's `flock` for that batch, first catches up with what others
+//! appended, and writes the batch with one call. A writer that dies in the middle leaves a torn last line (no
+//! newline), which the next writer cuts off under the lock; readers never look past the last newline.
+//!
+//! Reading: a cursor is a file offset; finding a `seq` is a binary search; waiting for more is inotify. No
+//! index, no buffer per reader beyond one block, nothing that a reader can do to a writer.
+//!
+//! May use `model` and `sys` only.
+
+mod codec;
+mod follower;
+mod lines;
+mod reader;
+mod watcher;
+mod writer;
+
+pub use codec::{Head, Kind, decode, decode_output, parse_head};
+pub use follower::Follower;
+pub use lines::{Chunk, Chunker};
+pub use reader::{Piece, ReadError, Reader, SeekError};
+pub use watcher::{Watch, Watcher};
+pub use writer::{Batch, WriteError, Writer};
+
+/// The journal's name in a session's folder.
+pub const FILE_NAME: &str = "journal.ndjson";

@@ -1,0 +1,18 @@
+//! Ids, records, limits and the session as a fold over its records.
+//!
+//! Owns the vocabulary that every other module speaks. Promises to be pure: no clock, no I/O, no
+//! randomness; times and random bytes come in as arguments. May not use any other module.
+
+mod id;
+mod limits;
+mod outcome;
+mod record;
+mod request;
+mod state;
+
+pub use id::{InvalidSessionId, SessionId};
+pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
+pub use outcome::{Cause, Exit, FinalEvent, Observation, Outcome, Status, StopReason, Usage, outcome};
+pub use record::{Body, Exited, Gap, Output, Prompt, Record, Resources, Started, Stream, TurnEnded};
+pub use request::{Permission, Retry, SessionRequest, StdinMode};
+pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

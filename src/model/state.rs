@@ -1,0 +1,328 @@
+//! A session's state: a fold over its records, and nothing else.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::outcome::{Status, Usage};
+use super::record::{Body, Exited, Record, Started, Stream, TurnEnded};
+
+/// What a session does, or how its last turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionStatus {
+    /// No turn yet.
+    Idle,
+    /// A turn waits for a free place.
+    Queued,
+    /// A turn runs.
+    Running,
+    /// The agent waits for an answer.
+    Waiting,
+    /// The last turn completed.
+    Completed,
+    /// The last turn failed.
+    Failed,
+    /// The last turn was cancelled.
+    Cancelled,
+    /// The last turn ran into a timeout.
+    TimedOut,
+    /// Nobody can say how the last turn ended.
+    Lost,
+}
+
+impl From<Status> for SessionStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Completed => Self::Completed,
+            Status::Failed => Self::Failed,
+            Status::Cancelled => Self::Cancelled,
+            Status::TimedOut => Self::TimedOut,
+            Status::Lost => Self::Lost,
+        }
+    }
+}
+
+/// Where a turn stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TurnPhase {
+    /// Accepted; no process yet.
+    Queued,
+    /// The agent's process runs.
+    Running,
+    /// The agent's process has gone; the outcome is not decided yet.
+    Exited,
+    /// It failed and will be tried again.
+    Retrying {
+        /// The attempt that comes.
+        attempt: u32,
+        /// Seconds between the failure and the attempt.
+        delay: f64,
+    },
+    /// It is over.
+    Ended(TurnEnded),
+}
+
+/// A turn, as far as its records tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnState {
+    /// Its number, beginning with 1.
+    pub turn: u32,
+    /// The `seq` of its prompt.
+    pub prompt_seq: u64,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// The key under which it was asked for.
+    pub idempotency_key: Option<String>,
+    /// Where it stands.
+    pub phase: TurnPhase,
+    /// The attempt, beginning with 1.
+    pub attempt: u32,
+    /// The process of the last attempt, and when it was started.
+    pub started: Option<(Started, Timestamp)>,
+    /// The `seq` of the last `started`.
+    pub started_seq: u64,
+    /// How the last attempt's process ended.
+    pub exited: Option<Exited>,
+    /// When the turn was over.
+    pub ended_at: Option<Timestamp>,
+    /// Where the output files of the last attempt stand, stdout and stderr.
+    pub offsets: [StreamOffset; 2],
+    /// The tree is frozen for want of disk.
+    pub frozen: bool,
+}
+
+/// How far a stream is in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamOffset {
+    /// The offset in the turn's stream after the last record.
+    pub to: u64,
+    /// The offset in the stream at which its file begins; not 0 after a retry or when the agent truncated the file.
+    pub base: u64,
+}
+
+impl TurnState {
+    /// How the turn ended, once it has.
+    pub fn ended(&self) -> Option<&TurnEnded> {
+        match &self.phase {
+            TurnPhase::Ended(ended) => Some(ended),
+            TurnPhase::Queued | TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. } => None,
+        }
+    }
+
+    /// How far a stream of this turn is.
+    pub fn offset(&self, stream: Stream) -> StreamOffset {
+        let [stdout, stderr] = self.offsets;
+        match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
+    }
+
+    fn offset_mut(&mut self, stream: Stream) -> &mut StreamOffset {
+        let [stdout, stderr] = &mut self.offsets;
+        match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
+    }
+}
+
+/// A session, as far as its records tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionState {
+    /// The last record's `seq`; 0 while there is none.
+    pub last_seq: u64,
+    /// The last record's time.
+    pub updated_at: Option<Timestamp>,
+    /// The turns in order.
+    pub turns: Vec<TurnState>,
+}
+
+impl SessionState {
+    /// Folds one record in.
+    pub fn apply(&mut self, record: &Record) {
+        self.seen(record.seq, Some(record.time));
+        match &record.body {
+            Body::Prompt(prompt) => self.turns.push(TurnState {
+                turn: record.turn,
+                prompt_seq: record.seq,
+                accepted_at: record.time,
+                idempotency_key: prompt.idempotency_key.clone(),
+                phase: TurnPhase::Queued,
+                attempt: 1,
+                started: None,
+                started_seq: 0,
+                exited: None,
+                ended_at: None,
+                offsets: [StreamOffset::default(); 2],
+                frozen: false,
+            }),
+            Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
+            Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
+            body => {
+                if let Some(turn) = self.turn_mut(record.turn) {
+                    apply_to_turn(turn, record.seq, record.time, body);
+                }
+            }
+        }
+    }
+
+    /// Folds an output record in, of which only the head was read.
+    pub fn apply_output(&mut self, seq: u64, turn: u32, stream: Stream, to: u64) {
+        self.seen(seq, None);
+        if let Some(turn) = self.turn_mut(turn) {
+            turn.offset_mut(stream).to = to;
+        }
+    }
+
+    fn seen(&mut self, seq: u64, time: Option<Timestamp>) {
+        self.last_seq = seq;
+        self.updated_at = time.or(self.updated_at);
+    }
+
+    /// A turn by its number.
+    pub fn turn(&self, turn: u32) -> Option<&TurnState> {
+        self.turns.iter().rev().find(|state| state.turn == turn)
+    }
+
+    fn turn_mut(&mut self, turn: u32) -> Option<&mut TurnState> {
+        self.turns.iter_mut().rev().find(|state| state.turn == turn)
+    }
+
+    /// The first turn that is not over: the one that runs, or waits to.
+    pub fn current(&self) -> Option<&TurnState> {
+        self.turns.iter().find(|turn| turn.ended().is_none())
+    }
+
+    /// All turns are over, and there was one: a follower that has read this far is done.
+    pub fn is_settled(&self) -> bool {
+        !self.turns.is_empty() && self.current().is_none()
+    }
+
+    /// The number for the next turn.
+    pub fn next_turn(&self) -> u32 {
+        self.turns.last().map_or(1, |turn| turn.turn.saturating_add(1))
+    }
+
+    /// The agent's own session id, from the last turn that told it.
+    pub fn agent_session_id(&self) -> Option<&str> {
+        self.turns.iter().rev().find_map(|turn| turn.ended()?.agent_session_id.as_deref())
+    }
+
+    /// What the ended turns used together.
+    pub fn usage(&self) -> Usage {
+        self.turns.iter().filter_map(|turn| turn.ended()?.usage).fold(Usage::default(), Usage::plus)
+    }
+
+    /// What the session does, or how its last turn ended.
+    pub fn status(&self) -> SessionStatus {
+        match self.current().or_else(|| self.turns.last()).map(|turn| &turn.phase) {
+            None => SessionStatus::Idle,
+            Some(TurnPhase::Queued) => SessionStatus::Queued,
+            Some(TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. }) => SessionStatus::Running,
+            Some(TurnPhase::Ended(ended)) => ended.status.into(),
+        }
+    }
+}
+
+fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
+    match body {
+        Body::Started(started) => {
+            turn.attempt = started.attempt;
+            turn.started = Some((started.clone(), time));
+            turn.started_seq = seq;
+            turn.exited = None;
+            turn.phase = TurnPhase::Running;
+        }
+        Body::Exited(exited) => {
+            turn.exited = Some(exited.clone());
+            turn.frozen = false;
+            if turn.ended().is_none() {
+                turn.phase = TurnPhase::Exited;
+            }
+        }
+        Body::Retry { attempt, delay, .. } => {
+            turn.attempt = *attempt;
+            // The next attempt writes files of its own; its bytes go on where these ended.
+            for offset in &mut turn.offsets {
+                offset.base = offset.to;
+            }
+            turn.phase = TurnPhase::Retrying { attempt: *attempt, delay: *delay };
+        }
+        Body::TurnEnded(ended) => {
+            turn.ended_at = Some(time);
+            turn.frozen = false;
+            turn.phase = TurnPhase::Ended(ended.clone());
+        }
+        Body::Frozen { .. } => turn.frozen = true,
+        Body::Thawed { .. } => turn.frozen = false,
+        Body::Gap(gap) => {
+            for stream in Stream::BOTH {
+                if let (true, Some(to)) = (gap.stream == stream.name(), gap.to) {
+                    *turn.offset_mut(stream) = StreamOffset { to, base: to };
+                }
+            }
+        }
+        Body::Prompt(_)
+        | Body::Stdout(_)
+        | Body::Stderr(_)
+        | Body::Stdin(_)
+        | Body::Alert { .. }
+        | Body::Resumed { .. }
+        | Body::Recovered { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Output, Prompt};
+
+    fn fold(bodies: Vec<Body>) -> SessionState {
+        let mut state = SessionState::default();
+        for (seq, body) in (1..).zip(bodies) {
+            state.apply(&Record { seq, time: Timestamp::UNIX_EPOCH, turn: 1, body });
+        }
+        state
+    }
+
+    fn ended(status: Status) -> Body {
+        let (cause, stop_reason, result, error) = (None, None, None, None);
+        Body::TurnEnded(TurnEnded { status, cause, stop_reason, result, error, usage: None, agent_session_id: None })
+    }
+
+    #[test]
+    fn a_turn_goes_from_queued_to_its_end() {
+        let mut bodies = vec![Body::Prompt(Prompt::default())];
+        assert_eq!(fold(bodies.clone()).status(), SessionStatus::Queued);
+        bodies.push(Body::Started(Started::default()));
+        assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
+        bodies.push(Body::Exited(Exited::default()));
+        assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
+        bodies.push(ended(Status::Completed));
+        let state = fold(bodies);
+        assert_eq!(state.status(), SessionStatus::Completed);
+        assert!(state.is_settled());
+        assert_eq!((state.last_seq, state.next_turn()), (4, 2));
+    }
+
+    #[test]
+    fn a_late_exit_does_not_reopen_an_ended_turn() {
+        let state = fold(vec![
+            Body::Prompt(Prompt::default()),
+            Body::Started(Started::default()),
+            ended(Status::Lost),
+            Body::Exited(Exited::default()),
+        ]);
+        assert_eq!(state.status(), SessionStatus::Lost);
+    }
+
+    #[test]
+    fn a_retry_goes_on_counting_where_the_failed_attempt_ended() {
+        let out = |to| Body::Stdout(Output { to, eol: true, ..Output::default() });
+        let retry = Body::Retry { attempt: 2, delay: 0.0, cause: crate::model::Cause::AgentError };
+        let state = fold(vec![Body::Prompt(Prompt::default()), Body::Started(Started::default()), out(7), retry, out(9)]);
+        let offset = state.turns.first().map(|turn| turn.offset(Stream::Stdout));
+        assert_eq!(offset, Some(StreamOffset { to: 9, base: 7 }));
+    }
+}

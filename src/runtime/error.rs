@@ -1,0 +1,144 @@
+//! What can go wrong when a caller asks for something.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::journal::{ReadError, SeekError, WriteError};
+
+/// A request that cannot be met. Each text says what was wrong and what would be right; `api` maps it to HTTP.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No such agent.
+    #[error("there is no agent {agent:?}{}; known agents: {}", did_you_mean(nearest.as_deref()), known.join(", "))]
+    AgentNotFound {
+        /// What was asked for.
+        agent: String,
+        /// The known name that is nearest.
+        nearest: Option<String>,
+        /// All known names.
+        known: Vec<String>,
+    },
+    /// Its program is not on this machine.
+    #[error("the agent {agent:?} is not installed: no {program} on PATH; install it with `{install}`. Installed: {}", installed.join(", "))]
+    AgentNotInstalled {
+        /// The agent.
+        agent: String,
+        /// The program that was looked for.
+        program: String,
+        /// The command that installs it.
+        install: String,
+        /// Agents that are installed.
+        installed: Vec<String>,
+    },
+    /// The agent cannot do what a field asks for.
+    #[error("the agent {agent:?} does not support {field}: {hint}")]
+    Unsupported {
+        /// The agent.
+        agent: String,
+        /// The field of the request.
+        field: String,
+        /// What would work.
+        hint: String,
+    },
+    /// The agent refuses prompts of this size.
+    #[error("the prompt has {bytes} bytes, but the agent {agent:?} takes at most {limit}; write it to a file in the workspace and refer to that")]
+    PromptTooLarge {
+        /// The agent.
+        agent: String,
+        /// The prompt's size.
+        bytes: u64,
+        /// The agent's limit.
+        limit: u64,
+    },
+    /// A field has a value that cannot be used.
+    #[error("{field} is {value}: {hint}")]
+    InvalidField {
+        /// The field of the request.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// The same key, or id, with another body.
+    #[error("{what} was used before with another body; use a new one, or repeat the first request exactly")]
+    Conflict {
+        /// What was used: the idempotency key or the id.
+        what: String,
+    },
+    /// No such session.
+    #[error("there is no session {id:?}; GET /v1/sessions lists them")]
+    SessionNotFound {
+        /// What was asked for.
+        id: String,
+    },
+    /// The session's folder cannot be used.
+    #[error("the session {id:?} is damaged ({reason}); delete it or mend its folder")]
+    SessionDamaged {
+        /// The session.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Too many turns wait.
+    #[error("{queued} turns wait already, which is the limit; try again in {retry_after} s or raise limits.queued")]
+    QueueFull {
+        /// The limit.
+        queued: usize,
+        /// Seconds after which a try is worth it.
+        retry_after: u64,
+    },
+    /// Too little free disk for a new turn.
+    #[error("only {free} bytes of disk are free, and limits.min_free_bytes asks for {min_free}; free some or delete sessions")]
+    DiskFull {
+        /// What is free.
+        free: u64,
+        /// What has to be.
+        min_free: u64,
+    },
+    /// The session has no turn that runs.
+    #[error("the session {id:?} has no running turn; its status tells how the last one ended")]
+    NotRunning {
+        /// The session.
+        id: String,
+    },
+    /// The agent's standard input is not open.
+    #[error("the standard input of {id:?} is not open; create the session with \"stdin\":\"open\"")]
+    StdinClosed {
+        /// The session.
+        id: String,
+    },
+    /// The keeper of a turn does not answer.
+    #[error("the keeper of turn {turn} of {id:?} does not answer; it is being replaced, try again")]
+    KeeperSilent {
+        /// The session.
+        id: String,
+        /// The turn.
+        turn: u32,
+    },
+    /// The server is about to stop.
+    #[error("the server is shutting down; running agents go on, and the next server adopts them")]
+    ShuttingDown,
+    /// A file could not be used.
+    #[error("cannot use {path}; check that it is writable")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal could not be appended to.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No such place in the journal.
+    #[error(transparent)]
+    Seek(#[from] SeekError),
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!(" (did you mean {nearest:?}?)"))
+}

@@ -1,0 +1,82 @@
+//! The server's settings, after flags, environment, file and defaults have been weighed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::Limits;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Who may use the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Whoever has a token; on loopback, as long as no token is set, whoever is local.
+    Token,
+    /// Everybody, explicitly.
+    None,
+}
+
+/// An agent from the configuration: any command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredAgent {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// How it gets the prompt.
+    pub prompt: PromptBy,
+    /// Environment for it.
+    pub env: BTreeMap<String, String>,
+}
+
+/// How a command gets its prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptBy {
+    /// As standard input.
+    #[default]
+    Stdin,
+    /// As an argument: `{prompt}`, or the last one.
+    Argument,
+    /// As the path of a file: `{prompt_file}`, or the last argument.
+    File,
+}
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// Where sessions, configuration and control socket live.
+    pub home: PathBuf,
+    /// Where agents work.
+    pub workspace: PathBuf,
+    /// Who may use the API.
+    pub auth: AuthMode,
+    /// `auth = none` is meant, even on a public address.
+    pub insecure_public: bool,
+    /// `PROMPTD_TOKEN`, if set: one token per line or comma.
+    pub env_tokens: Vec<String>,
+    /// The configuration file that is watched, there or not.
+    pub config_file: PathBuf,
+    /// The agent when a request names none.
+    pub default_agent: String,
+    /// The wall timeout when a request names none.
+    pub default_timeout: Option<Duration>,
+    /// The idle timeout when a request names none.
+    pub default_idle_timeout: Option<Duration>,
+    /// How long a shutdown may take.
+    pub grace: Duration,
+    /// A shutdown stops the agents, too.
+    pub stop_agents: bool,
+    /// Limits.
+    pub limits: Limits,
+    /// Agents from the configuration, by name.
+    pub agents: BTreeMap<String, ConfiguredAgent>,
+}

@@ -1,0 +1,42 @@
+//! Descriptors that tokio waits on.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use nix::sys::inotify::Inotify;
+use tokio::io::unix::AsyncFd;
+
+use super::process::PidFd;
+
+/// A descriptor registered with tokio.
+pub type Registered<T> = AsyncFd<Owner<T>>;
+
+/// Owns what it gives the descriptor of, and gives always the same one.
+#[derive(Debug)]
+pub struct Owner<T>(T);
+
+impl<T> std::ops::Deref for Owner<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: AsFd> AsRawFd for Owner<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Waits on an inotify instance.
+pub fn register_inotify(inotify: Inotify) -> io::Result<Registered<Inotify>> {
+    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
+    unsafe { AsyncFd::register(Owner(inotify)) }.map_err(Into::into)
+}
+
+/// Waits for the end of a process.
+pub fn register_pidfd(pidfd: PidFd) -> io::Result<Registered<PidFd>> {
+    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
+    unsafe { AsyncFd::register(Owner(pidfd)) }.map_err(Into::into)
+}

@@ -1,0 +1,127 @@
+//! The keeper's children: set up between fork and exec, waited for with their use of resources.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+
+/// How much readier than its neighbours an agent is to be killed when memory runs out (-1000 to 1000).
+const AGENT_OOM_SCORE: &[u8] = b"500";
+
+/// What an agent's process gets before its program runs.
+#[derive(Debug)]
+pub struct ChildSetup {
+    /// Standard input, output and error.
+    pub stdio: [OwnedFd; 3],
+}
+
+/// Starts `command` in its own session and process group, with an empty signal mask and nothing but
+/// descriptors 0, 1 and 2.
+///
+/// Forks, and so belongs into a small process: the keeper, never the server.
+pub fn spawn(mut command: Command, setup: ChildSetup) -> io::Result<Child> {
+    let [stdin, stdout, stderr] = setup.stdio;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    // SAFETY: the closure runs between fork and exec in a process with one thread, and makes only system
+    // calls that are async-signal-safe; it allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::setsid()?;
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)?;
+            let fd = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            if fd >= 0 {
+                // Only a preference: a kernel that refuses it does not keep the agent from running.
+                let _written = libc::write(fd, AGENT_OOM_SCORE.as_ptr().cast(), AGENT_OOM_SCORE.len());
+                libc::close(fd);
+            }
+            // Whatever else is open closes at exec; the child keeps 0, 1 and 2.
+            if libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+/// Makes this process a keeper: a session of its own, the parent of whatever its descendants leave behind,
+/// and no descriptor but 0, 1 and 2.
+pub fn prepare_keeper() -> io::Result<()> {
+    // SAFETY: integers only; descriptors above 2 were not opened by this process, which has just begun.
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match nix::unistd::setsid() {
+        // EPERM: we lead a process group already, as a shell arranges it when it starts us by hand.
+        Ok(_) | Err(nix::errno::Errno::EPERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // SAFETY: integers only.
+    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Sets the name that `ps` and `top` show; we are started as `/proc/self/exe`, which would show as `exe`.
+pub fn name_this_process(name: &std::ffi::CStr) {
+    // SAFETY: PR_SET_NAME reads a NUL-terminated string, which a CStr is.
+    let _set = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// A child that has gone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exit {
+    /// Its pid.
+    pub pid: i32,
+    /// Its exit code, or the signal that killed it.
+    pub status: Result<i32, i32>,
+    /// User and system time of it and of its waited-for children, in seconds.
+    pub cpu_seconds: f64,
+    /// The largest resident set among them, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// What [`wait_any`] found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Waited {
+    /// A child has gone.
+    Gone(Exit),
+    /// There are children, and all of them live.
+    AllLive,
+    /// There is no child.
+    NoChild,
+}
+
+/// Reaps one child of this process, whichever it is, without waiting for it.
+///
+/// For the keeper alone: in a process with a second waiter it would steal the other's children.
+pub fn wait_any() -> io::Result<Waited> {
+    let mut status = 0;
+    // SAFETY: all zeroes is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to locals that live through the call.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    match pid {
+        0 => Ok(Waited::AllLive),
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(Waited::NoChild),
+            error => Err(error),
+        },
+        pid => Ok(Waited::Gone(Exit {
+            pid,
+            status: if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) },
+            cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+            max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+        })),
+    }
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    let whole = u32::try_from(time.tv_sec).unwrap_or(u32::MAX);
+    let micros = u32::try_from(time.tv_usec).unwrap_or(0);
+    f64::from(whole) + f64::from(micros) / 1e6
+}

@@ -1,0 +1,23 @@
+//! What the standard library and `nix` lack: the only place with `unsafe`.
+//!
+//! Owns the calls to the kernel that need care: child set-up between fork and exec, `wait4`, pidfds, reads
+//! that do not block, hole punching, `/proc`. Promises small safe functions, each with the reason for its
+//! `unsafe`. May not know what a session, a turn or an agent is.
+#![expect(unsafe_code, reason = "this is the one module that may")]
+
+mod async_fd;
+mod child;
+mod disk;
+mod file;
+mod process;
+mod socket;
+
+pub use async_fd::{Registered, register_inotify, register_pidfd};
+pub use child::{ChildSetup, Exit, Waited, name_this_process, prepare_keeper, spawn, wait_any};
+pub use disk::{Space, punch_hole, space, tree_bytes};
+pub use file::{pread_cached, random, replace, replace_with_mode};
+pub use process::{
+    Identity, PidFd, boot_id, boottime_seconds, descendants_and_marked, fd_count, identity, oom_kills, parse_stat,
+    signal_all, signal_name,
+};
+pub use socket::{bind_in, connect_in};

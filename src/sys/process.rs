@@ -1,0 +1,186 @@
+//! Processes: who they are (also after a restart), which belong to a tree, how to wait for one that is not ours.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use memchr::memmem;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A process, told apart from a later one with the same pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The process id.
+    pub pid: i32,
+    /// Clock ticks from boot to its start: field 22 of `/proc/<pid>/stat`.
+    pub start_ticks: u64,
+}
+
+/// The fields of `/proc/<pid>/stat` that we use, see proc(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The state letter; `Z` is a zombie, `X` is dead.
+    pub state: u8,
+    /// The parent's pid.
+    pub parent: i32,
+    /// The session id.
+    pub session: i32,
+    /// Clock ticks from boot to the start.
+    pub start_ticks: u64,
+}
+
+/// Reads the fields after the command name, which may itself hold blanks and parentheses.
+pub fn parse_stat(line: &[u8]) -> Option<Stat> {
+    let after_name = line.get(memchr::memrchr(b')', line)?.checked_add(2)?..)?;
+    let text = std::str::from_utf8(after_name).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let start_ticks = fields.nth(15)?.parse().ok()?;
+    Some(Stat { state, parent, session, start_ticks })
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The identity of a living process; `None` when there is none, or only its zombie.
+pub fn identity(pid: i32) -> Option<Identity> {
+    let stat = stat(pid)?;
+    (!matches!(stat.state, b'Z' | b'X')).then_some(Identity { pid, start_ticks: stat.start_ticks })
+}
+
+/// The kernel's id for this boot.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
+/// Seconds since boot, as process start times count them.
+pub fn boottime_seconds() -> f64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0.0, |now| std::time::Duration::from(now).as_secs_f64())
+}
+
+/// How often the kernel has killed for want of memory since boot.
+pub fn oom_kills() -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
+}
+
+/// How many descriptors this process has open.
+pub fn fd_count() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// A signal's name, such as `SIGKILL`.
+pub fn signal_name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| format!("SIG{signal}"), |signal| signal.as_str().to_owned())
+}
+
+/// Finds the living processes that descend from one of `roots` (themselves not counted), belong to the
+/// session of `leader`, or carry `marker` (`NAME=value`) in the environment they were started with.
+///
+/// One of the three holds for everything an agent starts, whatever it does to get away: who forks twice
+/// reparents to the keeper, who calls `setsid` keeps the environment, who clears the environment stays a
+/// descendant. Processes of other users that the marker test cannot read are found by descent.
+pub fn descendants_and_marked(roots: &[i32], leader: Option<i32>, marker: &str) -> Vec<Identity> {
+    let mut living = HashMap::new();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if let Some(stat) = stat(pid).filter(|stat| !matches!(stat.state, b'Z' | b'X')) {
+            living.insert(pid, stat);
+        }
+    }
+    let mut found: HashSet<i32> = HashSet::new();
+    for (&pid, stat) in &living {
+        let marked = || fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| has_entry(&environ, marker));
+        if !roots.contains(&pid) && (Some(stat.session) == leader || descends(pid, roots, &living) || marked()) {
+            found.insert(pid);
+        }
+    }
+    // Children of what was found belong, too: a marked process may start one with a cleared environment.
+    let founders: Vec<i32> = found.iter().copied().collect();
+    found.extend(living.keys().filter(|pid| !roots.contains(pid) && descends(**pid, &founders, &living)));
+    found.iter().filter_map(|pid| Some(Identity { pid: *pid, start_ticks: living.get(pid)?.start_ticks })).collect()
+}
+
+fn has_entry(environ: &[u8], marker: &str) -> bool {
+    // A substring test first: it is fast, and nearly always false.
+    memmem::find(environ, marker.as_bytes()).is_some() && environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
+}
+
+fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {
+    let mut current = pid;
+    // Bounded, because the table is a snapshot taken while parents change.
+    for _ in 0..living.len() {
+        match living.get(&current) {
+            Some(stat) if roots.contains(&stat.parent) => return true,
+            Some(stat) if stat.parent > 1 => current = stat.parent,
+            Some(_) | None => return false,
+        }
+    }
+    false
+}
+
+/// Signals each process, unless its pid has meanwhile been taken by another.
+pub fn signal_all(processes: &[Identity], signal: Signal) {
+    for process in processes {
+        if identity(process.pid) == Some(*process) {
+            // It may go between the test and the call; then there is nobody to signal, which is what we want.
+            let _gone = kill(Pid::from_raw(process.pid), signal);
+        }
+    }
+}
+
+/// A handle on a process that becomes readable when it ends, also when it is not our child.
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Opens the handle; `NotFound` when the process has already gone.
+    pub fn open(process: Identity) -> io::Result<Self> {
+        // SAFETY: pidfd_open takes two integers and answers a new descriptor or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
+        let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
+        let handle = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        // Only now is it sure that the pid was not reused before the handle was opened.
+        if identity(process.pid) == Some(process) { Ok(handle) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_does_not_confuse() {
+        let line = b"42 (a) b (c)) S 7 42 43 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 7, session: 43, start_ticks: 987_654 }));
+    }
+
+    #[test]
+    fn we_find_ourselves() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(identity(pid).map(|found| found.pid), Some(pid));
+        assert!(PidFd::open(identity(pid).unwrap()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_garbled_stat_line_never_panics(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _stat = parse_stat(&line);
+        }
+    }
+}
