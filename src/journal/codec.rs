@@ -102,6 +102,15 @@ pub fn decode_output(output: &Output, bytes: &mut Vec<u8>) -> bool {
     decoded
 }
 
+/// A chunk as a record's fields.
+pub fn output_of(chunk: &Chunk<'_>, to: u64) -> Output {
+    let output = Output { to, eol: chunk.eol, ..Output::default() };
+    match std::str::from_utf8(chunk.bytes) {
+        Ok(text) => Output { data: Some(text.to_owned()), ..output },
+        Err(_) => Output { base64: Some(BASE64.encode(chunk.bytes)), ..output },
+    }
+}
+
 /// The time as every line carries it: always the same length, so that heads can be read by position.
 pub(super) fn time_text(time: Timestamp) -> String {
     format!("{time:.6}")

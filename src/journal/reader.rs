@@ -95,6 +95,11 @@ impl Reader {
         (self.position, self.line_end, self.starts_line) = (position, 0, true);
     }
 
+    /// The error for a line before the position that is no record.
+    pub(super) fn damaged(&self) -> ReadError {
+        self.error(damaged(self.position))
+    }
+
     fn error(&self, source: io::Error) -> ReadError {
         ReadError { path: self.path.clone(), source }
     }

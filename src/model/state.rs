@@ -87,6 +87,8 @@ pub struct TurnState {
     pub ended_at: Option<Timestamp>,
     /// Where the output files of the last attempt stand, stdout and stderr.
     pub offsets: [StreamOffset; 2],
+    /// How many bytes went to the agent's standard input.
+    pub stdin_to: u64,
     /// The tree is frozen for want of disk.
     pub frozen: bool,
 }
@@ -155,6 +157,7 @@ impl SessionState {
                 exited: None,
                 ended_at: None,
                 offsets: [StreamOffset::default(); 2],
+                stdin_to: 0,
                 frozen: false,
             }),
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
@@ -263,10 +266,10 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
                 }
             }
         }
+        Body::Stdin(output) => turn.stdin_to = output.to,
         Body::Prompt(_)
         | Body::Stdout(_)
         | Body::Stderr(_)
-        | Body::Stdin(_)
         | Body::Alert { .. }
         | Body::Resumed { .. }
         | Body::Recovered { .. } => {}

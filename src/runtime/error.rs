@@ -19,13 +19,13 @@ pub enum RuntimeError {
         known: Vec<String>,
     },
     /// Its program is not on this machine.
-    #[error("the agent {agent:?} is not installed: no {program} on PATH; install it with `{install}`. Installed: {}", installed.join(", "))]
+    #[error("the agent {agent:?} is not installed: no {program} on PATH; {install}. Installed: {}", installed.join(", "))]
     AgentNotInstalled {
         /// The agent.
         agent: String,
         /// The program that was looked for.
         program: String,
-        /// The command that installs it.
+        /// How to get it.
         install: String,
         /// Agents that are installed.
         installed: Vec<String>,
@@ -115,6 +115,12 @@ pub enum RuntimeError {
         id: String,
         /// The turn.
         turn: u32,
+    },
+    /// Another server uses this home.
+    #[error("{home} is in use by another promptd; stop that one, or give this one a --home of its own")]
+    HomeInUse {
+        /// The home.
+        home: PathBuf,
     },
     /// The server is about to stop.
     #[error("the server is shutting down; running agents go on, and the next server adopts them")]

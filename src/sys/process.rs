@@ -53,6 +53,11 @@ pub fn identity(pid: i32) -> Option<Identity> {
     (!matches!(stat.state, b'Z' | b'X')).then_some(Identity { pid, start_ticks: stat.start_ticks })
 }
 
+/// When a process was started; also for a zombie, whose pid is not free yet.
+pub fn start_ticks(pid: i32) -> Option<u64> {
+    stat(pid).map(|stat| stat.start_ticks)
+}
+
 /// The kernel's id for this boot.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())

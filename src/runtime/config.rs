@@ -1,0 +1,2 @@
+//! x
+pub struct Flags; pub struct ConfigError; pub fn settings(){}
