@@ -220,12 +220,14 @@ impl Keeper {
         if !std::mem::take(&mut self.strangers_changed) && self.ladder.is_none() {
             return false;
         }
+        // Seen to go just now, or gone before we came: then nobody knows when.
+        let age = if self.agent.running { self.agent.age() } else { Duration::ZERO };
         self.agent.running = self.agent.running && self.agent.is_alive();
         let tree = self.agent.tree();
         if !self.agent.running && matches!(self.exit, ExitState::Running) {
             let leftover = u32::try_from(tree.len()).unwrap_or(u32::MAX);
             let cause = self.ladder.as_ref().map_or_else(|| self.agent.lost_cause(), |ladder| ladder.cause);
-            self.exit_is_due(unseen_exit(cause, leftover));
+            self.exit_is_due(Exited { duration: age.as_secs_f64(), ..unseen_exit(cause, leftover) });
             self.pump(now).ok();
         }
         self.pidfds = tree.iter().filter_map(|process| PidFd::open(*process).ok()).collect();

@@ -4,7 +4,7 @@ use std::io;
 use std::process::Child;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,8 +16,12 @@ use crate::keeper::{EXIT_ALREADY_KEPT, Request, Spec, TurnPaths};
 use crate::model::{Body, Cause, Exited};
 use crate::sys::{self, PidFd};
 
-/// A keeper that dies this often in a row is not what is wrong; the turn is given up then.
-const TRIES: u32 = 6;
+/// Keepers that die this often in a row, each as soon as it was started, are not killed by somebody: something is
+/// wrong here, and the turn is given up.
+const TRIES: u32 = 8;
+
+/// A keeper that lived this long was not stillborn.
+const LIVED: Duration = Duration::from_millis(50);
 
 /// The wait before a second try; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -88,10 +92,13 @@ impl Tender {
         if find && self.follow_other().await {
             return;
         }
-        let mut wait = FIRST_WAIT;
+        let (mut wait, mut tries) = (FIRST_WAIT, 0);
         let mut problem = String::new();
-        for attempt in 1..=TRIES {
-            match self.run(&spec).await {
+        while tries < TRIES {
+            let born = Instant::now();
+            let end = self.run(&spec).await;
+            (wait, tries) = if born.elapsed() > LIVED { (FIRST_WAIT, 0) } else { (wait.saturating_mul(2), tries.saturating_add(1)) };
+            match end {
                 Ok(Some(0)) => return,
                 Ok(Some(code)) if code == i32::from(EXIT_ALREADY_KEPT) => {
                     if self.follow_other().await {
@@ -101,9 +108,8 @@ impl Tender {
                 Ok(code) => problem = code.map_or_else(|| "it was killed".to_owned(), |code| format!("it exited with {code}")),
                 Err(error) => problem = error.to_string(),
             }
-            tracing::warn!(session = %session.id(), turn = spec.turn, attempt, problem, "the turn's keeper has gone; starting another");
+            tracing::warn!(session = %session.id(), turn = spec.turn, problem, "the turn's keeper has gone; starting another");
             tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2);
         }
         let error = format!("no keeper could be kept running ({problem}); the output so far is in the journal");
         let given_up = session.transact(move |_, state| {
