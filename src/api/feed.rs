@@ -10,13 +10,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::journal::{Follower, Piece, ReadError};
+use crate::model::SessionState;
 use crate::runtime::{Runtime, RuntimeError, Session};
 
 /// After this much silence a comment is sent, so that no proxy takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// How soon to look again while the session's state and the journal tell different ends.
-const CATCH_UP: Duration = Duration::from_millis(5);
 
 /// When a feed ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +46,7 @@ pub(super) struct Feed {
     session: Arc<Session>,
     follower: Follower,
     shutdown: watch::Receiver<bool>,
+    changes: watch::Receiver<Arc<SessionState>>,
     until: Until,
     silent_since: Instant,
 }
@@ -58,6 +57,7 @@ impl Feed {
         Ok(Self {
             follower: runtime.follow(session, after)?,
             shutdown: runtime.shutdown(),
+            changes: session.changes(),
             runtime: Arc::clone(runtime),
             session: Arc::clone(session),
             until,
@@ -79,15 +79,15 @@ impl Feed {
             if let Some(piece) = self.follower.read().await? {
                 return Ok(Step::Piece(piece));
             }
+            self.changes.mark_unchanged();
             if self.is_over(seen) {
                 return Ok(Step::End);
             }
             let silence_ends = self.silent_since + KEEP_ALIVE;
-            // State and journal are written by one hand and read by another: while they differ, look again soon.
-            let behind = self.until == Until::Settled && self.session.state().last_seq != seen;
             let silent = tokio::select! {
                 () = self.follower.changed() => false,
-                () = tokio::time::sleep(CATCH_UP), if behind => false,
+                // The journal and the session's state are read by different hands; the end needs both.
+                changed = self.changes.changed(), if self.until == Until::Settled => changed.is_err(),
                 () = tokio::time::sleep_until(silence_ends) => true,
                 () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
             };

@@ -9,6 +9,7 @@ use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
 use crate::model::Limits;
+use crate::agents::Capabilities;
 use crate::runtime::{AgentInfo, AuthMode, Listen};
 
 /// Alive.
@@ -167,18 +168,36 @@ struct AgentView {
     path: Option<String>,
     /// From the configuration file.
     configured: bool,
-    capabilities: Capabilities,
+    capabilities: AgentCapabilities,
     /// The command that installs it.
     install: Option<String>,
     /// What is missing, in a sentence.
     missing: Option<String>,
 }
 
-/// What an agent can do.
+/// What an agent can do: which fields of a request it honours.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Capabilities {
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent field of a request")]
+struct AgentCapabilities {
     /// Follow-up prompts go on with its own session.
     resume: bool,
+    /// Its stream ends with an event that tells how the turn went.
+    final_event: bool,
+    /// `model`
+    model: bool,
+    /// `system_prompt`
+    system_prompt: bool,
+    /// `max_turns`
+    max_turns: bool,
+    /// `allowed_tools`
+    allowed_tools: bool,
+}
+
+impl From<Capabilities> for AgentCapabilities {
+    fn from(able: Capabilities) -> Self {
+        let Capabilities { resume, final_event, model, system_prompt, max_turns, allowed_tools } = able;
+        Self { resume, final_event, model, system_prompt, max_turns, allowed_tools }
+    }
 }
 
 impl From<AgentInfo> for AgentView {
@@ -188,7 +207,7 @@ impl From<AgentInfo> for AgentView {
             installed: agent.path.is_some(),
             path: agent.path.map(|path| path.display().to_string()),
             configured: agent.configured,
-            capabilities: Capabilities { resume: agent.resume },
+            capabilities: agent.capabilities.into(),
             install: agent.install,
             missing: agent.missing,
         }

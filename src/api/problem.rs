@@ -141,12 +141,10 @@ impl From<RuntimeError> for Problem {
             RuntimeError::AgentNotInstalled { agent, install, installed, .. } => {
                 unprocessable("agent_not_installed").with("agent", agent).with("install", install).with("installed", installed)
             }
-            RuntimeError::Unsupported { field, .. } => Self::bad_request("unsupported", detail).with("field", field),
-            RuntimeError::PromptTooLarge { limit, .. } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "prompt_too_large", detail).with("limit", limit)
-            }
+            RuntimeError::Unsupported { field, .. } => unprocessable("unsupported").with("field", field),
             RuntimeError::InvalidField { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
+            RuntimeError::HomeInUse { .. } => conflict("home_in_use"),
             RuntimeError::SessionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "session_not_found", detail),
             RuntimeError::SessionDamaged { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "session_damaged", detail)

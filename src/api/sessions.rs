@@ -58,7 +58,7 @@ pub(super) async fn create(
     let status = if created.new { StatusCode::CREATED } else { StatusCode::OK };
     let response = match form(&headers) {
         Some(Form::Stream(wire)) => turn_stream(&api, &created.session, created.after, created.turn, wire)?,
-        Some(Form::Json) | None => axum::Json(SessionView::of(&created.session)).into_response(),
+        Some(Form::Json) | None => axum::Json(SessionView::of(&api.runtime, &created.session)).into_response(),
     };
     Ok(naming(response, status, &created.session))
 }
@@ -142,7 +142,7 @@ pub(super) async fn list(State(api): State<Shared>, query: Query) -> Result<axum
     let more = sessions.len() > limit;
     sessions.truncate(limit);
     let next = sessions.last().filter(|_| more).map(|session| session.id().to_string());
-    Ok(axum::Json(SessionList { sessions: sessions.iter().map(|session| SessionView::of(session)).collect(), next }))
+    Ok(axum::Json(SessionList { sessions: sessions.iter().map(|session| SessionView::of(&api.runtime, session)).collect(), next }))
 }
 
 fn parse_status(text: &str) -> Result<SessionStatus, Problem> {
@@ -167,9 +167,13 @@ pub(super) fn limit(query: &Query, default: usize, most: usize) -> Result<usize,
         (status = 404, description = "`session_not_found`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
-pub(super) async fn show(SessionPath(session): SessionPath, query: Query) -> Result<axum::Json<SessionView>, Problem> {
+pub(super) async fn show(
+    State(api): State<Shared>,
+    SessionPath(session): SessionPath,
+    query: Query,
+) -> Result<axum::Json<SessionView>, Problem> {
     query.only(&[])?;
-    Ok(axum::Json(SessionView::of(&session)))
+    Ok(axum::Json(SessionView::of(&api.runtime, &session)))
 }
 
 /// Stops what runs, then forgets the session and its journal.

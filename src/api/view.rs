@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::{Cause, Resources, SessionStatus, StopReason, TurnPhase, TurnState, Usage};
-use crate::runtime::Session;
+use crate::runtime::{Runtime, Session};
 
 /// A session.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -79,7 +79,7 @@ struct TurnView {
 }
 
 impl SessionView {
-    pub(super) fn of(session: &Session) -> Self {
+    pub(super) fn of(runtime: &Runtime, session: &Session) -> Self {
         let state = session.state();
         let created_at = session.created_at();
         Self {
@@ -87,7 +87,7 @@ impl SessionView {
             agent: session.agent().to_owned(),
             status: state.status(),
             turns: state.turns.iter().map(TurnView::of).collect(),
-            queue_position: session.queue_position(),
+            queue_position: runtime.queue_position(session),
             last_seq: state.last_seq,
             created_at: time(created_at),
             updated_at: time(state.updated_at.unwrap_or(created_at)),

@@ -40,16 +40,6 @@ pub enum RuntimeError {
         /// What would work.
         hint: String,
     },
-    /// The agent refuses prompts of this size.
-    #[error("the prompt has {bytes} bytes, but the agent {agent:?} takes at most {limit}; write it to a file in the workspace and refer to that")]
-    PromptTooLarge {
-        /// The agent.
-        agent: String,
-        /// The prompt's size.
-        bytes: u64,
-        /// The agent's limit.
-        limit: u64,
-    },
     /// A field has a value that cannot be used.
     #[error("{field} is {value}: {hint}")]
     InvalidField {
