@@ -110,7 +110,8 @@ fn not_configured() -> Problem {
 
 fn forbidden_host(host: Option<&str>) -> Problem {
     let host = host.map_or_else(|| "missing".to_owned(), |host| format!("{host:?}"));
-    let detail = format!("the Host is {host}, and without a token only localhost, 127.0.0.1 and [::1] are served; call one of these or set a token");
+    let detail =
+        format!("the Host is {host}, and without a token only localhost, 127.0.0.1 and [::1] are served; call one of these or set a token");
     Problem::new(StatusCode::FORBIDDEN, "forbidden_host", detail)
 }
 

@@ -32,7 +32,8 @@ pub(super) async fn root(
 ) -> Response {
     let Ok(upgrade) = upgrade else {
         let version = env!("CARGO_PKG_VERSION");
-        return format!("promptd {version} runs coding agents: POST /v1/sessions {{\"prompt\":\"…\"}}. All calls: /openapi.json\n").into_response();
+        return format!("promptd {version} runs coding agents: POST /v1/sessions {{\"prompt\":\"…\"}}. All calls: /openapi.json\n")
+            .into_response();
     };
     let upgrade = prepare(upgrade, &headers, api.body_limit());
     upgrade.on_upgrade(move |socket| async move {
@@ -91,7 +92,9 @@ fn opening(text: &str) -> Result<SessionRequest, Problem> {
     }
     let request: SessionRequest = body::parse(text.as_bytes())?;
     if request.prompt.is_none() {
-        return Err(Problem::bad_request("invalid_field", "prompt is missing; send {\"prompt\":\"…\"} or plain text").with("field", "prompt"));
+        return Err(
+            Problem::bad_request("invalid_field", "prompt is missing; send {\"prompt\":\"…\"} or plain text").with("field", "prompt")
+        );
     }
     Ok(request)
 }

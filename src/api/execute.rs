@@ -124,7 +124,9 @@ fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
     };
     if request.storage.is_some_and(|storage| !storage.is_null()) {
         let version = env!("CARGO_PKG_VERSION");
-        let error = format!("this version of promptd ({version}) has no storage delivery yet; leave storage out and follow /v1/sessions/{{sessionId}}/events");
+        let error = format!(
+            "this version of promptd ({version}) has no storage delivery yet; leave storage out and follow /v1/sessions/{{sessionId}}/events"
+        );
         return Err(ExecuteError::bad_request(error));
     }
     let id = SessionId::try_from(id).map_err(|error| ExecuteError::bad_request(format!("sessionId: {error}")))?;

@@ -25,7 +25,7 @@ const HEALTH: [&str; 2] = ["/healthz", "/health"];
 
 /// Lets a request in or refuses it, and dresses the answer.
 pub(super) async fn gate(api: Shared, door: Door, request: Request, next: Next) -> Response {
-    let id = request.headers().get(REQUEST_ID).and_then(|id| sane_id(id)).unwrap_or_else(new_id);
+    let id = request.headers().get(REQUEST_ID).and_then(sane_id).unwrap_or_else(new_id);
     let plain = request.uri().path() == "/execute";
     tracing::debug!(id, method = %request.method(), path = request.uri().path(), "request");
     let answer = match check(&api, door, &request) {

@@ -72,9 +72,8 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<BytesMut, Problem> 
     let mut whole = BytesMut::with_capacity(announced.min(limit));
     let mut fits = announced <= limit;
     while fits && let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| {
-            Problem::bad_request("incomplete_body", format!("the body ended after {} bytes: {error}", whole.len()))
-        })?;
+        let chunk = chunk
+            .map_err(|error| Problem::bad_request("incomplete_body", format!("the body ended after {} bytes: {error}", whole.len())))?;
         fits = whole.len().saturating_add(chunk.len()) <= limit;
         if fits {
             whole.extend_from_slice(&chunk);
@@ -133,13 +132,8 @@ fn unknown_field(field: &str, known: &[&str]) -> Problem {
         return Problem::not_in_this_version(&format!("the field {field:?}"), "leave it out").with("field", field);
     }
     let nearest = nearest(field, known.iter().copied());
-    let hint = nearest.map_or_else(
-        || format!("known fields: {}", known.join(", ")),
-        |nearest| format!("did you mean {nearest:?}?"),
-    );
-    Problem::bad_request("unknown_field", format!("there is no field {field:?}; {hint}"))
-        .with("field", field)
-        .with("nearest", nearest)
+    let hint = nearest.map_or_else(|| format!("known fields: {}", known.join(", ")), |nearest| format!("did you mean {nearest:?}?"));
+    Problem::bad_request("unknown_field", format!("there is no field {field:?}; {hint}")).with("field", field).with("nearest", nearest)
 }
 
 #[cfg(test)]

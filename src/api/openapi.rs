@@ -1,4 +1,4 @@
-//! The OpenAPI document, from the handlers' own types. `openapi.json` in the repository is a copy of it.
+//! The `OpenAPI` document, from the handlers' own types. `openapi.json` in the repository is a copy of it.
 
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
@@ -65,7 +65,10 @@ struct Security;
 
 impl utoipa::Modify for Security {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("`PROMPTD_TOKEN`, or a line of `$PROMPTD_HOME/token`")).build();
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("`PROMPTD_TOKEN`, or a line of `$PROMPTD_HOME/token`"))
+            .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
     }

@@ -86,21 +86,20 @@ pub(super) async fn output(
 fn extent(state: &SessionState, stream: Stream, turn: Option<u32>) -> Result<(u64, u64), Problem> {
     match turn {
         None => Ok((0, state.turns.iter().map(|turn| turn.offset(stream).to).fold(0, u64::saturating_add))),
-        Some(number) => match state.turn(number) {
-            Some(turn) => Ok((turn.prompt_seq.saturating_sub(1), turn.offset(stream).to)),
-            None => {
+        Some(number) => {
+            let turn = state.turn(number).ok_or_else(|| {
                 let last = state.turns.last().map_or(0, |turn| turn.turn);
                 let detail = format!("there is no turn {number}; the session's last turn is {last}");
-                Err(Problem::new(StatusCode::NOT_FOUND, "turn_not_found", detail))
-            }
-        },
+                Problem::new(StatusCode::NOT_FOUND, "turn_not_found", detail)
+            })?;
+            Ok((turn.prompt_seq.saturating_sub(1), turn.offset(stream).to))
+        }
     }
 }
 
 fn unsatisfiable(range: &str, total: u64) -> Problem {
     let detail = format!("the range {range:?} begins behind the end; there are {total} bytes");
-    Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail)
-        .with_header(CONTENT_RANGE, format!("bytes */{total}"))
+    Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail).with_header(CONTENT_RANGE, format!("bytes */{total}"))
 }
 
 struct Reader {
@@ -123,16 +122,16 @@ impl Reader {
                 Ok(Step::Piece(piece)) => self.scanner.scan(&piece.bytes, &mut self.cut),
                 Ok(Step::Silence) => {}
                 // The promised length can no longer be kept, and breaking off is the only way to say so.
-                Ok(Step::End | Step::Shutdown) => return self.break_off(Error::from(ErrorKind::UnexpectedEof)),
-                Err(error) => return self.break_off(Error::other(error)),
+                Ok(Step::End | Step::Shutdown) => return Some(Err(self.break_off(ErrorKind::UnexpectedEof.into()))),
+                Err(error) => return Some(Err(self.break_off(Error::other(error)))),
             }
         }
     }
 
-    fn break_off(&mut self, error: Error) -> Option<Result<Bytes, Error>> {
+    fn break_off(&mut self, error: Error) -> Error {
         self.over = true;
         tracing::warn!(%error, "an output breaks off");
-        Some(Err(error))
+        error
     }
 }
 
@@ -305,8 +304,11 @@ mod tests {
 
     #[test]
     fn what_a_gap_reports_missing_keeps_its_place() {
-        let gap = r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"gap","stream":"stdout","bytes":3,"reason":"disk","to":5}"#;
-        let journal = [record(1, 1, "stdout", 2, r#","data":"a""#), format!("{gap}\n"), record(3, 1, "stdout", 8, r#","eol":false,"data":"z""#)].concat();
+        let gap =
+            r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"gap","stream":"stdout","bytes":3,"reason":"disk","to":5}"#;
+        let journal =
+            [record(1, 1, "stdout", 2, r#","data":"a""#), format!("{gap}\n"), record(3, 1, "stdout", 8, r#","eol":false,"data":"z""#)]
+                .concat();
         assert_eq!(read(&journal, None, 0, 99), b"a\n\0\0\0\0\0z");
         assert_eq!(read(&journal, None, 1, 4), b"\n\0\0");
     }

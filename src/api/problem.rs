@@ -3,7 +3,6 @@
 //! A [`Problem`] travels to the edge in the response's extensions; `gate` writes it out there, because only
 //! there is the request's id known. Codes are stable: callers may branch on them, never on the texts.
 
-use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
 
@@ -146,25 +145,18 @@ impl From<RuntimeError> for Problem {
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
             RuntimeError::HomeInUse { .. } => conflict("home_in_use"),
             RuntimeError::SessionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "session_not_found", detail),
-            RuntimeError::SessionDamaged { .. } => {
+            RuntimeError::SessionDamaged { .. } | RuntimeError::Write(WriteError::Damaged { .. }) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "session_damaged", detail)
             }
             RuntimeError::QueueFull { retry_after, .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", detail).retry_after(retry_after)
             }
-            RuntimeError::DiskFull { .. } => disk_full(detail),
+            RuntimeError::DiskFull { .. } | RuntimeError::Write(WriteError::NoSpace { .. }) => disk_full(detail),
             RuntimeError::NotRunning { .. } => conflict("not_running"),
             RuntimeError::StdinClosed { .. } => conflict("stdin_closed"),
-            RuntimeError::KeeperSilent { .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1)
-            }
+            RuntimeError::KeeperSilent { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1),
             RuntimeError::ShuttingDown => Self::shutting_down(),
-            RuntimeError::Io { source, .. } => storage(detail, &source),
-            RuntimeError::Write(WriteError::NoSpace { .. }) => disk_full(detail),
-            RuntimeError::Write(WriteError::Damaged { .. }) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "session_damaged", detail)
-            }
-            RuntimeError::Write(WriteError::Io { source, .. }) => storage(detail, &source),
+            RuntimeError::Io { source, .. } | RuntimeError::Write(WriteError::Io { source, .. }) => storage(detail, &source),
             RuntimeError::Read(error) => error.into(),
             RuntimeError::Seek(error) => error.into(),
         }
@@ -175,12 +167,8 @@ impl From<SeekError> for Problem {
     fn from(error: SeekError) -> Self {
         let detail = error.to_string();
         match error {
-            SeekError::Expired { earliest } => {
-                Self::new(StatusCode::GONE, "cursor_expired", detail).with("earliest", earliest)
-            }
-            SeekError::Ahead { last } => {
-                Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "cursor_ahead", detail).with("last", last)
-            }
+            SeekError::Expired { earliest } => Self::new(StatusCode::GONE, "cursor_expired", detail).with("earliest", earliest),
+            SeekError::Ahead { last } => Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "cursor_ahead", detail).with("last", last),
             SeekError::Read(error) => error.into(),
         }
     }
@@ -207,7 +195,7 @@ fn storage(detail: String, source: &io::Error) -> Problem {
     if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         return disk_full(detail);
     }
-    tracing::error!(error = detail, cause = %source, deeper = ?source.source(), "a file failed a request");
+    tracing::error!(error = detail, cause = %source, "a file failed a request");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", format!("{detail} ({source})"))
 }
 

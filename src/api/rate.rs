@@ -98,7 +98,10 @@ mod tests {
         let problem = rate.take(&limits, now).unwrap_err();
         assert_eq!((problem.status().as_u16(), problem.code()), (429, "rate_limited"));
         let response = problem.render("", false);
-        assert_eq!((&response.headers()["ratelimit-limit"], &response.headers()["retry-after"]), (&"3".parse().unwrap(), &"21".parse().unwrap()));
+        assert_eq!(
+            (&response.headers()["ratelimit-limit"], &response.headers()["retry-after"]),
+            (&"3".parse().unwrap(), &"21".parse().unwrap())
+        );
         assert!(rate.take(&limits, now + Duration::from_secs(20)).is_ok());
         assert!(rate.take(&limits, now + Duration::from_secs(20)).is_err());
     }

@@ -49,7 +49,9 @@ pub enum ServeError {
         home: PathBuf,
     },
     /// Everybody could run anything here.
-    #[error("--auth none would let everybody who reaches {address} run commands here; set PROMPTD_TOKEN instead, listen on 127.0.0.1, or add --insecure-public if a network of yours is the boundary")]
+    #[error(
+        "--auth none would let everybody who reaches {address} run commands here; set PROMPTD_TOKEN instead, listen on 127.0.0.1, or add --insecure-public if a network of yours is the boundary"
+    )]
     OpenToEverybody {
         /// The address.
         address: SocketAddr,

@@ -89,7 +89,8 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     match key.to_str() {
         Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
         Ok(_) | Err(_) => {
-            let detail = format!("the Idempotency-Key has {} bytes or is not ASCII; use 1 to {MAX_KEY} visible ASCII characters", key.len());
+            let detail =
+                format!("the Idempotency-Key has {} bytes or is not ASCII; use 1 to {MAX_KEY} visible ASCII characters", key.len());
             Err(Problem::bad_request("invalid_header", detail))
         }
     }

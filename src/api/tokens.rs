@@ -28,20 +28,22 @@ impl Tokens {
     /// The tokens that are valid now.
     pub(super) fn current(&self, settings: &Settings) -> Arc<[String]> {
         if settings.env_tokens.is_empty() {
-            self.from_file(&settings.home.join(FILE_NAME))
+            self.file(&settings.home.join(FILE_NAME))
         } else {
             settings.env_tokens.iter().cloned().collect()
         }
     }
 
-    fn from_file(&self, path: &Path) -> Arc<[String]> {
+    fn file(&self, path: &Path) -> Arc<[String]> {
         let stamp = fs::metadata(path).ok().as_ref().map(stamp);
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.stamp != stamp {
             match fs::read_to_string(path) {
                 Ok(text) => *cached = Cached { stamp, tokens: lines(&text) },
                 // Gone between the two looks, or not for us to read: the next request looks again.
-                Err(error) if stamp.is_some() => tracing::warn!(path = %path.display(), %error, "cannot read the token file; the tokens from before stay valid"),
+                Err(error) if stamp.is_some() => {
+                    tracing::warn!(path = %path.display(), %error, "cannot read the token file; the tokens from before stay valid")
+                }
                 Err(_) => *cached = Cached::default(),
             }
         }
@@ -65,12 +67,12 @@ mod tests {
     fn the_file_is_read_again_when_it_changes() {
         let path = std::env::temp_dir().join(format!("promptd-tokens-{}", std::process::id()));
         let tokens = Tokens::default();
-        assert!(tokens.from_file(&path).is_empty());
+        assert!(tokens.file(&path).is_empty());
         crate::sys::replace(&path, b"one\n\n two \n").unwrap();
-        assert_eq!(*tokens.from_file(&path), ["one".to_owned(), "two".to_owned()]);
+        assert_eq!(*tokens.file(&path), ["one".to_owned(), "two".to_owned()]);
         crate::sys::replace(&path, b"six\n\n two \n").unwrap();
-        assert_eq!(*tokens.from_file(&path), ["six".to_owned(), "two".to_owned()]);
+        assert_eq!(*tokens.file(&path), ["six".to_owned(), "two".to_owned()]);
         fs::remove_file(&path).unwrap();
-        assert!(tokens.from_file(&path).is_empty());
+        assert!(tokens.file(&path).is_empty());
     }
 }
