@@ -1,2 +1,0 @@
-//! x
-pub struct Flags; pub struct ConfigError; pub fn settings(){}
