@@ -1,5 +1,6 @@
 //! What the server does: starts, adopts, queues, stops and forgets turns (interface; the bodies are being written).
 
+pub mod config;
 mod error;
 mod settings;
 
