@@ -4,7 +4,7 @@
 //! it, that a restart goes on where the last server ended, and that one damaged session costs no other. It may
 //! not know HTTP; it never forks and never waits for a process that is not its own keeper.
 
-mod config;
+pub mod config;
 mod driver;
 mod epoch;
 mod error;
@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use config::{ConfigError, Flags, settings};
 pub use error::RuntimeError;
 pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, PromptBy, Settings};

@@ -1,0 +1,253 @@
+//! `config.toml`: a table of spanned values, read key by key so that every error has its line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Origin};
+use super::{Environment, Layer, value};
+use crate::model::{Limits, nearest};
+use crate::runtime::settings::{ConfiguredAgent, PromptBy};
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub(super) struct FileLayer {
+    pub(super) layer: Layer,
+    pub(super) timeout: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) limits: Limits,
+    pub(super) agents: BTreeMap<String, ConfiguredAgent>,
+}
+
+/// Reads the file's text.
+pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLayer, ConfigError> {
+    let document = DeTable::parse(text).map_err(|error| {
+        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+        ConfigError::Syntax { path: path.to_owned(), line, column, message: error.message().to_owned() }
+    })?;
+    let file = Source { path, text, env };
+    let mut top = Section::new(file, "", document.get_ref());
+    let mut layer = FileLayer {
+        layer: Layer {
+            listen: top.get("listen", listen)?,
+            workspace: top.get("workspace", absolute_path)?,
+            auth: top.get("auth", |item| value::auth(&item.origin, item.text()?))?,
+            insecure_public: top.get("insecure_public", |item| item.boolean())?,
+            default_agent: None,
+            grace: top.get("grace", |item| item.seconds())?,
+            stop_agents: top.get("stop_agents", |item| item.boolean())?,
+        },
+        ..FileLayer::default()
+    };
+    if let Some(mut defaults) = top.section("defaults")? {
+        layer.layer.default_agent = defaults.get("agent", |item| item.text().map(str::to_owned))?;
+        layer.timeout = defaults.get("timeout", |item| item.seconds())?;
+        layer.idle_timeout = defaults.get("idle_timeout", |item| item.seconds())?;
+        defaults.finish()?;
+    }
+    if let Some(section) = top.section("limits")? {
+        layer.limits = limits(section)?;
+    }
+    if let Some(section) = top.section("agents")? {
+        layer.agents = section.sections()?.map(|named| named.and_then(agent)).collect::<Result<_, _>>()?;
+    }
+    top.finish()?;
+    Ok(layer)
+}
+
+fn listen(item: Item<'_>) -> Result<Vec<super::Listen>, ConfigError> {
+    item.one_or_many()?.into_iter().map(|item| value::listen(&item.origin, item.text()?)).collect()
+}
+
+/// A relative path would depend on where the server was started, which a file cannot know.
+fn absolute_path(item: Item<'_>) -> Result<std::path::PathBuf, ConfigError> {
+    let path = value::path(&item.origin, item.text()?, item.file.env)?;
+    if path.is_absolute() { Ok(path) } else { Err(item.expected("write an absolute path, or one that begins with ~/")) }
+}
+
+fn limits(mut section: Section<'_>) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let limits = Limits {
+        running: section.get("running", |item| item.positive())?.unwrap_or(default.running),
+        queued: section.get("queued", |item| item.number())?.unwrap_or(default.queued),
+        body_bytes: section.get("body_bytes", |item| item.positive())?.unwrap_or(default.body_bytes),
+        session_bytes: section.get("session_bytes", |item| item.positive())?.unwrap_or(default.session_bytes),
+        total_bytes: section.get("total_bytes", |item| item.positive())?.unwrap_or(default.total_bytes),
+        keep_days: section.get("keep_days", |item| item.number())?.unwrap_or(default.keep_days),
+        min_free_bytes: section.get("min_free_bytes", |item| item.number())?.unwrap_or(default.min_free_bytes),
+        rate_per_minute: section.get("rate_per_minute", |item| item.positive())?.or(default.rate_per_minute),
+        rate_per_hour: section.get("rate_per_hour", |item| item.positive())?.or(default.rate_per_hour),
+    };
+    section.finish()?;
+    Ok(limits)
+}
+
+fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, ConfiguredAgent), ConfigError> {
+    let command = section.get("command", |item| {
+        let words = item.one_or_many()?.into_iter().map(|item| item.text().map(str::to_owned));
+        let words = words.collect::<Result<Vec<_>, _>>()?;
+        let runnable = words.first().is_some_and(|program| !program.is_empty());
+        if runnable { Ok(words) } else { Err(item.expected("write the program and its arguments, such as [\"my-agent\", \"--yes\"]")) }
+    })?;
+    let agent = ConfiguredAgent {
+        command: command.ok_or_else(|| section.lacks("command", "write the program and its arguments, such as command = [\"my-agent\", \"--yes\"]"))?,
+        prompt: section.get("prompt", |item| value::prompt_by(&item.origin, item.text()?))?.unwrap_or(PromptBy::Stdin),
+        env: section.get("env", environment)?.unwrap_or_default(),
+    };
+    section.finish()?;
+    Ok((name, agent))
+}
+
+fn environment(item: Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let table = item.value.as_table().ok_or_else(|| item.expected("write a table of strings, such as { LANG = \"C.UTF-8\" }"))?;
+    let entries = table.iter().map(|(name, value)| {
+        let item = item.file.item(&format!("{}.{}", item.key, name.get_ref()), value);
+        // The value may be a secret, so that an error tells its type only.
+        match item.value.as_str() {
+            Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
+            None => Err(value::wrong(&item.origin, format!("a {}", item.value.type_str()), "write it as a string, in quotes")),
+        }
+    });
+    entries.collect()
+}
+
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+    env: &'a Environment,
+}
+
+impl<'a> Source<'a> {
+    fn origin(self, key: &str, at: usize) -> Origin {
+        Origin::File { path: self.path.to_owned(), line: place(self.text, at).0, key: key.to_owned() }
+    }
+
+    fn item(self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
+        Item { file: self, key: key.to_owned(), origin: self.origin(key, value.span().start), value: value.get_ref() }
+    }
+}
+
+/// Line and column of a byte, beginning with 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count().saturating_add(1);
+    let column = before.chars().rev().take_while(|&char| char != '\n').count().saturating_add(1);
+    (line, column)
+}
+
+/// A table of the file, which remembers the keys it was asked for.
+struct Section<'a> {
+    file: Source<'a>,
+    /// With its dot: `limits.`; empty at the top.
+    prefix: String,
+    table: &'a DeTable<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    fn new(file: Source<'a>, prefix: impl Into<String>, table: &'a DeTable<'a>) -> Self {
+        Self { file, prefix: prefix.into(), table, known: Vec::new() }
+    }
+
+    fn get<T>(&mut self, key: &'static str, read: impl FnOnce(Item<'a>) -> Result<T, ConfigError>) -> Result<Option<T>, ConfigError> {
+        self.known.push(key);
+        let value = self.table.get(key);
+        value.map(|value| read(self.file.item(&format!("{}{key}", self.prefix), value))).transpose()
+    }
+
+    fn section(&mut self, key: &'static str) -> Result<Option<Section<'a>>, ConfigError> {
+        self.get(key, |item| item.section())
+    }
+
+    /// All entries as sections, whatever their names.
+    fn sections(self) -> Result<impl Iterator<Item = Result<(String, Section<'a>), ConfigError>>, ConfigError> {
+        Ok(self.table.iter().map(move |(name, value)| {
+            let item = self.file.item(&format!("{}{}", self.prefix, name.get_ref()), value);
+            Ok((name.get_ref().to_string(), item.section()?))
+        }))
+    }
+
+    /// Refuses keys that nobody asked for.
+    fn finish(&self) -> Result<(), ConfigError> {
+        let unknown = self.table.iter().map(|(key, _)| key).find(|key| !self.known.contains(&key.get_ref().as_ref()));
+        let Some(key) = unknown else { return Ok(()) };
+        let hint = match nearest(key.get_ref(), self.known.iter().copied()) {
+            Some(meant) => format!("did you mean {}{meant}?", self.prefix),
+            None => format!("known here are {}", self.known.join(", ")),
+        };
+        let origin = self.file.origin(&format!("{}{}", self.prefix, key.get_ref()), key.span().start);
+        Err(ConfigError::UnknownKey { origin, hint })
+    }
+
+    fn lacks(&self, key: &str, expected: &str) -> ConfigError {
+        // The keys know where they stand; their table may be spread over the file.
+        let at = self.table.iter().map(|(key, _)| key.span().start).min().unwrap_or(self.file.text.len());
+        value::wrong(&self.file.origin(&format!("{}{key}", self.prefix), at), "missing", expected)
+    }
+}
+
+/// A value of the file.
+struct Item<'a> {
+    file: Source<'a>,
+    key: String,
+    origin: Origin,
+    value: &'a DeValue<'a>,
+}
+
+impl<'a> Item<'a> {
+    fn expected(&self, expected: &str) -> ConfigError {
+        let value = match self.value {
+            DeValue::String(text) => format!("{text:?}"),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => format!("of type {}", self.value.type_str()),
+        };
+        value::wrong(&self.origin, value, expected)
+    }
+
+    fn text(&self) -> Result<&'a str, ConfigError> {
+        self.value.as_str().ok_or_else(|| self.expected("write it as a string, in quotes"))
+    }
+
+    fn boolean(&self) -> Result<bool, ConfigError> {
+        self.value.as_bool().ok_or_else(|| self.expected("write true or false, without quotes"))
+    }
+
+    fn number<T: TryFrom<u64>>(&self) -> Result<T, ConfigError> {
+        let number = self.value.as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| self.expected("write a whole number, 0 or more, without quotes"))
+    }
+
+    fn positive<T: TryFrom<u64> + PartialEq + Default>(&self) -> Result<T, ConfigError> {
+        let number = self.number()?;
+        if number == T::default() { Err(self.expected("it has to be 1 or more")) } else { Ok(number) }
+    }
+
+    fn seconds(&self) -> Result<Duration, ConfigError> {
+        let text = match self.value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => return Err(self.expected("write seconds as a number, such as 10 or 0.5")),
+        };
+        value::seconds(&self.origin, text.parse().unwrap_or(f64::NAN), text)
+    }
+
+    fn one_or_many(&self) -> Result<Vec<Item<'a>>, ConfigError> {
+        match self.value {
+            DeValue::Array(items) => Ok(items.iter().map(|value| self.file.item(&self.key, value)).collect()),
+            DeValue::String(_) => Ok(vec![Item { file: self.file, key: self.key.clone(), origin: self.origin.clone(), value: self.value }]),
+            _ => Err(self.expected("write a string, or a list of them")),
+        }
+    }
+
+    fn section(&self) -> Result<Section<'a>, ConfigError> {
+        let table = self.value.as_table().ok_or_else(|| self.expected(&format!("this is a section: write [{}]", self.key)))?;
+        Ok(Section::new(self.file, format!("{}.", self.key), table))
+    }
+}
