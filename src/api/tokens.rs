@@ -42,7 +42,7 @@ impl Tokens {
                 Ok(text) => *cached = Cached { stamp, tokens: lines(&text) },
                 // Gone between the two looks, or not for us to read: the next request looks again.
                 Err(error) if stamp.is_some() => {
-                    tracing::warn!(path = %path.display(), %error, "cannot read the token file; the tokens from before stay valid")
+                    tracing::warn!(path = %path.display(), %error, "cannot read the token file; the tokens from before stay valid");
                 }
                 Err(_) => *cached = Cached::default(),
             }
