@@ -1,6 +1,10 @@
 //! Every refusal of the contract's "Everywhere", asked of the real binary over a raw socket.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by failing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing"
+)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -25,8 +29,16 @@ impl Server {
         let home = std::env::temp_dir().join(format!("promptd-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_promptd"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--home"]).arg(&home).arg("--workspace").arg(home.join("work"));
-        command.env_remove("PROMPTD_TOKEN").env("RUST_LOG", "info").env("NO_COLOR", "1").stderr(Stdio::piped());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--home"])
+            .arg(&home)
+            .arg("--workspace")
+            .arg(home.join("work"));
+        command
+            .env_remove("PROMPTD_TOKEN")
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped());
         if let Some(token) = token {
             command.env("PROMPTD_TOKEN", token);
         }
@@ -35,7 +47,10 @@ impl Server {
         let mut line = String::new();
         let address = loop {
             line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "the server ended before it listened"
+            );
             if let Some((_, rest)) = line.split_once("listening address=\"127.0.0.1:") {
                 break format!("127.0.0.1:{}", rest.split('"').next().unwrap());
             }
@@ -47,14 +62,26 @@ impl Server {
 
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        let host = if headers.contains("Host:") { String::new() } else { format!("Host: {}\r\n", self.address) };
+        let host = if headers.contains("Host:") {
+            String::new()
+        } else {
+            format!("Host: {}\r\n", self.address)
+        };
         let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_ascii_lowercase(), body: serde_json::from_str(body).unwrap_or_default() }
+        Answer {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: serde_json::from_str(body).unwrap_or_default(),
+        }
     }
 }
 
@@ -74,20 +101,60 @@ fn every_mistake_has_its_status_and_code() {
     for (method, path, headers, body, status, code) in [
         ("POST", "/v1/sessions", JSON, r#"{"promt":"x"}"#, 400, "unknown_field"),
         ("POST", "/v1/sessions", JSON, r#"{"sinks":[]}"#, 400, "unsupported"),
-        ("POST", "/v1/sessions", JSON, r#"{"timeout":"soon"}"#, 400, "invalid_field"),
+        (
+            "POST",
+            "/v1/sessions",
+            JSON,
+            r#"{"timeout":"soon"}"#,
+            400,
+            "invalid_field",
+        ),
         ("POST", "/v1/sessions", JSON, "{\n oops", 400, "malformed_json"),
-        ("POST", "/v1/sessions", "Content-Type: text/plain\r\n", "{}", 415, "wrong_content_type"),
-        ("POST", "/v1/sessions", JSON, r#"{"agent":"shel"}"#, 422, "agent_not_found"),
+        (
+            "POST",
+            "/v1/sessions",
+            "Content-Type: text/plain\r\n",
+            "{}",
+            415,
+            "wrong_content_type",
+        ),
+        (
+            "POST",
+            "/v1/sessions",
+            JSON,
+            r#"{"agent":"shel"}"#,
+            422,
+            "agent_not_found",
+        ),
         ("PUT", "/v1/sessions", "", "", 405, "method_not_allowed"),
         ("GET", "/v1/nothing", "", "", 404, "not_found"),
         ("GET", "/v1/sessions/none", "", "", 404, "session_not_found"),
         ("GET", "/v1/sessions?folow=1", "", "", 400, "unknown_parameter"),
         ("GET", "/v1/sessions?limit=many", "", "", 400, "invalid_parameter"),
-        ("GET", "/v1/sessions", "Host: evil.example\r\n", "", 403, "forbidden_host"),
-        ("GET", "/v1/sessions", "Origin: https://evil.example\r\n", "", 403, "forbidden_origin"),
+        (
+            "GET",
+            "/v1/sessions",
+            "Host: evil.example\r\n",
+            "",
+            403,
+            "forbidden_host",
+        ),
+        (
+            "GET",
+            "/v1/sessions",
+            "Origin: https://evil.example\r\n",
+            "",
+            403,
+            "forbidden_origin",
+        ),
     ] {
         let answer = server.ask(method, path, headers, body);
-        assert_eq!((answer.status, answer.body["code"].as_str()), (status, Some(code)), "{method} {path} {body}: {}", answer.body);
+        assert_eq!(
+            (answer.status, answer.body["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path} {body}: {}",
+            answer.body
+        );
         assert!(answer.head.contains("application/problem+json"));
         for header in ["promptd-version: ", "promptd-epoch: ", "request-id: "] {
             assert!(answer.head.contains(header), "{header} is missing in {}", answer.head);
@@ -96,7 +163,12 @@ fn every_mistake_has_its_status_and_code() {
             assert!(!answer.body[member].is_null(), "{member} is missing in {}", answer.body);
         }
     }
-    assert!(server.ask("PUT", "/v1/sessions", "", "").head.contains("allow: get,head,post"));
+    assert!(
+        server
+            .ask("PUT", "/v1/sessions", "", "")
+            .head
+            .contains("allow: get,head,post")
+    );
 }
 
 #[test]
@@ -107,9 +179,16 @@ fn with_a_token_everything_but_health_asks_for_it() {
     }
     for path in ["/", "/v1/info", "/v1/sessions", "/readyz", "/openapi.json", "/nothing"] {
         assert_eq!(server.ask("GET", path, "", "").body["code"], "unauthorized", "{path}");
-        assert_eq!(server.ask("GET", path, "Authorization: Bearer wrong\r\n", "").status, 401, "{path}");
+        assert_eq!(
+            server.ask("GET", path, "Authorization: Bearer wrong\r\n", "").status,
+            401,
+            "{path}"
+        );
     }
     let right = "Authorization: Bearer s3cret\r\nOrigin: https://elsewhere.example\r\n";
     assert_eq!(server.ask("GET", "/v1/info", right, "").status, 200);
-    assert_eq!(server.ask("POST", "/execute", right, "{}").body["error"], "agentId, sessionId, and prompt are required");
+    assert_eq!(
+        server.ask("POST", "/execute", right, "{}").body["error"],
+        "agentId, sessionId, and prompt are required"
+    );
 }

@@ -23,7 +23,9 @@ pub(super) fn form(headers: &HeaderMap) -> Option<Form> {
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Form::Stream(Wire::Ndjson),
             _ => return None,
         };
-        let quality = parts.find_map(|part| part.strip_prefix("q=")?.trim().parse::<f32>().ok()).unwrap_or(1.0);
+        let quality = parts
+            .find_map(|part| part.strip_prefix("q=")?.trim().parse::<f32>().ok())
+            .unwrap_or(1.0);
         (quality > 0.0).then_some((form, quality))
     });
     let best = named.reduce(|best, next| if next.1 > best.1 { next } else { best });
@@ -43,7 +45,10 @@ mod tests {
     #[test]
     fn the_best_named_form_wins() {
         assert_eq!(ask("text/event-stream"), Some(Form::Stream(Wire::Sse)));
-        assert_eq!(ask("application/json;q=0.5, application/x-ndjson"), Some(Form::Stream(Wire::Ndjson)));
+        assert_eq!(
+            ask("application/json;q=0.5, application/x-ndjson"),
+            Some(Form::Stream(Wire::Ndjson))
+        );
         assert_eq!(ask("application/json, text/event-stream"), Some(Form::Json));
         assert_eq!(ask("text/event-stream;q=0, application/json"), Some(Form::Json));
         assert_eq!(ask("*/*"), None);

@@ -43,7 +43,10 @@ impl<'a> Caller<'a> {
         let bearer = text(AUTHORIZATION).and_then(bearer);
         Self {
             token: bearer.or_else(|| requested_protocol(headers)?.strip_prefix(PROTOCOL_PREFIX)),
-            host: uri.authority().map(axum::http::uri::Authority::as_str).or_else(|| text(HOST)),
+            host: uri
+                .authority()
+                .map(axum::http::uri::Authority::as_str)
+                .or_else(|| text(HOST)),
             origin: headers.contains_key(ORIGIN).then(|| text(ORIGIN).unwrap_or("not text")),
         }
     }
@@ -56,8 +59,14 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// The WebSocket protocol that carries a token, to be echoed when the connection is accepted.
 pub(super) fn requested_protocol(headers: &HeaderMap) -> Option<&str> {
-    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim).find(|protocol| protocol.starts_with(PROTOCOL_PREFIX))
+    let lists = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    lists
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .find(|protocol| protocol.starts_with(PROTOCOL_PREFIX))
 }
 
 /// Lets a caller in, or says why not.
@@ -65,7 +74,9 @@ pub(super) fn admit(door: Door, mode: AuthMode, tokens: &[String], caller: Calle
     if door == Door::Control || caller.token.is_some_and(|token| is_valid(token, tokens)) {
         return Ok(());
     }
-    if caller.origin.is_some_and(|origin| is_foreign(origin, caller.host)) && (caller.token.is_none() || tokens.is_empty()) {
+    if caller.origin.is_some_and(|origin| is_foreign(origin, caller.host))
+        && (caller.token.is_none() || tokens.is_empty())
+    {
         return Err(forbidden_origin(caller.origin.unwrap_or_default()));
     }
     match (mode, door) {
@@ -78,7 +89,9 @@ pub(super) fn admit(door: Door, mode: AuthMode, tokens: &[String], caller: Calle
 
 /// Compares with every token, in a time that does not tell how much of one was right.
 fn is_valid(given: &str, tokens: &[String]) -> bool {
-    tokens.iter().fold(false, |found, token| found | bool::from(token.as_bytes().ct_eq(given.as_bytes())))
+    tokens.iter().fold(false, |found, token| {
+        found | bool::from(token.as_bytes().ct_eq(given.as_bytes()))
+    })
 }
 
 /// An origin is ours when it is the address that was called; `null` and everything else is foreign.
@@ -98,8 +111,14 @@ fn is_loopback_host(host: &str) -> bool {
 }
 
 fn unauthorized(given: bool) -> Problem {
-    let what = if given { "the token is not valid" } else { "no token was given" };
-    let detail = format!("{what}; send `Authorization: Bearer <token>`, or on a WebSocket the protocol `{PROTOCOL_PREFIX}<token>`");
+    let what = if given {
+        "the token is not valid"
+    } else {
+        "no token was given"
+    };
+    let detail = format!(
+        "{what}; send `Authorization: Bearer <token>`, or on a WebSocket the protocol `{PROTOCOL_PREFIX}<token>`"
+    );
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 
@@ -110,14 +129,17 @@ fn not_configured() -> Problem {
 
 fn forbidden_host(host: Option<&str>) -> Problem {
     let host = host.map_or_else(|| "missing".to_owned(), |host| format!("{host:?}"));
-    let detail =
-        format!("the Host is {host}, and without a token only localhost, 127.0.0.1 and [::1] are served; call one of these or set a token");
+    let detail = format!(
+        "the Host is {host}, and without a token only localhost, 127.0.0.1 and [::1] are served; call one of these or set a token"
+    );
     Problem::new(StatusCode::FORBIDDEN, "forbidden_host", detail)
 }
 
 fn forbidden_origin(origin: &str) -> Problem {
     let origin: String = origin.chars().take(200).collect();
-    let detail = format!("a page from {origin:?} may not call this server without a token; send `Authorization: Bearer <token>`");
+    let detail = format!(
+        "a page from {origin:?} may not call this server without a token; send `Authorization: Bearer <token>`"
+    );
     Problem::new(StatusCode::FORBIDDEN, "forbidden_origin", detail)
 }
 
@@ -125,7 +147,11 @@ fn forbidden_origin(origin: &str) -> Problem {
 mod tests {
     use super::*;
 
-    const LOCAL: Caller<'_> = Caller { token: None, host: Some("127.0.0.1:8080"), origin: None };
+    const LOCAL: Caller<'_> = Caller {
+        token: None,
+        host: Some("127.0.0.1:8080"),
+        origin: None,
+    };
 
     fn code(door: Door, mode: AuthMode, tokens: &[&str], caller: Caller<'_>) -> &'static str {
         let tokens: Vec<String> = tokens.iter().map(|&token| token.to_owned()).collect();
@@ -136,7 +162,10 @@ mod tests {
     fn with_a_token_set_nobody_comes_in_without_it() {
         for door in [Door::Unix, Door::Loopback, Door::Public] {
             let ask = |token| code(door, AuthMode::Token, &["old", "new"], Caller { token, ..LOCAL });
-            assert_eq!((ask(None), ask(Some("wrong")), ask(Some(""))), ("unauthorized", "unauthorized", "unauthorized"));
+            assert_eq!(
+                (ask(None), ask(Some("wrong")), ask(Some(""))),
+                ("unauthorized", "unauthorized", "unauthorized")
+            );
             assert_eq!((ask(Some("old")), ask(Some("new"))), ("in", "in"));
         }
     }
@@ -144,7 +173,18 @@ mod tests {
     #[test]
     fn without_a_token_only_this_machine_comes_in() {
         assert_eq!(code(Door::Public, AuthMode::Token, &[], LOCAL), "not_configured");
-        assert_eq!(code(Door::Public, AuthMode::Token, &[], Caller { token: Some("x"), ..LOCAL }), "not_configured");
+        assert_eq!(
+            code(
+                Door::Public,
+                AuthMode::Token,
+                &[],
+                Caller {
+                    token: Some("x"),
+                    ..LOCAL
+                }
+            ),
+            "not_configured"
+        );
         assert_eq!(code(Door::Loopback, AuthMode::Token, &[], LOCAL), "in");
         assert_eq!(code(Door::Unix, AuthMode::Token, &[], Caller::default()), "in");
     }
@@ -152,31 +192,103 @@ mod tests {
     #[test]
     fn a_rebound_name_does_not_come_in() {
         for mode in [AuthMode::Token, AuthMode::None] {
-            for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "", "10.0.0.1"] {
-                assert_eq!(code(Door::Loopback, mode, &[], Caller { host: Some(host), ..LOCAL }), "forbidden_host");
+            for host in [
+                "evil.example",
+                "evil.example:8080",
+                "localhost.evil.example",
+                "",
+                "10.0.0.1",
+            ] {
+                assert_eq!(
+                    code(
+                        Door::Loopback,
+                        mode,
+                        &[],
+                        Caller {
+                            host: Some(host),
+                            ..LOCAL
+                        }
+                    ),
+                    "forbidden_host"
+                );
             }
-            assert_eq!(code(Door::Loopback, mode, &[], Caller { host: None, ..LOCAL }), "forbidden_host");
-            for host in ["localhost", "LOCALHOST:1", "127.9.9.9:80", "[::1]:8080", "a.localhost:3"] {
-                assert_eq!(code(Door::Loopback, mode, &[], Caller { host: Some(host), ..LOCAL }), "in");
+            assert_eq!(
+                code(Door::Loopback, mode, &[], Caller { host: None, ..LOCAL }),
+                "forbidden_host"
+            );
+            for host in [
+                "localhost",
+                "LOCALHOST:1",
+                "127.9.9.9:80",
+                "[::1]:8080",
+                "a.localhost:3",
+            ] {
+                assert_eq!(
+                    code(
+                        Door::Loopback,
+                        mode,
+                        &[],
+                        Caller {
+                            host: Some(host),
+                            ..LOCAL
+                        }
+                    ),
+                    "in"
+                );
             }
         }
     }
 
     #[test]
     fn a_foreign_page_comes_in_with_the_token_only() {
-        let page = Caller { origin: Some("https://evil.example"), ..LOCAL };
-        for (door, mode) in [(Door::Loopback, AuthMode::Token), (Door::Public, AuthMode::None), (Door::Unix, AuthMode::None)] {
+        let page = Caller {
+            origin: Some("https://evil.example"),
+            ..LOCAL
+        };
+        for (door, mode) in [
+            (Door::Loopback, AuthMode::Token),
+            (Door::Public, AuthMode::None),
+            (Door::Unix, AuthMode::None),
+        ] {
             assert_eq!(code(door, mode, &[], page), "forbidden_origin");
         }
-        assert_eq!(code(Door::Loopback, AuthMode::Token, &[], Caller { origin: Some("null"), ..LOCAL }), "forbidden_origin");
-        assert_eq!(code(Door::Loopback, AuthMode::Token, &["t"], Caller { token: Some("t"), ..page }), "in");
-        let own = Caller { origin: Some("http://127.0.0.1:8080"), ..LOCAL };
+        assert_eq!(
+            code(
+                Door::Loopback,
+                AuthMode::Token,
+                &[],
+                Caller {
+                    origin: Some("null"),
+                    ..LOCAL
+                }
+            ),
+            "forbidden_origin"
+        );
+        assert_eq!(
+            code(
+                Door::Loopback,
+                AuthMode::Token,
+                &["t"],
+                Caller {
+                    token: Some("t"),
+                    ..page
+                }
+            ),
+            "in"
+        );
+        let own = Caller {
+            origin: Some("http://127.0.0.1:8080"),
+            ..LOCAL
+        };
         assert_eq!(code(Door::Loopback, AuthMode::Token, &[], own), "in");
     }
 
     #[test]
     fn none_serves_everybody_and_the_control_socket_asks_nothing() {
-        let anyone = Caller { host: Some("sandbox.example"), ..LOCAL };
+        let anyone = Caller {
+            host: Some("sandbox.example"),
+            ..LOCAL
+        };
         assert_eq!(code(Door::Public, AuthMode::None, &[], anyone), "in");
         assert_eq!(code(Door::Control, AuthMode::Token, &["t"], Caller::default()), "in");
     }
@@ -185,7 +297,10 @@ mod tests {
     fn the_token_comes_in_a_header_or_as_a_websocket_protocol() {
         let mut headers = HeaderMap::new();
         let uri = Uri::from_static("/");
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chat, promptd.bearer.s3cret"));
+        headers.insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static("chat, promptd.bearer.s3cret"),
+        );
         assert_eq!(Caller::of(&headers, &uri).token, Some("s3cret"));
         assert_eq!(requested_protocol(&headers), Some("promptd.bearer.s3cret"));
         headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer other"));

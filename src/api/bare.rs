@@ -32,8 +32,10 @@ pub(super) async fn root(
 ) -> Response {
     let Ok(upgrade) = upgrade else {
         let version = env!("CARGO_PKG_VERSION");
-        return format!("promptd {version} runs coding agents: POST /v1/sessions {{\"prompt\":\"…\"}}. All calls: /openapi.json\n")
-            .into_response();
+        return format!(
+            "promptd {version} runs coding agents: POST /v1/sessions {{\"prompt\":\"…\"}}. All calls: /openapi.json\n"
+        )
+        .into_response();
     };
     let upgrade = prepare(upgrade, &headers, api.body_limit());
     upgrade.on_upgrade(move |socket| async move {
@@ -52,14 +54,20 @@ pub(super) async fn root(
 
 async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocket>) -> Result<(), Gone> {
     let (created, feed) = loop {
-        let Some(text) = next_text(&mut inbox).await else { return Ok(()) };
+        let Some(text) = next_text(&mut inbox).await else {
+            return Ok(());
+        };
         match open(api, text.map(|text| opening(&text))).await {
             Ok(opened) => break opened,
             Err(problem) => client.answer(Err(problem)).await?,
         }
     };
     let session = created.session;
-    client.answer(Ok(json!({ "type": "ack", "command": "create", "id": session.id().as_str(), "turn": created.turn }))).await?;
+    client
+        .answer(Ok(
+            json!({ "type": "ack", "command": "create", "id": session.id().as_str(), "turn": created.turn }),
+        ))
+        .await?;
     let turns = async {
         while let Some(text) = next_text(&mut inbox).await {
             let answer = match text {
@@ -79,7 +87,10 @@ async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocke
     }
 }
 
-async fn open(api: &Shared, request: Result<Result<SessionRequest, Problem>, Problem>) -> Result<(Created, Feed), Problem> {
+async fn open(
+    api: &Shared,
+    request: Result<Result<SessionRequest, Problem>, Problem>,
+) -> Result<(Created, Feed), Problem> {
     let created = api.create(request??, None).await?;
     let feed = Feed::open(&api.runtime, &created.session, created.after, Until::Deleted)?;
     Ok((created, feed))
@@ -88,13 +99,18 @@ async fn open(api: &Shared, request: Result<Result<SessionRequest, Problem>, Pro
 /// Reads the first message.
 fn opening(text: &str) -> Result<SessionRequest, Problem> {
     if json_object(text).is_none() {
-        return Ok(SessionRequest { prompt: Some(text.to_owned()), ..SessionRequest::default() });
+        return Ok(SessionRequest {
+            prompt: Some(text.to_owned()),
+            ..SessionRequest::default()
+        });
     }
     let request: SessionRequest = body::parse(text.as_bytes())?;
     if request.prompt.is_none() {
-        return Err(
-            Problem::bad_request("invalid_field", "prompt is missing; send {\"prompt\":\"…\"} or plain text").with("field", "prompt")
-        );
+        return Err(Problem::bad_request(
+            "invalid_field",
+            "prompt is missing; send {\"prompt\":\"…\"} or plain text",
+        )
+        .with("field", "prompt"));
     }
     Ok(request)
 }
@@ -114,7 +130,10 @@ async fn next_turn(api: &Api, session: &Arc<Session>, text: &str) -> Result<Valu
 
 /// A message that is a JSON object; one that only looks like it is plain text.
 fn json_object(text: &str) -> Option<Map<String, Value>> {
-    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
+    text.trim_start()
+        .starts_with('{')
+        .then(|| serde_json::from_str(text).ok())
+        .flatten()
 }
 
 #[cfg(test)]

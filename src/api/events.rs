@@ -47,23 +47,41 @@ pub(super) async fn events(
         Some(id) => id,
         None => query.number("after")?.unwrap_or(0),
     };
-    let until = if query.flag("follow", true)? { Until::Settled } else { Until::Now };
+    let until = if query.flag("follow", true)? {
+        Until::Settled
+    } else {
+        Until::Now
+    };
     let limit = limit(&query, page::DEFAULT_LIMIT, page::MAX_LIMIT)?;
     match form(&headers).unwrap_or(Form::Stream(Wire::Sse)) {
-        Form::Stream(wire) => stream::response(&api.runtime, &session, Part { after, turn: None, until }, wire),
+        Form::Stream(wire) => stream::response(
+            &api.runtime,
+            &session,
+            Part {
+                after,
+                turn: None,
+                until,
+            },
+            wire,
+        ),
         Form::Json => page::read(Feed::open(&api.runtime, &session, after, Until::Now)?, after, limit).await,
     }
 }
 
 /// What a browser's `EventSource` sends when it comes back; it knows more than the URL it was made with.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let Some(id) = headers.get(LAST_EVENT_ID) else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(id.as_bytes());
     if text.is_empty() {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
-        Problem::bad_request("invalid_header", format!("Last-Event-ID is {text:?}; it must be the seq of a record, such as 17"))
+        Problem::bad_request(
+            "invalid_header",
+            format!("Last-Event-ID is {text:?}; it must be the seq of a record, such as 17"),
+        )
     })
 }
 

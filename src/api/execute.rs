@@ -64,14 +64,20 @@ pub(super) struct ExecuteError {
 
 impl ExecuteError {
     fn bad_request(error: impl Into<String>) -> Self {
-        Self { error: error.into(), problem: None }
+        Self {
+            error: error.into(),
+            problem: None,
+        }
     }
 }
 
 impl<T: Into<Problem>> From<T> for ExecuteError {
     fn from(problem: T) -> Self {
         let problem = problem.into();
-        Self { error: problem.detail().to_owned(), problem: Some(Box::new(problem)) }
+        Self {
+            error: problem.detail().to_owned(),
+            problem: Some(Box::new(problem)),
+        }
     }
 }
 
@@ -100,26 +106,54 @@ struct Execution {
         (status = 200, description = "Started", body = ExecuteAnswer),
         (status = "default", description = "Refused", body = ExecuteError),
     ))]
-pub(super) async fn execute(State(api): State<Shared>, request: Request) -> Result<axum::Json<ExecuteAnswer>, ExecuteError> {
+pub(super) async fn execute(
+    State(api): State<Shared>,
+    request: Request,
+) -> Result<axum::Json<ExecuteAnswer>, ExecuteError> {
     let body = json::read(request.into_body(), api.body_limit()).await?;
-    let Execution { agent_id, id, prompt, agent, env } = check(parse(&body)?)?;
+    let Execution {
+        agent_id,
+        id,
+        prompt,
+        agent,
+        env,
+    } = check(parse(&body)?)?;
     let session_id = id.to_string();
     let turn = match api.runtime.session(id.as_str()) {
         Ok(session) => api.prompt(&session, prompt, None).await?.turn,
         Err(RuntimeError::SessionNotFound { .. }) => {
-            let metadata = [("agentId".to_owned(), Value::from(agent_id.clone()))].into_iter().collect();
-            let request = SessionRequest { id: Some(id), prompt: Some(prompt), agent, env, metadata, ..SessionRequest::default() };
+            let metadata = [("agentId".to_owned(), Value::from(agent_id.clone()))]
+                .into_iter()
+                .collect();
+            let request = SessionRequest {
+                id: Some(id),
+                prompt: Some(prompt),
+                agent,
+                env,
+                metadata,
+                ..SessionRequest::default()
+            };
             api.create(request, None).await?.turn.unwrap_or(1)
         }
         Err(error) => return Err(error.into()),
     };
     let message = format!("turn {turn} was accepted; follow it at /v1/sessions/{session_id}/events");
-    Ok(axum::Json(ExecuteAnswer { success: true, agent_id, session_id, status: "started", message }))
+    Ok(axum::Json(ExecuteAnswer {
+        success: true,
+        agent_id,
+        session_id,
+        status: "started",
+        message,
+    }))
 }
 
 fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
     let given = |field: Option<String>| field.filter(|text| !text.is_empty());
-    let (Some(agent_id), Some(id), Some(prompt)) = (given(request.agent_id), given(request.session_id), given(request.prompt)) else {
+    let (Some(agent_id), Some(id), Some(prompt)) = (
+        given(request.agent_id),
+        given(request.session_id),
+        given(request.prompt),
+    ) else {
         return Err(ExecuteError::bad_request("agentId, sessionId, and prompt are required"));
     };
     if request.storage.is_some_and(|storage| !storage.is_null()) {
@@ -130,7 +164,13 @@ fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
         return Err(ExecuteError::bad_request(error));
     }
     let id = SessionId::try_from(id).map_err(|error| ExecuteError::bad_request(format!("sessionId: {error}")))?;
-    Ok(Execution { agent_id, id, prompt, agent: request.agent, env: request.env.unwrap_or_default() })
+    Ok(Execution {
+        agent_id,
+        id,
+        prompt,
+        agent: request.agent,
+        env: request.env.unwrap_or_default(),
+    })
 }
 
 /// What `GET /health` answers.
@@ -146,7 +186,11 @@ pub(super) struct Health {
 /// Alive, in the shape that other sandboxes' servers have. Needs no token.
 #[utoipa::path(get, path = "/health", tag = "elsewhere", responses((status = 200, description = "Alive", body = Health)))]
 pub(super) async fn health() -> axum::Json<Health> {
-    axum::Json(Health { status: "healthy", timestamp: time(Timestamp::now()), storage_configured: false })
+    axum::Json(Health {
+        status: "healthy",
+        timestamp: time(Timestamp::now()),
+        storage_configured: false,
+    })
 }
 
 #[cfg(test)]
@@ -161,16 +205,29 @@ mod tests {
     #[test]
     fn the_three_required_fields_are_asked_for_in_the_words_of_the_original() {
         let words = "agentId, sessionId, and prompt are required";
-        for text in ["{}", r#"{"agentId":"a","sessionId":"s"}"#, r#"{"agentId":"a","sessionId":"s","prompt":""}"#, r#"{"agentId":null}"#] {
+        for text in [
+            "{}",
+            r#"{"agentId":"a","sessionId":"s"}"#,
+            r#"{"agentId":"a","sessionId":"s","prompt":""}"#,
+            r#"{"agentId":null}"#,
+        ] {
             assert_eq!(refusal(text), words);
         }
-        assert_eq!(refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","other":1}"#), "taken");
+        assert_eq!(
+            refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","other":1}"#),
+            "taken"
+        );
     }
 
     #[test]
     fn storage_and_impossible_ids_are_refused() {
-        assert!(refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":{}}"#).contains("no storage delivery yet"));
-        assert_eq!(refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":null}"#), "taken");
+        assert!(
+            refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":{}}"#).contains("no storage delivery yet")
+        );
+        assert_eq!(
+            refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":null}"#),
+            "taken"
+        );
         assert!(refusal(r#"{"agentId":"a","sessionId":"a/b","prompt":"p"}"#).starts_with("sessionId: "));
         assert!(refusal("{").starts_with("the body is not JSON"));
     }

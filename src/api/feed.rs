@@ -53,7 +53,12 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Opens a feed of what follows the record `after`.
-    pub(super) fn open(runtime: &Arc<Runtime>, session: &Arc<Session>, after: u64, until: Until) -> Result<Self, RuntimeError> {
+    pub(super) fn open(
+        runtime: &Arc<Runtime>,
+        session: &Arc<Session>,
+        after: u64,
+        until: Until,
+    ) -> Result<Self, RuntimeError> {
         Ok(Self {
             follower: runtime.follow(session, after)?,
             shutdown: runtime.shutdown(),

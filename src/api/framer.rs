@@ -52,8 +52,18 @@ enum Place {
 impl Framer {
     /// A framer for what follows the record `after`.
     pub(super) fn new(wire: Wire, turn: Option<u32>, after: u64) -> Self {
-        let out = Frames { wire, turn, buffer: BytesMut::new(), place: Place::Skipped, seq: after, ended: false };
-        Self { scanner: Scanner::default(), out }
+        let out = Frames {
+            wire,
+            turn,
+            buffer: BytesMut::new(),
+            place: Place::Skipped,
+            seq: after,
+            ended: false,
+        };
+        Self {
+            scanner: Scanner::default(),
+            out,
+        }
     }
 
     /// The `seq` of the last record that has come by.
@@ -70,9 +80,19 @@ impl Framer {
     pub(super) fn frame(&mut self, piece: &Piece) -> Bytes {
         if self.out.wire == Wire::Ndjson && self.out.turn.is_none() && piece.starts_line && piece.ends_line {
             self.out.seq = last_seq(&piece.bytes).unwrap_or(self.out.seq);
-            return if piece.bytes.len() > SMALL { piece.bytes.clone() } else { Bytes::copy_from_slice(&piece.bytes) };
+            return if piece.bytes.len() > SMALL {
+                piece.bytes.clone()
+            } else {
+                Bytes::copy_from_slice(&piece.bytes)
+            };
         }
-        self.out.buffer.reserve(piece.bytes.len().saturating_add(piece.bytes.len() / 4).saturating_add(64));
+        self.out.buffer.reserve(
+            piece
+                .bytes
+                .len()
+                .saturating_add(piece.bytes.len() / 4)
+                .saturating_add(64),
+        );
         self.scanner.scan(&piece.bytes, &mut self.out);
         self.out.buffer.split().freeze()
     }
@@ -110,7 +130,8 @@ impl Records for Frames {
 
     fn end(&mut self) {
         if self.place != Place::Skipped {
-            self.buffer.extend_from_slice(if self.wire == Wire::Sse { b"\n\n" } else { b"\n" });
+            self.buffer
+                .extend_from_slice(if self.wire == Wire::Sse { b"\n\n" } else { b"\n" });
         }
         self.ended |= self.place == Place::Last;
     }
@@ -187,14 +208,21 @@ mod tests {
         let mut starts_line = true;
         let make = |bytes: &[u8]| {
             let ends_line = bytes.ends_with(b"\n");
-            Piece { bytes: Bytes::copy_from_slice(bytes), starts_line: std::mem::replace(&mut starts_line, ends_line), ends_line }
+            Piece {
+                bytes: Bytes::copy_from_slice(bytes),
+                starts_line: std::mem::replace(&mut starts_line, ends_line),
+                ends_line,
+            }
         };
         cut(text, sizes).into_iter().map(make).collect()
     }
 
     fn framed(wire: Wire, turn: Option<u32>, text: &[u8], sizes: &[usize]) -> (Vec<u8>, u64, bool) {
         let mut framer = Framer::new(wire, turn, 0);
-        let bytes = pieces(text, sizes).iter().flat_map(|piece| framer.frame(piece)).collect();
+        let bytes = pieces(text, sizes)
+            .iter()
+            .flat_map(|piece| framer.frame(piece))
+            .collect();
         (bytes, framer.seq(), framer.ended())
     }
 
@@ -203,7 +231,10 @@ mod tests {
         let text = br#"{"seq":12,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stdout","to":3,"data":"hi"}"#;
         let (bytes, seq, _) = framed(Wire::Sse, None, &[text.as_slice(), b"\n"].concat(), &[1_000]);
         let expected = [b"id: 12\nevent: stdout\ndata: ".as_slice(), text, b"\n\n"].concat();
-        assert_eq!((String::from_utf8(bytes).unwrap(), seq), (String::from_utf8(expected).unwrap(), 12));
+        assert_eq!(
+            (String::from_utf8(bytes).unwrap(), seq),
+            (String::from_utf8(expected).unwrap(), 12)
+        );
     }
 
     #[test]
@@ -211,7 +242,11 @@ mod tests {
         let text = journal(&[3; 20]);
         // Records 7 to 13 are turn 2, whose end is record 10.
         let (bytes, _, ended) = framed(Wire::Ndjson, Some(2), &text, &[100_000]);
-        let lines: Vec<_> = String::from_utf8(bytes).unwrap().lines().map(|line| parse_head(line.as_bytes()).unwrap().seq).collect();
+        let lines: Vec<_> = String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| parse_head(line.as_bytes()).unwrap().seq)
+            .collect();
         assert_eq!((lines, ended), (vec![7, 8, 9, 10], true));
     }
 

@@ -25,7 +25,11 @@ const HEALTH: [&str; 2] = ["/healthz", "/health"];
 
 /// Lets a request in or refuses it, and dresses the answer.
 pub(super) async fn gate(api: Shared, door: Door, request: Request, next: Next) -> Response {
-    let id = request.headers().get(REQUEST_ID).and_then(sane_id).unwrap_or_else(new_id);
+    let id = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(sane_id)
+        .unwrap_or_else(new_id);
     let plain = request.uri().path() == "/execute";
     tracing::debug!(id, method = %request.method(), path = request.uri().path(), "request");
     let answer = match check(&api, door, &request) {
@@ -40,8 +44,17 @@ fn check(api: &Shared, door: Door, request: &Request) -> Result<(), Problem> {
         return Ok(());
     }
     let settings = api.runtime.settings();
-    admit(door, settings.auth, &api.tokens.current(&settings), Caller::of(request.headers(), request.uri()))?;
-    if *api.runtime.shutdown().borrow() { Err(Problem::shutting_down()) } else { Ok(()) }
+    admit(
+        door,
+        settings.auth,
+        &api.tokens.current(&settings),
+        Caller::of(request.headers(), request.uri()),
+    )?;
+    if *api.runtime.shutdown().borrow() {
+        Err(Problem::shutting_down())
+    } else {
+        Ok(())
+    }
 }
 
 /// Writes out a problem, and adds the headers of every answer.
@@ -66,7 +79,8 @@ fn dress(mut answer: Response, epoch: &str, id: &str, plain: bool) -> Response {
 /// A caller's id, if it is one that may stand in logs.
 fn sane_id(id: &HeaderValue) -> Option<String> {
     let text = id.to_str().ok()?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/' | b'+' | b'=');
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/' | b'+' | b'=');
     ((1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
 }
 
@@ -82,12 +96,19 @@ fn new_id() -> String {
 /// The answer to a path that is none of ours.
 pub(super) async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path:?}; /openapi.json lists what there is"))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("there is nothing at {path:?}; /openapi.json lists what there is"),
+    )
 }
 
 /// The answer to a method that a path does not have; the router adds `Allow`.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{} cannot be called with {method}; the Allow header names what it can be called with", uri.path());
+    let detail = format!(
+        "{} cannot be called with {method}; the Allow header names what it can be called with",
+        uri.path()
+    );
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
@@ -97,7 +118,10 @@ mod tests {
 
     #[test]
     fn every_answer_tells_version_epoch_and_request() {
-        for answer in [StatusCode::OK.into_response(), Problem::bad_request("invalid_field", "x").into_response()] {
+        for answer in [
+            StatusCode::OK.into_response(),
+            Problem::bad_request("invalid_field", "x").into_response(),
+        ] {
             let answer = dress(answer, "e1", "r1", false);
             assert_eq!(answer.headers()[PROMPTD_EPOCH], "e1");
             assert_eq!(answer.headers()[REQUEST_ID], "r1");

@@ -8,8 +8,8 @@ use super::Shared;
 use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
-use crate::model::Limits;
 use crate::agents::Capabilities;
+use crate::model::Limits;
 use crate::runtime::{AgentInfo, AuthMode, Listen};
 
 /// Alive.
@@ -42,7 +42,11 @@ pub(super) struct Readiness {
 pub(super) async fn readyz(State(api): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
     let problems = api.runtime.problems();
     let ready = problems.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, axum::Json(Readiness { ready, problems }))
 }
 
@@ -177,7 +181,10 @@ struct AgentView {
 
 /// What an agent can do: which fields of a request it honours.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one independent field of a request")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent field of a request"
+)]
 struct AgentCapabilities {
     /// Follow-up prompts go on with its own session.
     resume: bool,
@@ -195,8 +202,22 @@ struct AgentCapabilities {
 
 impl From<Capabilities> for AgentCapabilities {
     fn from(able: Capabilities) -> Self {
-        let Capabilities { resume, final_event, model, system_prompt, max_turns, allowed_tools } = able;
-        Self { resume, final_event, model, system_prompt, max_turns, allowed_tools }
+        let Capabilities {
+            resume,
+            final_event,
+            model,
+            system_prompt,
+            max_turns,
+            allowed_tools,
+        } = able;
+        Self {
+            resume,
+            final_event,
+            model,
+            system_prompt,
+            max_turns,
+            allowed_tools,
+        }
     }
 }
 
@@ -221,5 +242,7 @@ impl From<AgentInfo> for AgentView {
 ))]
 pub(super) async fn agents(State(api): State<Shared>, query: Query) -> Result<axum::Json<Agents>, Problem> {
     query.only(&[])?;
-    Ok(axum::Json(Agents { agents: api.runtime.agents().into_iter().map(AgentView::from).collect() }))
+    Ok(axum::Json(Agents {
+        agents: api.runtime.agents().into_iter().map(AgentView::from).collect(),
+    }))
 }

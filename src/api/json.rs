@@ -52,17 +52,30 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for OptionalJson<T> {
 }
 
 fn content_type(request: &Request) -> Option<String> {
-    request.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 fn check_content_type(given: Option<&str>) -> Result<(), Problem> {
-    let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = given
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
     let given = given.map_or_else(|| "missing".to_owned(), |given| format!("{given:?}"));
     let detail = format!("the Content-Type is {given}; send application/json");
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", detail))
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "wrong_content_type",
+        detail,
+    ))
 }
 
 /// Reads a whole body of at most `limit` bytes.
@@ -72,8 +85,12 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<BytesMut, Problem> 
     let mut whole = BytesMut::with_capacity(announced.min(limit));
     let mut fits = announced <= limit;
     while fits && let Some(chunk) = chunks.next().await {
-        let chunk = chunk
-            .map_err(|error| Problem::bad_request("incomplete_body", format!("the body ended after {} bytes: {error}", whole.len())))?;
+        let chunk = chunk.map_err(|error| {
+            Problem::bad_request(
+                "incomplete_body",
+                format!("the body ended after {} bytes: {error}", whole.len()),
+            )
+        })?;
         fits = whole.len().saturating_add(chunk.len()) <= limit;
         if fits {
             whole.extend_from_slice(&chunk);
@@ -104,12 +121,16 @@ fn explain(path: &str, error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     // serde_json repeats the position at the end of its text.
-    let what = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    let what = text
+        .strip_suffix(&format!(" at line {line} column {column}"))
+        .unwrap_or(&text);
     match error.classify() {
         Category::Data => wrong_data(path, what),
         Category::Syntax | Category::Eof | Category::Io => {
             let detail = format!("the body is not JSON: {what} at line {line}, column {column}");
-            Problem::bad_request("malformed_json", detail).with("line", line).with("column", column)
+            Problem::bad_request("malformed_json", detail)
+                .with("line", line)
+                .with("column", column)
         }
     }
 }
@@ -132,8 +153,13 @@ fn unknown_field(field: &str, known: &[&str]) -> Problem {
         return Problem::not_in_this_version(&format!("the field {field:?}"), "leave it out").with("field", field);
     }
     let nearest = nearest(field, known.iter().copied());
-    let hint = nearest.map_or_else(|| format!("known fields: {}", known.join(", ")), |nearest| format!("did you mean {nearest:?}?"));
-    Problem::bad_request("unknown_field", format!("there is no field {field:?}; {hint}")).with("field", field).with("nearest", nearest)
+    let hint = nearest.map_or_else(
+        || format!("known fields: {}", known.join(", ")),
+        |nearest| format!("did you mean {nearest:?}?"),
+    );
+    Problem::bad_request("unknown_field", format!("there is no field {field:?}; {hint}"))
+        .with("field", field)
+        .with("nearest", nearest)
 }
 
 #[cfg(test)]
@@ -148,7 +174,13 @@ mod tests {
 
     #[test]
     fn a_typo_is_answered_with_the_field_that_was_meant() {
-        assert_eq!(refusal(r#"{"promt":"hi"}"#), ("unknown_field", r#"there is no field "promt"; did you mean "prompt"?"#.to_owned()));
+        assert_eq!(
+            refusal(r#"{"promt":"hi"}"#),
+            (
+                "unknown_field",
+                r#"there is no field "promt"; did you mean "prompt"?"#.to_owned()
+            )
+        );
         let (code, detail) = refusal(r#"{"retry":{"max":1,"dealy":3}}"#);
         assert_eq!((code, detail.contains("\"delay\"")), ("unknown_field", true));
     }
@@ -177,7 +209,11 @@ mod tests {
         assert_eq!(code, "invalid_field");
         assert!(detail.starts_with("timeout: invalid type"), "{detail}");
         assert!(refusal(r#"{"retry":{"max":-1}}"#).1.starts_with("retry.max: "));
-        assert!(refusal(r#"{"id":"../x"}"#).1.starts_with("id: \"../x\" is not a session id"));
+        assert!(
+            refusal(r#"{"id":"../x"}"#)
+                .1
+                .starts_with("id: \"../x\" is not a session id")
+        );
         assert_eq!(refusal("[1]").0, "invalid_field");
     }
 

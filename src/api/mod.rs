@@ -67,7 +67,12 @@ type Shared = Arc<Api>;
 
 impl Api {
     fn new(runtime: Arc<Runtime>) -> Self {
-        Self { runtime, tokens: Tokens::default(), rate: Rate::default(), sockets: watch::Sender::new(()) }
+        Self {
+            runtime,
+            tokens: Tokens::default(),
+            rate: Rate::default(),
+            sockets: watch::Sender::new(()),
+        }
     }
 
     /// The most bytes of a body or a WebSocket message.
@@ -82,7 +87,9 @@ impl Api {
 }
 
 /// Runs to the end, also when the caller hangs up in the middle.
-async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static) -> Result<T, Problem> {
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::spawn(work).await {
         Ok(result) => Ok(result?),
         Err(panic) => Err(Problem::internal(&panic)),
@@ -133,6 +140,8 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/v1/sessions/{id}/ws", get(socket::session))
         .fallback(gate::not_found)
         .method_not_allowed_fallback(gate::method_not_allowed)
-        .layer(middleware::from_fn(move |request, next| gate::gate(Arc::clone(&gated), door, request, next)))
+        .layer(middleware::from_fn(move |request, next| {
+            gate::gate(Arc::clone(&gated), door, request, next)
+        }))
         .with_state(api)
 }

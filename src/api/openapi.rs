@@ -77,13 +77,20 @@ impl utoipa::Modify for Security {
 /// The document as text, ending with a newline.
 pub fn document() -> String {
     // The document holds nothing that JSON cannot say; if it did, the test below would fail.
-    Document::openapi().to_pretty_json().map(|text| text + "\n").unwrap_or_default()
+    Document::openapi()
+        .to_pretty_json()
+        .map(|text| text + "\n")
+        .unwrap_or_default()
 }
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, description = "This document", body = Object)))]
 pub(super) async fn openapi() -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], document()).into_response()
+    (
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        document(),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -98,7 +105,10 @@ mod tests {
             std::fs::write(path, document()).unwrap();
         }
         let copy = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(copy == document(), "openapi.json is not what the server serves; renew it with PROMPTD_RENEW=1 cargo test --lib openapi");
+        assert!(
+            copy == document(),
+            "openapi.json is not what the server serves; renew it with PROMPTD_RENEW=1 cargo test --lib openapi"
+        );
     }
 
     #[test]

@@ -63,7 +63,12 @@ pub(super) async fn output(
         Ranged::Unsatisfiable => return Err(unsatisfiable(range.unwrap_or_default(), total)),
     };
     let feed = Feed::open(&api.runtime, &session, after, Until::Now)?;
-    let reader = Reader { feed, scanner: Scanner::default(), cut: Cut::new(stream, turn, start, end), over: false };
+    let reader = Reader {
+        feed,
+        scanner: Scanner::default(),
+        cut: Cut::new(stream, turn, start, end),
+        over: false,
+    };
     let mut response = Response::new(HttpBody::from_stream(stream::unfold(reader, |mut reader| async {
         let next = reader.next().await?;
         Some((next, reader))
@@ -77,7 +82,10 @@ pub(super) async fn output(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(end.saturating_sub(start)));
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {start}-{}/{total}", end.saturating_sub(1));
-        headers.insert(CONTENT_RANGE, HeaderValue::try_from(range).map_err(|error| Problem::internal(&error))?);
+        headers.insert(
+            CONTENT_RANGE,
+            HeaderValue::try_from(range).map_err(|error| Problem::internal(&error))?,
+        );
     }
     Ok(response)
 }
@@ -85,7 +93,14 @@ pub(super) async fn output(
 /// Behind which record the output begins, and how many bytes there are.
 fn extent(state: &SessionState, stream: Stream, turn: Option<u32>) -> Result<(u64, u64), Problem> {
     match turn {
-        None => Ok((0, state.turns.iter().map(|turn| turn.offset(stream).to).fold(0, u64::saturating_add))),
+        None => Ok((
+            0,
+            state
+                .turns
+                .iter()
+                .map(|turn| turn.offset(stream).to)
+                .fold(0, u64::saturating_add),
+        )),
         Some(number) => {
             let turn = state.turn(number).ok_or_else(|| {
                 let last = state.turns.last().map_or(0, |turn| turn.turn);
@@ -99,7 +114,8 @@ fn extent(state: &SessionState, stream: Stream, turn: Option<u32>) -> Result<(u6
 
 fn unsatisfiable(range: &str, total: u64) -> Problem {
     let detail = format!("the range {range:?} begins behind the end; there are {total} bytes");
-    Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail).with_header(CONTENT_RANGE, format!("bytes */{total}"))
+    Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", detail)
+        .with_header(CONTENT_RANGE, format!("bytes */{total}"))
 }
 
 struct Reader {
@@ -166,7 +182,16 @@ enum Segment {
 
 impl Cut {
     fn new(stream: Stream, turn: Option<u32>, start: u64, end: u64) -> Self {
-        Self { stream, turn, start, end, position: 0, offsets: BTreeMap::new(), line: None, ready: VecDeque::new() }
+        Self {
+            stream,
+            turn,
+            start,
+            end,
+            position: 0,
+            offsets: BTreeMap::new(),
+            line: None,
+            ready: VecDeque::new(),
+        }
     }
 
     fn pop(&mut self) -> Option<Bytes> {
@@ -232,7 +257,9 @@ impl Cut {
 
     fn decode(&mut self, line: &Line) {
         if line.is_gap {
-            if let Some(Body::Gap(Gap { stream, to: Some(to), .. })) = decode(&line.text).map(|record| record.body)
+            if let Some(Body::Gap(Gap {
+                stream, to: Some(to), ..
+            })) = decode(&line.text).map(|record| record.body)
                 && stream == self.stream.name()
             {
                 self.advance(line.turn, to, &[]);
@@ -248,12 +275,18 @@ impl Cut {
 impl Records for Cut {
     fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
         self.line = None;
-        let Some(head) = head.filter(|head| self.turn.is_none_or(|turn| turn == head.turn)) else { return };
+        let Some(head) = head.filter(|head| self.turn.is_none_or(|turn| turn == head.turn)) else {
+            return;
+        };
         let (needed, is_gap) = match head.kind {
             Kind::Output(stream, to) => (stream == self.stream && !self.skip(head.turn, to), false),
             Kind::Other(name) => (name == "gap", true),
         };
-        self.line = needed.then(|| Line { turn: head.turn, is_gap, text: Vec::new() });
+        self.line = needed.then(|| Line {
+            turn: head.turn,
+            is_gap,
+            text: Vec::new(),
+        });
     }
 
     fn text(&mut self, text: &[u8]) {
@@ -275,7 +308,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(seq: usize, turn: u32, stream: &str, to: usize, rest: &str) -> String {
-        format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},\"type\":\"{stream}\",\"to\":{to}{rest}}}\n")
+        format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},\"type\":\"{stream}\",\"to\":{to}{rest}}}\n"
+        )
     }
 
     fn read(journal: &str, turn: Option<u32>, start: u64, end: u64) -> Vec<u8> {
@@ -288,7 +323,13 @@ mod tests {
         [
             record(1, 1, "stdout", 6, r#","data":"hello""#),
             record(2, 1, "stderr", 4, r#","data":"err""#),
-            record(3, 1, "stdout", 8, r#","eol":false,"base64":"/w==""#.replace("/w==", "//8=").as_str()),
+            record(
+                3,
+                1,
+                "stdout",
+                8,
+                r#","eol":false,"base64":"/w==""#.replace("/w==", "//8=").as_str(),
+            ),
             record(4, 2, "stdout", 3, r#","eol":false,"data":"abc""#),
             record(5, 1, "stdout", 13, r#","late":true,"data":"late""#),
         ]
@@ -304,11 +345,13 @@ mod tests {
 
     #[test]
     fn what_a_gap_reports_missing_keeps_its_place() {
-        let gap =
-            r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"gap","stream":"stdout","bytes":3,"reason":"disk","to":5}"#;
-        let journal =
-            [record(1, 1, "stdout", 2, r#","data":"a""#), format!("{gap}\n"), record(3, 1, "stdout", 8, r#","eol":false,"data":"z""#)]
-                .concat();
+        let gap = r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"gap","stream":"stdout","bytes":3,"reason":"disk","to":5}"#;
+        let journal = [
+            record(1, 1, "stdout", 2, r#","data":"a""#),
+            format!("{gap}\n"),
+            record(3, 1, "stdout", 8, r#","eol":false,"data":"z""#),
+        ]
+        .concat();
         assert_eq!(read(&journal, None, 0, 99), b"a\n\0\0\0\0\0z");
         assert_eq!(read(&journal, None, 1, 4), b"\n\0\0");
     }

@@ -29,7 +29,13 @@ struct Page {
 
 /// Reads a page of at most `limit` records behind `after`.
 pub(super) async fn read(mut feed: Feed, after: u64, limit: usize) -> Result<Response, Problem> {
-    let mut page = Page { text: BytesMut::from("{\"events\":["), left: limit, taken: false, next: after, seen: after };
+    let mut page = Page {
+        text: BytesMut::from("{\"events\":["),
+        left: limit,
+        taken: false,
+        next: after,
+        seen: after,
+    };
     let mut scanner = Scanner::default();
     while page.has_room() || page.taken {
         match feed.next(page.seen).await? {
@@ -88,7 +94,13 @@ mod tests {
 
     #[test]
     fn a_page_ends_at_its_limit_and_tells_where_the_next_begins() {
-        let mut page = Page { text: BytesMut::from("["), left: 3, taken: false, next: 0, seen: 0 };
+        let mut page = Page {
+            text: BytesMut::from("["),
+            left: 3,
+            taken: false,
+            next: 0,
+            seen: 0,
+        };
         Scanner::default().scan(&journal(&[5; 9]), &mut page);
         page.text.extend_from_slice(b"]");
         let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
@@ -98,7 +110,13 @@ mod tests {
 
     #[test]
     fn the_first_record_fits_whatever_its_size() {
-        let mut page = Page { text: BytesMut::from("["), left: 3, taken: false, next: 0, seen: 0 };
+        let mut page = Page {
+            text: BytesMut::from("["),
+            left: 3,
+            taken: false,
+            next: 0,
+            seen: 0,
+        };
         Scanner::default().scan(&journal(&[MAX_BYTES + 1, 1]), &mut page);
         assert_eq!(page.next, 1);
     }

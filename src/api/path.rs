@@ -19,7 +19,10 @@ impl FromRequestParts<Shared> for SessionPath {
         match Path::<String>::from_request_parts(parts, api).await {
             Ok(Path(id)) => Ok(Self(api.runtime.session(&id)?)),
             // Not UTF-8 after decoding, so no id of ours.
-            Err(_) => Err(RuntimeError::SessionNotFound { id: parts.uri.path().to_owned() }.into()),
+            Err(_) => Err(RuntimeError::SessionNotFound {
+                id: parts.uri.path().to_owned(),
+            }
+            .into()),
         }
     }
 }

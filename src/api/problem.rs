@@ -34,7 +34,13 @@ struct Parts {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Parts { status, code, detail: detail.into(), extra: Map::new(), headers: Vec::new() }))
+        Self(Box::new(Parts {
+            status,
+            code,
+            detail: detail.into(),
+            extra: Map::new(),
+            headers: Vec::new(),
+        }))
     }
 
     /// 400, by far the most frequent.
@@ -45,13 +51,20 @@ impl Problem {
     /// Something that only a later version can do.
     pub(super) fn not_in_this_version(what: &str, instead: &str) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        Self::bad_request("unsupported", format!("{what} is not supported by this version of promptd ({version}); {instead}"))
+        Self::bad_request(
+            "unsupported",
+            format!("{what} is not supported by this version of promptd ({version}); {instead}"),
+        )
     }
 
     /// A failure of ours: the log tells more than the answer.
     pub(super) fn internal(what: &dyn Display) -> Self {
         tracing::error!(error = %what, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log tells more under this request_id")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed; its log tells more under this request_id",
+        )
     }
 
     #[must_use]
@@ -117,7 +130,9 @@ impl Problem {
 fn title(code: &str) -> String {
     let words = code.replace('_', " ");
     let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl IntoResponse for Problem {
@@ -134,12 +149,19 @@ impl From<RuntimeError> for Problem {
         let unprocessable = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
         let conflict = |code| Self::new(StatusCode::CONFLICT, code, detail.clone());
         match error {
-            RuntimeError::AgentNotFound { agent, nearest, known } => {
-                unprocessable("agent_not_found").with("agent", agent).with("nearest", nearest).with("known", known)
-            }
-            RuntimeError::AgentNotInstalled { agent, install, installed, .. } => {
-                unprocessable("agent_not_installed").with("agent", agent).with("install", install).with("installed", installed)
-            }
+            RuntimeError::AgentNotFound { agent, nearest, known } => unprocessable("agent_not_found")
+                .with("agent", agent)
+                .with("nearest", nearest)
+                .with("known", known),
+            RuntimeError::AgentNotInstalled {
+                agent,
+                install,
+                installed,
+                ..
+            } => unprocessable("agent_not_installed")
+                .with("agent", agent)
+                .with("install", install)
+                .with("installed", installed),
             RuntimeError::Unsupported { field, .. } => unprocessable("unsupported").with("field", field),
             RuntimeError::InvalidField { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
@@ -154,9 +176,13 @@ impl From<RuntimeError> for Problem {
             RuntimeError::DiskFull { .. } | RuntimeError::Write(WriteError::NoSpace { .. }) => disk_full(detail),
             RuntimeError::NotRunning { .. } => conflict("not_running"),
             RuntimeError::StdinClosed { .. } => conflict("stdin_closed"),
-            RuntimeError::KeeperSilent { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1),
+            RuntimeError::KeeperSilent { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1)
+            }
             RuntimeError::ShuttingDown => Self::shutting_down(),
-            RuntimeError::Io { source, .. } | RuntimeError::Write(WriteError::Io { source, .. }) => storage(detail, &source),
+            RuntimeError::Io { source, .. } | RuntimeError::Write(WriteError::Io { source, .. }) => {
+                storage(detail, &source)
+            }
             RuntimeError::Read(error) => error.into(),
             RuntimeError::Seek(error) => error.into(),
         }
@@ -167,8 +193,12 @@ impl From<SeekError> for Problem {
     fn from(error: SeekError) -> Self {
         let detail = error.to_string();
         match error {
-            SeekError::Expired { earliest } => Self::new(StatusCode::GONE, "cursor_expired", detail).with("earliest", earliest),
-            SeekError::Ahead { last } => Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "cursor_ahead", detail).with("last", last),
+            SeekError::Expired { earliest } => {
+                Self::new(StatusCode::GONE, "cursor_expired", detail).with("earliest", earliest)
+            }
+            SeekError::Ahead { last } => {
+                Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "cursor_ahead", detail).with("last", last)
+            }
             SeekError::Read(error) => error.into(),
         }
     }
@@ -196,7 +226,11 @@ fn storage(detail: String, source: &io::Error) -> Problem {
         return disk_full(detail);
     }
     tracing::error!(error = detail, cause = %source, "a file failed a request");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", format!("{detail} ({source})"))
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "storage_failed",
+        format!("{detail} ({source})"),
+    )
 }
 
 #[cfg(test)]
@@ -205,26 +239,41 @@ mod tests {
 
     #[test]
     fn a_problem_tells_what_rfc_9457_asks_for_and_our_code() {
-        let problem = Problem::from(RuntimeError::QueueFull { queued: 10, retry_after: 7 });
+        let problem = Problem::from(RuntimeError::QueueFull {
+            queued: 10,
+            retry_after: 7,
+        });
         let body = Value::Object(problem.body("abc"));
         assert_eq!(body["type"], "urn:promptd:problem:queue_full");
         assert_eq!((&body["title"], &body["status"]), (&json!("Queue full"), &json!(429)));
-        assert_eq!((&body["code"], &body["request_id"]), (&json!("queue_full"), &json!("abc")));
+        assert_eq!(
+            (&body["code"], &body["request_id"]),
+            (&json!("queue_full"), &json!("abc"))
+        );
         assert_eq!(problem.render("abc", false).headers()[RETRY_AFTER], "7");
     }
 
     #[test]
     fn a_cursor_says_where_the_journal_begins_and_ends() {
         let gone = Problem::from(SeekError::Expired { earliest: 40 });
-        assert_eq!((gone.status(), &gone.body("")["earliest"]), (StatusCode::GONE, &json!(40)));
+        assert_eq!(
+            (gone.status(), &gone.body("")["earliest"]),
+            (StatusCode::GONE, &json!(40))
+        );
         let ahead = Problem::from(SeekError::Ahead { last: 9 });
-        assert_eq!((ahead.status(), &ahead.body("")["last"]), (StatusCode::RANGE_NOT_SATISFIABLE, &json!(9)));
+        assert_eq!(
+            (ahead.status(), &ahead.body("")["last"]),
+            (StatusCode::RANGE_NOT_SATISFIABLE, &json!(9))
+        );
     }
 
     #[test]
     fn a_full_disk_is_507_however_it_was_noticed() {
         let error = io::Error::from_raw_os_error(28);
-        let problem = Problem::from(RuntimeError::Io { path: "/x".into(), source: error });
+        let problem = Problem::from(RuntimeError::Io {
+            path: "/x".into(),
+            source: error,
+        });
         assert_eq!((problem.status().as_u16(), problem.code()), (507, "disk_full"));
     }
 }

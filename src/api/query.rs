@@ -34,19 +34,28 @@ impl Query {
                 return Err(unknown(name, known));
             }
             if self.0.iter().take(index).any(|(earlier, _)| earlier == name) {
-                return Err(Problem::bad_request("invalid_parameter", format!("the parameter {name:?} is given twice; give it once")));
+                return Err(Problem::bad_request(
+                    "invalid_parameter",
+                    format!("the parameter {name:?} is given twice; give it once"),
+                ));
             }
         }
         Ok(self)
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A whole number.
     pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
-        let parse = |text: &str| text.parse().map_err(|_| invalid(name, text, "a whole number, such as 0 or 17"));
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| invalid(name, text, "a whole number, such as 0 or 17"))
+        };
         self.text(name).map(parse).transpose()
     }
 
@@ -73,7 +82,8 @@ impl Query {
 /// The refusal of a parameter's value.
 pub(super) fn invalid(name: &str, value: &str, right: &str) -> Problem {
     let value: String = value.chars().take(100).collect();
-    Problem::bad_request("invalid_parameter", format!("{name} is {value:?}; it must be {right}")).with("parameter", name)
+    Problem::bad_request("invalid_parameter", format!("{name} is {value:?}; it must be {right}"))
+        .with("parameter", name)
 }
 
 fn unknown(name: &str, known: &[&str]) -> Problem {
@@ -99,7 +109,10 @@ mod tests {
     #[test]
     fn a_wrong_value_is_shown_with_what_would_be_right() {
         let problem = query("after=abc").number::<u64>("after").unwrap_err();
-        assert_eq!(problem.detail(), r#"after is "abc"; it must be a whole number, such as 0 or 17"#);
+        assert_eq!(
+            problem.detail(),
+            r#"after is "abc"; it must be a whole number, such as 0 or 17"#
+        );
         assert!(query("after=-1").number::<u64>("after").is_err());
         assert_eq!(query("after=7").number::<u64>("after").unwrap(), Some(7));
         assert!(query("follow=maybe").flag("follow", true).is_err());

@@ -42,7 +42,11 @@ impl Rate {
         let mut filled = [None; 2];
         for ((bucket, (limit, per)), filled) in buckets.iter_mut().zip(wanted).zip(&mut filled) {
             if bucket.map(|bucket| bucket.limit) != limit {
-                *bucket = limit.map(|limit| Bucket { limit, per, full_at: now });
+                *bucket = limit.map(|limit| Bucket {
+                    limit,
+                    per,
+                    full_at: now,
+                });
             }
             *filled = bucket.map(|bucket| bucket.take(now)).transpose().map_err(refusal)?;
         }
@@ -59,7 +63,11 @@ impl Bucket {
         let ahead = full_at.saturating_duration_since(now);
         let room = if self.limit == 0 { Duration::ZERO } else { self.per };
         if ahead > room {
-            return Err(Exceeded { limit: self.limit, per: self.per, wait: ahead.saturating_sub(room) });
+            return Err(Exceeded {
+                limit: self.limit,
+                per: self.per,
+                wait: ahead.saturating_sub(room),
+            });
         }
         Ok(Self { full_at, ..self })
     }
@@ -69,7 +77,9 @@ fn refusal(exceeded: Exceeded) -> Problem {
     let Exceeded { limit, per, wait } = exceeded;
     let seconds = wait.as_secs().saturating_add(1);
     let unit = if per == MINUTE { "minute" } else { "hour" };
-    let detail = format!("{limit} sessions and prompts per {unit} are allowed; try again in {seconds} s or raise limits.rate_per_{unit}");
+    let detail = format!(
+        "{limit} sessions and prompts per {unit} are allowed; try again in {seconds} s or raise limits.rate_per_{unit}"
+    );
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
         .retry_after(seconds)
         .with_header(HeaderName::from_static("ratelimit-limit"), limit)
@@ -82,7 +92,11 @@ mod tests {
     use super::*;
 
     fn limits(minute: Option<u32>, hour: Option<u32>) -> Limits {
-        Limits { rate_per_minute: minute, rate_per_hour: hour, ..Limits::default() }
+        Limits {
+            rate_per_minute: minute,
+            rate_per_hour: hour,
+            ..Limits::default()
+        }
     }
 
     #[test]
@@ -99,7 +113,10 @@ mod tests {
         assert_eq!((problem.status().as_u16(), problem.code()), (429, "rate_limited"));
         let response = problem.render("", false);
         assert_eq!(
-            (&response.headers()["ratelimit-limit"], &response.headers()["retry-after"]),
+            (
+                &response.headers()["ratelimit-limit"],
+                &response.headers()["retry-after"]
+            ),
             (&"3".parse().unwrap(), &"21".parse().unwrap())
         );
         assert!(rate.take(&limits, now + Duration::from_secs(20)).is_ok());

@@ -75,9 +75,15 @@ pub(super) mod tests {
         let mut text = Vec::new();
         for (seq, length) in (1_u64..).zip(lengths) {
             let turn = 1 + seq / 7;
-            let kind = if seq % 5 == 0 { r#""turn_ended","result":"#.to_owned() } else { format!(r#""stdout","to":{},"data":"#, seq * 10) };
+            let kind = if seq % 5 == 0 {
+                r#""turn_ended","result":"#.to_owned()
+            } else {
+                format!(r#""stdout","to":{},"data":"#, seq * 10)
+            };
             let data = "x".repeat(*length);
-            let line = format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},\"type\":{kind}\"{data}\"}}\n");
+            let line = format!(
+                "{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},\"type\":{kind}\"{data}\"}}\n"
+            );
             text.extend_from_slice(line.as_bytes());
         }
         text
@@ -118,7 +124,11 @@ pub(super) mod tests {
     fn a_line_that_is_no_record_is_told_without_a_head() {
         let mut told = Told::default();
         Scanner::default().scan(b"garbage\n\nmore\n", &mut told);
-        let expected = vec![(None, b"garbage".to_vec()), (None, Vec::new()), (None, b"more".to_vec())];
+        let expected = vec![
+            (None, b"garbage".to_vec()),
+            (None, Vec::new()),
+            (None, b"more".to_vec()),
+        ];
         assert_eq!(told, Told(expected, 3));
     }
 

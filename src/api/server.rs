@@ -97,7 +97,11 @@ impl Server {
     /// Opens the doors.
     pub async fn bind(runtime: Arc<Runtime>, doors: Doors) -> Result<Self, ServeError> {
         let settings = runtime.settings();
-        let mut server = Self { api: Arc::new(Api::new(runtime)), bound: Vec::new(), addresses: Vec::new() };
+        let mut server = Self {
+            api: Arc::new(Api::new(runtime)),
+            bound: Vec::new(),
+            addresses: Vec::new(),
+        };
         // First, because it tells whether another server has this home.
         server.bind_control(&settings.home)?;
         if doors == Doors::All {
@@ -126,11 +130,20 @@ impl Server {
     }
 
     async fn bind_tcp(&mut self, address: SocketAddr, settings: &Settings) -> Result<(), ServeError> {
-        let door = if address.ip().is_loopback() { Door::Loopback } else { Door::Public };
+        let door = if address.ip().is_loopback() {
+            Door::Loopback
+        } else {
+            Door::Public
+        };
         check_open(address, door, settings.auth, settings.insecure_public)?;
         let refused = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => ServeError::InUse { address: address.to_string() },
-            _ => ServeError::Listen { address: address.to_string(), source },
+            io::ErrorKind::AddrInUse => ServeError::InUse {
+                address: address.to_string(),
+            },
+            _ => ServeError::Listen {
+                address: address.to_string(),
+                source,
+            },
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?.to_string();
@@ -141,7 +154,10 @@ impl Server {
     }
 
     fn bind_unix(&mut self, path: &Path) -> Result<(), ServeError> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let address = format!("unix:{}", path.display());
         if std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
@@ -212,7 +228,10 @@ fn listen_unix(folder: &Path, name: &str, mode: Option<u32>) -> Result<UnixListe
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     };
-    listen().map_err(|source| ServeError::Listen { address: format!("unix:{}", path.display()), source })
+    listen().map_err(|source| ServeError::Listen {
+        address: format!("unix:{}", path.display()),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let created = api.create(request, idempotency_key(&headers)?).await?;
-    let status = if created.new { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if created.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let response = match form(&headers) {
         Some(Form::Stream(wire)) => turn_stream(&api, &created.session, created.after, created.turn, wire)?,
         Some(Form::Json) | None => axum::Json(SessionView::of(&api.runtime, &created.session)).into_response(),
@@ -64,7 +68,13 @@ pub(super) async fn create(
 }
 
 /// The answer that is a turn's event stream.
-pub(super) fn turn_stream(api: &Shared, session: &Arc<Session>, after: u64, turn: Option<u32>, wire: Wire) -> Result<Response, Problem> {
+pub(super) fn turn_stream(
+    api: &Shared,
+    session: &Arc<Session>,
+    after: u64,
+    turn: Option<u32>,
+    wire: Wire,
+) -> Result<Response, Problem> {
     // A session without a turn is followed until it has had one.
     let until = if turn.is_some() { Until::Deleted } else { Until::Settled };
     stream::response(&api.runtime, session, Part { after, turn, until }, wire)
@@ -74,7 +84,10 @@ pub(super) fn turn_stream(api: &Shared, session: &Arc<Session>, after: u64, turn
 pub(super) fn naming(mut response: Response, status: StatusCode, session: &Session) -> Response {
     *response.status_mut() = status;
     let id = session.id().as_str();
-    for (name, value) in [(LOCATION, format!("/v1/sessions/{id}")), (PROMPTD_SESSION, id.to_owned())] {
+    for (name, value) in [
+        (LOCATION, format!("/v1/sessions/{id}")),
+        (PROMPTD_SESSION, id.to_owned()),
+    ] {
         // Ids are made of characters that a header may have.
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
@@ -85,12 +98,16 @@ pub(super) fn naming(mut response: Response, status: StatusCode, session: &Sessi
 
 /// The caller's `Idempotency-Key`.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
     match key.to_str() {
         Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
         Ok(_) | Err(_) => {
-            let detail =
-                format!("the Idempotency-Key has {} bytes or is not ASCII; use 1 to {MAX_KEY} visible ASCII characters", key.len());
+            let detail = format!(
+                "the Idempotency-Key has {} bytes or is not ASCII; use 1 to {MAX_KEY} visible ASCII characters",
+                key.len()
+            );
             Err(Problem::bad_request("invalid_header", detail))
         }
     }
@@ -133,17 +150,30 @@ pub(super) async fn list(State(api): State<Shared>, query: Query) -> Result<axum
     let mut sessions = api.runtime.sessions();
     if let Some(cursor) = query.text("cursor") {
         let at = sessions.iter().position(|session| session.id().as_str() == cursor);
-        let at = at.ok_or_else(|| invalid("cursor", cursor, "`next` of a page, whose session still exists; begin again without it"))?;
+        let at = at.ok_or_else(|| {
+            invalid(
+                "cursor",
+                cursor,
+                "`next` of a page, whose session still exists; begin again without it",
+            )
+        })?;
         sessions.drain(..=at);
     }
     let agent = query.text("agent");
     sessions.retain(|session| {
-        agent.is_none_or(|agent| session.agent() == agent) && status.is_none_or(|status| session.state().status() == status)
+        agent.is_none_or(|agent| session.agent() == agent)
+            && status.is_none_or(|status| session.state().status() == status)
     });
     let more = sessions.len() > limit;
     sessions.truncate(limit);
     let next = sessions.last().filter(|_| more).map(|session| session.id().to_string());
-    Ok(axum::Json(SessionList { sessions: sessions.iter().map(|session| SessionView::of(&api.runtime, session)).collect(), next }))
+    Ok(axum::Json(SessionList {
+        sessions: sessions
+            .iter()
+            .map(|session| SessionView::of(&api.runtime, session))
+            .collect(),
+        next,
+    }))
 }
 
 fn parse_status(text: &str) -> Result<SessionStatus, Problem> {
@@ -185,7 +215,11 @@ pub(super) async fn show(
         (status = 404, description = "`session_not_found`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
-pub(super) async fn delete(State(api): State<Shared>, SessionPath(session): SessionPath, query: Query) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    State(api): State<Shared>,
+    SessionPath(session): SessionPath,
+    query: Query,
+) -> Result<StatusCode, Problem> {
     query.only(&[])?;
     let runtime = Arc::clone(&api.runtime);
     to_the_end(async move { runtime.delete(&session).await }).await?;

@@ -77,7 +77,11 @@ pub(super) async fn session(
     let query = query.only(&["after", "follow", "view"])?;
     query.check_view()?;
     let after = query.number("after")?.unwrap_or(0);
-    let until = if query.flag("follow", true)? { Until::Deleted } else { Until::Now };
+    let until = if query.flag("follow", true)? {
+        Until::Deleted
+    } else {
+        Until::Now
+    };
     let upgrade = upgrade.map_err(|rejection| upgrade_required(&rejection))?;
     let feed = Feed::open(&api.runtime, &session, after, until)?;
     let upgrade = prepare(upgrade, &headers, api.body_limit());
@@ -128,7 +132,8 @@ impl Client {
 
     /// Answers a command.
     pub(super) async fn answer(&self, answer: Result<Value, Problem>) -> Result<(), Gone> {
-        let value = answer.unwrap_or_else(|problem| json!({ "type": "error", "code": problem.code(), "detail": problem.detail() }));
+        let value = answer
+            .unwrap_or_else(|problem| json!({ "type": "error", "code": problem.code(), "detail": problem.detail() }));
         self.send(Message::text(value.to_string())).await
     }
 
@@ -157,7 +162,8 @@ pub(super) async fn send_records(mut feed: Feed, client: &Client) -> CloseFrame 
                 let mut sink = client.0.lock().await;
                 for line in messages.split(&piece) {
                     // The journal is JSON, hence UTF-8; a damaged line is better seen mended than not at all.
-                    let text = Utf8Bytes::try_from(line.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
+                    let text = Utf8Bytes::try_from(line.clone())
+                        .unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
                     if sink.feed(Message::Text(text)).await.is_err() {
                         return close(close_code::NORMAL, "");
                     }
@@ -178,7 +184,10 @@ pub(super) async fn send_records(mut feed: Feed, client: &Client) -> CloseFrame 
 }
 
 fn close(code: u16, reason: &'static str) -> CloseFrame {
-    CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
+    CloseFrame {
+        code,
+        reason: Utf8Bytes::from_static(reason),
+    }
 }
 
 /// Tells a client to come back to the next server.
@@ -192,7 +201,8 @@ pub(super) async fn next_text(inbox: &mut SplitStream<WebSocket>) -> Option<Resu
         match inbox.next().await?.ok()? {
             Message::Text(text) => return Some(Ok(text)),
             Message::Binary(bytes) => {
-                let not_text = |_| Problem::bad_request("invalid_message", "the message is binary and not UTF-8; send text");
+                let not_text =
+                    |_| Problem::bad_request("invalid_message", "the message is binary and not UTF-8; send text");
                 return Some(Utf8Bytes::try_from(bytes).map_err(not_text));
             }
             // The library answers pings.
@@ -244,11 +254,23 @@ mod tests {
     #[test]
     fn commands_are_read_as_worded_and_typos_refused() {
         let parse = |text: &str| super::super::json::parse::<Command>(text.as_bytes());
-        assert!(matches!(parse(r#"{"type":"stop","grace":5}"#), Ok(Command::Stop { grace: Some(_) })));
+        assert!(matches!(
+            parse(r#"{"type":"stop","grace":5}"#),
+            Ok(Command::Stop { grace: Some(_) })
+        ));
         assert!(matches!(parse(r#"{"type":"interrupt"}"#), Ok(Command::Interrupt {})));
-        assert!(matches!(parse(r#"{"type":"input","data":"y\n","close":true}"#), Ok(Command::Input { close: true, .. })));
-        assert_eq!(parse(r#"{"type":"prompt","promt":"x"}"#).unwrap_err().code(), "unknown_field");
-        assert_eq!(parse(r#"{"type":"interrupt","x":1}"#).unwrap_err().code(), "unknown_field");
+        assert!(matches!(
+            parse(r#"{"type":"input","data":"y\n","close":true}"#),
+            Ok(Command::Input { close: true, .. })
+        ));
+        assert_eq!(
+            parse(r#"{"type":"prompt","promt":"x"}"#).unwrap_err().code(),
+            "unknown_field"
+        );
+        assert_eq!(
+            parse(r#"{"type":"interrupt","x":1}"#).unwrap_err().code(),
+            "unknown_field"
+        );
         let unknown = parse(r#"{"type":"halt"}"#).unwrap_err();
         assert!(unknown.detail().contains("`interrupt`"), "{}", unknown.detail());
     }

@@ -51,16 +51,30 @@ enum Place {
 }
 
 /// The answer that streams a part of a session's journal.
-pub(super) fn response(runtime: &Arc<Runtime>, session: &Arc<Session>, part: Part, wire: Wire) -> Result<Response, Problem> {
+pub(super) fn response(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    part: Part,
+    wire: Wire,
+) -> Result<Response, Problem> {
     let feed = Feed::open(runtime, session, part.after, part.until)?;
-    let events = Events { feed, framer: Framer::new(wire, part.turn, part.after), wire, place: Place::Begin };
+    let events = Events {
+        feed,
+        framer: Framer::new(wire, part.turn, part.after),
+        wire,
+        place: Place::Begin,
+    };
     let body = Body::from_stream(stream::unfold(events, |mut events| async {
         let next = events.next().await?;
         Some((next, events))
     }));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    let kind = if wire == Wire::Sse { "text/event-stream" } else { "application/x-ndjson" };
+    let kind = if wire == Wire::Sse {
+        "text/event-stream"
+    } else {
+        "application/x-ndjson"
+    };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));

@@ -39,7 +39,12 @@ impl Tokens {
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.stamp != stamp {
             match fs::read_to_string(path) {
-                Ok(text) => *cached = Cached { stamp, tokens: lines(&text) },
+                Ok(text) => {
+                    *cached = Cached {
+                        stamp,
+                        tokens: lines(&text),
+                    }
+                }
                 // Gone between the two looks, or not for us to read: the next request looks again.
                 Err(error) if stamp.is_some() => {
                     tracing::warn!(path = %path.display(), %error, "cannot read the token file; the tokens from before stay valid");
@@ -56,7 +61,11 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 fn lines(text: &str) -> Arc<[String]> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]

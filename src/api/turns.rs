@@ -61,7 +61,11 @@ pub(super) async fn prompt(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let prompted = api.prompt(&session, request.prompt, idempotency_key(&headers)?).await?;
-    let status = if prompted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let status = if prompted.new {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     let response = match form(&headers) {
         Some(Form::Stream(wire)) => turn_stream(&api, &session, prompted.after, Some(prompted.turn), wire)?,
         Some(Form::Json) | None => axum::Json(PromptAnswer { turn: prompted.turn }).into_response(),
@@ -77,7 +81,11 @@ pub(super) async fn prompt(
         (status = 409, description = "`not_running`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
-pub(super) async fn interrupt(State(api): State<Shared>, SessionPath(session): SessionPath, query: Query) -> Result<StatusCode, Problem> {
+pub(super) async fn interrupt(
+    State(api): State<Shared>,
+    SessionPath(session): SessionPath,
+    query: Query,
+) -> Result<StatusCode, Problem> {
     query.only(&[])?;
     api.interrupt(&session).await?;
     Ok(StatusCode::ACCEPTED)
@@ -144,7 +152,12 @@ pub(super) async fn input(
 
 /// What HTTP and WebSocket callers do alike. Each runs to its end, whether or not the caller stays.
 impl Api {
-    pub(super) async fn prompt(&self, session: &Arc<Session>, text: String, key: Option<String>) -> Result<Prompted, Problem> {
+    pub(super) async fn prompt(
+        &self,
+        session: &Arc<Session>,
+        text: String,
+        key: Option<String>,
+    ) -> Result<Prompted, Problem> {
         self.count()?;
         let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
         to_the_end(async move { runtime.prompt(&session, text, key).await }).await
@@ -169,7 +182,10 @@ impl Api {
 
 fn parse_grace(seconds: Option<f64>) -> Result<Duration, Problem> {
     let seconds = seconds.unwrap_or(DEFAULT_GRACE);
-    let valid = (0.0..=MAX_GRACE).contains(&seconds).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();
+    let valid = (0.0..=MAX_GRACE)
+        .contains(&seconds)
+        .then(|| Duration::try_from_secs_f64(seconds).ok())
+        .flatten();
     valid.ok_or_else(|| {
         let detail = format!("grace is {seconds}; it must be 0 to {MAX_GRACE} seconds");
         Problem::bad_request("invalid_field", detail).with("field", "grace")

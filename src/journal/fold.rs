@@ -9,7 +9,12 @@ use crate::model::SessionState;
 /// Of output records only the head is looked at, so that this runs at memory speed.
 pub fn fold(reader: &mut Reader, state: &mut SessionState) -> Result<(), ReadError> {
     let mut long_line = Vec::new();
-    while let Some(Piece { bytes, starts_line, ends_line }) = reader.read()? {
+    while let Some(Piece {
+        bytes,
+        starts_line,
+        ends_line,
+    }) = reader.read()?
+    {
         if starts_line && ends_line {
             for line in whole_lines(&bytes) {
                 apply(state, line).ok_or_else(|| reader.damaged())?;

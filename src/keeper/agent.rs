@@ -46,37 +46,68 @@ impl Agent {
         let (name, value) = paths.marker();
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         command.env("PROMPTD_SESSION", &spec.session).env(name, &value);
-        let stdio = [stdin(launch.stdin, paths), append(&paths.stdout()), append(&paths.stderr())];
+        let stdio = [
+            stdin(launch.stdin, paths),
+            append(&paths.stdout()),
+            append(&paths.stderr()),
+        ];
         let [stdin, stdout, stderr] = stdio;
-        let setup = sys::ChildSetup { stdio: [stdin.map_err(failed)?, stdout.map_err(failed)?, stderr.map_err(failed)?] };
+        let setup = sys::ChildSetup {
+            stdio: [stdin.map_err(failed)?, stdout.map_err(failed)?, stderr.map_err(failed)?],
+        };
         let oom_kills_before = sys::oom_kills();
         let child = sys::spawn(command, setup).map_err(failed)?;
         let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
         // It cannot have vanished: only we reap it. A zombie keeps its start time.
         let start_ticks = sys::start_ticks(pid).unwrap_or(0);
         let identity = Identity { pid, start_ticks };
-        Ok(Self { identity, marker: format!("{name}={value}"), ours: true, running: true, same_boot: true, oom_kills_before })
+        Ok(Self {
+            identity,
+            marker: format!("{name}={value}"),
+            ours: true,
+            running: true,
+            same_boot: true,
+            oom_kills_before,
+        })
     }
 
     /// Takes over the agent that another keeper started; it runs only if nothing but its keeper has changed.
     pub(super) fn adopt(started: &Started, paths: &TurnPaths) -> Self {
-        let identity = Identity { pid: started.pid, start_ticks: started.start_ticks };
+        let identity = Identity {
+            pid: started.pid,
+            start_ticks: started.start_ticks,
+        };
         let same_boot = sys::boot_id().is_ok_and(|boot_id| boot_id == started.boot_id);
         let running = same_boot && sys::identity(started.pid) == Some(identity);
         let (name, value) = paths.marker();
-        Self { identity, marker: format!("{name}={value}"), ours: false, running, same_boot, oom_kills_before: sys::oom_kills() }
+        Self {
+            identity,
+            marker: format!("{name}={value}"),
+            ours: false,
+            running,
+            same_boot,
+            oom_kills_before: sys::oom_kills(),
+        }
     }
 
     /// Finds an agent whose start never got into the journal, because its keeper died between the two.
     pub(super) fn find(paths: &TurnPaths) -> Option<Identity> {
         let (name, value) = paths.marker();
-        sys::descendants_and_marked(&[], None, &format!("{name}={value}")).into_iter().min_by_key(|found| (found.start_ticks, found.pid))
+        sys::descendants_and_marked(&[], None, &format!("{name}={value}"))
+            .into_iter()
+            .min_by_key(|found| (found.start_ticks, found.pid))
     }
 
     /// Its record.
     pub(super) fn started(&self, program: String, attempt: u32) -> Started {
         let boot_id = sys::boot_id().unwrap_or_default();
-        Started { pid: self.identity.pid, program, attempt, start_ticks: self.identity.start_ticks, boot_id }
+        Started {
+            pid: self.identity.pid,
+            program,
+            attempt,
+            start_ticks: self.identity.start_ticks,
+            boot_id,
+        }
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -90,12 +121,19 @@ impl Agent {
 
     /// Why nobody knows how it ended.
     pub(super) fn lost_cause(&self) -> Cause {
-        if self.same_boot { Cause::KeeperLost } else { Cause::HostRestart }
+        if self.same_boot {
+            Cause::KeeperLost
+        } else {
+            Cause::HostRestart
+        }
     }
 
     /// Seconds since its start, by a clock that does not count while the machine is paused.
     pub(super) fn age(&self) -> Duration {
-        let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+            .ok()
+            .flatten()
+            .unwrap_or(100);
         let ticks_per_second = u32::try_from(ticks_per_second).map_or(100.0, f64::from);
         let start = Duration::from_secs(self.identity.start_ticks).as_secs_f64() / ticks_per_second;
         Duration::try_from_secs_f64(sys::boottime_seconds() - start).unwrap_or_default()
@@ -125,7 +163,10 @@ impl Agent {
             cause: cause.or(killed_for_memory.then_some(Cause::OutOfMemory)),
             error: None,
             duration: self.age().as_secs_f64(),
-            resources: Resources { cpu_seconds: exit.cpu_seconds, max_rss_bytes: exit.max_rss_bytes },
+            resources: Resources {
+                cpu_seconds: exit.cpu_seconds,
+                max_rss_bytes: exit.max_rss_bytes,
+            },
             leftover_processes,
         }
     }
@@ -133,7 +174,11 @@ impl Agent {
 
 /// The record of an end that nobody saw.
 pub(super) fn unseen_exit(cause: Cause, leftover_processes: u32) -> Exited {
-    Exited { cause: Some(cause), leftover_processes, ..Exited::default() }
+    Exited {
+        cause: Some(cause),
+        leftover_processes,
+        ..Exited::default()
+    }
 }
 
 fn stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
@@ -147,5 +192,10 @@ fn stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
 }
 
 fn append(path: &std::path::Path) -> io::Result<OwnedFd> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(Into::into)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(Into::into)
 }

@@ -63,7 +63,10 @@ pub struct Response {
 #[derive(Debug)]
 enum State {
     Reading,
-    Input { left: u64, close: bool },
+    Input {
+        left: u64,
+        close: bool,
+    },
     /// Waits for the tree's end.
     Stopping,
     Closed,
@@ -82,7 +85,10 @@ struct Connection {
 #[derive(Debug)]
 pub(super) enum Command {
     Status(usize),
-    Stop { grace: f64, cause: Cause },
+    Stop {
+        grace: f64,
+        cause: Cause,
+    },
     /// Bytes that the agent's standard input has taken, for the journal.
     Written(Vec<u8>),
 }
@@ -98,7 +104,11 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(stdin: Option<File>) -> Self {
-        Self { listener: None, connections: Vec::new(), stdin }
+        Self {
+            listener: None,
+            connections: Vec::new(),
+            stdin,
+        }
     }
 
     /// Begins to listen.
@@ -111,13 +121,23 @@ impl Control {
 
     /// Opens the FIFO at `path`, made before; neither waits nor sees an end of file.
     pub(super) fn open_fifo(path: &Path) -> io::Result<File> {
-        File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
+        File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
     }
 
     /// What to wait for.
     pub(super) fn interests(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let accepting = self.listener.as_ref().filter(|_| self.connections.len() < MAX_CONNECTIONS);
-        let mut fds: Vec<_> = accepting.map(|listener| (listener.as_fd(), PollFlags::POLLIN)).into_iter().collect();
+        let accepting = self
+            .listener
+            .as_ref()
+            .filter(|_| self.connections.len() < MAX_CONNECTIONS);
+        let mut fds: Vec<_> = accepting
+            .map(|listener| (listener.as_fd(), PollFlags::POLLIN))
+            .into_iter()
+            .collect();
         let mut blocked = false;
         for connection in &self.connections {
             blocked |= matches!(connection.state, State::Input { .. }) && !connection.received.is_empty();
@@ -126,7 +146,10 @@ impl Control {
                 continue;
             }
             let full = matches!(connection.state, State::Input { .. }) && connection.received.len() >= INPUT_AHEAD;
-            fds.push((connection.stream.as_fd(), if full { PollFlags::empty() } else { PollFlags::POLLIN }));
+            fds.push((
+                connection.stream.as_fd(),
+                if full { PollFlags::empty() } else { PollFlags::POLLIN },
+            ));
         }
         if let Some(stdin) = self.stdin.as_ref().filter(|_| blocked) {
             fds.push((stdin.as_fd(), PollFlags::POLLOUT));
@@ -138,7 +161,12 @@ impl Control {
     pub(super) fn work(&mut self) -> Vec<Command> {
         while let Some(Ok((stream, _))) = self.listener.as_ref().map(UnixListener::accept) {
             if stream.set_nonblocking(true).is_ok() {
-                self.connections.push(Connection { stream, state: State::Reading, received: Vec::new(), ended: false });
+                self.connections.push(Connection {
+                    stream,
+                    state: State::Reading,
+                    received: Vec::new(),
+                    ended: false,
+                });
             }
             if self.connections.len() >= MAX_CONNECTIONS {
                 break;
@@ -166,14 +194,19 @@ impl Control {
 
     /// Answers all who wait for the tree's end.
     pub(super) fn stopped(&mut self, response: &Response) {
-        for connection in self.connections.iter_mut().filter(|connection| matches!(connection.state, State::Stopping)) {
+        for connection in self
+            .connections
+            .iter_mut()
+            .filter(|connection| matches!(connection.state, State::Stopping))
+        {
             connection.answer(response);
         }
     }
 
     /// Forgets connections that are done; only between rounds, since commands name them by place.
     pub(super) fn sweep(&mut self) {
-        self.connections.retain(|connection| !matches!(connection.state, State::Closed));
+        self.connections
+            .retain(|connection| !matches!(connection.state, State::Closed));
     }
 }
 
@@ -229,9 +262,14 @@ impl Connection {
 
     /// Gives the agent what has been received, as far as it takes it.
     fn feed(&mut self, stdin: &mut Option<File>) -> Option<Command> {
-        let State::Input { mut left, close } = self.state else { return None };
+        let State::Input { mut left, close } = self.state else {
+            return None;
+        };
         let ready = usize::try_from(left).unwrap_or(usize::MAX).min(self.received.len());
-        let written = match stdin.as_mut().map(|fifo| fifo.write(self.received.get(..ready).unwrap_or_default())) {
+        let written = match stdin
+            .as_mut()
+            .map(|fifo| fifo.write(self.received.get(..ready).unwrap_or_default()))
+        {
             Some(Ok(written)) => written,
             Some(Err(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
             Some(Err(error)) => {
@@ -258,7 +296,10 @@ impl Connection {
     }
 
     fn refuse(&mut self, error: &str) {
-        self.answer(&Response { error: Some(error.to_owned()), ..Response::default() });
+        self.answer(&Response {
+            error: Some(error.to_owned()),
+            ..Response::default()
+        });
     }
 
     fn answer(&mut self, response: &Response) {

@@ -27,7 +27,12 @@ pub(super) struct DiskGuard {
 
 impl DiskGuard {
     pub(super) fn new(min_free: u64, frozen: bool, now: Instant) -> Self {
-        Self { min_free, frozen, next_look: now, pending: Vec::new() }
+        Self {
+            min_free,
+            frozen,
+            next_look: now,
+            pending: Vec::new(),
+        }
     }
 
     pub(super) fn next_look(&self) -> Instant {
@@ -48,7 +53,10 @@ impl DiskGuard {
             sys::signal_all(&agent.tree(), Signal::SIGSTOP);
             // Again, for what was forked meanwhile.
             sys::signal_all(&agent.tree(), Signal::SIGSTOP);
-            let reason = format!("{} bytes of disk are free, limits.min_free_bytes is {}", space.free, self.min_free);
+            let reason = format!(
+                "{} bytes of disk are free, limits.min_free_bytes is {}",
+                space.free, self.min_free
+            );
             self.pending.push(Body::Frozen { reason });
         } else if self.frozen && !full && space.free >= enough {
             let reason = format!("{} bytes of disk are free", space.free);

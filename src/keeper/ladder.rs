@@ -53,12 +53,26 @@ impl Ladder {
     /// Begins with the gentlest step that `grace` leaves time for.
     pub(super) fn begin(agent: &Agent, cause: Cause, grace: Duration, now: Instant) -> Self {
         if grace.is_zero() {
-            return Self { cause, step: Step::Kill, due: now, grace, kill_begun: None, next_look: now };
+            return Self {
+                cause,
+                step: Step::Kill,
+                due: now,
+                grace,
+                kill_begun: None,
+                next_look: now,
+            };
         }
         agent.signal_group(Signal::SIGINT);
         // A stopped process takes no signal but SIGKILL; it may be stopped because we froze it.
         agent.signal_group(Signal::SIGCONT);
-        Self { cause, step: Step::Interrupt, due: now + grace / 2, grace, kill_begun: None, next_look: now }
+        Self {
+            cause,
+            step: Step::Interrupt,
+            due: now + grace / 2,
+            grace,
+            kill_begun: None,
+            next_look: now,
+        }
     }
 
     /// Somebody else wants it to end sooner.
@@ -101,10 +115,16 @@ impl Ladder {
             sys::signal_all(&agent.tree(), Signal::SIGKILL);
             let begun = *self.kill_begun.get_or_insert(now);
             if now.duration_since(begun) > GIVE_UP {
-                return Progress::Done { survivors: u32::try_from(tree.len()).unwrap_or(u32::MAX) };
+                return Progress::Done {
+                    survivors: u32::try_from(tree.len()).unwrap_or(u32::MAX),
+                };
             }
         }
-        self.next_look = if self.step == Step::Kill { now + SWEEP } else { self.due.min(now + LOOK) };
+        self.next_look = if self.step == Step::Kill {
+            now + SWEEP
+        } else {
+            self.due.min(now + LOOK)
+        };
         Progress::Underway
     }
 }

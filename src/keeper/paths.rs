@@ -12,7 +12,10 @@ pub struct TurnPaths {
 impl TurnPaths {
     /// The files of a turn in a session's folder.
     pub fn new(folder: &Path, turn: u32) -> Self {
-        Self { folder: folder.to_owned(), turn }
+        Self {
+            folder: folder.to_owned(),
+            turn,
+        }
     }
 
     /// The session's folder.
@@ -47,12 +50,21 @@ impl TurnPaths {
 
     /// The environment variable that marks every process of the turn.
     pub fn marker(&self) -> (&'static str, String) {
-        ("PROMPTD_TURN", self.folder.join(format!("turn-{}", self.turn)).display().to_string())
+        (
+            "PROMPTD_TURN",
+            self.folder.join(format!("turn-{}", self.turn)).display().to_string(),
+        )
     }
 
     /// All files of the turn.
     pub fn all(&self) -> [PathBuf; 5] {
-        [self.stdout(), self.stderr(), self.prompt(), self.stdin_fifo(), self.named("sock")]
+        [
+            self.stdout(),
+            self.stderr(),
+            self.prompt(),
+            self.stdin_fifo(),
+            self.named("sock"),
+        ]
     }
 
     fn named(&self, what: &str) -> PathBuf {

@@ -52,28 +52,48 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
     };
     let [stdout_begin, stderr_begin] = spec.offsets;
     let open = |stream, path: &std::path::Path, begin| {
-        let offset = turn.as_ref().map_or(StreamOffset { to: begin, base: begin }, |turn| turn.offset(stream));
+        let offset = turn
+            .as_ref()
+            .map_or(StreamOffset { to: begin, base: begin }, |turn| turn.offset(stream));
         StreamFile::open(stream, path, offset).map_err(KeeperError::System)
     };
     let (stdout, stderr) = (paths.stdout(), paths.stderr());
-    let streams = [open(Stream::Stdout, &stdout, stdout_begin)?, open(Stream::Stderr, &stderr, stderr_begin)?];
+    let streams = [
+        open(Stream::Stdout, &stdout, stdout_begin)?,
+        open(Stream::Stderr, &stderr, stderr_begin)?,
+    ];
     wakers.add(&stdout);
     wakers.add(&stderr);
     let fifo = paths.stdin_fifo();
-    let stdin = fifo.exists().then(|| Control::open_fifo(&fifo)).transpose().map_err(KeeperError::System)?;
+    let stdin = fifo
+        .exists()
+        .then(|| Control::open_fifo(&fifo))
+        .transpose()
+        .map_err(KeeperError::System)?;
     let mut control = Control::new(stdin);
-    control.listen(paths.folder(), &paths.socket_name()).map_err(KeeperError::System)?;
+    control
+        .listen(paths.folder(), &paths.socket_name())
+        .map_err(KeeperError::System)?;
     let now = Instant::now();
     let turn = turn.as_ref();
     let exited = turn.is_some_and(|turn| turn.exited.is_some());
     let mut disk = DiskGuard::new(spec.min_free_bytes, turn.is_some_and(|turn| turn.frozen), now);
     disk.pending.extend(started.map(Body::Started));
     if wakers.lacks_inotify() {
-        let resource = "inotify_instances (raise fs.inotify.max_user_instances; output is looked for on a timer)".to_owned();
-        disk.pending.push(Body::Alert { resource, value: 0.0, threshold: 1.0 });
+        let resource =
+            "inotify_instances (raise fs.inotify.max_user_instances; output is looked for on a timer)".to_owned();
+        disk.pending.push(Body::Alert {
+            resource,
+            value: 0.0,
+            threshold: 1.0,
+        });
     }
     Ok(Some(Keeper {
-        exit: if exited { ExitState::Recorded } else { ExitState::Running },
+        exit: if exited {
+            ExitState::Recorded
+        } else {
+            ExitState::Running
+        },
         turn_ended: turn.is_some_and(|turn| turn.ended().is_some()),
         stdin_to: turn.map_or(0, |turn| turn.stdin_to),
         pidfds: Vec::new(),
@@ -105,7 +125,9 @@ fn known_turn(spec: &Spec, writer: &mut Writer, fresh: bool) -> Result<Option<Tu
         reader.set_position(spec.journal_end);
         let mut begun = false;
         while let Some(piece) = reader.read().map_err(failed)? {
-            begun |= whole_lines(&piece.bytes).filter_map(parse_head).any(|head| head.turn == spec.turn);
+            begun |= whole_lines(&piece.bytes)
+                .filter_map(parse_head)
+                .any(|head| head.turn == spec.turn);
         }
         if !begun {
             return Ok(None);
@@ -114,7 +136,11 @@ fn known_turn(spec: &Spec, writer: &mut Writer, fresh: bool) -> Result<Option<Tu
     }
     let mut state = SessionState::default();
     fold(&mut reader, &mut state).map_err(failed)?;
-    let this_attempt = |turn: &&TurnState| turn.started.as_ref().is_some_and(|(started, _)| started.attempt == spec.attempt);
+    let this_attempt = |turn: &&TurnState| {
+        turn.started
+            .as_ref()
+            .is_some_and(|(started, _)| started.attempt == spec.attempt)
+    };
     Ok(state.turn(spec.turn).filter(this_attempt).cloned())
 }
 
@@ -137,7 +163,11 @@ fn start_or_find(
                     Ok(None)
                 }
             };
-            let failed = |error| Exited { cause: Some(Cause::SpawnFailed), error: Some(error), ..Exited::default() };
+            let failed = |error| Exited {
+                cause: Some(Cause::SpawnFailed),
+                error: Some(error),
+                ..Exited::default()
+            };
             // Held until the agent has opened its end.
             let fifo = begun().map_err(failed)?;
             let agent = Agent::start(spec, launch, paths).map_err(failed)?;
@@ -148,9 +178,17 @@ fn start_or_find(
         // The turn's files are there, but its start is not in the journal: a keeper died between the two.
         launch => {
             let found = Agent::find(paths).ok_or_else(|| unseen_exit(Cause::KeeperLost, 0))?;
-            let program = launch.as_ref().map_or_else(String::new, |launch| launch.program.display().to_string());
+            let program = launch
+                .as_ref()
+                .map_or_else(String::new, |launch| launch.program.display().to_string());
             let boot_id = sys::boot_id().unwrap_or_default();
-            let started = Started { pid: found.pid, program, attempt: spec.attempt, start_ticks: found.start_ticks, boot_id };
+            let started = Started {
+                pid: found.pid,
+                program,
+                attempt: spec.attempt,
+                start_ticks: found.start_ticks,
+                boot_id,
+            };
             Ok((Agent::adopt(&started, paths), Some(started)))
         }
     }
@@ -208,4 +246,3 @@ pub(super) fn remove_files(paths: &TurnPaths) {
         let _gone = std::fs::remove_file(path);
     }
 }
-

@@ -60,7 +60,16 @@ impl StreamFile {
         let file = File::options().read(true).write(true).open(path)?;
         let position = offset.to.saturating_sub(offset.base);
         let (seen, punched) = (position, 0);
-        Ok(Self { stream, file, position, base: offset.base, seen, overlap: Vec::new(), unfinished_since: None, punched })
+        Ok(Self {
+            stream,
+            file,
+            position,
+            base: offset.base,
+            seen,
+            overlap: Vec::new(),
+            unfinished_since: None,
+            punched,
+        })
     }
 
     /// The file's size now.
@@ -105,7 +114,9 @@ impl StreamFile {
 
     /// Cuts what was read into chunks; with `end`, an unfinished line, too.
     pub(super) fn chunks<'a>(&self, bytes: &'a [u8], end: bool, now: Instant) -> Chunker<'a> {
-        let overdue = self.unfinished_since.is_some_and(|since| now.duration_since(since) >= FLUSH_AFTER);
+        let overdue = self
+            .unfinished_since
+            .is_some_and(|since| now.duration_since(since) >= FLUSH_AFTER);
         Chunker::new(bytes, overdue || end)
     }
 
@@ -119,7 +130,8 @@ impl StreamFile {
     pub(super) fn advance(&mut self, bytes: &[u8], taken: usize, now: Instant) {
         let (done, rest) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
         self.position = self.position.saturating_add(len64(done));
-        self.overlap.extend_from_slice(done.get(done.len().saturating_sub(OVERLAP)..).unwrap_or(done));
+        self.overlap
+            .extend_from_slice(done.get(done.len().saturating_sub(OVERLAP)..).unwrap_or(done));
         self.overlap.drain(..self.overlap.len().saturating_sub(OVERLAP));
         let still_unfinished = taken == 0 && !rest.is_empty();
         self.unfinished_since = match self.unfinished_since {
@@ -160,7 +172,12 @@ mod tests {
 
     fn file(name: &str) -> (std::path::PathBuf, File) {
         let path = std::env::temp_dir().join(format!("promptd-stream-{name}-{}", std::process::id()));
-        let file = File::options().create(true).truncate(true).write(true).open(&path).unwrap();
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         (path, file)
     }
 
@@ -168,7 +185,9 @@ mod tests {
     fn a_file_comes_out_as_it_went_in_and_its_room_is_given_back() {
         use std::os::unix::fs::MetadataExt as _;
         let (path, mut file) = file("whole");
-        let content: Vec<u8> = (0..6_000_000_u32).map(|n| if n % 97 == 0 { b'\n' } else { b'a' }).collect();
+        let content: Vec<u8> = (0..6_000_000_u32)
+            .map(|n| if n % 97 == 0 { b'\n' } else { b'a' })
+            .collect();
         file.write_all(&content).unwrap();
         let mut stream = StreamFile::open(Stream::Stdout, &path, StreamOffset::default()).unwrap();
         assert!(take_all(&mut stream, true) == content);
@@ -183,7 +202,10 @@ mod tests {
         file.write_all(b"first\nlost").unwrap();
         assert_eq!(take_all(&mut stream, false), b"first\n");
         std::fs::write(&path, b"another, longer than the first\n").unwrap();
-        assert_eq!(stream.look(&mut Vec::new()).unwrap(), Look::Truncated { lost: 4, to: 6 });
+        assert_eq!(
+            stream.look(&mut Vec::new()).unwrap(),
+            Look::Truncated { lost: 4, to: 6 }
+        );
         assert_eq!(take_all(&mut stream, false), b"another, longer than the first\n");
         assert_eq!(stream.offset_after(0), 37);
         std::fs::remove_file(path).unwrap();

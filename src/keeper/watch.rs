@@ -23,7 +23,14 @@ impl Wakers {
     /// Blocks all signals (a keeper obeys only its socket) and listens for the end of children.
     pub(super) fn new() -> nix::Result<Self> {
         let mut blocked = SigSet::all();
-        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGTRAP] {
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGILL,
+            Signal::SIGFPE,
+            Signal::SIGABRT,
+            Signal::SIGTRAP,
+        ] {
             blocked.remove(fault);
         }
         blocked.thread_block()?;
@@ -55,7 +62,11 @@ impl Wakers {
             (until, false) => until,
         };
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.inotify.as_ref().map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)));
+        fds.extend(
+            self.inotify
+                .as_ref()
+                .map(|inotify| PollFd::new(inotify.as_fd(), PollFlags::POLLIN)),
+        );
         let own = fds.len();
         fds.extend(others.iter().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         let timeout = until.map_or(PollTimeout::NONE, |until| {
@@ -66,7 +77,11 @@ impl Wakers {
         // EINTR cannot be (signals are blocked) and would do no harm: the caller looks at everything anyway.
         let _woken = poll(&mut fds, timeout);
         self.forget_what_woke_us();
-        fds.get(own..).unwrap_or_default().iter().map(|fd| fd.any().unwrap_or(false)).collect()
+        fds.get(own..)
+            .unwrap_or_default()
+            .iter()
+            .map(|fd| fd.any().unwrap_or(false))
+            .collect()
     }
 
     /// The events only wake: what happened is read from the files and from `wait4`.

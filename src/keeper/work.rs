@@ -41,7 +41,9 @@ pub fn main() -> ExitCode {
         Err(KeeperError::AlreadyKept) => ExitCode::from(super::EXIT_ALREADY_KEPT),
         Err(error) => {
             // Nobody reads a keeper's standard error but a person who started one by hand.
-            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            let source = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
             eprintln!("promptd keeper: {error} {source}");
             ExitCode::FAILURE
         }
@@ -96,7 +98,10 @@ impl Keeper {
             self.enforce(matches!(pumped, Err(WriteError::NoSpace { .. })), now);
             let recorded = matches!(self.exit, ExitState::Recorded) && self.disk.pending.is_empty();
             if nobody_left && recorded && self.streams.iter().all(|stream| stream.has_reached(stream.size())) {
-                self.control.stopped(&Response { survivors: Some(0), ..self.response() });
+                self.control.stopped(&Response {
+                    survivors: Some(0),
+                    ..self.response()
+                });
                 remove_files(&self.paths);
                 return Ok(());
             }
@@ -133,8 +138,14 @@ impl Keeper {
                 break;
             }
         }
-        let ExitState::Due(_, sizes) = &self.exit else { return Ok(more) };
-        if self.streams.iter().zip(sizes).all(|(stream, size)| stream.has_reached(*size))
+        let ExitState::Due(_, sizes) = &self.exit else {
+            return Ok(more);
+        };
+        if self
+            .streams
+            .iter()
+            .zip(sizes)
+            .all(|(stream, size)| stream.has_reached(*size))
             && let ExitState::Due(exited, _) = std::mem::replace(&mut self.exit, ExitState::Recorded)
         {
             self.disk.pending.push(Body::Exited(*exited));
@@ -155,13 +166,24 @@ impl Keeper {
     fn pump_stream(&mut self, index: usize, buffer: &mut Vec<u8>, now: Instant) -> Result<bool, WriteError> {
         // The last words of an agent that has gone need no newline.
         let end = matches!(self.exit, ExitState::Due(..));
-        let Some(stream) = self.streams.get_mut(index) else { return Ok(false) };
+        let Some(stream) = self.streams.get_mut(index) else {
+            return Ok(false);
+        };
         let name = stream.stream;
-        match stream.look(buffer).map_err(|source| WriteError::Io { path: self.paths.folder().to_owned(), source })? {
+        match stream.look(buffer).map_err(|source| WriteError::Io {
+            path: self.paths.folder().to_owned(),
+            source,
+        })? {
             Look::Nothing => Ok(false),
             Look::Truncated { lost, to } => {
-                let reason = "the file was truncated by the agent or one of its commands while it was followed".to_owned();
-                let gap = Gap { stream: name.name().to_owned(), bytes: lost, reason, to: Some(to) };
+                let reason =
+                    "the file was truncated by the agent or one of its commands while it was followed".to_owned();
+                let gap = Gap {
+                    stream: name.name().to_owned(),
+                    bytes: lost,
+                    reason,
+                    to: Some(to),
+                };
                 // Among the pending, so that it is written even if the disk is full just now.
                 self.disk.pending.push(Body::Gap(gap));
                 self.flush_pending()?;
@@ -198,7 +220,9 @@ impl Keeper {
                 Waited::Gone(exit) if self.agent.ours && exit.pid == self.agent.pid() => {
                     self.agent.running = false;
                     let leftover = self.response().processes;
-                    let exited = self.agent.exited(&exit, self.ladder.as_ref().map(|ladder| ladder.cause), leftover);
+                    let exited = self
+                        .agent
+                        .exited(&exit, self.ladder.as_ref().map(|ladder| ladder.cause), leftover);
                     self.exit_is_due(exited);
                     self.pump(now).ok();
                 }
@@ -221,13 +245,23 @@ impl Keeper {
             return false;
         }
         // Seen to go just now, or gone before we came: then nobody knows when.
-        let age = if self.agent.running { self.agent.age() } else { Duration::ZERO };
+        let age = if self.agent.running {
+            self.agent.age()
+        } else {
+            Duration::ZERO
+        };
         self.agent.running = self.agent.running && self.agent.is_alive();
         let tree = self.agent.tree();
         if !self.agent.running && matches!(self.exit, ExitState::Running) {
             let leftover = u32::try_from(tree.len()).unwrap_or(u32::MAX);
-            let cause = self.ladder.as_ref().map_or_else(|| self.agent.lost_cause(), |ladder| ladder.cause);
-            self.exit_is_due(Exited { duration: age.as_secs_f64(), ..unseen_exit(cause, leftover) });
+            let cause = self
+                .ladder
+                .as_ref()
+                .map_or_else(|| self.agent.lost_cause(), |ladder| ladder.cause);
+            self.exit_is_due(Exited {
+                duration: age.as_secs_f64(),
+                ..unseen_exit(cause, leftover)
+            });
             self.pump(now).ok();
         }
         self.pidfds = tree.iter().filter_map(|process| PidFd::open(*process).ok()).collect();
@@ -262,7 +296,12 @@ impl Keeper {
 
     fn response(&self) -> Response {
         let processes = u32::try_from(self.agent.tree().len()).unwrap_or(u32::MAX);
-        Response { keeper: i32::try_from(std::process::id()).unwrap_or(0), processes, survivors: None, error: None }
+        Response {
+            keeper: i32::try_from(std::process::id()).unwrap_or(0),
+            processes,
+            survivors: None,
+            error: None,
+        }
     }
 
     fn take_down(&mut self, cause: Cause, grace: Duration, now: Instant) {
@@ -293,7 +332,10 @@ impl Keeper {
             && (survivors > 0 || matches!(self.exit, ExitState::Recorded))
         {
             self.ladder = None;
-            self.control.stopped(&Response { survivors: Some(survivors), ..self.response() });
+            self.control.stopped(&Response {
+                survivors: Some(survivors),
+                ..self.response()
+            });
         }
     }
 
@@ -339,5 +381,7 @@ fn has_ended(batch: &Batch<'_>, turn: u32) -> bool {
     if batch.read_at(&mut bytes, batch.foreign_from).is_err() {
         return false;
     }
-    whole_lines(&bytes).filter_map(parse_head).any(|head| head.turn == turn && head.kind == Kind::Other("turn_ended"))
+    whole_lines(&bytes)
+        .filter_map(parse_head)
+        .any(|head| head.turn == turn && head.kind == Kind::Other("turn_ended"))
 }

@@ -103,7 +103,10 @@ impl Usage {
             input_tokens: add(self.input_tokens, other.input_tokens),
             output_tokens: add(self.output_tokens, other.output_tokens),
             cached_tokens: add(self.cached_tokens, other.cached_tokens),
-            cost_usd: self.cost_usd.or(other.cost_usd).map(|_| self.cost_usd.unwrap_or(0.0) + other.cost_usd.unwrap_or(0.0)),
+            cost_usd: self
+                .cost_usd
+                .or(other.cost_usd)
+                .map(|_| self.cost_usd.unwrap_or(0.0) + other.cost_usd.unwrap_or(0.0)),
         }
     }
 
@@ -115,7 +118,9 @@ impl Usage {
             input_tokens: sub(self.input_tokens, earlier.input_tokens),
             output_tokens: sub(self.output_tokens, earlier.output_tokens),
             cached_tokens: sub(self.cached_tokens, earlier.cached_tokens),
-            cost_usd: self.cost_usd.map(|cost| (cost - earlier.cost_usd.unwrap_or(0.0)).max(0.0)),
+            cost_usd: self
+                .cost_usd
+                .map(|cost| (cost - earlier.cost_usd.unwrap_or(0.0)).max(0.0)),
         }
     }
 }
@@ -182,7 +187,11 @@ pub fn outcome(exit: Exit<'_>, seen: &Observation) -> Outcome {
         (Status::Completed, None) => Some(StopReason::EndTurn),
         (Status::Failed | Status::TimedOut | Status::Lost, None) => None,
     };
-    let error = if status == Status::Completed { None } else { error_text(exit, seen) };
+    let error = if status == Status::Completed {
+        None
+    } else {
+        error_text(exit, seen)
+    };
     Outcome {
         status,
         cause,
@@ -206,7 +215,10 @@ fn by_exit_and_final_event(exit: Exit<'_>, seen: &Observation) -> (Status, Optio
     match &seen.final_event {
         Some(fin) if exited_well || fin.outcome.is_err() => by_final_event(fin),
         None if exited_well && !exit.final_expected => (Status::Completed, None),
-        Some(_) | None => (Status::Failed, Some(seen.failure.as_ref().map_or(Cause::AgentError, |(cause, _)| *cause))),
+        Some(_) | None => (
+            Status::Failed,
+            Some(seen.failure.as_ref().map_or(Cause::AgentError, |(cause, _)| *cause)),
+        ),
     }
 }
 
@@ -221,7 +233,11 @@ fn error_text(exit: Exit<'_>, seen: &Observation) -> Option<String> {
         (None, Some(signal)) => format!("the agent was killed by {signal}"),
         (None, None) => "how the agent exited is not known".to_owned(),
     };
-    let silent = if exit.final_expected && seen.final_event.is_none() { " and its stream has no final event" } else { "" };
+    let silent = if exit.final_expected && seen.final_event.is_none() {
+        " and its stream has no final event"
+    } else {
+        ""
+    };
     Some(format!("{how}{silent}; its output tells more"))
 }
 
@@ -230,41 +246,82 @@ mod tests {
     use super::*;
 
     fn exited(code: Option<i32>, cause: Option<Cause>) -> Exited {
-        Exited { code, cause, ..Exited::default() }
+        Exited {
+            code,
+            cause,
+            ..Exited::default()
+        }
     }
 
     fn fine() -> FinalEvent {
-        FinalEvent { outcome: Ok(()), stop_reason: None, result: None, error: None, usage: Usage::default() }
+        FinalEvent {
+            outcome: Ok(()),
+            stop_reason: None,
+            result: None,
+            error: None,
+            usage: Usage::default(),
+        }
     }
 
     fn decide(exited: &Exited, final_expected: bool, fin: Option<FinalEvent>) -> (Status, Option<Cause>) {
-        let exit = Exit { exited, final_expected, launcher_died: false };
-        let out = outcome(exit, &Observation { final_event: fin, ..Observation::default() });
+        let exit = Exit {
+            exited,
+            final_expected,
+            launcher_died: false,
+        };
+        let out = outcome(
+            exit,
+            &Observation {
+                final_event: fin,
+                ..Observation::default()
+            },
+        );
         (out.status, out.cause)
     }
 
     #[test]
     fn a_shell_is_judged_by_its_exit_code() {
         assert_eq!(decide(&exited(Some(0), None), false, None), (Status::Completed, None));
-        assert_eq!(decide(&exited(Some(3), None), false, None), (Status::Failed, Some(Cause::AgentError)));
+        assert_eq!(
+            decide(&exited(Some(3), None), false, None),
+            (Status::Failed, Some(Cause::AgentError))
+        );
     }
 
     #[test]
     fn exit_0_without_a_final_event_is_no_success_where_one_is_expected() {
-        assert_eq!(decide(&exited(Some(0), None), true, None), (Status::Failed, Some(Cause::AgentError)));
+        assert_eq!(
+            decide(&exited(Some(0), None), true, None),
+            (Status::Failed, Some(Cause::AgentError))
+        );
     }
 
     #[test]
     fn a_final_error_beats_exit_0_and_a_bad_exit_beats_a_final_success() {
-        let error = FinalEvent { outcome: Err(Cause::Auth), ..fine() };
-        assert_eq!(decide(&exited(Some(0), None), true, Some(error)), (Status::Failed, Some(Cause::Auth)));
-        assert_eq!(decide(&exited(Some(1), None), true, Some(fine())), (Status::Failed, Some(Cause::AgentError)));
+        let error = FinalEvent {
+            outcome: Err(Cause::Auth),
+            ..fine()
+        };
+        assert_eq!(
+            decide(&exited(Some(0), None), true, Some(error)),
+            (Status::Failed, Some(Cause::Auth))
+        );
+        assert_eq!(
+            decide(&exited(Some(1), None), true, Some(fine())),
+            (Status::Failed, Some(Cause::AgentError))
+        );
     }
 
     #[test]
     fn the_signal_we_sent_decides_before_all_else() {
-        assert_eq!(decide(&exited(Some(0), Some(Cause::Stopped)), true, Some(fine())).0, Status::Cancelled);
-        assert_eq!(decide(&exited(Some(0), Some(Cause::Timeout)), true, Some(fine())).0, Status::TimedOut);
+        assert_eq!(
+            decide(&exited(Some(0), Some(Cause::Stopped)), true, Some(fine())).0,
+            Status::Cancelled
+        );
+        assert_eq!(
+            decide(&exited(Some(0), Some(Cause::Timeout)), true, Some(fine())).0,
+            Status::TimedOut
+        );
     }
 
     #[test]
@@ -277,8 +334,15 @@ mod tests {
     #[test]
     fn a_dead_launcher_does_not_speak_for_its_worker() {
         let killed = exited(None, None);
-        let exit = Exit { exited: &killed, final_expected: true, launcher_died: true };
-        let seen = Observation { final_event: Some(fine()), ..Observation::default() };
+        let exit = Exit {
+            exited: &killed,
+            final_expected: true,
+            launcher_died: true,
+        };
+        let seen = Observation {
+            final_event: Some(fine()),
+            ..Observation::default()
+        };
         assert_eq!(outcome(exit, &seen).status, Status::Completed);
     }
 }

@@ -209,12 +209,18 @@ impl SessionState {
 
     /// The agent's own session id, from the last turn that told it.
     pub fn agent_session_id(&self) -> Option<&str> {
-        self.turns.iter().rev().find_map(|turn| turn.ended()?.agent_session_id.as_deref())
+        self.turns
+            .iter()
+            .rev()
+            .find_map(|turn| turn.ended()?.agent_session_id.as_deref())
     }
 
     /// What the ended turns used together.
     pub fn usage(&self) -> Usage {
-        self.turns.iter().filter_map(|turn| turn.ended()?.usage).fold(Usage::default(), Usage::plus)
+        self.turns
+            .iter()
+            .filter_map(|turn| turn.ended()?.usage)
+            .fold(Usage::default(), Usage::plus)
     }
 
     /// What the session does, or how its last turn ended.
@@ -250,7 +256,10 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             for offset in &mut turn.offsets {
                 offset.base = offset.to;
             }
-            turn.phase = TurnPhase::Retrying { attempt: *attempt, delay: *delay };
+            turn.phase = TurnPhase::Retrying {
+                attempt: *attempt,
+                delay: *delay,
+            };
         }
         Body::TurnEnded(ended) => {
             turn.ended_at = Some(time);
@@ -284,14 +293,27 @@ mod tests {
     fn fold(bodies: Vec<Body>) -> SessionState {
         let mut state = SessionState::default();
         for (seq, body) in (1..).zip(bodies) {
-            state.apply(&Record { seq, time: Timestamp::UNIX_EPOCH, turn: 1, body });
+            state.apply(&Record {
+                seq,
+                time: Timestamp::UNIX_EPOCH,
+                turn: 1,
+                body,
+            });
         }
         state
     }
 
     fn ended(status: Status) -> Body {
         let (cause, stop_reason, result, error) = (None, None, None, None);
-        Body::TurnEnded(TurnEnded { status, cause, stop_reason, result, error, usage: None, agent_session_id: None })
+        Body::TurnEnded(TurnEnded {
+            status,
+            cause,
+            stop_reason,
+            result,
+            error,
+            usage: None,
+            agent_session_id: None,
+        })
     }
 
     #[test]
@@ -322,9 +344,25 @@ mod tests {
 
     #[test]
     fn a_retry_goes_on_counting_where_the_failed_attempt_ended() {
-        let out = |to| Body::Stdout(Output { to, eol: true, ..Output::default() });
-        let retry = Body::Retry { attempt: 2, delay: 0.0, cause: crate::model::Cause::AgentError };
-        let state = fold(vec![Body::Prompt(Prompt::default()), Body::Started(Started::default()), out(7), retry, out(9)]);
+        let out = |to| {
+            Body::Stdout(Output {
+                to,
+                eol: true,
+                ..Output::default()
+            })
+        };
+        let retry = Body::Retry {
+            attempt: 2,
+            delay: 0.0,
+            cause: crate::model::Cause::AgentError,
+        };
+        let state = fold(vec![
+            Body::Prompt(Prompt::default()),
+            Body::Started(Started::default()),
+            out(7),
+            retry,
+            out(9),
+        ]);
         let offset = state.turns.first().map(|turn| turn.offset(Stream::Stdout));
         assert_eq!(offset, Some(StreamOffset { to: 9, base: 7 }));
     }

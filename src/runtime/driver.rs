@@ -107,7 +107,11 @@ async fn step(
             place.get_or_insert_with(|| runtime.queue.adopt());
             attend(runtime, session, turn.turn).await?;
             // The next turn lines up like everybody else.
-            if session.state().turn(turn.turn).is_some_and(|turn| turn.ended().is_some()) {
+            if session
+                .state()
+                .turn(turn.turn)
+                .is_some_and(|turn| turn.ended().is_some())
+            {
                 *place = None;
             }
         }
@@ -117,10 +121,17 @@ async fn step(
 }
 
 /// Starts an attempt, unless the turn has been cancelled meanwhile, and waits until the journal speaks of it.
-async fn begin(runtime: &Arc<Runtime>, session: &Arc<Session>, turn: &TurnState, attempt: u32) -> Result<(), RuntimeError> {
+async fn begin(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    turn: &TurnState,
+    attempt: u32,
+) -> Result<(), RuntimeError> {
     let number = turn.turn;
     let still_due = session.transact(move |session, state| {
-        let due = state.turn(number).is_some_and(|turn| matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }));
+        let due = state
+            .turn(number)
+            .is_some_and(|turn| matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }));
         if due {
             session.duties().starting = Some(number);
         }
@@ -139,7 +150,12 @@ async fn begin(runtime: &Arc<Runtime>, session: &Arc<Session>, turn: &TurnState,
     begun
 }
 
-async fn start(runtime: &Arc<Runtime>, session: &Arc<Session>, turn: &TurnState, attempt: u32) -> Result<(), RuntimeError> {
+async fn start(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    turn: &TurnState,
+    attempt: u32,
+) -> Result<(), RuntimeError> {
     let settings = runtime.settings();
     let (task_session, task_turn, task_settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
     let prepared = tokio::task::spawn_blocking(move || launch::prepare(&task_settings, &task_session, &task_turn));
@@ -148,8 +164,14 @@ async fn start(runtime: &Arc<Runtime>, session: &Arc<Session>, turn: &TurnState,
         Err(error) => {
             // Accepted, and yet it cannot be started: the program was removed since, or the disk refuses.
             let (turn, error) = (turn.turn, format!("{error}"));
-            let exited = Exited { cause: Some(Cause::SpawnFailed), error: Some(error), ..Exited::default() };
-            return session.transact(move |_, _| (vec![(turn, Body::Exited(exited))], ())).await;
+            let exited = Exited {
+                cause: Some(Cause::SpawnFailed),
+                error: Some(error),
+                ..Exited::default()
+            };
+            return session
+                .transact(move |_, _| (vec![(turn, Body::Exited(exited))], ()))
+                .await;
         }
     };
     let spec = spec(&settings, session, turn, attempt, Some(launch));
@@ -185,13 +207,22 @@ fn spec(
 pub(super) fn adopt(runtime: &Runtime, session: &Arc<Session>) {
     let state = session.state();
     let mut turns = keeper_client::turns_with_files(&session.folder);
-    turns.extend(state.current().filter(|turn| turn.phase == TurnPhase::Running).map(|turn| turn.turn));
+    turns.extend(
+        state
+            .current()
+            .filter(|turn| turn.phase == TurnPhase::Running)
+            .map(|turn| turn.turn),
+    );
     turns.sort_unstable();
     turns.dedup();
     for turn in turns.into_iter().filter_map(|turn| state.turn(turn)) {
         // A turn that waits to be started is started by the driver; its keeper finds what is there.
         if turn.started.is_some() {
-            let tender = Tender::begin(session, spec(&runtime.settings(), session, turn, turn.attempt, None), true);
+            let tender = Tender::begin(
+                session,
+                spec(&runtime.settings(), session, turn, turn.attempt, None),
+                true,
+            );
             if session.request().stdin == Some(crate::model::StdinMode::Open) {
                 tender.hold_stdin();
             }
@@ -224,7 +255,9 @@ async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> 
             continue;
         };
         let seen = reader.observation();
-        let tree_lives = tender.as_ref().is_some_and(|_| session.duties().tenders.contains_key(&number));
+        let tree_lives = tender
+            .as_ref()
+            .is_some_and(|_| session.duties().tenders.contains_key(&number));
         let may_come = final_expected && seen.final_event.is_none() && exited.cause.is_none() && tree_lives;
         let patience = last_words + WORKER_QUIET;
         if may_come && exited.leftover_processes > 0 && Instant::now() < patience {
@@ -237,8 +270,21 @@ async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> 
             continue;
         }
         let launcher_died = reader.final_event_came_after_exit();
-        let out = outcome(Exit { exited, final_expected, launcher_died }, &seen);
-        return end(session, turn, limited(out, agent.as_ref(), &state.usage()), tender.as_deref()).await;
+        let out = outcome(
+            Exit {
+                exited,
+                final_expected,
+                launcher_died,
+            },
+            &seen,
+        );
+        return end(
+            session,
+            turn,
+            limited(out, agent.as_ref(), &state.usage()),
+            tender.as_deref(),
+        )
+        .await;
     }
 }
 
@@ -261,9 +307,18 @@ fn limited(mut out: Outcome, agent: Option<&Agent>, earlier: &Usage) -> Outcome 
 }
 
 /// Writes the end, or that the turn is tried again.
-async fn end(session: &Arc<Session>, turn: &TurnState, out: Outcome, tender: Option<&Tender>) -> Result<(), RuntimeError> {
+async fn end(
+    session: &Arc<Session>,
+    turn: &TurnState,
+    out: Outcome,
+    tender: Option<&Tender>,
+) -> Result<(), RuntimeError> {
     let (number, attempt) = (turn.turn, turn.attempt);
-    let again = session.request().retry.as_ref().filter(|retry| attempt <= retry.max && retry.on.contains(&out.status));
+    let again = session
+        .request()
+        .retry
+        .as_ref()
+        .filter(|retry| attempt <= retry.max && retry.on.contains(&out.status));
     let body = match (again, out.cause) {
         (Some(retry), Some(cause)) if out.status != Status::Cancelled => {
             // The next attempt must not meet what this one left behind.
@@ -272,7 +327,11 @@ async fn end(session: &Arc<Session>, turn: &TurnState, out: Outcome, tender: Opt
                 let _gone = keeper_client::ask(&tender.paths, &stop, &[], Duration::from_secs(10)).await;
                 tender.gone().await;
             }
-            Body::Retry { attempt: attempt.saturating_add(1), delay: retry.delay, cause }
+            Body::Retry {
+                attempt: attempt.saturating_add(1),
+                delay: retry.delay,
+                cause,
+            }
         }
         _ => Body::TurnEnded(out),
     };
@@ -287,6 +346,17 @@ async fn end(session: &Arc<Session>, turn: &TurnState, out: Outcome, tender: Opt
 /// A turn that ends without having run.
 pub(super) fn cancelled(cause: Cause) -> Body {
     let seen = Observation::default();
-    let exited = Exited { cause: Some(cause), error: Some("it was cancelled before it ran".to_owned()), ..Exited::default() };
-    Body::TurnEnded(outcome(Exit { exited: &exited, final_expected: false, launcher_died: false }, &seen))
+    let exited = Exited {
+        cause: Some(cause),
+        error: Some("it was cancelled before it ran".to_owned()),
+        ..Exited::default()
+    };
+    Body::TurnEnded(outcome(
+        Exit {
+            exited: &exited,
+            final_expected: false,
+            launcher_died: false,
+        },
+        &seen,
+    ))
 }

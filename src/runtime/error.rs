@@ -79,7 +79,9 @@ pub enum RuntimeError {
         retry_after: u64,
     },
     /// Too little free disk for a new turn.
-    #[error("only {free} bytes of disk are free, and limits.min_free_bytes asks for {min_free}; free some or delete sessions")]
+    #[error(
+        "only {free} bytes of disk are free, and limits.min_free_bytes asks for {min_free}; free some or delete sessions"
+    )]
     DiskFull {
         /// What is free.
         free: u64,

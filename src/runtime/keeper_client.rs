@@ -23,11 +23,21 @@ pub(super) fn spawn(spec: &Spec) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     // The folder and turn are for whoever reads `ps`; the task itself, with its secrets, comes by standard input.
     command.arg("keeper").arg(&spec.folder).arg(spec.turn.to_string());
-    command.stdin(task).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").spawn()
+    command
+        .stdin(task)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .spawn()
 }
 
 /// Asks a keeper; `NotFound` or `ConnectionRefused` when there is none.
-pub(super) async fn ask(paths: &TurnPaths, request: &Request, input: &[u8], patience: Duration) -> io::Result<Response> {
+pub(super) async fn ask(
+    paths: &TurnPaths,
+    request: &Request,
+    input: &[u8],
+    patience: Duration,
+) -> io::Result<Response> {
     let paths = paths.clone();
     let mut message = serde_json::to_vec(request)?;
     message.push(b'\n');
@@ -46,12 +56,19 @@ pub(super) async fn ask(paths: &TurnPaths, request: &Request, input: &[u8], pati
         }
         Ok(serde_json::from_str(&line)?)
     };
-    tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    tokio::time::timeout(patience, exchange)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Whether any file says that a turn has, or had, a keeper.
 pub(super) fn turns_with_files(folder: &Path) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let turn = |name: &str| name.strip_prefix("turn-")?.strip_suffix(".stdout")?.parse().ok();
-    entries.flatten().filter_map(|entry| turn(entry.file_name().to_str()?)).collect()
+    entries
+        .flatten()
+        .filter_map(|entry| turn(entry.file_name().to_str()?))
+        .collect()
 }

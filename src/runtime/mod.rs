@@ -105,7 +105,9 @@ impl Runtime {
     /// Takes the home, reads its sessions and adopts what a former server left running.
     pub async fn start(settings: Settings) -> Result<Arc<Self>, RuntimeError> {
         let path = settings.home.clone();
-        let home = tokio::task::spawn_blocking(move || Home::open(&path)).await.map_err(|_| RuntimeError::ShuttingDown)??;
+        let home = tokio::task::spawn_blocking(move || Home::open(&path))
+            .await
+            .map_err(|_| RuntimeError::ShuttingDown)??;
         let (shutdown, _) = watch::channel(false);
         let runtime = Arc::new(Self {
             epoch: epoch::Epoch::of(&settings.home),
@@ -137,7 +139,9 @@ impl Runtime {
             Ok(unsettled)
         };
         let path = self.settings().home.clone();
-        let loaded = tokio::task::spawn_blocking(load).await.map_err(|_| RuntimeError::ShuttingDown)?;
+        let loaded = tokio::task::spawn_blocking(load)
+            .await
+            .map_err(|_| RuntimeError::ShuttingDown)?;
         let mut unsettled = loaded.map_err(|source| RuntimeError::Io { path, source })?;
         // Who waited before waits in the same order again.
         unsettled.sort_by_key(|session| session.state().current().map(|turn| turn.accepted_at));
@@ -163,16 +167,30 @@ impl Runtime {
     }
 
     fn is_damaged(&self, name: String, reason: &str) {
-        tracing::error!(session = name, reason, "a session is damaged; the others are not affected");
-        self.sessions.write().unwrap_or_else(PoisonError::into_inner).damaged.insert(name, reason.to_owned());
+        tracing::error!(
+            session = name,
+            reason,
+            "a session is damaged; the others are not affected"
+        );
+        self.sessions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .damaged
+            .insert(name, reason.to_owned());
     }
 
     async fn adopt(self: &Arc<Self>, session: &Arc<Session>) {
-        let running = session.state().current().filter(|turn| turn.phase == TurnPhase::Running).map(|turn| turn.turn);
+        let running = session
+            .state()
+            .current()
+            .filter(|turn| turn.phase == TurnPhase::Running)
+            .map(|turn| turn.turn);
         if let Some(turn) = running {
             let epoch = self.epoch();
             let paths = crate::keeper::TurnPaths::new(&session.folder, turn);
-            let lost_keeper = keeper_client::ask(&paths, &crate::keeper::Request::Status, &[], Duration::from_secs(2)).await.is_err();
+            let lost_keeper = keeper_client::ask(&paths, &crate::keeper::Request::Status, &[], Duration::from_secs(2))
+                .await
+                .is_err();
             let recovered = session.transact(move |_, _| (vec![(turn, Body::Recovered { epoch, lost_keeper })], ()));
             if let Err(error) = recovered.await {
                 tracing::error!(session = %session.id(), %error, "an adopted session cannot be written to");
@@ -206,11 +224,20 @@ impl Runtime {
         let old = self.settings();
         let (home, listen, workspace) = (old.home.clone(), old.listen.clone(), old.workspace.clone());
         self.queue.set_limit(new.limits.running);
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings { home, listen, workspace, ..new });
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings {
+            home,
+            listen,
+            workspace,
+            ..new
+        });
     }
 
     /// Creates a session; `key` is the caller's `Idempotency-Key`.
-    pub async fn create(self: &Arc<Self>, mut request: SessionRequest, key: Option<String>) -> Result<Created, RuntimeError> {
+    pub async fn create(
+        self: &Arc<Self>,
+        mut request: SessionRequest,
+        key: Option<String>,
+    ) -> Result<Created, RuntimeError> {
         let settings = self.settings();
         let prompt = request.prompt.take();
         if let Some(known) = self.known(&request, key.as_deref())? {
@@ -233,49 +260,94 @@ impl Runtime {
         if turn.is_some() {
             self.drive(&session);
         }
-        Ok(Created { session, turn, after: 0, new: true })
+        Ok(Created {
+            session,
+            turn,
+            after: 0,
+            new: true,
+        })
     }
 
     /// Puts a session on the disk, with its first prompt.
-    async fn make(self: &Arc<Self>, session: &Arc<Session>, prompt: Option<String>) -> Result<Option<u32>, RuntimeError> {
+    async fn make(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        prompt: Option<String>,
+    ) -> Result<Option<u32>, RuntimeError> {
         let (runtime, file, folder) = (Arc::clone(self), session.file.clone(), session.folder.clone());
         let made = tokio::task::spawn_blocking(move || runtime.home.create(&file)).await;
-        made.map_err(|_| RuntimeError::ShuttingDown)?.map_err(|source| RuntimeError::Io { path: folder, source })?;
+        made.map_err(|_| RuntimeError::ShuttingDown)?
+            .map_err(|source| RuntimeError::Io { path: folder, source })?;
         let Some(text) = prompt else { return Ok(None) };
-        let body = Body::Prompt(Prompt { text, idempotency_key: None });
+        let body = Body::Prompt(Prompt {
+            text,
+            idempotency_key: None,
+        });
         session.transact(move |_, _| (vec![(1, body)], Some(1))).await
     }
 
     fn known(&self, request: &SessionRequest, key: Option<&str>) -> Result<Option<Arc<Session>>, RuntimeError> {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let by_key = key.and_then(|key| sessions.by_key.get(key)).and_then(|id| sessions.by_id.get(id.as_ref()?));
+        let by_key = key
+            .and_then(|key| sessions.by_key.get(key))
+            .and_then(|id| sessions.by_id.get(id.as_ref()?));
         let by_id = request.id.as_ref().and_then(|id| sessions.by_id.get(id));
-        if let Some(id) = request.id.as_ref().filter(|id| sessions.damaged.contains_key(id.as_str())) {
+        if let Some(id) = request
+            .id
+            .as_ref()
+            .filter(|id| sessions.damaged.contains_key(id.as_str()))
+        {
             let reason = sessions.damaged.get(id.as_str()).cloned().unwrap_or_default();
-            return Err(RuntimeError::SessionDamaged { id: id.to_string(), reason });
+            return Err(RuntimeError::SessionDamaged {
+                id: id.to_string(),
+                reason,
+            });
         }
         Ok(by_key.or(by_id).cloned())
     }
 
     /// The same request again gives the same session; another one under the same key or id is refused.
-    fn same(session: Arc<Session>, request: &SessionRequest, prompt: Option<&str>, by_key: bool) -> Result<Created, RuntimeError> {
+    fn same(
+        session: Arc<Session>,
+        request: &SessionRequest,
+        prompt: Option<&str>,
+        by_key: bool,
+    ) -> Result<Created, RuntimeError> {
         let state = session.refresh()?;
         let turn = prompt.map(|_| 1);
-        let first = state.turns.first().map(|turn| launch::read_prompt(&session, turn)).transpose()?;
-        let asked = SessionRequest { id: session.request().id.clone(), ..request.clone() };
+        let first = state
+            .turns
+            .first()
+            .map(|turn| launch::read_prompt(&session, turn))
+            .transpose()?;
+        let asked = SessionRequest {
+            id: session.request().id.clone(),
+            ..request.clone()
+        };
         let other_id = request.id.as_ref().is_some_and(|id| id != session.id());
         // A session made without a prompt may have been given one later.
         let same_prompt = prompt.is_none() || first.as_deref() == prompt;
         if asked == *session.request() && same_prompt && !other_id {
-            return Ok(Created { session, turn, after: 0, new: false });
+            return Ok(Created {
+                session,
+                turn,
+                after: 0,
+                new: false,
+            });
         }
-        let what = if by_key { "the Idempotency-Key".to_owned() } else { format!("the id {:?}", session.id().as_str()) };
+        let what = if by_key {
+            "the Idempotency-Key".to_owned()
+        } else {
+            format!("the id {:?}", session.id().as_str())
+        };
         Err(RuntimeError::Conflict { what })
     }
 
     fn reserve(&self, file: SessionFile, key: Option<&str>) -> Reserved {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        let taken = key.and_then(|key| sessions.by_key.get(key)).and_then(|id| sessions.by_id.get(id.as_ref()?));
+        let taken = key
+            .and_then(|key| sessions.by_key.get(key))
+            .and_then(|id| sessions.by_id.get(id.as_ref()?));
         if let Some(session) = taken.or_else(|| sessions.by_id.get(&file.id)) {
             return Reserved::Taken(Arc::clone(session));
         }
@@ -295,7 +367,10 @@ impl Runtime {
     }
 
     fn new_id(&self) -> Result<SessionId, RuntimeError> {
-        let random = sys::random().map_err(|source| RuntimeError::Io { path: PathBuf::from("/dev/urandom"), source })?;
+        let random = sys::random().map_err(|source| RuntimeError::Io {
+            path: PathBuf::from("/dev/urandom"),
+            source,
+        })?;
         let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
         Ok(SessionId::from_time_and_random(millis, &random))
     }
@@ -307,12 +382,21 @@ impl Runtime {
         }
         let settings = self.settings();
         let limits = &settings.limits;
-        let space = sys::space(&settings.home).map_err(|source| RuntimeError::Io { path: settings.home.clone(), source })?;
+        let space = sys::space(&settings.home).map_err(|source| RuntimeError::Io {
+            path: settings.home.clone(),
+            source,
+        })?;
         if space.free < limits.min_free_bytes {
-            return Err(RuntimeError::DiskFull { free: space.free, min_free: limits.min_free_bytes });
+            return Err(RuntimeError::DiskFull {
+                free: space.free,
+                min_free: limits.min_free_bytes,
+            });
         }
         if with_prompt && self.queued_turns() >= limits.queued {
-            return Err(RuntimeError::QueueFull { queued: limits.queued, retry_after: 5 });
+            return Err(RuntimeError::QueueFull {
+                queued: limits.queued,
+                retry_after: 5,
+            });
         }
         Ok(())
     }
@@ -321,26 +405,58 @@ impl Runtime {
     fn queued_turns(&self) -> usize {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
         let driven = sessions.by_id.values().filter(|session| session.duties().driven);
-        let queued = |state: &SessionState| state.turns.iter().filter(|turn| turn.phase == TurnPhase::Queued).count();
+        let queued = |state: &SessionState| {
+            state
+                .turns
+                .iter()
+                .filter(|turn| turn.phase == TurnPhase::Queued)
+                .count()
+        };
         driven.map(|session| queued(&session.state())).sum()
     }
 
     /// Accepts the next turn of a session.
-    pub async fn prompt(self: &Arc<Self>, session: &Arc<Session>, text: String, key: Option<String>) -> Result<Prompted, RuntimeError> {
-        launch::check(&self.settings(), &SessionRequest { agent: Some(session.agent().to_owned()), ..session.request().clone() }, &text)?;
+    pub async fn prompt(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        text: String,
+        key: Option<String>,
+    ) -> Result<Prompted, RuntimeError> {
+        launch::check(
+            &self.settings(),
+            &SessionRequest {
+                agent: Some(session.agent().to_owned()),
+                ..session.request().clone()
+            },
+            &text,
+        )?;
         self.check_room(true)?;
         let prompted = session.transact(move |session, state| {
-            let before = key.as_ref().and_then(|key| state.turns.iter().find(|turn| turn.idempotency_key.as_ref() == Some(key)));
+            let before = key.as_ref().and_then(|key| {
+                state
+                    .turns
+                    .iter()
+                    .find(|turn| turn.idempotency_key.as_ref() == Some(key))
+            });
             if let Some(turn) = before {
                 let same = launch::read_prompt(session, turn).is_ok_and(|before| before == text);
-                let prompted = Prompted { turn: turn.turn, after: turn.prompt_seq.saturating_sub(1), new: false };
+                let prompted = Prompted {
+                    turn: turn.turn,
+                    after: turn.prompt_seq.saturating_sub(1),
+                    new: false,
+                };
                 return (Vec::new(), same.then_some(prompted));
             }
             let (turn, after) = (state.next_turn(), state.last_seq);
-            let body = Body::Prompt(Prompt { text, idempotency_key: key });
+            let body = Body::Prompt(Prompt {
+                text,
+                idempotency_key: key,
+            });
             (vec![(turn, body)], Some(Prompted { turn, after, new: true }))
         });
-        let prompted = prompted.await?.ok_or_else(|| RuntimeError::Conflict { what: "the Idempotency-Key".to_owned() })?;
+        let prompted = prompted.await?.ok_or_else(|| RuntimeError::Conflict {
+            what: "the Idempotency-Key".to_owned(),
+        })?;
         self.drive(session);
         Ok(prompted)
     }
@@ -349,10 +465,18 @@ impl Runtime {
     pub fn session(&self, id: &str) -> Result<Arc<Session>, RuntimeError> {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(reason) = sessions.damaged.get(id) {
-            return Err(RuntimeError::SessionDamaged { id: id.to_owned(), reason: reason.clone() });
+            return Err(RuntimeError::SessionDamaged {
+                id: id.to_owned(),
+                reason: reason.clone(),
+            });
         }
-        let session = id.parse().ok().and_then(|id: SessionId| sessions.by_id.get(&id).cloned());
-        session.ok_or_else(|| RuntimeError::SessionNotFound { id: id.chars().take(200).collect() })
+        let session = id
+            .parse()
+            .ok()
+            .and_then(|id: SessionId| sessions.by_id.get(&id).cloned());
+        session.ok_or_else(|| RuntimeError::SessionNotFound {
+            id: id.chars().take(200).collect(),
+        })
     }
 
     /// All sessions, newest first.
@@ -396,7 +520,11 @@ impl Runtime {
         for (what, path) in [("home", &settings.home), ("workspace", &settings.workspace)] {
             let made = std::fs::create_dir_all(path);
             let writable = made.and_then(|()| Ok(nix::unistd::access(path, nix::unistd::AccessFlags::W_OK)?));
-            problems.extend(writable.err().map(|error| format!("the {what} {} is not writable: {error}", path.display())));
+            problems.extend(
+                writable
+                    .err()
+                    .map(|error| format!("the {what} {} is not writable: {error}", path.display())),
+            );
         }
         problems.extend(self.check_room(false).err().map(|error| error.to_string()));
         if self.agents().iter().all(|agent| agent.path.is_none()) {

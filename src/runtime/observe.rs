@@ -29,8 +29,17 @@ impl TurnReader {
         let observer = agent.and_then(Agent::observer);
         let state = session.state();
         let begin = state.turn(turn).map_or(0, |turn| turn.started_seq.saturating_sub(1));
-        let follower = observer.as_ref().and_then(|_| Follower::open(&runtime.watcher, &session.folder, begin).ok());
-        Self { follower, turn, observer, lines: [Vec::new(), Vec::new()], exit_seen: false, final_after_exit: false }
+        let follower = observer
+            .as_ref()
+            .and_then(|_| Follower::open(&runtime.watcher, &session.folder, begin).ok());
+        Self {
+            follower,
+            turn,
+            observer,
+            lines: [Vec::new(), Vec::new()],
+            exit_seen: false,
+            final_after_exit: false,
+        }
     }
 
     /// Reads to the journal's end; true when the agent said something in its own format.
@@ -49,7 +58,9 @@ impl TurnReader {
     }
 
     fn record(&mut self, line: &[u8]) -> bool {
-        let Some(head) = parse_head(line).filter(|head| head.turn == self.turn) else { return false };
+        let Some(head) = parse_head(line).filter(|head| head.turn == self.turn) else {
+            return false;
+        };
         match head.kind {
             Kind::Other("exited") => {
                 self.exit_seen = true;
@@ -63,7 +74,9 @@ impl TurnReader {
     }
 
     fn output(&mut self, stream: Stream, body: Body) -> bool {
-        let (Body::Stdout(output) | Body::Stderr(output)) = body else { return false };
+        let (Body::Stdout(output) | Body::Stderr(output)) = body else {
+            return false;
+        };
         let [stdout, stderr] = &mut self.lines;
         let line = if stream == Stream::Stdout { stdout } else { stderr };
         if line.len() < LONGEST_EVENT {
@@ -75,7 +88,9 @@ impl TurnReader {
     fn finish_line(&mut self, stream: Stream) -> bool {
         let [stdout, stderr] = &mut self.lines;
         let line = if stream == Stream::Stdout { stdout } else { stderr };
-        let Some(observer) = self.observer.as_mut().filter(|_| !line.is_empty()) else { return false };
+        let Some(observer) = self.observer.as_mut().filter(|_| !line.is_empty()) else {
+            return false;
+        };
         let had_final = observer.observation().final_event.is_some();
         observer.line(stream, line.strip_suffix(b"\n").unwrap_or(line));
         line.clear();
@@ -86,7 +101,10 @@ impl TurnReader {
 
     /// What the agent has said so far.
     pub(super) fn observation(&mut self) -> Observation {
-        self.observer.as_ref().map(|observer| observer.observation().clone()).unwrap_or_default()
+        self.observer
+            .as_ref()
+            .map(|observer| observer.observation().clone())
+            .unwrap_or_default()
     }
 
     /// The final event came from a worker that outlived its launcher.

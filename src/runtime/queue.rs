@@ -40,7 +40,12 @@ pub(super) struct Place(Arc<Queue>);
 
 impl Queue {
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Inner { limit, ..Inner::default() }) })
+        Arc::new(Self {
+            inner: Mutex::new(Inner {
+                limit,
+                ..Inner::default()
+            }),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -63,14 +68,24 @@ impl Queue {
     /// Lines up.
     pub(super) fn line_up(self: &Arc<Self>, session: SessionId) -> Ticket {
         let (wake, turn_comes) = oneshot::channel();
-        self.lock().waiting.push_back(Waiting { session: session.clone(), wake });
+        self.lock().waiting.push_back(Waiting {
+            session: session.clone(),
+            wake,
+        });
         self.admit();
-        Ticket { queue: Arc::clone(self), session, turn_comes }
+        Ticket {
+            queue: Arc::clone(self),
+            session,
+            turn_comes,
+        }
     }
 
     /// How many turns are ahead of a session's, if it waits.
     pub(super) fn position(&self, session: &SessionId) -> Option<usize> {
-        self.lock().waiting.iter().position(|waiting| waiting.session == *session)
+        self.lock()
+            .waiting
+            .iter()
+            .position(|waiting| waiting.session == *session)
     }
 
     fn admit(self: &Arc<Self>) {
@@ -95,7 +110,10 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.queue.lock().waiting.retain(|waiting| waiting.session != self.session);
+        self.queue
+            .lock()
+            .waiting
+            .retain(|waiting| waiting.session != self.session);
     }
 }
 
@@ -124,7 +142,10 @@ mod tests {
         let place = first.place().await.unwrap();
         let second = queue.line_up(id("second"));
         let mut third = queue.line_up(id("third"));
-        assert_eq!((queue.position(&id("second")), queue.position(&id("third"))), (Some(0), Some(1)));
+        assert_eq!(
+            (queue.position(&id("second")), queue.position(&id("third"))),
+            (Some(0), Some(1))
+        );
         drop(second);
         assert_eq!(queue.position(&id("third")), Some(0));
         drop(place);

@@ -38,7 +38,9 @@ impl Runtime {
     /// Forgets what need not or cannot be kept; called whenever a session has come to rest.
     pub(super) async fn retain(self: &Arc<Self>) {
         let runtime = Arc::clone(self);
-        let Ok(forget) = tokio::task::spawn_blocking(move || runtime.forgettable()).await else { return };
+        let Ok(forget) = tokio::task::spawn_blocking(move || runtime.forgettable()).await else {
+            return;
+        };
         for session in forget {
             tracing::info!(session = %session.id(), "forgotten, as the limits ask");
             if let Err(error) = self.delete(&session).await {
@@ -62,10 +64,16 @@ impl Runtime {
             }
             drop(duties);
             let last = session.state().updated_at.unwrap_or_else(|| session.created_at());
-            closed.push(Closed { age: now.as_second().saturating_sub(last.as_second()), session, bytes });
+            closed.push(Closed {
+                age: now.as_second().saturating_sub(last.as_second()),
+                session,
+                bytes,
+            });
         }
         let free = sys::space(&settings.home).map_or(u64::MAX, |space| space.free);
-        let excess = total.saturating_sub(limits.total_bytes).max(limits.min_free_bytes.saturating_sub(free));
+        let excess = total
+            .saturating_sub(limits.total_bytes)
+            .max(limits.min_free_bytes.saturating_sub(free));
         to_forget(closed, i64::from(limits.keep_days).saturating_mul(86_400), excess)
     }
 }
@@ -77,7 +85,12 @@ mod tests {
     #[test]
     fn the_oldest_go_first_and_only_as_many_as_must() {
         let closed = |session, age, bytes| Closed { session, age, bytes };
-        let all = vec![closed("new", 10, 5), closed("old", 900, 5), closed("older", 1_000, 5), closed("ancient", 5_000, 5)];
+        let all = vec![
+            closed("new", 10, 5),
+            closed("old", 900, 5),
+            closed("older", 1_000, 5),
+            closed("ancient", 5_000, 5),
+        ];
         assert_eq!(to_forget(all.clone(), 4_000, 0), ["ancient"]);
         assert_eq!(to_forget(all.clone(), 4_000, 8), ["ancient", "older"]);
         assert_eq!(to_forget(all, 10_000, 1_000), ["ancient", "older", "old"]);

@@ -41,7 +41,13 @@ pub(super) struct Duties {
 impl Session {
     pub(super) fn new(folder: PathBuf, file: SessionFile) -> Self {
         let (snapshot, _) = watch::channel(Arc::default());
-        Self { folder, file, folded: Mutex::default(), snapshot, duties: Mutex::default() }
+        Self {
+            folder,
+            file,
+            folded: Mutex::default(),
+            snapshot,
+            duties: Mutex::default(),
+        }
     }
 
     /// The id.
@@ -94,7 +100,9 @@ impl Session {
         let mut reader = match Reader::open(&self.folder) {
             Ok(reader) => reader,
             // No record has been written yet.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && *position == 0 => return Ok(self.state()),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && *position == 0 => {
+                return Ok(self.state());
+            }
             Err(error) => return Err(error),
         };
         reader.set_position(*position);

@@ -23,7 +23,10 @@ impl Runtime {
     pub async fn stop(&self, session: &Arc<Session>, grace: Duration) -> Result<u32, RuntimeError> {
         cancel_waiting(session, Cause::Stopped, true).await?;
         let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
-        let request = Request::Stop { grace: grace.as_secs_f64(), cause: Cause::Stopped };
+        let request = Request::Stop {
+            grace: grace.as_secs_f64(),
+            cause: Cause::Stopped,
+        };
         let mut survivors = 0_u32;
         for tender in tenders {
             survivors = survivors.saturating_add(end_tree(session, &tender, &request, grace).await?);
@@ -39,10 +42,20 @@ impl Runtime {
     /// Asks the agent to end this turn and keep the session.
     pub async fn interrupt(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
         let state = session.refresh()?;
-        let turn = state.current().map(|turn| turn.turn).ok_or_else(|| RuntimeError::NotRunning { id: session.id().to_string() })?;
+        let turn = state
+            .current()
+            .map(|turn| turn.turn)
+            .ok_or_else(|| RuntimeError::NotRunning {
+                id: session.id().to_string(),
+            })?;
         cancel_waiting(session, Cause::Interrupted, false).await?;
-        let Some(tender) = session.duties().tenders.get(&turn).cloned() else { return Ok(()) };
-        let request = Request::Stop { grace: INTERRUPT_GRACE.as_secs_f64(), cause: Cause::Interrupted };
+        let Some(tender) = session.duties().tenders.get(&turn).cloned() else {
+            return Ok(());
+        };
+        let request = Request::Stop {
+            grace: INTERRUPT_GRACE.as_secs_f64(),
+            cause: Cause::Interrupted,
+        };
         let task = Arc::clone(session);
         tokio::spawn(async move {
             if let Err(error) = end_tree(&task, &tender, &request, INTERRUPT_GRACE).await {
@@ -59,10 +72,18 @@ impl Runtime {
             return Err(RuntimeError::StdinClosed { id });
         }
         let state = session.refresh()?;
-        let turn = state.current().filter(|turn| turn.phase == TurnPhase::Running).map(|turn| turn.turn);
+        let turn = state
+            .current()
+            .filter(|turn| turn.phase == TurnPhase::Running)
+            .map(|turn| turn.turn);
         let tender = turn.and_then(|turn| session.duties().tenders.get(&turn).cloned());
-        let (Some(turn), Some(tender)) = (turn, tender) else { return Err(RuntimeError::NotRunning { id }) };
-        let request = Request::Input { length: crate::model::len64(bytes), close };
+        let (Some(turn), Some(tender)) = (turn, tender) else {
+            return Err(RuntimeError::NotRunning { id });
+        };
+        let request = Request::Input {
+            length: crate::model::len64(bytes),
+            close,
+        };
         let response = keeper_client::ask(&tender.paths, &request, bytes, Duration::from_secs(3600)).await;
         let response = response.map_err(|_| RuntimeError::KeeperSilent { id: id.clone(), turn })?;
         if response.error.is_some() {
@@ -84,13 +105,21 @@ impl Runtime {
             let _gone = tokio::time::timeout(KEEPER_SLACK, tender.gone()).await;
         }
         self.forget(session);
-        self.home.delete(session.id()).map_err(|source| RuntimeError::Io { path: session.folder.clone(), source })
+        self.home.delete(session.id()).map_err(|source| RuntimeError::Io {
+            path: session.folder.clone(),
+            source,
+        })
     }
 
     /// Ends all turns, for a shutdown that does not leave agents running.
     pub async fn stop_all(&self, grace: Duration) {
-        let stops = self.sessions().into_iter().filter(|session| session.duties().driven || !session.duties().tenders.is_empty());
-        let stops: Vec<_> = stops.map(|session| async move { self.stop(&session, grace).await }).collect();
+        let stops = self
+            .sessions()
+            .into_iter()
+            .filter(|session| session.duties().driven || !session.duties().tenders.is_empty());
+        let stops: Vec<_> = stops
+            .map(|session| async move { self.stop(&session, grace).await })
+            .collect();
         for stopped in futures_util::future::join_all(stops).await {
             if let Err(error) = stopped {
                 tracing::error!(%error, "a session could not be stopped");
@@ -108,15 +137,22 @@ async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Resu
             let starting = session.duties().starting;
             let waits = |phase: &TurnPhase| matches!(phase, TurnPhase::Queued | TurnPhase::Retrying { .. });
             let current = state.current().map(|turn| turn.turn);
-            let waiting = state.turns.iter().filter(|turn| waits(&turn.phase) && starting != Some(turn.turn));
+            let waiting = state
+                .turns
+                .iter()
+                .filter(|turn| waits(&turn.phase) && starting != Some(turn.turn));
             let waiting = waiting.filter(|turn| all || Some(turn.turn) == current);
             let ends: Vec<(u32, Body)> = waiting.map(|turn| (turn.turn, cancelled(cause))).collect();
             (ends, ())
         })
         .await?;
-    let Some(turn) = session.duties().starting else { return Ok(()) };
+    let Some(turn) = session.duties().starting else {
+        return Ok(());
+    };
     let known = |state: &Arc<SessionState>| {
-        state.turn(turn).is_none_or(|turn| !matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }))
+        state
+            .turn(turn)
+            .is_none_or(|turn| !matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }))
     };
     let _late = tokio::time::timeout(STARTING, changes.wait_for(known)).await;
     Ok(())
@@ -138,5 +174,8 @@ async fn end_tree(session: &Session, tender: &Tender, request: &Request, grace: 
         }
     }
     let turn = session.state().current().map_or(0, |turn| turn.turn);
-    Err(RuntimeError::KeeperSilent { id: session.id().to_string(), turn })
+    Err(RuntimeError::KeeperSilent {
+        id: session.id().to_string(),
+        turn,
+    })
 }

@@ -47,7 +47,15 @@ impl SessionFile {
         idempotency_key: Option<String>,
         request: SessionRequest,
     ) -> Self {
-        Self { version: VERSION, id, created_at, agent, cwd, idempotency_key, request }
+        Self {
+            version: VERSION,
+            id,
+            created_at,
+            agent,
+            cwd,
+            idempotency_key,
+            request,
+        }
     }
 }
 
@@ -66,13 +74,26 @@ impl Home {
             move |source| RuntimeError::Io { path, source }
         };
         let sessions = path.join("sessions");
-        DirBuilder::new().recursive(true).mode(0o700).create(&sessions).map_err(failed(&sessions))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&sessions)
+            .map_err(failed(&sessions))?;
         let lock_path = path.join("lock");
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path).map_err(failed(&lock_path))?;
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(failed(&lock_path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The folder of a session.
@@ -121,7 +142,10 @@ pub(super) fn read(folder: &Path) -> io::Result<SessionFile> {
     if file.version == VERSION {
         return Ok(file);
     }
-    Err(io::Error::other(format!("session.json has version {}, this program reads {VERSION}", file.version)))
+    Err(io::Error::other(format!(
+        "session.json has version {}, this program reads {VERSION}",
+        file.version
+    )))
 }
 
 fn remove(folder: &Path) {

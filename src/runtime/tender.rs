@@ -47,7 +47,12 @@ impl Tender {
         let turn = spec.turn;
         let (gone, _) = watch::channel(false);
         let paths = TurnPaths::new(&session.folder, turn);
-        let tender = Arc::new(Self { paths, keeper: AtomicI32::new(0), gone, stdin: Mutex::default() });
+        let tender = Arc::new(Self {
+            paths,
+            keeper: AtomicI32::new(0),
+            gone,
+            stdin: Mutex::default(),
+        });
         session.duties().tenders.insert(turn, Arc::clone(&tender));
         let (task, session) = (Arc::clone(&tender), Arc::clone(session));
         tokio::spawn(async move {
@@ -69,7 +74,11 @@ impl Tender {
     pub(super) fn hold_stdin(&self) {
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut options = std::fs::File::options();
-        let fifo = options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(self.paths.stdin_fifo());
+        let fifo = options
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(self.paths.stdin_fifo());
         *self.stdin.lock().unwrap_or_else(PoisonError::into_inner) = fifo.ok();
     }
 
@@ -97,7 +106,11 @@ impl Tender {
         while tries < TRIES {
             let born = Instant::now();
             let end = self.run(&spec).await;
-            (wait, tries) = if born.elapsed() > LIVED { (FIRST_WAIT, 0) } else { (wait.saturating_mul(2), tries.saturating_add(1)) };
+            (wait, tries) = if born.elapsed() > LIVED {
+                (FIRST_WAIT, 0)
+            } else {
+                (wait.saturating_mul(2), tries.saturating_add(1))
+            };
             match end {
                 Ok(Some(0)) => return,
                 Ok(Some(code)) if code == i32::from(EXIT_ALREADY_KEPT) => {
@@ -105,7 +118,9 @@ impl Tender {
                         return;
                     }
                 }
-                Ok(code) => problem = code.map_or_else(|| "it was killed".to_owned(), |code| format!("it exited with {code}")),
+                Ok(code) => {
+                    problem = code.map_or_else(|| "it was killed".to_owned(), |code| format!("it exited with {code}"))
+                }
                 Err(error) => problem = error.to_string(),
             }
             tracing::warn!(session = %session.id(), turn = spec.turn, problem, "the turn's keeper has gone; starting another");
@@ -114,8 +129,19 @@ impl Tender {
         let error = format!("no keeper could be kept running ({problem}); the output so far is in the journal");
         let given_up = session.transact(move |_, state| {
             let known = state.turn(spec.turn).is_none_or(|turn| turn.exited.is_some());
-            let exited = Exited { cause: Some(Cause::KeeperLost), error: Some(error), ..Exited::default() };
-            (if known { Vec::new() } else { vec![(spec.turn, Body::Exited(exited))] }, ())
+            let exited = Exited {
+                cause: Some(Cause::KeeperLost),
+                error: Some(error),
+                ..Exited::default()
+            };
+            (
+                if known {
+                    Vec::new()
+                } else {
+                    vec![(spec.turn, Body::Exited(exited))]
+                },
+                (),
+            )
         });
         if let Err(error) = given_up.await {
             tracing::error!(session = %session.id(), %error, "a turn without keeper could not be ended");
@@ -139,8 +165,12 @@ impl Tender {
 
     /// Finds a keeper that is at work already and waits for its end; false when it left work behind, or none is there.
     async fn follow_other(&self) -> bool {
-        let Ok(response) = ask(&self.paths, &Request::Status, &[], PATIENCE).await else { return false };
-        let Some(identity) = sys::identity(response.keeper) else { return false };
+        let Ok(response) = ask(&self.paths, &Request::Status, &[], PATIENCE).await else {
+            return false;
+        };
+        let Some(identity) = sys::identity(response.keeper) else {
+            return false;
+        };
         self.keeper.store(identity.pid, Ordering::Relaxed);
         wait_for_end(PidFd::open(identity)).await;
         self.keeper.store(0, Ordering::Relaxed);
