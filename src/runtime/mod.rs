@@ -225,8 +225,8 @@ impl Runtime {
         let (home, listen, workspace) = (old.home.clone(), old.listen.clone(), old.workspace.clone());
         self.queue.set_limit(new.limits.running);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings {
-            home,
             listen,
+            home,
             workspace,
             ..new
         });
