@@ -1,1 +1,195 @@
-//! x
+//! The coding agents: how each is started, and what its output means.
+//!
+//! Pure: no I/O, no clock, no environment. A launch is computed from a [`TurnRequest`]; an [`Observer`] is fed the
+//! lines that the agent wrote and keeps what the runtime has to know of them. Why each switch is there stands in the
+//! agent's own file. All of it was seen by running the versions pinned in `tests/agents/package.json`; the recorded
+//! lines in the unit tests are theirs.
+
+mod cause;
+mod claude;
+mod codex;
+mod custom;
+mod gemini;
+mod known;
+mod observe;
+mod shell;
+
+pub use custom::{Custom, PromptBy};
+pub use known::{Capabilities, Known, PromptLimit};
+pub use observe::Observer;
+
+use std::path::Path;
+
+/// The longest single argument that Linux takes, in bytes: `MAX_ARG_STRLEN` less the final zero.
+const ARGUMENT_LIMIT: usize = 131_071;
+
+/// An agent that can be started.
+#[derive(Debug, Clone)]
+pub enum Agent {
+    /// One that promptd knows by itself.
+    Known(&'static Known),
+    /// One from the configuration.
+    Custom(Custom),
+}
+
+/// Everything that a launch may depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnRequest<'a> {
+    /// The prompt's text, as a file.
+    pub prompt_file: &'a Path,
+    /// The prompt's text.
+    pub prompt: &'a str,
+    /// The folder where [`Launch::files`] will stand.
+    pub files_dir: &'a Path,
+    /// True where the agent is to begin a conversation, false where it is to go on with `agent_session_id`.
+    pub first_turn: bool,
+    /// The agent's own id of the conversation; in a first turn the one it shall use, if it lets us choose.
+    pub agent_session_id: Option<&'a str>,
+    /// The model, in the agent's own words.
+    pub model: Option<&'a str>,
+    /// What stands in place of the agent's own system prompt.
+    pub system_prompt: Option<&'a str>,
+    /// How many answers of the model one turn may take.
+    pub max_turns: Option<u32>,
+    /// The only tools that may be used, in the agent's own words; empty means all.
+    pub allowed_tools: &'a [String],
+    /// The caller's own arguments; they come after ours, so they win where an option may be repeated.
+    pub args: &'a [String],
+    /// Whether the agent will run with effective uid 0.
+    pub root: bool,
+}
+
+/// How to start an agent; the caller finds the program.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Launch {
+    /// The arguments, without the program.
+    pub args: Vec<String>,
+    /// Variables to set; what the session itself sets should win.
+    pub env: Vec<(String, String)>,
+    /// What the agent reads.
+    pub stdin: Stdin,
+    /// Files to write into [`TurnRequest::files_dir`] before the start: names and contents, which can be secret.
+    pub files: Vec<(&'static str, String)>,
+}
+
+/// What an agent gets as its standard input. Never an open pipe: most agents wait on it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdin {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// [`TurnRequest::prompt_file`].
+    Prompt,
+}
+
+/// Something was asked for that this agent cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("agent {agent:?} cannot take `{field}`: {hint}")]
+pub struct Unsupported {
+    /// The agent's name.
+    pub agent: String,
+    /// The field of the request that is in the way.
+    pub field: &'static str,
+    /// What to do instead.
+    pub hint: String,
+}
+
+/// The agents that promptd knows by itself.
+pub fn known() -> impl Iterator<Item = &'static Known> {
+    [&shell::SHELL, &claude::CLAUDE, &codex::CODEX, &gemini::GEMINI].into_iter()
+}
+
+/// Finds a known agent by its name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Known> {
+    known().find(|agent| agent.name == name)
+}
+
+impl Agent {
+    /// The name by which requests ask for this agent.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known(known) => known.name,
+            Self::Custom(custom) => &custom.name,
+        }
+    }
+
+    /// Programs that can run it, best first: names to look up on the `PATH`, or a path from the configuration.
+    #[must_use]
+    pub fn programs(&self) -> Vec<&str> {
+        match self {
+            Self::Known(known) => known.programs.to_vec(),
+            Self::Custom(custom) => custom.program().into_iter().collect(),
+        }
+    }
+
+    /// The command that installs it, where there is one.
+    #[must_use]
+    pub fn install(&self) -> Option<&'static str> {
+        match self {
+            Self::Known(known) => Some(known.install),
+            Self::Custom(_) => None,
+        }
+    }
+
+    /// What a request may ask of it.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Known(known) => known.capabilities,
+            Self::Custom(_) => Capabilities::default(),
+        }
+    }
+
+    /// Computes how to start one turn.
+    ///
+    /// # Errors
+    /// Where the request holds something that the agent cannot do; better refused than silently left out.
+    pub fn launch(&self, request: &TurnRequest<'_>) -> Result<Launch, Unsupported> {
+        self.capabilities().check(self.name(), request)?;
+        let launch = match self {
+            Self::Known(known) => {
+                known.check_prompt(request.prompt)?;
+                (known.launch)(request)
+            }
+            Self::Custom(custom) => custom.launch(request)?,
+        };
+        if launch.args.iter().any(|arg| arg.len() > ARGUMENT_LIMIT) {
+            let hint = format!("an argument can have {ARGUMENT_LIMIT} bytes at most");
+            return Err(Unsupported {
+                agent: self.name().to_owned(),
+                field: "args",
+                hint,
+            });
+        }
+        Ok(launch)
+    }
+
+    /// What reads the agent's stream; none where only the exit code tells how a turn went.
+    #[must_use]
+    pub fn observer(&self) -> Option<Box<dyn Observer>> {
+        match self {
+            Self::Known(known) => known.observer.map(|make| make()),
+            Self::Custom(_) => None,
+        }
+    }
+}
+
+/// Owned arguments from literals.
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).to_vec()
+}
+
+/// Owned variables from literals.
+fn vars<const N: usize>(vars: [(&str, &str); N]) -> Vec<(String, String)> {
+    vars.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+/// The path of a support file, as text for an argument or a variable.
+fn file_path(request: &TurnRequest<'_>, name: &str) -> String {
+    request.files_dir.join(name).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -50,8 +50,23 @@ async fn attach_with(client: &Client, args: &AttachArgs) -> Result<u8, CliError>
         (None, None) => (0, 0),
     };
     let form = if args.json { Form::Json } else { Form::Raw };
-    let mut printer = Printer::new(form, Filter { from_turn, ..Filter::default() });
-    let end = follow(Follow { client, session: &session.id, after, until: Until::Settled }, &mut printer).await?;
+    let mut printer = Printer::new(
+        form,
+        Filter {
+            from_turn,
+            ..Filter::default()
+        },
+    );
+    let end = follow(
+        Follow {
+            client,
+            session: &session.id,
+            after,
+            until: Until::Settled,
+        },
+        &mut printer,
+    )
+    .await?;
     let Some(end) = end else { return Ok(exit::DONE) };
     if io::stderr().is_terminal() {
         say(&summary(&end));

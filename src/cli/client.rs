@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::Global;
 use super::error::CliError;
-use super::host::{self, CONTROL_SOCKET, Host};
+use super::host::{self, Host};
 use super::wire::{Problem, Session};
+use crate::api::CONTROL_SOCKET;
 use crate::runtime::Settings;
 
 /// How long a server that answered before may be away: a restart, a new version, a sandbox that is resumed.
@@ -72,25 +73,46 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), accept: "application/json", body: None, idempotency_key: None, timeout: Some(ANSWER) }
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            accept: "application/json",
+            body: None,
+            idempotency_key: None,
+            timeout: Some(ANSWER),
+        }
     }
 
     pub(super) fn post(path: impl Into<String>, body: Vec<u8>) -> Self {
-        Self { method: Method::POST, body: Some(body), ..Self::get(path) }
+        Self {
+            method: Method::POST,
+            body: Some(body),
+            ..Self::get(path)
+        }
     }
 
     pub(super) fn idempotency_key(self, key: String) -> Self {
-        Self { idempotency_key: Some(key), ..self }
+        Self {
+            idempotency_key: Some(key),
+            ..self
+        }
     }
 
     /// For an answer that takes `more` to be ready.
     pub(super) fn allow(self, more: Duration) -> Self {
-        Self { timeout: Some(ANSWER.saturating_add(more)), ..self }
+        Self {
+            timeout: Some(ANSWER.saturating_add(more)),
+            ..self
+        }
     }
 
     /// For an answer that has no end of its own.
     pub(super) fn ndjson(self) -> Self {
-        Self { accept: "application/x-ndjson", timeout: None, ..self }
+        Self {
+            accept: "application/x-ndjson",
+            timeout: None,
+            ..self
+        }
     }
 }
 
@@ -108,9 +130,13 @@ impl Client {
         let base = url.trim_end_matches('/');
         let encrypted = base.starts_with("https://");
         if !encrypted && !base.starts_with("http://") {
-            return Err(CliError::Usage(format!("--url is {url:?}; write it with its scheme, such as https://{base}")));
+            return Err(CliError::Usage(format!(
+                "--url is {url:?}; write it with its scheme, such as https://{base}"
+            )));
         }
-        let builder = reqwest::Client::builder().tcp_keepalive(TCP_KEEPALIVE).connect_timeout(CONNECT_TIMEOUT);
+        let builder = reqwest::Client::builder()
+            .tcp_keepalive(TCP_KEEPALIVE)
+            .connect_timeout(CONNECT_TIMEOUT);
         // Certificates are read where they are needed, so that a machine without any can speak plain HTTP.
         let builder = if encrypted { builder } else { builder.tls_certs_only([]) };
         // The first of several tokens: the server takes a list, a client has one.
@@ -122,19 +148,32 @@ impl Client {
             Ok::<_, CliError>(value)
         });
         let authorization = authorization.transpose()?;
-        Ok(Self { http: build(builder)?, base: base.to_owned(), authorization, local: None, met: AtomicBool::new(false) })
+        Ok(Self {
+            http: build(builder)?,
+            base: base.to_owned(),
+            authorization,
+            local: None,
+            met: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn local(settings: Settings) -> Result<Self, CliError> {
         let home = open_home(&settings.home)?;
         // A socket's address has room for 108 bytes, and a home may be deeper.
         let socket = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", home.as_raw_fd());
-        let builder = reqwest::Client::builder().unix_socket(socket).no_proxy().tls_certs_only([]);
+        let builder = reqwest::Client::builder()
+            .unix_socket(socket)
+            .no_proxy()
+            .tls_certs_only([]);
         Ok(Self {
             http: build(builder)?,
             base: "http://localhost".to_owned(),
             authorization: None,
-            local: Some(Local { settings, _home: home, host: Mutex::new(None) }),
+            local: Some(Local {
+                settings,
+                _home: home,
+                host: Mutex::new(None),
+            }),
             met: AtomicBool::new(false),
         })
     }
@@ -172,7 +211,11 @@ impl Client {
                 }
                 Ok(response) => {
                     self.met.store(true, Ordering::Relaxed);
-                    return if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) };
+                    return if response.status().is_success() {
+                        Ok(response)
+                    } else {
+                        Err(refusal(response).await)
+                    };
                 }
                 Err(error) if error.is_builder() => return Err(CliError::Usage(innermost(&error))),
                 Err(error) if self.is_patient() => (innermost(&error), AWAY),
@@ -181,7 +224,10 @@ impl Client {
                 Err(error) => (innermost(&error), NOT_READY),
             };
             if begin.elapsed().saturating_add(delay) > patience {
-                return Err(CliError::NoServer { place: self.place(), reason });
+                return Err(CliError::NoServer {
+                    place: self.place(),
+                    reason,
+                });
             }
             tokio::time::sleep(delay).await;
             delay = delay.saturating_mul(2).min(MAX_DELAY);
@@ -191,7 +237,10 @@ impl Client {
     /// Sends a request and reads the whole answer.
     pub(super) async fn json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CliError> {
         let response = self.send(request).await?;
-        let bytes = response.bytes().await.map_err(|error| CliError::BadAnswer(innermost(&error)))?;
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| CliError::BadAnswer(innermost(&error)))?;
         serde_json::from_slice(&bytes).map_err(|error| CliError::BadAnswer(error.to_string()))
     }
 
@@ -201,7 +250,10 @@ impl Client {
 
     async fn attempt(&self, request: &Request) -> Result<Response, reqwest::Error> {
         let url = format!("{}{}", self.base, request.path);
-        let mut builder = self.http.request(request.method.clone(), url).header(ACCEPT, request.accept);
+        let mut builder = self
+            .http
+            .request(request.method.clone(), url)
+            .header(ACCEPT, request.accept);
         if let Some(body) = &request.body {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
@@ -222,7 +274,9 @@ impl Client {
     }
 
     fn place(&self) -> String {
-        self.local.as_ref().map_or_else(|| self.base.clone(), |local| host::place(&local.settings.home))
+        self.local
+            .as_ref()
+            .map_or_else(|| self.base.clone(), |local| host::place(&local.settings.home))
     }
 }
 
@@ -262,27 +316,46 @@ pub(super) fn escape(text: &str) -> String {
 
 /// Opens the home, made for its owner alone where there is none.
 fn open_home(home: &Path) -> Result<File, CliError> {
-    let opened = DirBuilder::new().recursive(true).mode(0o700).create(home).and_then(|()| File::open(home));
-    opened.map_err(|source| CliError::File { path: home.to_owned(), source })
+    let opened = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home)
+        .and_then(|()| File::open(home));
+    opened.map_err(|source| CliError::File {
+        path: home.to_owned(),
+        source,
+    })
 }
 
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, CliError> {
     // Fails only where one is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    builder.user_agent(concat!("promptd/", env!("CARGO_PKG_VERSION"))).build().map_err(CliError::Client)
+    builder
+        .user_agent(concat!("promptd/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(CliError::Client)
 }
 
 /// Says "not now": a server that starts or leaves, or a proxy in front of one.
 fn is_passing(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 async fn refusal(response: Response) -> CliError {
     let status = response.status();
     let body = response.bytes().await.unwrap_or_default();
     let problem = serde_json::from_slice::<Problem>(&body).unwrap_or_default();
-    let detail = problem.detail.or(problem.title).unwrap_or_else(|| format!("the server answers {status}"));
-    CliError::Refused { status: status.as_u16(), detail }
+    let detail = problem
+        .detail
+        .or(problem.title)
+        .unwrap_or_else(|| format!("the server answers {status}"));
+    CliError::Refused {
+        status: status.as_u16(),
+        detail,
+    }
 }
 
 /// The cause at the bottom: "connection refused" tells more than "error sending request".

@@ -29,7 +29,9 @@ fn record(seq: u64) -> String {
         2 => "\"started\",\"pid\":1,\"program\":\"p\",\"attempt\":1,\"start_ticks\":1,\"boot_id\":\"b\"}",
         3 => "\"stdout\",\"to\":4,\"data\":\"one\"}",
         4 => "\"stdout\",\"to\":8,\"data\":\"two\"}",
-        5 => "\"exited\",\"code\":1,\"duration\":1,\"resources\":{\"cpu_seconds\":0,\"max_rss_bytes\":0},\"leftover_processes\":0}",
+        5 => {
+            "\"exited\",\"code\":1,\"duration\":1,\"resources\":{\"cpu_seconds\":0,\"max_rss_bytes\":0},\"leftover_processes\":0}"
+        }
         _ => "\"turn_ended\",\"status\":\"failed\",\"cause\":\"agent_error\"}",
     };
     format!("{head}{rest}\n")
@@ -47,7 +49,10 @@ struct Fake {
 async fn events(State(fake): State<Arc<Fake>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     fake.asked.lock().unwrap().push(query.clone());
-    let after: u64 = query.split('&').find_map(|part| part.strip_prefix("after=")?.parse().ok()).unwrap();
+    let after: u64 = query
+        .split('&')
+        .find_map(|part| part.strip_prefix("after=")?.parse().ok())
+        .unwrap();
     let breaks = fake.connections.fetch_add(1, Ordering::Relaxed) % 2 == 0;
     let mut parts: Vec<Result<String, std::io::Error>> = Vec::new();
     if after < RECORDS {
@@ -84,8 +89,14 @@ async fn stop(State(fake): State<Arc<Fake>>) -> Response {
 }
 
 async fn refused(headers: HeaderMap) -> Response {
-    let token = headers.get("authorization").map_or("none", |value| value.to_str().unwrap());
-    (StatusCode::NOT_FOUND, serde_json::json!({"title": "no", "detail": format!("there is no such thing ({token})")}).to_string()).into_response()
+    let token = headers
+        .get("authorization")
+        .map_or("none", |value| value.to_str().unwrap());
+    (
+        StatusCode::NOT_FOUND,
+        serde_json::json!({"title": "no", "detail": format!("there is no such thing ({token})")}).to_string(),
+    )
+        .into_response()
 }
 
 async fn start() -> (Arc<Fake>, String) {
@@ -111,12 +122,28 @@ async fn a_stream_that_breaks_and_ends_early_gives_every_record_once() {
         let client = Client::remote(&url, None).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut printer = Printer::to(Form::Json, Filter::default(), &mut out, &mut err);
-        let end = follow(Follow { client: &client, session: "s", after: 0, until }, &mut printer).await.unwrap().unwrap();
+        let end = follow(
+            Follow {
+                client: &client,
+                session: "s",
+                after: 0,
+                until,
+            },
+            &mut printer,
+        )
+        .await
+        .unwrap()
+        .unwrap();
         drop(printer);
         let expected: String = (1..=RECORDS).map(record).collect();
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{until:?}");
         assert_eq!((exit_code(&end), end.duration), (exit::FAILED, Some(4.0)));
-        let follows = fake.asked.lock().unwrap().iter().all(|query| query.contains("follow=false") == matches!(until, Until::Seq(_)));
+        let follows = fake
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|query| query.contains("follow=false") == matches!(until, Until::Seq(_)));
         assert!(follows, "{until:?}");
     }
 }
@@ -127,7 +154,18 @@ async fn following_from_behind_the_end_still_tells_how_it_ended() {
     fake.last_seq.store(RECORDS, Ordering::Relaxed);
     let client = Client::remote(&url, None).unwrap();
     let mut printer = Printer::to(Form::Raw, Filter::default(), Vec::new(), Vec::new());
-    let end = follow(Follow { client: &client, session: "s", after: RECORDS, until: Until::Settled }, &mut printer).await.unwrap().unwrap();
+    let end = follow(
+        Follow {
+            client: &client,
+            session: "s",
+            after: RECORDS,
+            until: Until::Settled,
+        },
+        &mut printer,
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert_eq!(exit_code(&end), exit::FAILED);
 }
 
@@ -135,7 +173,10 @@ async fn following_from_behind_the_end_still_tells_how_it_ended() {
 async fn a_server_that_is_not_ready_is_asked_again() {
     let (_fake, url) = start().await;
     let client = Client::remote(&url, None).unwrap();
-    let stopped: Stopped = client.json(&Request::post("/v1/sessions/s/stop", b"{}".to_vec())).await.unwrap();
+    let stopped: Stopped = client
+        .json(&Request::post("/v1/sessions/s/stop", b"{}".to_vec()))
+        .await
+        .unwrap();
     assert_eq!(stopped.survivors, 2);
 }
 
@@ -144,7 +185,10 @@ async fn a_refusal_tells_the_servers_words_and_is_usage() {
     let (_fake, url) = start().await;
     let client = Client::remote(&url, Some("first,second")).unwrap();
     let error = client.session("../x y").await.unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.exit_code()), ("there is no such thing (Bearer first)", exit::USAGE));
+    assert_eq!(
+        (error.to_string().as_str(), error.exit_code()),
+        ("there is no such thing (Bearer first)", exit::USAGE)
+    );
 }
 
 #[tokio::test]
@@ -160,7 +204,9 @@ async fn nobody_there_is_no_server_at_once() {
 
 #[tokio::test]
 async fn a_home_whose_path_is_too_long_for_a_socket_works() {
-    let home: PathBuf = std::env::temp_dir().join(format!("promptd-client-{}", std::process::id())).join("x".repeat(120));
+    let home: PathBuf = std::env::temp_dir()
+        .join(format!("promptd-client-{}", std::process::id()))
+        .join("x".repeat(120));
     std::fs::create_dir_all(&home).unwrap();
     let listener = crate::sys::bind_in(&home, "control.sock").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -169,7 +215,10 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let app = Router::new().route("/v1/sessions/s", get(session)).with_state(fake);
     tokio::spawn(async move { axum::serve(listener, app).await });
     let env = std::collections::BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
-    let flags = crate::runtime::config::Flags { home: Some(home.clone()), ..Default::default() };
+    let flags = crate::runtime::config::Flags {
+        home: Some(home.clone()),
+        ..Default::default()
+    };
     let settings = crate::runtime::config::settings(flags, &env, None).unwrap();
     let client = Client::local(settings).unwrap();
     assert_eq!(client.session("s").await.unwrap().id, "s");
@@ -180,5 +229,8 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
 #[test]
 fn a_url_needs_its_scheme() {
     let error = Client::remote("8080-id.e2b.app", None).unwrap_err();
-    assert_eq!(error.to_string(), "--url is \"8080-id.e2b.app\"; write it with its scheme, such as https://8080-id.e2b.app");
+    assert_eq!(
+        error.to_string(),
+        "--url is \"8080-id.e2b.app\"; write it with its scheme, such as https://8080-id.e2b.app"
+    );
 }

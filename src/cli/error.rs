@@ -46,18 +46,12 @@ pub(super) enum CliError {
     /// The server said something that we do not understand.
     #[error("the server's answer cannot be read: {0}")]
     BadAnswer(String),
-    /// Another process has the home.
-    #[error("another promptd serves {}; use that one, stop it, or give another --home", home.display())]
-    HomeInUse {
-        /// The home.
-        home: PathBuf,
-    },
     /// The server could not be started.
     #[error("cannot start the server")]
     Start(#[from] RuntimeError),
     /// The server could not listen, or had to give up.
     #[error("cannot serve")]
-    Serve(#[from] super::serving::ServeError),
+    Serve(#[from] crate::api::ServeError),
     /// The client could not be set up.
     #[error("cannot set up the client")]
     Client(#[source] reqwest::Error),
@@ -81,14 +75,12 @@ pub(super) enum CliError {
 impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) => exit::USAGE,
+            // Of what the server refuses, what the caller can put right is usage; that it has too much to do is not.
+            Self::Usage(_) | Self::Config(_) | Self::Refused { status: 400..=428, .. } => exit::USAGE,
             Self::NoServer { .. } => exit::NO_SERVER,
-            // What the caller can put right is usage; that we have too much to do, or failed, is not.
-            Self::Refused { status: 400..=428, .. } => exit::USAGE,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::CLOSED_PIPE,
             Self::Refused { .. }
             | Self::BadAnswer(_)
-            | Self::HomeInUse { .. }
             | Self::Start(_)
             | Self::Serve(_)
             | Self::Client(_)

@@ -27,7 +27,14 @@ pub(super) struct Events<'a> {
 
 impl<'a> Events<'a> {
     pub(super) fn new(client: &'a Client, session: &str, after: u64, follow: bool) -> Self {
-        Self { client, session: session.to_owned(), after, follow, answer: None, rest: BytesMut::new() }
+        Self {
+            client,
+            session: session.to_owned(),
+            after,
+            follow,
+            answer: None,
+            rest: BytesMut::new(),
+        }
     }
 
     /// The `seq` of the last record that was given out.
@@ -68,7 +75,9 @@ impl<'a> Events<'a> {
         // A torn line comes again, whole.
         self.rest.clear();
         let query = format!("/events?after={}&follow={}&view=raw", self.after, self.follow);
-        self.client.send(&Request::get(session_path(&self.session, &query)).ndjson()).await
+        self.client
+            .send(&Request::get(session_path(&self.session, &query)).ndjson())
+            .await
     }
 
     fn whole_lines(&mut self, chunk: &[u8]) -> Option<Bytes> {
@@ -81,7 +90,12 @@ impl<'a> Events<'a> {
         self.rest.extend_from_slice(whole);
         let lines = self.rest.split().freeze();
         self.rest.extend_from_slice(torn);
-        if let Some(head) = lines.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().and_then(parse_head) {
+        if let Some(head) = lines
+            .trim_ascii_end()
+            .rsplit(|&byte| byte == b'\n')
+            .next()
+            .and_then(parse_head)
+        {
             self.after = head.seq;
         }
         Some(lines)

@@ -33,8 +33,16 @@ pub(super) struct Follow<'a> {
 }
 
 /// Prints, and answers how the last turn that ended did so.
-pub(super) async fn follow<Out: Write, Err: Write>(follow: Follow<'_>, printer: &mut Printer<Out, Err>) -> Result<Option<TurnEnd>, CliError> {
-    let Follow { client, session, after, until } = follow;
+pub(super) async fn follow<Out: Write, Err: Write>(
+    follow: Follow<'_>,
+    printer: &mut Printer<Out, Err>,
+) -> Result<Option<TurnEnd>, CliError> {
+    let Follow {
+        client,
+        session,
+        after,
+        until,
+    } = follow;
     let mut events = Events::new(client, session, after, !matches!(until, Until::Seq(_)));
     let mut seen = Seen::default();
     loop {
@@ -98,7 +106,9 @@ impl Seen {
             // A retry is part of the turn's time.
             ("started", _) => self.started = self.started.or(Some(record.time)),
             (_, Body::TurnEnded(ended)) => {
-                let duration = self.started.map(|started| record.time.duration_since(started).as_secs_f64());
+                let duration = self
+                    .started
+                    .map(|started| record.time.duration_since(started).as_secs_f64());
                 self.end = Some(TurnEnd::of_record(ended, duration));
             }
             _ => {}
@@ -135,7 +145,11 @@ pub(super) fn summary(end: &TurnEnd) -> String {
     }
     if let Some(error) = &end.error {
         // What an agent says may hold anything; a terminal gets one line without control characters.
-        let text: String = error.chars().map(|char| if char.is_control() { ' ' } else { char }).take(300).collect();
+        let text: String = error
+            .chars()
+            .map(|char| if char.is_control() { ' ' } else { char })
+            .take(300)
+            .collect();
         line.push_str(&format!(": {text}"));
     }
     line
@@ -147,7 +161,13 @@ mod tests {
     use crate::model::{Cause, Usage};
 
     fn end(status: SessionStatus) -> TurnEnd {
-        TurnEnd { status, cause: None, error: None, usage: None, duration: None }
+        TurnEnd {
+            status,
+            cause: None,
+            error: None,
+            usage: None,
+            duration: None,
+        }
     }
 
     #[test]
@@ -162,22 +182,43 @@ mod tests {
 
     #[test]
     fn the_last_line_tells_status_time_cost_and_error() {
-        let usage = Some(Usage { cost_usd: Some(0.0123), ..Usage::default() });
-        let end = TurnEnd { cause: Some(Cause::Auth), error: Some("bad\x1b[31m\nkey".into()), usage, duration: Some(2.06), ..end(SessionStatus::Failed) };
+        let usage = Some(Usage {
+            cost_usd: Some(0.0123),
+            ..Usage::default()
+        });
+        let end = TurnEnd {
+            cause: Some(Cause::Auth),
+            error: Some("bad\x1b[31m\nkey".into()),
+            usage,
+            duration: Some(2.06),
+            ..end(SessionStatus::Failed)
+        };
         assert_eq!(summary(&end), "failed (auth) after 2.1 s, $0.0123: bad [31m key");
         assert_eq!(summary(&self::end(SessionStatus::TimedOut)), "timed out");
     }
 
     #[test]
     fn the_time_of_a_turn_runs_from_its_first_start() {
-        let line = |seq: u64, second: u8, rest: &str| format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:0{second}.000000Z\",\"turn\":1,{rest}}}");
+        let line = |seq: u64, second: u8, rest: &str| {
+            format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:0{second}.000000Z\",\"turn\":1,{rest}}}")
+        };
         let mut seen = Seen::default();
         assert!(!seen.is_enough(line(1, 0, r#""type":"prompt","text":"x""#).as_bytes(), Until::Turn(1)));
         for (seq, second) in [(2, 1), (3, 3)] {
-            let started = line(seq, second, r#""type":"started","pid":1,"start_ticks":1,"boot_id":"b","program":"p","attempt":1"#);
+            let started = line(
+                seq,
+                second,
+                r#""type":"started","pid":1,"start_ticks":1,"boot_id":"b","program":"p","attempt":1"#,
+            );
             assert!(!seen.is_enough(started.as_bytes(), Until::Turn(1)));
         }
-        assert!(seen.is_enough(line(4, 5, r#""type":"turn_ended","status":"completed""#).as_bytes(), Until::Turn(1)));
-        assert_eq!(seen.end.map(|end| (end.status, end.duration)), Some((SessionStatus::Completed, Some(4.0))));
+        assert!(seen.is_enough(
+            line(4, 5, r#""type":"turn_ended","status":"completed""#).as_bytes(),
+            Until::Turn(1)
+        ));
+        assert_eq!(
+            seen.end.map(|end| (end.status, end.duration)),
+            Some((SessionStatus::Completed, Some(4.0)))
+        );
     }
 }

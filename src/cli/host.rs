@@ -8,12 +8,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::error::CliError;
-use super::serving::{self, Doors, Server};
-use crate::runtime::{Runtime, Settings};
+use crate::api::{CONTROL_SOCKET, Doors, Server};
+use crate::runtime::{Runtime, RuntimeError, Settings};
 use crate::sys;
-
-/// The control socket's name in the home.
-pub(super) const CONTROL_SOCKET: &str = "control.sock";
 
 /// How long we wait for a process that has the home to answer, or to leave.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -34,7 +31,10 @@ pub(super) struct Host {
 impl Host {
     async fn serve(runtime: Arc<Runtime>) -> Result<Self, CliError> {
         let server = Server::bind(Arc::clone(&runtime), Doors::ControlOnly).await?;
-        Ok(Self { runtime, server: tokio::spawn(server.run()) })
+        Ok(Self {
+            runtime,
+            server: tokio::spawn(server.run()),
+        })
     }
 
     /// True while it serves.
@@ -58,7 +58,7 @@ pub(super) async fn connect_or_host(settings: &Settings) -> Result<Option<Host>,
     }
     let begin = Instant::now();
     loop {
-        if let Some(runtime) = serving::start(settings).await? {
+        if let Some(runtime) = start(settings).await? {
             return Host::serve(runtime).await.map(Some);
         }
         // Somebody is about to serve, or to leave.
@@ -67,7 +67,10 @@ pub(super) async fn connect_or_host(settings: &Settings) -> Result<Option<Host>,
         }
         if begin.elapsed() > PATIENCE {
             let reason = "another promptd has this home and does not answer".to_owned();
-            return Err(CliError::NoServer { place: place(&settings.home), reason });
+            return Err(CliError::NoServer {
+                place: place(&settings.home),
+                reason,
+            });
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -78,17 +81,29 @@ pub(super) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliEr
     let begin = Instant::now();
     let mut told = false;
     loop {
-        if let Some(runtime) = serving::start(settings).await? {
+        if let Some(runtime) = start(settings).await? {
             return Ok(runtime);
         }
         if begin.elapsed() > PATIENCE {
-            return Err(CliError::HomeInUse { home: settings.home.clone() });
+            return Err(RuntimeError::HomeInUse {
+                home: settings.home.clone(),
+            }
+            .into());
         }
         if !told {
             tracing::info!(home = %settings.home.display(), "another promptd serves this home; waiting for it to leave");
             told = true;
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Starts a runtime; `None` while another process has the home.
+async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError> {
+    match Runtime::start(settings.clone()).await {
+        Ok(runtime) => Ok(Some(runtime)),
+        Err(RuntimeError::HomeInUse { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -35,7 +35,9 @@ impl Interrupts {
 async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<String>>) {
     let mut count = 0_u32;
     while signals.recv().await.is_some() {
-        let Some(id) = session.get() else { quit(exit::INTERRUPTED) };
+        let Some(id) = session.get() else {
+            quit(exit::INTERRUPTED)
+        };
         count = count.saturating_add(1);
         let request = match count {
             1 => {
@@ -63,7 +65,10 @@ async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<Str
 }
 
 /// Ends this process now; agents go on, and whatever we hosted is taken over.
-#[expect(clippy::exit, reason = "the user has said so three times, or the supervisor twice; nothing here needs to be put in order first")]
+#[expect(
+    clippy::exit,
+    reason = "the user has said so three times, or the supervisor twice; nothing here needs to be put in order first"
+)]
 pub(super) fn quit(code: u8) -> ! {
     std::process::exit(code.into())
 }

@@ -54,7 +54,11 @@ pub(super) async fn logs(global: &Global, args: LogsArgs) -> Result<u8, CliError
 async fn logs_with(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
     let session = client.session(&args.id).await?;
     if let Some(turn) = args.turn.filter(|&turn| session.turn(turn).is_none() && !args.follow) {
-        return Err(CliError::Usage(format!("session {} has {} turns, and no turn {turn}", session.id, session.turns.len())));
+        return Err(CliError::Usage(format!(
+            "session {} has {} turns, and no turn {turn}",
+            session.id,
+            session.turns.len()
+        )));
     }
     let stream = args.stream.map(|stream| match stream {
         StreamName::Stdout => Stream::Stdout,
@@ -69,9 +73,28 @@ async fn logs_with(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
     if until == Until::Seq(0) {
         return Ok(exit::DONE);
     }
-    let after = args.turn.and_then(|turn| session.turn(turn)?.first_seq).map_or(0, |seq| seq.saturating_sub(1));
+    let after = args
+        .turn
+        .and_then(|turn| session.turn(turn)?.first_seq)
+        .map_or(0, |seq| seq.saturating_sub(1));
     let form = if args.json { Form::Json } else { Form::Raw };
-    let mut printer = Printer::new(form, Filter { turn: args.turn, stream, ..Filter::default() });
-    follow(Follow { client, session: &session.id, after, until }, &mut printer).await?;
+    let mut printer = Printer::new(
+        form,
+        Filter {
+            turn: args.turn,
+            stream,
+            ..Filter::default()
+        },
+    );
+    follow(
+        Follow {
+            client,
+            session: &session.id,
+            after,
+            until,
+        },
+        &mut printer,
+    )
+    .await?;
     Ok(exit::DONE)
 }

@@ -22,7 +22,6 @@ mod output;
 mod ps;
 mod run;
 mod serve;
-mod serving;
 mod stop;
 mod table;
 mod wire;
@@ -66,11 +65,18 @@ struct Cli {
 /// Which server.
 #[derive(Debug, Clone, Args)]
 struct Global {
-    /// Where sessions, configuration and the control socket live [env: PROMPTD_HOME] [default: ~/.promptd]
+    /// Where sessions, configuration and the control socket live [env: `PROMPTD_HOME`] [default: ~/.promptd]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Which server")]
     home: Option<PathBuf>,
     /// A remote server, such as `https://8080-id.e2b.app`; its token comes from `PROMPTD_TOKEN`
-    #[arg(long, global = true, value_name = "URL", env = "PROMPTD_URL", hide_env_values = true, help_heading = "Which server")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PROMPTD_URL",
+        hide_env_values = true,
+        help_heading = "Which server"
+    )]
     url: Option<String>,
 }
 
@@ -129,7 +135,9 @@ fn as_client(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, 
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_stack_size(THREAD_STACK)
@@ -145,7 +153,10 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
 /// Sends our own logs to standard error, without colours: they are mostly read by machines.
 fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false);
     // Fails only where a test has set one before.
     let _set = logs.try_init();
 }
@@ -182,7 +193,10 @@ fn stdout_is_terminal() -> bool {
 impl Global {
     /// The settings of the local home, for a server that is hosted here.
     fn settings(&self) -> Result<crate::runtime::Settings, CliError> {
-        let flags = Flags { home: self.home.clone(), ..Flags::default() };
+        let flags = Flags {
+            home: self.home.clone(),
+            ..Flags::default()
+        };
         Ok(config::load(flags, &config::environment())?)
     }
 }
@@ -208,7 +222,10 @@ mod tests {
     #[test]
     fn a_wrong_flag_is_usage_and_help_is_not() {
         let code = |args: &[&str]| format!("{:?}", main(args.iter().map(OsString::from)));
-        assert_eq!(code(&["promptd", "run", "--no-such-flag"]), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(
+            code(&["promptd", "run", "--no-such-flag"]),
+            format!("{:?}", ExitCode::from(2))
+        );
         assert_eq!(code(&["promptd", "--version"]), format!("{:?}", ExitCode::from(0)));
     }
 }

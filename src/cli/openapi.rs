@@ -4,20 +4,20 @@ use clap::Args;
 
 use super::error::{CliError, exit};
 use super::output::print;
-use super::serving;
+use crate::api;
 
 const AFTER_HELP: &str = "\
 Examples:
   promptd openapi > openapi.json
   promptd openapi | jq '.paths | keys'";
 
-/// Print the OpenAPI document of this version
+/// Print the API's description (`OpenAPI`)
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct OpenapiArgs {}
 
 pub(super) fn openapi() -> Result<u8, CliError> {
-    let document = serving::openapi_json();
+    let document = api::openapi_document();
     print(&document)?;
     if !document.ends_with('\n') {
         print("\n")?;

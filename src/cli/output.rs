@@ -38,20 +38,32 @@ pub(super) struct Printer<Out, Err> {
 
 impl Printer<io::BufWriter<io::Stdout>, io::Stderr> {
     pub(super) fn new(form: Form, filter: Filter) -> Self {
-        Self::to(form, filter, io::BufWriter::with_capacity(64 << 10, io::stdout()), io::stderr())
+        Self::to(
+            form,
+            filter,
+            io::BufWriter::with_capacity(64 << 10, io::stdout()),
+            io::stderr(),
+        )
     }
 }
 
 impl<Out: Write, Err: Write> Printer<Out, Err> {
     pub(super) fn to(form: Form, filter: Filter, out: Out, err: Err) -> Self {
-        Self { form, filter, out, err, bytes: Vec::new() }
+        Self {
+            form,
+            filter,
+            out,
+            err,
+            bytes: Vec::new(),
+        }
     }
 
     /// Prints one line of the journal, if it is wanted.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
         let Some(head) = parse_head(line) else { return Ok(()) };
         // What belongs to the session (turn 0) is printed with any turn.
-        let turn = head.turn == 0 || (head.turn >= self.filter.from_turn && self.filter.turn.is_none_or(|turn| turn == head.turn));
+        let turn = head.turn == 0
+            || (head.turn >= self.filter.from_turn && self.filter.turn.is_none_or(|turn| turn == head.turn));
         let stream = match head.kind {
             Kind::Output(stream, _) => Some(stream),
             Kind::Other(_) => None,
@@ -60,7 +72,11 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
             return Ok(());
         }
         match (self.form, stream) {
-            (Form::Json, _) => self.out.write_all(line).and_then(|()| self.out.write_all(b"\n")).map_err(CliError::Output),
+            (Form::Json, _) => self
+                .out
+                .write_all(line)
+                .and_then(|()| self.out.write_all(b"\n"))
+                .map_err(CliError::Output),
             (Form::Raw, Some(stream)) => self.raw(stream, line),
             (Form::Raw, None) => Ok(()),
         }
@@ -68,7 +84,9 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
 
     fn raw(&mut self, stream: Stream, line: &[u8]) -> Result<(), CliError> {
         let record = decode(line).ok_or_else(|| CliError::BadAnswer(format!("a {stream} record is damaged")))?;
-        let (Body::Stdout(output) | Body::Stderr(output)) = &record.body else { return Ok(()) };
+        let (Body::Stdout(output) | Body::Stderr(output)) = &record.body else {
+            return Ok(());
+        };
         self.bytes.clear();
         if !decode_output(output, &mut self.bytes) {
             return Err(CliError::BadAnswer(format!("record {} has broken base64", record.seq)));
@@ -92,7 +110,9 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
 /// Writes text to standard output.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Output)
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)
 }
 
 #[cfg(test)]
@@ -117,15 +137,33 @@ mod tests {
 
     #[test]
     fn raw_gives_each_stream_its_exact_bytes() {
-        assert_eq!(printed(Form::Raw, Filter::default()), (b"ab\nc".to_vec(), vec![0xff, 0]));
+        assert_eq!(
+            printed(Form::Raw, Filter::default()),
+            (b"ab\nc".to_vec(), vec![0xff, 0])
+        );
     }
 
     #[test]
     fn a_filter_picks_turn_and_stream() {
-        let second = Filter { turn: Some(2), ..Filter::default() };
+        let second = Filter {
+            turn: Some(2),
+            ..Filter::default()
+        };
         assert_eq!(printed(Form::Raw, second).0, b"c");
-        assert_eq!(printed(Form::Raw, Filter { from_turn: 2, ..Filter::default() }), (b"c".to_vec(), Vec::new()));
-        let stderr = Filter { stream: Some(Stream::Stderr), ..Filter::default() };
+        assert_eq!(
+            printed(
+                Form::Raw,
+                Filter {
+                    from_turn: 2,
+                    ..Filter::default()
+                }
+            ),
+            (b"c".to_vec(), Vec::new())
+        );
+        let stderr = Filter {
+            stream: Some(Stream::Stderr),
+            ..Filter::default()
+        };
         assert_eq!(printed(Form::Raw, stderr), (Vec::new(), vec![0xff, 0]));
     }
 

@@ -53,8 +53,13 @@ async fn sessions(client: &Client, args: &PsArgs) -> Result<Vec<serde_json::Valu
     let mut cursor = None;
     loop {
         let filters = [("status", &args.status), ("agent", &args.agent), ("cursor", &cursor)];
-        let query: Vec<_> = filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_deref()?)))).collect();
-        let page: SessionPage = client.json(&Request::get(format!("/v1/sessions?{}", query.join("&")))).await?;
+        let query: Vec<_> = filters
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_deref()?))))
+            .collect();
+        let page: SessionPage = client
+            .json(&Request::get(format!("/v1/sessions?{}", query.join("&"))))
+            .await?;
         sessions.extend(page.sessions);
         // A server that gives the same cursor again would keep us here for ever.
         if page.next.is_none() || page.next == cursor {
@@ -66,14 +71,32 @@ async fn sessions(client: &Client, args: &PsArgs) -> Result<Vec<serde_json::Valu
 
 fn table(sessions: Vec<serde_json::Value>, now: Timestamp, colours: bool) -> Result<String, CliError> {
     let rows = sessions.into_iter().map(|session| {
-        let session: Session = serde_json::from_value(session).map_err(|error| CliError::BadAnswer(error.to_string()))?;
-        let turn = session.turns.last().map_or_else(|| "-".to_owned(), |turn| turn.turn.to_string());
-        let status = Cell { text: status_name(session.status).to_owned(), paint: Some(paint(session.status)) };
+        let session: Session =
+            serde_json::from_value(session).map_err(|error| CliError::BadAnswer(error.to_string()))?;
+        let turn = session
+            .turns
+            .last()
+            .map_or_else(|| "-".to_owned(), |turn| turn.turn.to_string());
+        let status = Cell {
+            text: status_name(session.status).to_owned(),
+            paint: Some(paint(session.status)),
+        };
         let age = age(now.duration_since(session.created_at).as_secs());
-        Ok([session.id.into(), session.agent.into(), status, turn.into(), age.into(), session.last_seq.to_string().into()])
+        Ok([
+            session.id.into(),
+            session.agent.into(),
+            status,
+            turn.into(),
+            age.into(),
+            session.last_seq.to_string().into(),
+        ])
     });
     let rows = rows.collect::<Result<Vec<_>, CliError>>()?;
-    Ok(render(["ID", "AGENT", "STATUS", "TURN", "AGE", "LAST-SEQ"], &rows, colours))
+    Ok(render(
+        ["ID", "AGENT", "STATUS", "TURN", "AGE", "LAST-SEQ"],
+        &rows,
+        colours,
+    ))
 }
 
 fn paint(status: SessionStatus) -> Paint {
@@ -112,6 +135,9 @@ mod tests {
             "turns": [{"turn": 1, "status": "completed"}, {"turn": 2, "status": "timed_out"}], "metadata": {}});
         let now = "2026-11-21T02:41:00Z".parse().unwrap();
         let table = table(vec![session], now, false).unwrap();
-        assert_eq!(table, "ID  AGENT  STATUS     TURN  AGE  LAST-SEQ\ns   shell  timed_out  2     60s  9\n");
+        assert_eq!(
+            table,
+            "ID  AGENT  STATUS     TURN  AGE  LAST-SEQ\ns   shell  timed_out  2     60s  9\n"
+        );
     }
 }

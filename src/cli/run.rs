@@ -106,12 +106,20 @@ async fn run_with(client: &Client, interrupts: &Interrupts, args: RunArgs, promp
     }
     interrupts.mean(&created.id);
     let mut printer = Printer::new(form, Filter::default());
-    let turn = Follow { client, session: &created.id, after: 0, until: Until::Turn(FIRST_TURN) };
+    let turn = Follow {
+        client,
+        session: &created.id,
+        after: 0,
+        until: Until::Turn(FIRST_TURN),
+    };
     let end = match follow(turn, &mut printer).await {
         Ok(end) => end.ok_or_else(|| CliError::BadAnswer("the turn ended without a turn_ended record".to_owned()))?,
         Err(error) => {
             if !error.is_silent() {
-                say(&format!("promptd: the agent goes on; `promptd attach {}` comes back to it", created.id));
+                say(&format!(
+                    "promptd: the agent goes on; `promptd attach {}` comes back to it",
+                    created.id
+                ));
             }
             return Err(error);
         }
@@ -126,7 +134,9 @@ async fn create(client: &Client, request: &SessionRequest) -> Result<Created, Cl
     let body = serde_json::to_vec(request).map_err(|error| CliError::Usage(error.to_string()))?;
     // With a key, a broken connection is no reason to start a second agent.
     let key = u128::from_ne_bytes(sys::random().map_err(CliError::Io)?);
-    client.json(&Request::post("/v1/sessions", body).idempotency_key(format!("promptd-run-{key:032x}"))).await
+    client
+        .json(&Request::post("/v1/sessions", body).idempotency_key(format!("promptd-run-{key:032x}")))
+        .await
 }
 
 /// Waits until the agent runs: when we leave, nobody might be there to start it.
@@ -146,7 +156,9 @@ async fn has_started(client: &Client, id: &str) -> Result<(), CliError> {
 fn prompt(words: &[String]) -> Result<String, CliError> {
     let prompt = match words {
         [] if io::stdin().is_terminal() => {
-            return Err(CliError::Usage("no prompt: write it behind `promptd run`, or `-` to read it from standard input".to_owned()));
+            return Err(CliError::Usage(
+                "no prompt: write it behind `promptd run`, or `-` to read it from standard input".to_owned(),
+            ));
         }
         [] => read_stdin()?,
         [dash] if dash == "-" => read_stdin()?,
@@ -161,19 +173,30 @@ fn prompt(words: &[String]) -> Result<String, CliError> {
 fn read_stdin() -> Result<String, CliError> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes).map_err(CliError::Io)?;
-    String::from_utf8(bytes).map_err(|error| CliError::Usage(format!("the prompt on standard input is not UTF-8: {error}")))
+    String::from_utf8(bytes)
+        .map_err(|error| CliError::Usage(format!("the prompt on standard input is not UTF-8: {error}")))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, value.to_owned()),
-        None => (text, std::env::var(text).map_err(|_| format!("{text} is not set in this shell; write NAME=VALUE"))?),
+        None => (
+            text,
+            std::env::var(text).map_err(|_| format!("{text} is not set in this shell; write NAME=VALUE"))?,
+        ),
     };
-    if name.is_empty() { Err("write NAME=VALUE".to_owned()) } else { Ok((name.to_owned(), value)) }
+    if name.is_empty() {
+        Err("write NAME=VALUE".to_owned())
+    } else {
+        Ok((name.to_owned(), value))
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
     seconds.ok_or_else(|| "write seconds as a number above 0, such as 600".to_owned())
 }
 

@@ -12,8 +12,8 @@ use self::config_watch::ConfigWatch;
 use super::error::{CliError, exit};
 use super::host::take_home;
 use super::interrupts::quit;
-use super::serving::{self, Doors, Server};
 use super::{Global, block_on, log_to_stderr};
+use crate::api::{Doors, Server};
 use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, Settings};
 
@@ -34,28 +34,28 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct ServeArgs {
-    /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated [env: PROMPTD_LISTEN] [default: 127.0.0.1:8080]
+    /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated [env: `PROMPTD_LISTEN`] [default: 127.0.0.1:8080]
     #[arg(short, long, value_name = "ADDR")]
     listen: Vec<String>,
-    /// Where agents work [env: PROMPTD_WORKSPACE] [default: ~/workspace]
+    /// Where agents work [env: `PROMPTD_WORKSPACE`] [default: ~/workspace]
     #[arg(short, long, value_name = "DIR")]
     workspace: Option<PathBuf>,
-    /// Who may use the API: token or none [env: PROMPTD_AUTH] [default: token; on loopback nobody is asked while no token is set]
+    /// Who may use the API: token or none [env: `PROMPTD_AUTH`] [default: token; on loopback nobody is asked while no token is set]
     #[arg(long, value_name = "MODE")]
     auth: Option<String>,
-    /// Mean it when `--auth none` meets an address that others can reach [env: PROMPTD_INSECURE_PUBLIC]
+    /// Mean it when `--auth none` meets an address that others can reach [env: `PROMPTD_INSECURE_PUBLIC`]
     #[arg(long)]
     insecure_public: bool,
-    /// The configuration file [env: PROMPTD_CONFIG] [default: config.toml in the home]
+    /// The configuration file [env: `PROMPTD_CONFIG`] [default: config.toml in the home]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The agent when a request names none [env: PROMPTD_DEFAULT_AGENT] [default: claude]
+    /// The agent when a request names none [env: `PROMPTD_DEFAULT_AGENT`] [default: claude]
     #[arg(long, value_name = "NAME")]
     default_agent: Option<String>,
-    /// How long a shutdown may take [env: PROMPTD_GRACE] [default: 10]
+    /// How long a shutdown may take [env: `PROMPTD_GRACE`] [default: 10]
     #[arg(long, value_name = "SECONDS")]
     grace: Option<String>,
-    /// Stop the agents, too, when the server stops [env: PROMPTD_STOP_AGENTS]
+    /// Stop the agents, too, when the server stops [env: `PROMPTD_STOP_AGENTS`]
     #[arg(long)]
     stop_agents: bool,
 }
@@ -94,7 +94,12 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
     };
     let server = Server::bind(Arc::clone(&runtime), Doors::All).await?;
     // Watched from before it is read again: no change is missed between the two.
-    tokio::spawn(reload(Arc::clone(&runtime), flags, hangups, ConfigWatch::of(&config_file)));
+    tokio::spawn(reload(
+        Arc::clone(&runtime),
+        flags,
+        hangups,
+        ConfigWatch::of(&config_file),
+    ));
     let mut server = tokio::spawn(server.run());
     tokio::select! {
         _ended = &mut server => return Ok(exit::FAILED),
@@ -104,7 +109,7 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
     let settings = runtime.settings();
     let agents = async {
         if settings.stop_agents {
-            serving::stop_all(&runtime, settings.grace).await;
+            runtime.stop_all(settings.grace).await;
         }
     };
     let over = async { tokio::join!(server, agents) };
@@ -153,7 +158,7 @@ async fn reload(runtime: Arc<Runtime>, flags: Flags, mut hangups: Signal, mut fi
                 if settings.listen != old.listen || settings.workspace != old.workspace {
                     tracing::warn!("a change of `listen` or `workspace` needs a restart; all else is in force");
                 }
-                serving::reload(&runtime, settings);
+                runtime.reload(settings);
                 tracing::info!("the configuration was reloaded");
             }
             Err(error) => tracing::error!(%error, "the configuration cannot be used; the old one stays in force"),

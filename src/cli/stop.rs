@@ -36,7 +36,9 @@ pub(super) async fn stop(global: &Global, args: StopArgs) -> Result<u8, CliError
 }
 
 async fn stop_with(client: &Client, args: &StopArgs) -> Result<u8, CliError> {
-    let body = args.grace.map_or_else(|| serde_json::json!({}), |grace| serde_json::json!({ "grace": grace }));
+    let body = args
+        .grace
+        .map_or_else(|| serde_json::json!({}), |grace| serde_json::json!({ "grace": grace }));
     let request = Request::post(session_path(&args.id, "/stop"), body.to_string().into_bytes());
     let wait = Duration::from_secs_f64(args.grace.unwrap_or_default());
     let stopped: Stopped = client.json(&request.allow(wait)).await?;

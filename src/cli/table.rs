@@ -46,8 +46,14 @@ pub(super) fn render<const N: usize>(head: [&str; N], rows: &[[Cell; N]], colour
             *width = (*width).max(cell.text.chars().count());
         }
     }
-    let head = head.map(|text| Cell { text: text.to_owned(), paint: Some(Paint::Faint) });
-    std::iter::once(&head).chain(rows).map(|row| line(row, &widths, colours)).collect()
+    let head = head.map(|text| Cell {
+        text: text.to_owned(),
+        paint: Some(Paint::Faint),
+    });
+    std::iter::once(&head)
+        .chain(rows)
+        .map(|row| line(row, &widths, colours))
+        .collect()
 }
 
 fn line(row: &[Cell], widths: &[usize], colours: bool) -> String {
@@ -71,8 +77,20 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_colours_do_not_count() {
-        let rows = [["abc".to_owned().into(), Cell { text: "ok".into(), paint: Some(Paint::Good) }], ["d".to_owned().into(), Cell::default()]];
+        let rows = [
+            [
+                "abc".to_owned().into(),
+                Cell {
+                    text: "ok".into(),
+                    paint: Some(Paint::Good),
+                },
+            ],
+            ["d".to_owned().into(), Cell::default()],
+        ];
         assert_eq!(render(["A", "STATUS"], &rows, false), "A    STATUS\nabc  ok\nd    \n");
-        assert_eq!(render(["A", "STATUS"], &rows, true), "\x1b[2mA\x1b[0m    \x1b[2mSTATUS\x1b[0m\nabc  \x1b[32mok\x1b[0m\nd    \n");
+        assert_eq!(
+            render(["A", "STATUS"], &rows, true),
+            "\x1b[2mA\x1b[0m    \x1b[2mSTATUS\x1b[0m\nabc  \x1b[32mok\x1b[0m\nd    \n"
+        );
     }
 }

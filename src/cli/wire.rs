@@ -69,7 +69,11 @@ impl Session {
 pub(super) fn is_end(status: SessionStatus) -> bool {
     match status {
         SessionStatus::Idle | SessionStatus::Queued | SessionStatus::Running | SessionStatus::Waiting => false,
-        SessionStatus::Completed | SessionStatus::Failed | SessionStatus::Cancelled | SessionStatus::TimedOut | SessionStatus::Lost => true,
+        SessionStatus::Completed
+        | SessionStatus::Failed
+        | SessionStatus::Cancelled
+        | SessionStatus::TimedOut
+        | SessionStatus::Lost => true,
     }
 }
 
@@ -101,10 +105,22 @@ pub(super) struct TurnEnd {
 
 impl TurnEnd {
     pub(super) fn of_record(ended: TurnEnded, duration: Option<f64>) -> Self {
-        Self { status: ended.status.into(), cause: ended.cause, error: ended.error, usage: ended.usage, duration }
+        Self {
+            status: ended.status.into(),
+            cause: ended.cause,
+            error: ended.error,
+            usage: ended.usage,
+            duration,
+        }
     }
 
     pub(super) fn of_turn(turn: &Turn) -> Option<Self> {
-        is_end(turn.status).then(|| Self { status: turn.status, cause: turn.cause, error: None, usage: turn.usage, duration: turn.duration })
+        is_end(turn.status).then_some(Self {
+            status: turn.status,
+            cause: turn.cause,
+            error: None,
+            usage: turn.usage,
+            duration: turn.duration,
+        })
     }
 }

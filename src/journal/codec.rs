@@ -45,7 +45,10 @@ pub struct Head<'a> {
 pub fn parse_head(line: &[u8]) -> Option<Head<'_>> {
     let rest = line.strip_prefix(b"{\"seq\":")?;
     let (seq, rest) = number(rest)?;
-    let rest = rest.strip_prefix(b",\"time\":\"")?.get(TIME_LEN..)?.strip_prefix(b"\",")?;
+    let rest = rest
+        .strip_prefix(b",\"time\":\"")?
+        .get(TIME_LEN..)?
+        .strip_prefix(b"\",")?;
     let (turn, rest) = match rest.strip_prefix(b"\"turn\":") {
         Some(rest) => {
             let (turn, rest) = number(rest)?;
@@ -83,7 +86,12 @@ pub fn decode(line: &[u8]) -> Option<Record> {
     let head = parse_head(line)?;
     let Time { time } = serde_json::from_slice(line).ok()?;
     let body = Body::deserialize(&mut serde_json::Deserializer::from_slice(line)).ok()?;
-    Some(Record { seq: head.seq, time, turn: head.turn, body })
+    Some(Record {
+        seq: head.seq,
+        time,
+        turn: head.turn,
+        body,
+    })
 }
 
 /// Gives back exactly the bytes that the agent wrote, appended to `bytes`.
@@ -100,6 +108,25 @@ pub fn decode_output(output: &Output, bytes: &mut Vec<u8>) -> bool {
         bytes.push(b'\n');
     }
     decoded
+}
+
+/// A chunk as a record's fields.
+pub fn output_of(chunk: &Chunk<'_>, to: u64) -> Output {
+    let output = Output {
+        to,
+        eol: chunk.eol,
+        ..Output::default()
+    };
+    match std::str::from_utf8(chunk.bytes) {
+        Ok(text) => Output {
+            data: Some(text.to_owned()),
+            ..output
+        },
+        Err(_) => Output {
+            base64: Some(BASE64.encode(chunk.bytes)),
+            ..output
+        },
+    }
 }
 
 /// The time as every line carries it: always the same length, so that heads can be read by position.
@@ -129,13 +156,31 @@ pub(super) fn encode(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32, body: 
 
 fn encode_text_or_base64(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32, stream: Stream, output: &Output) {
     let mut bytes = Vec::new();
-    let plain = Output { eol: false, ..output.clone() };
+    let plain = Output {
+        eol: false,
+        ..output.clone()
+    };
     decode_output(&plain, &mut bytes);
-    encode_output(line, seq, time, turn, stream, &Chunk { bytes: &bytes, eol: output.eol }, output.to, output.late);
+    encode_output(
+        line,
+        seq,
+        time,
+        turn,
+        stream,
+        &Chunk {
+            bytes: &bytes,
+            eol: output.eol,
+        },
+        output.to,
+        output.late,
+    );
 }
 
 /// Appends an output record to `line`, with its newline.
-#[expect(clippy::too_many_arguments, reason = "the fields of one record, on the path where a struct of them would only be taken apart again")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the fields of one record, on the path where a struct of them would only be taken apart again"
+)]
 pub(super) fn encode_output(
     line: &mut Vec<u8>,
     seq: u64,
@@ -218,10 +263,25 @@ mod tests {
     #[test]
     fn every_kind_of_record_comes_back_as_it_was() {
         for body in [
-            Body::Prompt(Prompt { text: "do\nit".into(), idempotency_key: Some("k".into()) }),
-            Body::Exited(Exited { code: Some(3), duration: 0.5, ..Exited::default() }),
-            Body::Resumed { epoch: "e".into(), away: 1.5 },
-            Body::Stdin(Output { to: 2, eol: true, data: Some("a".into()), ..Output::default() }),
+            Body::Prompt(Prompt {
+                text: "do\nit".into(),
+                idempotency_key: Some("k".into()),
+            }),
+            Body::Exited(Exited {
+                code: Some(3),
+                duration: 0.5,
+                ..Exited::default()
+            }),
+            Body::Resumed {
+                epoch: "e".into(),
+                away: 1.5,
+            },
+            Body::Stdin(Output {
+                to: 2,
+                eol: true,
+                data: Some("a".into()),
+                ..Output::default()
+            }),
         ] {
             assert_eq!(round_trip(3, &body).body, body);
             assert_eq!(round_trip(0, &body).turn, 0);
@@ -231,8 +291,21 @@ mod tests {
     #[test]
     fn the_wire_looks_as_the_contract_words_it() {
         let mut line = Vec::new();
-        encode_output(&mut line, 2, TIME, 1, Stream::Stdout, &Chunk { bytes: b"a\"b", eol: true }, 4, false);
-        let expected = r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stdout","to":4,"data":"a\"b"}"#;
+        encode_output(
+            &mut line,
+            2,
+            TIME,
+            1,
+            Stream::Stdout,
+            &Chunk {
+                bytes: b"a\"b",
+                eol: true,
+            },
+            4,
+            false,
+        );
+        let expected =
+            r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stdout","to":4,"data":"a\"b"}"#;
         assert_eq!(line, format!("{expected}\n").into_bytes());
     }
 

@@ -21,25 +21,34 @@ impl Follower {
         // The watch comes first: what is appended between the two wakes us once for nothing, instead of never.
         let watch = watcher.watch(&folder.join(super::FILE_NAME));
         reader.seek(after)?;
-        Ok(Self { reader: Some(reader), watch })
+        Ok(Self {
+            reader: Some(reader),
+            watch,
+        })
     }
 
     /// The next piece, or `None` at the journal's end.
     ///
     /// Reads inline what the page cache holds; a read that must wait for the disk goes to a thread.
     pub async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
         match reader.read_cached() {
             Err(error) if error.source.kind() == ErrorKind::WouldBlock => {}
             result => return result,
         }
-        let Some(mut reader) = self.reader.take() else { return Ok(None) };
+        let Some(mut reader) = self.reader.take() else {
+            return Ok(None);
+        };
         let read = tokio::task::spawn_blocking(move || {
             let piece = reader.read();
             (reader, piece)
         });
         // A thread that panicked has taken the reader along; then this follower is at its end.
-        let Ok((reader, piece)) = read.await else { return Ok(None) };
+        let Ok((reader, piece)) = read.await else {
+            return Ok(None);
+        };
         self.reader = Some(reader);
         piece
     }

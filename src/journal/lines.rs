@@ -84,13 +84,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn chunks(bytes: &[u8], flush: bool) -> Vec<(Vec<u8>, bool)> {
-        Chunker::new(bytes, flush).map(|chunk| (chunk.bytes.to_vec(), chunk.eol)).collect()
+        Chunker::new(bytes, flush)
+            .map(|chunk| (chunk.bytes.to_vec(), chunk.eol))
+            .collect()
     }
 
     #[test]
     fn an_unfinished_line_waits_until_it_is_flushed() {
         assert_eq!(chunks(b"a\nb", false), [(b"a".to_vec(), true)]);
-        assert_eq!(chunks(b"a\n\nb", true), [(b"a".to_vec(), true), (vec![], true), (b"b".to_vec(), false)]);
+        assert_eq!(
+            chunks(b"a\n\nb", true),
+            [(b"a".to_vec(), true), (vec![], true), (b"b".to_vec(), false)]
+        );
     }
 
     #[test]
@@ -98,13 +103,22 @@ mod tests {
         let mut line = "x".repeat(MAX_CHUNK - 1);
         line.push_str("äb\n");
         let chunks = chunks(line.as_bytes(), false);
-        assert_eq!(chunks.iter().map(|(bytes, eol)| (bytes.len(), *eol)).collect::<Vec<_>>(), [(MAX_CHUNK - 1, false), (3, true)]);
+        assert_eq!(
+            chunks
+                .iter()
+                .map(|(bytes, eol)| (bytes.len(), *eol))
+                .collect::<Vec<_>>(),
+            [(MAX_CHUNK - 1, false), (3, true)]
+        );
         assert!(chunks.iter().all(|(bytes, _)| std::str::from_utf8(bytes).is_ok()));
     }
 
     #[test]
     fn half_a_character_does_not_spoil_the_text_before_it() {
-        assert_eq!(chunks(b"ab\xC3", true), [(b"ab".to_vec(), false), (b"\xC3".to_vec(), false)]);
+        assert_eq!(
+            chunks(b"ab\xC3", true),
+            [(b"ab".to_vec(), false), (b"\xC3".to_vec(), false)]
+        );
     }
 
     proptest! {

@@ -19,13 +19,15 @@
 //! May use `model` and `sys` only.
 
 mod codec;
+mod fold;
 mod follower;
 mod lines;
 mod reader;
 mod watcher;
 mod writer;
 
-pub use codec::{Head, Kind, decode, decode_output, parse_head};
+pub use codec::{Head, Kind, decode, decode_output, output_of, parse_head};
+pub use fold::{fold, whole_lines};
 pub use follower::Follower;
 pub use lines::{Chunk, Chunker};
 pub use reader::{Piece, ReadError, Reader, SeekError};

@@ -80,7 +80,13 @@ impl Reader {
     pub fn open(folder: &Path) -> Result<Self, ReadError> {
         let path = folder.join(super::FILE_NAME);
         match File::open(&path) {
-            Ok(file) => Ok(Self { path, file: Arc::new(file), position: 0, line_end: 0, starts_line: true }),
+            Ok(file) => Ok(Self {
+                path,
+                file: Arc::new(file),
+                position: 0,
+                line_end: 0,
+                starts_line: true,
+            }),
             Err(source) => Err(ReadError { path, source }),
         }
     }
@@ -95,8 +101,16 @@ impl Reader {
         (self.position, self.line_end, self.starts_line) = (position, 0, true);
     }
 
+    /// The error for a line before the position that is no record.
+    pub(super) fn damaged(&self) -> ReadError {
+        self.error(damaged(self.position))
+    }
+
     fn error(&self, source: io::Error) -> ReadError {
-        ReadError { path: self.path.clone(), source }
+        ReadError {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     /// Goes to the record that follows `after`.
@@ -190,7 +204,11 @@ impl Reader {
         }
         self.position = self.position.saturating_add(len64(&block));
         let starts_line = std::mem::replace(&mut self.starts_line, self.position >= self.line_end);
-        Ok(Some(Piece { bytes: block.freeze(), starts_line, ends_line: self.starts_line }))
+        Ok(Some(Piece {
+            bytes: block.freeze(),
+            starts_line,
+            ends_line: self.starts_line,
+        }))
     }
 }
 
@@ -263,7 +281,9 @@ fn newline_from(file: &File, from: u64, limit: u64) -> io::Result<Option<u64>> {
 
 /// The first line that begins at or behind `from` and before `limit`.
 fn line_start_from(file: &File, from: u64, limit: u64) -> io::Result<Option<u64>> {
-    let Some(before) = from.checked_sub(1) else { return Ok(Some(0)) };
+    let Some(before) = from.checked_sub(1) else {
+        return Ok(Some(0));
+    };
     let start = newline_from(file, before, limit)?.map(|newline| newline.saturating_add(1));
     Ok(start.filter(|start| *start < limit))
 }
@@ -272,7 +292,9 @@ fn line_start_from(file: &File, from: u64, limit: u64) -> io::Result<Option<u64>
 fn seq_at(file: &File, start: u64) -> io::Result<u64> {
     let mut head = [0; HEAD];
     let read = read_some(file, &mut head, start)?;
-    parse_head(head.get(..read).unwrap_or_default()).map(|head| head.seq).ok_or_else(|| damaged(start))
+    parse_head(head.get(..read).unwrap_or_default())
+        .map(|head| head.seq)
+        .ok_or_else(|| damaged(start))
 }
 
 fn read_some(file: &File, block: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -302,7 +324,15 @@ mod tests {
         let mut writer = Writer::open(&folder).unwrap();
         for text in texts {
             let mut batch = writer.lock(jiff::Timestamp::UNIX_EPOCH).unwrap();
-            batch.record(1, &Body::Prompt(Prompt { text: text.clone(), idempotency_key: None })).unwrap();
+            batch
+                .record(
+                    1,
+                    &Body::Prompt(Prompt {
+                        text: text.clone(),
+                        idempotency_key: None,
+                    }),
+                )
+                .unwrap();
             batch.write().unwrap();
         }
         folder
@@ -318,7 +348,9 @@ mod tests {
 
     #[test]
     fn every_seq_is_found_between_long_and_short_lines() {
-        let texts: Vec<String> = (0..60).map(|n| "x".repeat(if n % 13 == 5 { 600_000 } else { n * 31 })).collect();
+        let texts: Vec<String> = (0..60)
+            .map(|n| "x".repeat(if n % 13 == 5 { 600_000 } else { n * 31 }))
+            .collect();
         let folder = journal("seek", &texts);
         let mut reader = Reader::open(&folder).unwrap();
         for after in 0..60 {
@@ -331,7 +363,10 @@ mod tests {
         assert!(reader.read().unwrap().is_none());
         assert!(matches!(reader.seek(61), Err(SeekError::Ahead { last: 60 })));
         reader.seek(0).unwrap();
-        assert_eq!(read_all(&mut reader), std::fs::read(folder.join(crate::journal::FILE_NAME)).unwrap());
+        assert_eq!(
+            read_all(&mut reader),
+            std::fs::read(folder.join(crate::journal::FILE_NAME)).unwrap()
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -364,7 +399,10 @@ mod tests {
             batch.write().unwrap();
         }
         let all = read_all(&mut Reader::open(&folder).unwrap());
-        let seqs: Vec<u64> = all.split_inclusive(|byte| *byte == b'\n').map(|line| parse_head(line).unwrap().seq).collect();
+        let seqs: Vec<u64> = all
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| parse_head(line).unwrap().seq)
+            .collect();
         assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
         std::fs::remove_dir_all(folder).unwrap();
     }

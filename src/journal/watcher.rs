@@ -39,7 +39,10 @@ impl Watcher {
         let inotify = inotify
             .inspect_err(|error| tracing::warn!(%error, "no inotify instance left; raise fs.inotify.max_user_instances. Looking at journals on a timer"))
             .ok();
-        let watcher = Arc::new(Self { inotify, watched: Mutex::default() });
+        let watcher = Arc::new(Self {
+            inotify,
+            watched: Mutex::default(),
+        });
         tokio::spawn(distribute(Arc::clone(&watcher)));
         watcher
     }
@@ -53,7 +56,10 @@ impl Watcher {
             let sender = watched.entry(descriptor).or_insert_with(|| watch::Sender::new(()));
             Some((descriptor, sender.subscribe()))
         });
-        Watch { watcher: Arc::clone(self), watched }
+        Watch {
+            watcher: Arc::clone(self),
+            watched,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WatchDescriptor, watch::Sender<()>>> {
@@ -64,7 +70,9 @@ impl Watcher {
 async fn distribute(watcher: Arc<Watcher>) {
     let Some(inotify) = &watcher.inotify else { return };
     loop {
-        let Ok(mut ready) = inotify.readable().await else { return };
+        let Ok(mut ready) = inotify.readable().await else {
+            return;
+        };
         match ready.get_inner().read_events() {
             Ok(events) => {
                 let watched = watcher.lock();
@@ -103,10 +111,15 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let Some((descriptor, receiver)) = self.watched.take() else { return };
+        let Some((descriptor, receiver)) = self.watched.take() else {
+            return;
+        };
         let mut watched = self.watcher.lock();
         drop(receiver);
-        if watched.get(&descriptor).is_some_and(|sender| sender.receiver_count() == 0) {
+        if watched
+            .get(&descriptor)
+            .is_some_and(|sender| sender.receiver_count() == 0)
+        {
             watched.remove(&descriptor);
             if let Some(inotify) = &self.watcher.inotify {
                 // Fails when the file has been deleted, and the watch with it.

@@ -74,8 +74,17 @@ impl Writer {
         let path = folder.join(super::FILE_NAME);
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
-        let file = file.map_err(|source| WriteError::Io { path: path.clone(), source })?;
-        Ok(Self { path, file: Some(file), size: 0, last_seq: 0, buffer: Vec::new() })
+        let file = file.map_err(|source| WriteError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            path,
+            file: Some(file),
+            size: 0,
+            last_seq: 0,
+            buffer: Vec::new(),
+        })
     }
 
     /// The journal's end as we know it, in bytes.
@@ -88,7 +97,10 @@ impl Writer {
     /// Waits for another writer's batch; that is why async code calls it on a thread of its own.
     pub fn lock(&mut self, now: Timestamp) -> Result<Batch<'_>, WriteError> {
         let Some(mut file) = self.file.take() else {
-            return Err(WriteError::Damaged { path: self.path.clone(), at: self.size });
+            return Err(WriteError::Damaged {
+                path: self.path.clone(),
+                at: self.size,
+            });
         };
         let lock = loop {
             match Flock::lock(file, FlockArg::LockExclusive) {
@@ -96,25 +108,40 @@ impl Writer {
                 Err((back, nix::errno::Errno::EINTR)) => file = back,
                 Err((back, errno)) => {
                     self.file = Some(back);
-                    return Err(WriteError::Io { path: self.path.clone(), source: errno.into() });
+                    return Err(WriteError::Io {
+                        path: self.path.clone(),
+                        source: errno.into(),
+                    });
                 }
             }
         };
         let foreign_from = self.size;
         let caught_up = self.catch_up(&lock);
-        let mut batch = Batch { seq: self.last_seq, writer: self, lock: Some(lock), time: time_text(now), foreign_from };
+        let mut batch = Batch {
+            seq: self.last_seq,
+            writer: self,
+            lock: Some(lock),
+            time: time_text(now),
+            foreign_from,
+        };
         caught_up.inspect_err(|_| batch.unlock())?;
         Ok(batch)
     }
 
     /// Learns the last `seq` from the file when someone else has appended, and cuts off what a dead writer left.
     fn catch_up(&mut self, file: &File) -> Result<(), WriteError> {
-        let io = |source| WriteError::Io { path: self.path.clone(), source };
+        let io = |source| WriteError::Io {
+            path: self.path.clone(),
+            source,
+        };
         let size = file.metadata().map_err(io)?.len();
         if size == self.size {
             return Ok(());
         }
-        let damaged = |at| WriteError::Damaged { path: self.path.clone(), at };
+        let damaged = |at| WriteError::Damaged {
+            path: self.path.clone(),
+            at,
+        };
         if size < self.size {
             return Err(damaged(size));
         }
@@ -136,8 +163,10 @@ impl Batch<'_> {
     /// Adds a record.
     pub fn record(&mut self, turn: u32, body: &Body) -> Result<u64, WriteError> {
         let seq = self.next();
-        codec::encode(&mut self.writer.buffer, seq, &self.time, turn, body)
-            .map_err(|source| WriteError::Io { path: self.writer.path.clone(), source: source.into() })?;
+        codec::encode(&mut self.writer.buffer, seq, &self.time, turn, body).map_err(|source| WriteError::Io {
+            path: self.writer.path.clone(),
+            source: source.into(),
+        })?;
         Ok(seq)
     }
 
@@ -160,12 +189,16 @@ impl Batch<'_> {
 
     /// The locked file, to read others' records from.
     pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.lock.as_ref().map_or(Ok(()), |file| file.read_exact_at(bytes, offset))
+        self.lock
+            .as_ref()
+            .map_or(Ok(()), |file| file.read_exact_at(bytes, offset))
     }
 
     /// Appends what was added with one write and unlocks; all of it is in the journal then, or nothing.
     pub fn write(self) -> Result<(), WriteError> {
-        let Some(mut file) = self.lock.as_deref() else { return Ok(()) };
+        let Some(mut file) = self.lock.as_deref() else {
+            return Ok(());
+        };
         if let Err(source) = file.write_all(&self.writer.buffer) {
             // Half a batch must not stay: its records would be written again.
             let path = self.writer.path.clone();

@@ -16,9 +16,7 @@ pub struct SessionId(String);
 
 /// The text is no session id.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error(
-    "{0:?} is not a session id: use 1 to 128 of A-Z a-z 0-9 . _ : - and do not begin with a dot"
-)]
+#[error("{0:?} is not a session id: use 1 to 128 of A-Z a-z 0-9 . _ : - and do not begin with a dot")]
 pub struct InvalidSessionId(pub String);
 
 impl SessionId {
@@ -42,7 +40,11 @@ impl TryFrom<String> for SessionId {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
         let valid = (1..=MAX_LEN).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed);
-        if valid { Ok(Self(text)) } else { Err(InvalidSessionId(text.chars().take(200).collect())) }
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(InvalidSessionId(text.chars().take(200).collect()))
+        }
     }
 }
 

@@ -103,7 +103,10 @@ impl Usage {
             input_tokens: add(self.input_tokens, other.input_tokens),
             output_tokens: add(self.output_tokens, other.output_tokens),
             cached_tokens: add(self.cached_tokens, other.cached_tokens),
-            cost_usd: self.cost_usd.or(other.cost_usd).map(|_| self.cost_usd.unwrap_or(0.0) + other.cost_usd.unwrap_or(0.0)),
+            cost_usd: self
+                .cost_usd
+                .or(other.cost_usd)
+                .map(|_| self.cost_usd.unwrap_or(0.0) + other.cost_usd.unwrap_or(0.0)),
         }
     }
 
@@ -115,16 +118,18 @@ impl Usage {
             input_tokens: sub(self.input_tokens, earlier.input_tokens),
             output_tokens: sub(self.output_tokens, earlier.output_tokens),
             cached_tokens: sub(self.cached_tokens, earlier.cached_tokens),
-            cost_usd: self.cost_usd.map(|cost| (cost - earlier.cost_usd.unwrap_or(0.0)).max(0.0)),
+            cost_usd: self
+                .cost_usd
+                .map(|cost| (cost - earlier.cost_usd.unwrap_or(0.0)).max(0.0)),
         }
     }
 }
 
 /// The event with which an agent's stream says that the turn is over.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FinalEvent {
-    /// What went wrong; `None` when the agent says that all is well.
-    pub failure: Option<Cause>,
+    /// Whether the agent says that all is well, and if not, what went wrong.
+    pub outcome: Result<(), Cause>,
     /// Why the model stopped, where the stream says it.
     pub stop_reason: Option<StopReason>,
     /// The final answer.
@@ -138,10 +143,15 @@ pub struct FinalEvent {
 /// What an agent's stream has told so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
-    /// The agent's own id for its session.
+    /// The agent's own id for its session, once a later turn can resume it. `None` means that the next turn
+    /// is a first one again.
     pub agent_session_id: Option<String>,
-    /// The last final event.
+    /// Whether the last line was in the agent's own stream format.
+    pub last_line_known: bool,
+    /// The last event that looked final. Not the end of the turn: claude can go on after one and send another.
     pub final_event: Option<FinalEvent>,
+    /// Why the turn failed, where no final event says it: gemini reports a missing key on stderr alone.
+    pub failure: Option<(Cause, String)>,
 }
 
 /// What is known when the agent's process has gone.
@@ -169,7 +179,7 @@ pub fn outcome(exit: Exit<'_>, seen: &Observation) -> Outcome {
             None => (Status::Lost, Some(cause)),
         },
         Some(cause) => (Status::Failed, Some(cause)),
-        None => by_exit_and_final_event(exit, fin),
+        None => by_exit_and_final_event(exit, seen),
     };
     let stop_reason = match (status, fin.and_then(|fin| fin.stop_reason)) {
         (Status::Cancelled, _) => Some(StopReason::Cancelled),
@@ -177,7 +187,11 @@ pub fn outcome(exit: Exit<'_>, seen: &Observation) -> Outcome {
         (Status::Completed, None) => Some(StopReason::EndTurn),
         (Status::Failed | Status::TimedOut | Status::Lost, None) => None,
     };
-    let error = if status == Status::Completed { None } else { error_text(exit.exited, exit.final_expected, fin) };
+    let error = if status == Status::Completed {
+        None
+    } else {
+        error_text(exit, seen)
+    };
     Outcome {
         status,
         cause,
@@ -190,31 +204,40 @@ pub fn outcome(exit: Exit<'_>, seen: &Observation) -> Outcome {
 }
 
 fn by_final_event(fin: &FinalEvent) -> (Status, Option<Cause>) {
-    match fin.failure {
-        None => (Status::Completed, None),
-        Some(cause) => (Status::Failed, Some(cause)),
+    match fin.outcome {
+        Ok(()) => (Status::Completed, None),
+        Err(cause) => (Status::Failed, Some(cause)),
     }
 }
 
-fn by_exit_and_final_event(exit: Exit<'_>, fin: Option<&FinalEvent>) -> (Status, Option<Cause>) {
+fn by_exit_and_final_event(exit: Exit<'_>, seen: &Observation) -> (Status, Option<Cause>) {
     let exited_well = exit.exited.code == Some(0) || exit.launcher_died;
-    match fin {
-        Some(fin) if exited_well || fin.failure.is_some() => by_final_event(fin),
+    match &seen.final_event {
+        Some(fin) if exited_well || fin.outcome.is_err() => by_final_event(fin),
         None if exited_well && !exit.final_expected => (Status::Completed, None),
-        Some(_) | None => (Status::Failed, Some(Cause::AgentError)),
+        Some(_) | None => (
+            Status::Failed,
+            Some(seen.failure.as_ref().map_or(Cause::AgentError, |(cause, _)| *cause)),
+        ),
     }
 }
 
-fn error_text(exited: &Exited, final_expected: bool, fin: Option<&FinalEvent>) -> Option<String> {
-    if let Some(error) = exited.error.clone().or_else(|| fin.and_then(|fin| fin.error.clone())) {
+fn error_text(exit: Exit<'_>, seen: &Observation) -> Option<String> {
+    let said = seen.final_event.as_ref().and_then(|fin| fin.error.clone());
+    let said = said.or_else(|| seen.failure.as_ref().map(|(_, text)| text.clone()));
+    if let Some(error) = exit.exited.error.clone().or(said) {
         return Some(error);
     }
-    let how = match (exited.code, &exited.signal) {
+    let how = match (exit.exited.code, &exit.exited.signal) {
         (Some(code), _) => format!("the agent exited with code {code}"),
         (None, Some(signal)) => format!("the agent was killed by {signal}"),
         (None, None) => "how the agent exited is not known".to_owned(),
     };
-    let silent = if final_expected && fin.is_none() { " and its stream has no final event" } else { "" };
+    let silent = if exit.final_expected && seen.final_event.is_none() {
+        " and its stream has no final event"
+    } else {
+        ""
+    };
     Some(format!("{how}{silent}; its output tells more"))
 }
 
@@ -223,53 +246,103 @@ mod tests {
     use super::*;
 
     fn exited(code: Option<i32>, cause: Option<Cause>) -> Exited {
-        Exited { code, cause, ..Exited::default() }
+        Exited {
+            code,
+            cause,
+            ..Exited::default()
+        }
+    }
+
+    fn fine() -> FinalEvent {
+        FinalEvent {
+            outcome: Ok(()),
+            stop_reason: None,
+            result: None,
+            error: None,
+            usage: Usage::default(),
+        }
     }
 
     fn decide(exited: &Exited, final_expected: bool, fin: Option<FinalEvent>) -> (Status, Option<Cause>) {
-        let exit = Exit { exited, final_expected, launcher_died: false };
-        let out = outcome(exit, &Observation { agent_session_id: None, final_event: fin });
+        let exit = Exit {
+            exited,
+            final_expected,
+            launcher_died: false,
+        };
+        let out = outcome(
+            exit,
+            &Observation {
+                final_event: fin,
+                ..Observation::default()
+            },
+        );
         (out.status, out.cause)
     }
 
     #[test]
     fn a_shell_is_judged_by_its_exit_code() {
         assert_eq!(decide(&exited(Some(0), None), false, None), (Status::Completed, None));
-        assert_eq!(decide(&exited(Some(3), None), false, None), (Status::Failed, Some(Cause::AgentError)));
+        assert_eq!(
+            decide(&exited(Some(3), None), false, None),
+            (Status::Failed, Some(Cause::AgentError))
+        );
     }
 
     #[test]
     fn exit_0_without_a_final_event_is_no_success_where_one_is_expected() {
-        assert_eq!(decide(&exited(Some(0), None), true, None), (Status::Failed, Some(Cause::AgentError)));
+        assert_eq!(
+            decide(&exited(Some(0), None), true, None),
+            (Status::Failed, Some(Cause::AgentError))
+        );
     }
 
     #[test]
     fn a_final_error_beats_exit_0_and_a_bad_exit_beats_a_final_success() {
-        let error = FinalEvent { failure: Some(Cause::Auth), ..FinalEvent::default() };
-        assert_eq!(decide(&exited(Some(0), None), true, Some(error)), (Status::Failed, Some(Cause::Auth)));
-        let fine = FinalEvent::default();
-        assert_eq!(decide(&exited(Some(1), None), true, Some(fine)), (Status::Failed, Some(Cause::AgentError)));
+        let error = FinalEvent {
+            outcome: Err(Cause::Auth),
+            ..fine()
+        };
+        assert_eq!(
+            decide(&exited(Some(0), None), true, Some(error)),
+            (Status::Failed, Some(Cause::Auth))
+        );
+        assert_eq!(
+            decide(&exited(Some(1), None), true, Some(fine())),
+            (Status::Failed, Some(Cause::AgentError))
+        );
     }
 
     #[test]
     fn the_signal_we_sent_decides_before_all_else() {
-        let fine = Some(FinalEvent::default());
-        assert_eq!(decide(&exited(Some(0), Some(Cause::Stopped)), true, fine.clone()).0, Status::Cancelled);
-        assert_eq!(decide(&exited(Some(0), Some(Cause::Timeout)), true, fine).0, Status::TimedOut);
+        assert_eq!(
+            decide(&exited(Some(0), Some(Cause::Stopped)), true, Some(fine())).0,
+            Status::Cancelled
+        );
+        assert_eq!(
+            decide(&exited(Some(0), Some(Cause::Timeout)), true, Some(fine())).0,
+            Status::TimedOut
+        );
     }
 
     #[test]
     fn a_lost_exit_code_is_forgiven_when_the_stream_tells_the_end() {
         let lost = exited(None, Some(Cause::KeeperLost));
-        assert_eq!(decide(&lost, true, Some(FinalEvent::default())), (Status::Completed, None));
+        assert_eq!(decide(&lost, true, Some(fine())), (Status::Completed, None));
         assert_eq!(decide(&lost, true, None), (Status::Lost, Some(Cause::KeeperLost)));
     }
 
     #[test]
     fn a_dead_launcher_does_not_speak_for_its_worker() {
         let killed = exited(None, None);
-        let exit = Exit { exited: &killed, final_expected: true, launcher_died: true };
-        let seen = Observation { agent_session_id: None, final_event: Some(FinalEvent::default()) };
+        let exit = Exit {
+            exited: &killed,
+            final_expected: true,
+            launcher_died: true,
+        };
+        let seen = Observation {
+            final_event: Some(fine()),
+            ..Observation::default()
+        };
         assert_eq!(outcome(exit, &seen).status, Status::Completed);
     }
 }

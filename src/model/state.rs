@@ -87,6 +87,8 @@ pub struct TurnState {
     pub ended_at: Option<Timestamp>,
     /// Where the output files of the last attempt stand, stdout and stderr.
     pub offsets: [StreamOffset; 2],
+    /// How many bytes went to the agent's standard input.
+    pub stdin_to: u64,
     /// The tree is frozen for want of disk.
     pub frozen: bool,
 }
@@ -155,6 +157,7 @@ impl SessionState {
                 exited: None,
                 ended_at: None,
                 offsets: [StreamOffset::default(); 2],
+                stdin_to: 0,
                 frozen: false,
             }),
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
@@ -206,12 +209,18 @@ impl SessionState {
 
     /// The agent's own session id, from the last turn that told it.
     pub fn agent_session_id(&self) -> Option<&str> {
-        self.turns.iter().rev().find_map(|turn| turn.ended()?.agent_session_id.as_deref())
+        self.turns
+            .iter()
+            .rev()
+            .find_map(|turn| turn.ended()?.agent_session_id.as_deref())
     }
 
     /// What the ended turns used together.
     pub fn usage(&self) -> Usage {
-        self.turns.iter().filter_map(|turn| turn.ended()?.usage).fold(Usage::default(), Usage::plus)
+        self.turns
+            .iter()
+            .filter_map(|turn| turn.ended()?.usage)
+            .fold(Usage::default(), Usage::plus)
     }
 
     /// What the session does, or how its last turn ended.
@@ -247,7 +256,10 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             for offset in &mut turn.offsets {
                 offset.base = offset.to;
             }
-            turn.phase = TurnPhase::Retrying { attempt: *attempt, delay: *delay };
+            turn.phase = TurnPhase::Retrying {
+                attempt: *attempt,
+                delay: *delay,
+            };
         }
         Body::TurnEnded(ended) => {
             turn.ended_at = Some(time);
@@ -263,10 +275,10 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
                 }
             }
         }
+        Body::Stdin(output) => turn.stdin_to = output.to,
         Body::Prompt(_)
         | Body::Stdout(_)
         | Body::Stderr(_)
-        | Body::Stdin(_)
         | Body::Alert { .. }
         | Body::Resumed { .. }
         | Body::Recovered { .. } => {}
@@ -281,14 +293,27 @@ mod tests {
     fn fold(bodies: Vec<Body>) -> SessionState {
         let mut state = SessionState::default();
         for (seq, body) in (1..).zip(bodies) {
-            state.apply(&Record { seq, time: Timestamp::UNIX_EPOCH, turn: 1, body });
+            state.apply(&Record {
+                seq,
+                time: Timestamp::UNIX_EPOCH,
+                turn: 1,
+                body,
+            });
         }
         state
     }
 
     fn ended(status: Status) -> Body {
         let (cause, stop_reason, result, error) = (None, None, None, None);
-        Body::TurnEnded(TurnEnded { status, cause, stop_reason, result, error, usage: None, agent_session_id: None })
+        Body::TurnEnded(TurnEnded {
+            status,
+            cause,
+            stop_reason,
+            result,
+            error,
+            usage: None,
+            agent_session_id: None,
+        })
     }
 
     #[test]
@@ -319,9 +344,25 @@ mod tests {
 
     #[test]
     fn a_retry_goes_on_counting_where_the_failed_attempt_ended() {
-        let out = |to| Body::Stdout(Output { to, eol: true, ..Output::default() });
-        let retry = Body::Retry { attempt: 2, delay: 0.0, cause: crate::model::Cause::AgentError };
-        let state = fold(vec![Body::Prompt(Prompt::default()), Body::Started(Started::default()), out(7), retry, out(9)]);
+        let out = |to| {
+            Body::Stdout(Output {
+                to,
+                eol: true,
+                ..Output::default()
+            })
+        };
+        let retry = Body::Retry {
+            attempt: 2,
+            delay: 0.0,
+            cause: crate::model::Cause::AgentError,
+        };
+        let state = fold(vec![
+            Body::Prompt(Prompt::default()),
+            Body::Started(Started::default()),
+            out(7),
+            retry,
+            out(9),
+        ]);
         let offset = state.turns.first().map(|turn| turn.offset(Stream::Stdout));
         assert_eq!(offset, Some(StreamOffset { to: 9, base: 7 }));
     }

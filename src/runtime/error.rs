@@ -19,13 +19,13 @@ pub enum RuntimeError {
         known: Vec<String>,
     },
     /// Its program is not on this machine.
-    #[error("the agent {agent:?} is not installed: no {program} on PATH; install it with `{install}`. Installed: {}", installed.join(", "))]
+    #[error("the agent {agent:?} is not installed: no {program} on PATH; {install}. Installed: {}", installed.join(", "))]
     AgentNotInstalled {
         /// The agent.
         agent: String,
         /// The program that was looked for.
         program: String,
-        /// The command that installs it.
+        /// How to get it.
         install: String,
         /// Agents that are installed.
         installed: Vec<String>,
@@ -39,16 +39,6 @@ pub enum RuntimeError {
         field: String,
         /// What would work.
         hint: String,
-    },
-    /// The agent refuses prompts of this size.
-    #[error("the prompt has {bytes} bytes, but the agent {agent:?} takes at most {limit}; write it to a file in the workspace and refer to that")]
-    PromptTooLarge {
-        /// The agent.
-        agent: String,
-        /// The prompt's size.
-        bytes: u64,
-        /// The agent's limit.
-        limit: u64,
     },
     /// A field has a value that cannot be used.
     #[error("{field} is {value}: {hint}")]
@@ -89,7 +79,9 @@ pub enum RuntimeError {
         retry_after: u64,
     },
     /// Too little free disk for a new turn.
-    #[error("only {free} bytes of disk are free, and limits.min_free_bytes asks for {min_free}; free some or delete sessions")]
+    #[error(
+        "only {free} bytes of disk are free, and limits.min_free_bytes asks for {min_free}; free some or delete sessions"
+    )]
     DiskFull {
         /// What is free.
         free: u64,
@@ -115,6 +107,12 @@ pub enum RuntimeError {
         id: String,
         /// The turn.
         turn: u32,
+    },
+    /// Another server uses this home.
+    #[error("{home} is in use by another promptd; stop that one, or give this one a --home of its own")]
+    HomeInUse {
+        /// The home.
+        home: PathBuf,
     },
     /// The server is about to stop.
     #[error("the server is shutting down; running agents go on, and the next server adopts them")]

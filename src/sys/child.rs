@@ -113,7 +113,11 @@ pub fn wait_any() -> io::Result<Waited> {
         },
         pid => Ok(Waited::Gone(Exit {
             pid,
-            status: if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) },
+            status: if libc::WIFSIGNALED(status) {
+                Err(libc::WTERMSIG(status))
+            } else {
+                Ok(libc::WEXITSTATUS(status))
+            },
             cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
             max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
         })),

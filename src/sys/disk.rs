@@ -18,7 +18,10 @@ pub struct Space {
 pub fn space(path: &Path) -> io::Result<Space> {
     let stat = nix::sys::statvfs::statvfs(path)?;
     let unit = stat.fragment_size();
-    Ok(Space { free: stat.blocks_available().saturating_mul(unit), total: stat.blocks().saturating_mul(unit) })
+    Ok(Space {
+        free: stat.blocks_available().saturating_mul(unit),
+        total: stat.blocks().saturating_mul(unit),
+    })
 }
 
 /// Gives the first `length` bytes of a file back to the file system; the file keeps its size.
@@ -28,7 +31,11 @@ pub fn punch_hole(file: &File, length: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(length).map_err(io::Error::other)?;
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: a plain system call on a descriptor that lives through it; no memory is passed.
-    if unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The bytes that the files of a folder take on the disk, without its sub-folders.

@@ -22,7 +22,10 @@ pub fn pread_cached(file: &File, buffer: &mut BytesMut, offset: u64) -> io::Resu
 fn pread_into(file: &File, buffer: &mut BytesMut, offset: u64, flags: libc::c_int) -> io::Result<usize> {
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     let spare = buffer.spare_capacity_mut();
-    let target = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len() };
+    let target = libc::iovec {
+        iov_base: spare.as_mut_ptr().cast(),
+        iov_len: spare.len(),
+    };
     // SAFETY: `target` describes memory that `buffer` owns and that lives through the call; the kernel writes
     // at most `iov_len` bytes into it and nobody reads them before.
     let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, offset, flags) };
@@ -42,7 +45,12 @@ pub fn replace_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Result<(
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(content)?;
     std::fs::rename(&temporary, path)
 }

@@ -18,6 +18,6 @@ pub use disk::{Space, punch_hole, space, tree_bytes};
 pub use file::{pread_cached, random, replace, replace_with_mode};
 pub use process::{
     Identity, PidFd, boot_id, boottime_seconds, descendants_and_marked, fd_count, identity, oom_kills, parse_stat,
-    signal_all, signal_name,
+    signal_all, signal_name, start_ticks,
 };
 pub use socket::{bind_in, connect_in};

@@ -40,7 +40,12 @@ pub fn parse_stat(line: &[u8]) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
     let start_ticks = fields.nth(15)?.parse().ok()?;
-    Some(Stat { state, parent, session, start_ticks })
+    Some(Stat {
+        state,
+        parent,
+        session,
+        start_ticks,
+    })
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -50,12 +55,22 @@ fn stat(pid: i32) -> Option<Stat> {
 /// The identity of a living process; `None` when there is none, or only its zombie.
 pub fn identity(pid: i32) -> Option<Identity> {
     let stat = stat(pid)?;
-    (!matches!(stat.state, b'Z' | b'X')).then_some(Identity { pid, start_ticks: stat.start_ticks })
+    (!matches!(stat.state, b'Z' | b'X')).then_some(Identity {
+        pid,
+        start_ticks: stat.start_ticks,
+    })
+}
+
+/// When a process was started; also for a zombie, whose pid is not free yet.
+pub fn start_ticks(pid: i32) -> Option<u64> {
+    stat(pid).map(|stat| stat.start_ticks)
 }
 
 /// The kernel's id for this boot.
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim_end()
+        .to_owned())
 }
 
 /// Seconds since boot, as process start times count them.
@@ -67,7 +82,9 @@ pub fn boottime_seconds() -> f64 {
 /// How often the kernel has killed for want of memory since boot.
 pub fn oom_kills() -> u64 {
     let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// How many descriptors this process has open.
@@ -88,9 +105,13 @@ pub fn signal_name(signal: i32) -> String {
 /// descendant. Processes of other users that the marker test cannot read are found by descent.
 pub fn descendants_and_marked(roots: &[i32], leader: Option<i32>, marker: &str) -> Vec<Identity> {
     let mut living = HashMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         if let Some(stat) = stat(pid).filter(|stat| !matches!(stat.state, b'Z' | b'X')) {
             living.insert(pid, stat);
         }
@@ -104,13 +125,26 @@ pub fn descendants_and_marked(roots: &[i32], leader: Option<i32>, marker: &str) 
     }
     // Children of what was found belong, too: a marked process may start one with a cleared environment.
     let founders: Vec<i32> = found.iter().copied().collect();
-    found.extend(living.keys().filter(|pid| !roots.contains(pid) && descends(**pid, &founders, &living)));
-    found.iter().filter_map(|pid| Some(Identity { pid: *pid, start_ticks: living.get(pid)?.start_ticks })).collect()
+    found.extend(
+        living
+            .keys()
+            .filter(|pid| !roots.contains(pid) && descends(**pid, &founders, &living)),
+    );
+    found
+        .iter()
+        .filter_map(|pid| {
+            Some(Identity {
+                pid: *pid,
+                start_ticks: living.get(pid)?.start_ticks,
+            })
+        })
+        .collect()
 }
 
 fn has_entry(environ: &[u8], marker: &str) -> bool {
     // A substring test first: it is fast, and nearly always false.
-    memmem::find(environ, marker.as_bytes()).is_some() && environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
+    memmem::find(environ, marker.as_bytes()).is_some()
+        && environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
 }
 
 fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {
@@ -145,11 +179,18 @@ impl PidFd {
     pub fn open(process: Identity) -> io::Result<Self> {
         // SAFETY: pidfd_open takes two integers and answers a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
-        let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        let fd = RawFd::try_from(fd)
+            .ok()
+            .filter(|fd| *fd >= 0)
+            .ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
         let handle = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         // Only now is it sure that the pid was not reused before the handle was opened.
-        if identity(process.pid) == Some(process) { Ok(handle) } else { Err(io::ErrorKind::NotFound.into()) }
+        if identity(process.pid) == Some(process) {
+            Ok(handle)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 }
 
@@ -167,7 +208,15 @@ mod tests {
     #[test]
     fn a_command_name_with_parentheses_does_not_confuse() {
         let line = b"42 (a) b (c)) S 7 42 43 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
-        assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 7, session: 43, start_ticks: 987_654 }));
+        assert_eq!(
+            parse_stat(line),
+            Some(Stat {
+                state: b'S',
+                parent: 7,
+                session: 43,
+                start_ticks: 987_654
+            })
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Changes nothing and calls nobody but the agents' own `--version`.
 
+mod agents;
 mod checks;
 mod probe;
 
@@ -56,22 +57,38 @@ struct Check {
 
 impl Check {
     fn ok(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), state: State::Ok, detail: detail.into(), hint: None }
+        Self {
+            name: name.into(),
+            state: State::Ok,
+            detail: detail.into(),
+            hint: None,
+        }
     }
 
     fn warn(name: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { state: State::Warn, hint: Some(hint.into()), ..Self::ok(name, detail) }
+        Self {
+            state: State::Warn,
+            hint: Some(hint.into()),
+            ..Self::ok(name, detail)
+        }
     }
 
     fn fail(name: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { state: State::Fail, ..Self::warn(name, detail, hint) }
+        Self {
+            state: State::Fail,
+            ..Self::warn(name, detail, hint)
+        }
     }
 }
 
 pub(super) fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8, CliError> {
     let checks = match global.settings() {
         Ok(settings) => checks::all(&settings),
-        Err(error) => vec![Check::fail("configuration", error.to_string(), "correct it, and run promptd doctor again")],
+        Err(error) => vec![Check::fail(
+            "configuration",
+            error.to_string(),
+            "correct it, and run promptd doctor again",
+        )],
     };
     let text = if args.json {
         let text = serde_json::to_string_pretty(&checks).map_err(|error| CliError::BadAnswer(error.to_string()))?;
@@ -109,7 +126,10 @@ mod tests {
 
     #[test]
     fn each_line_tells_the_state_and_what_to_do() {
-        let checks = [Check::ok("home", "writable"), Check::fail("workspace", "read-only", "mount it anew")];
+        let checks = [
+            Check::ok("home", "writable"),
+            Check::fail("workspace", "read-only", "mount it anew"),
+        ];
         let expected = "ok    home       writable\nfail  workspace  read-only\n                 → mount it anew\n";
         assert_eq!(render(&checks, false), expected);
     }

@@ -22,9 +22,16 @@ const MAX_VERSION: usize = 80;
 /// The first line of what `program --version` says, or what went wrong, to stand behind `--version`.
 pub(super) fn version(program: &Path) -> Result<String, String> {
     let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
-    let group = i32::try_from(child.id()).map(Pid::from_raw).map_err(|_| "has a process id out of range".to_owned())?;
+    let group = i32::try_from(child.id())
+        .map(Pid::from_raw)
+        .map_err(|_| "has a process id out of range".to_owned())?;
     let ended = has_ended(group);
     // Whatever it has started goes with it, however it ended. It is not reaped yet, so the group is still its own.
     let _gone = killpg(group, Signal::SIGKILL);
@@ -34,7 +41,12 @@ pub(super) fn version(program: &Path) -> Result<String, String> {
         return Err(format!("has not ended after {} s", PATIENCE.as_secs()));
     }
     let line = output.lines().map(str::trim).find(|line| !line.is_empty());
-    let clean = line.map(|line| line.chars().filter(|char| !char.is_control()).take(MAX_VERSION).collect());
+    let clean = line.map(|line| {
+        line.chars()
+            .filter(|char| !char.is_control())
+            .take(MAX_VERSION)
+            .collect()
+    });
     clean.ok_or_else(|| "says nothing".to_owned())
 }
 

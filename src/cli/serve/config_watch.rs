@@ -24,14 +24,21 @@ impl ConfigWatch {
         if let Err(error) = &watched {
             tracing::warn!(%error, file = %file.display(), "changes of the configuration are not noticed; SIGHUP reloads it");
         }
-        Self { inotify: watched.ok(), name: file.file_name().unwrap_or_default().to_owned() }
+        Self {
+            inotify: watched.ok(),
+            name: file.file_name().unwrap_or_default().to_owned(),
+        }
     }
 
     /// Waits until the file may have another content.
     pub(super) async fn changed(&mut self) {
-        let Some(inotify) = &self.inotify else { return pending().await };
+        let Some(inotify) = &self.inotify else {
+            return pending().await;
+        };
         loop {
-            let Ok(mut ready) = inotify.readable().await else { return pending().await };
+            let Ok(mut ready) = inotify.readable().await else {
+                return pending().await;
+            };
             match ready.get_inner().read_events() {
                 Ok(events) if events.iter().any(|event| event.name.as_ref() == Some(&self.name)) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -43,9 +50,15 @@ impl ConfigWatch {
 }
 
 fn watch_folder(file: &Path) -> io::Result<sys::Registered<Inotify>> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    let changes = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE;
+    let changes = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_DELETE;
     inotify.add_watch(folder, changes)?;
     sys::register_inotify(inotify)
 }
@@ -62,7 +75,11 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("config.toml");
         let mut watch = ConfigWatch::of(&file);
-        let mut wakes = async |within| tokio::time::timeout(Duration::from_millis(within), watch.changed()).await.is_ok();
+        let mut wakes = async |within| {
+            tokio::time::timeout(Duration::from_millis(within), watch.changed())
+                .await
+                .is_ok()
+        };
         std::fs::write(folder.join("other"), "x").unwrap();
         assert!(!wakes(50).await, "a neighbour");
         std::fs::write(&file, "grace = 1").unwrap();

@@ -80,7 +80,9 @@ pub enum ConfigError {
         flag: &'static str,
     },
     /// No authentication where others can reach us.
-    #[error("auth is none, but {address} can be reached from other machines; listen on 127.0.0.1, use auth = token, or say that you mean it with --insecure-public")]
+    #[error(
+        "auth is none, but {address} can be reached from other machines; listen on 127.0.0.1, use auth = token, or say that you mean it with --insecure-public"
+    )]
     OpenDoor {
         /// The address.
         address: SocketAddr,

@@ -26,7 +26,12 @@ pub(super) struct FileLayer {
 pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLayer, ConfigError> {
     let document = DeTable::parse(text).map_err(|error| {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        ConfigError::Syntax { path: path.to_owned(), line, column, message: error.message().to_owned() }
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line,
+            column,
+            message: error.message().to_owned(),
+        }
     })?;
     let file = Source { path, text, env };
     let mut top = Section::new(file, "", document.get_ref());
@@ -52,34 +57,60 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
         layer.limits = limits(section)?;
     }
     if let Some(section) = top.section("agents")? {
-        layer.agents = section.sections()?.map(|named| named.and_then(agent)).collect::<Result<_, _>>()?;
+        layer.agents = section
+            .sections()?
+            .map(|named| named.and_then(agent))
+            .collect::<Result<_, _>>()?;
     }
     top.finish()?;
     Ok(layer)
 }
 
 fn listen(item: Item<'_>) -> Result<Vec<super::Listen>, ConfigError> {
-    item.one_or_many()?.into_iter().map(|item| value::listen(&item.origin, item.text()?)).collect()
+    item.one_or_many()?
+        .into_iter()
+        .map(|item| value::listen(&item.origin, item.text()?))
+        .collect()
 }
 
 /// A relative path would depend on where the server was started, which a file cannot know.
 fn absolute_path(item: Item<'_>) -> Result<std::path::PathBuf, ConfigError> {
     let path = value::path(&item.origin, item.text()?, item.file.env)?;
-    if path.is_absolute() { Ok(path) } else { Err(item.expected("write an absolute path, or one that begins with ~/")) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(item.expected("write an absolute path, or one that begins with ~/"))
+    }
 }
 
 fn limits(mut section: Section<'_>) -> Result<Limits, ConfigError> {
     let default = Limits::default();
     let limits = Limits {
-        running: section.get("running", |item| item.positive())?.unwrap_or(default.running),
+        running: section
+            .get("running", |item| item.positive())?
+            .unwrap_or(default.running),
         queued: section.get("queued", |item| item.number())?.unwrap_or(default.queued),
-        body_bytes: section.get("body_bytes", |item| item.positive())?.unwrap_or(default.body_bytes),
-        session_bytes: section.get("session_bytes", |item| item.positive())?.unwrap_or(default.session_bytes),
-        total_bytes: section.get("total_bytes", |item| item.positive())?.unwrap_or(default.total_bytes),
-        keep_days: section.get("keep_days", |item| item.number())?.unwrap_or(default.keep_days),
-        min_free_bytes: section.get("min_free_bytes", |item| item.number())?.unwrap_or(default.min_free_bytes),
-        rate_per_minute: section.get("rate_per_minute", |item| item.positive())?.or(default.rate_per_minute),
-        rate_per_hour: section.get("rate_per_hour", |item| item.positive())?.or(default.rate_per_hour),
+        body_bytes: section
+            .get("body_bytes", |item| item.positive())?
+            .unwrap_or(default.body_bytes),
+        session_bytes: section
+            .get("session_bytes", |item| item.positive())?
+            .unwrap_or(default.session_bytes),
+        total_bytes: section
+            .get("total_bytes", |item| item.positive())?
+            .unwrap_or(default.total_bytes),
+        keep_days: section
+            .get("keep_days", |item| item.number())?
+            .unwrap_or(default.keep_days),
+        min_free_bytes: section
+            .get("min_free_bytes", |item| item.number())?
+            .unwrap_or(default.min_free_bytes),
+        rate_per_minute: section
+            .get("rate_per_minute", |item| item.positive())?
+            .or(default.rate_per_minute),
+        rate_per_hour: section
+            .get("rate_per_hour", |item| item.positive())?
+            .or(default.rate_per_hour),
     };
     section.finish()?;
     Ok(limits)
@@ -87,14 +118,28 @@ fn limits(mut section: Section<'_>) -> Result<Limits, ConfigError> {
 
 fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, ConfiguredAgent), ConfigError> {
     let command = section.get("command", |item| {
-        let words = item.one_or_many()?.into_iter().map(|item| item.text().map(str::to_owned));
+        let words = item
+            .one_or_many()?
+            .into_iter()
+            .map(|item| item.text().map(str::to_owned));
         let words = words.collect::<Result<Vec<_>, _>>()?;
         let runnable = words.first().is_some_and(|program| !program.is_empty());
-        if runnable { Ok(words) } else { Err(item.expected("write the program and its arguments, such as [\"my-agent\", \"--yes\"]")) }
+        if runnable {
+            Ok(words)
+        } else {
+            Err(item.expected("write the program and its arguments, such as [\"my-agent\", \"--yes\"]"))
+        }
     })?;
     let agent = ConfiguredAgent {
-        command: command.ok_or_else(|| section.lacks("command", "write the program and its arguments, such as command = [\"my-agent\", \"--yes\"]"))?,
-        prompt: section.get("prompt", |item| value::prompt_by(&item.origin, item.text()?))?.unwrap_or(PromptBy::Stdin),
+        command: command.ok_or_else(|| {
+            section.lacks(
+                "command",
+                "write the program and its arguments, such as command = [\"my-agent\", \"--yes\"]",
+            )
+        })?,
+        prompt: section
+            .get("prompt", |item| value::prompt_by(&item.origin, item.text()?))?
+            .unwrap_or(PromptBy::Stdin),
         env: section.get("env", environment)?.unwrap_or_default(),
     };
     section.finish()?;
@@ -102,13 +147,20 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
 }
 
 fn environment(item: Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
-    let table = item.value.as_table().ok_or_else(|| item.expected("write a table of strings, such as { LANG = \"C.UTF-8\" }"))?;
+    let table = item
+        .value
+        .as_table()
+        .ok_or_else(|| item.expected("write a table of strings, such as { LANG = \"C.UTF-8\" }"))?;
     let entries = table.iter().map(|(name, value)| {
         let item = item.file.item(&format!("{}.{}", item.key, name.get_ref()), value);
         // The value may be a secret, so that an error tells its type only.
         match item.value.as_str() {
             Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
-            None => Err(value::wrong(&item.origin, format!("a {}", item.value.type_str()), "write it as a string, in quotes")),
+            None => Err(value::wrong(
+                &item.origin,
+                format!("a {}", item.value.type_str()),
+                "write it as a string, in quotes",
+            )),
         }
     });
     entries.collect()
@@ -123,11 +175,20 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn origin(self, key: &str, at: usize) -> Origin {
-        Origin::File { path: self.path.to_owned(), line: place(self.text, at).0, key: key.to_owned() }
+        Origin::File {
+            path: self.path.to_owned(),
+            line: place(self.text, at).0,
+            key: key.to_owned(),
+        }
     }
 
     fn item(self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
-        Item { file: self, key: key.to_owned(), origin: self.origin(key, value.span().start), value: value.get_ref() }
+        Item {
+            file: self,
+            key: key.to_owned(),
+            origin: self.origin(key, value.span().start),
+            value: value.get_ref(),
+        }
     }
 }
 
@@ -135,7 +196,12 @@ impl<'a> Source<'a> {
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count().saturating_add(1);
-    let column = before.chars().rev().take_while(|&char| char != '\n').count().saturating_add(1);
+    let column = before
+        .chars()
+        .rev()
+        .take_while(|&char| char != '\n')
+        .count()
+        .saturating_add(1);
     (line, column)
 }
 
@@ -150,13 +216,24 @@ struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn new(file: Source<'a>, prefix: impl Into<String>, table: &'a DeTable<'a>) -> Self {
-        Self { file, prefix: prefix.into(), table, known: Vec::new() }
+        Self {
+            file,
+            prefix: prefix.into(),
+            table,
+            known: Vec::new(),
+        }
     }
 
-    fn get<T>(&mut self, key: &'static str, read: impl FnOnce(Item<'a>) -> Result<T, ConfigError>) -> Result<Option<T>, ConfigError> {
+    fn get<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(Item<'a>) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
         self.known.push(key);
         let value = self.table.get(key);
-        value.map(|value| read(self.file.item(&format!("{}{key}", self.prefix), value))).transpose()
+        value
+            .map(|value| read(self.file.item(&format!("{}{key}", self.prefix), value)))
+            .transpose()
     }
 
     fn section(&mut self, key: &'static str) -> Result<Option<Section<'a>>, ConfigError> {
@@ -173,20 +250,35 @@ impl<'a> Section<'a> {
 
     /// Refuses keys that nobody asked for.
     fn finish(&self) -> Result<(), ConfigError> {
-        let unknown = self.table.iter().map(|(key, _)| key).find(|key| !self.known.contains(&key.get_ref().as_ref()));
+        let unknown = self
+            .table
+            .iter()
+            .map(|(key, _)| key)
+            .find(|key| !self.known.contains(&key.get_ref().as_ref()));
         let Some(key) = unknown else { return Ok(()) };
         let hint = match nearest(key.get_ref(), self.known.iter().copied()) {
             Some(meant) => format!("did you mean {}{meant}?", self.prefix),
             None => format!("known here are {}", self.known.join(", ")),
         };
-        let origin = self.file.origin(&format!("{}{}", self.prefix, key.get_ref()), key.span().start);
+        let origin = self
+            .file
+            .origin(&format!("{}{}", self.prefix, key.get_ref()), key.span().start);
         Err(ConfigError::UnknownKey { origin, hint })
     }
 
     fn lacks(&self, key: &str, expected: &str) -> ConfigError {
         // The keys know where they stand; their table may be spread over the file.
-        let at = self.table.iter().map(|(key, _)| key.span().start).min().unwrap_or(self.file.text.len());
-        value::wrong(&self.file.origin(&format!("{}{key}", self.prefix), at), "missing", expected)
+        let at = self
+            .table
+            .iter()
+            .map(|(key, _)| key.span().start)
+            .min()
+            .unwrap_or(self.file.text.len());
+        value::wrong(
+            &self.file.origin(&format!("{}{key}", self.prefix), at),
+            "missing",
+            expected,
+        )
     }
 }
 
@@ -205,28 +297,41 @@ impl<'a> Item<'a> {
             DeValue::Integer(number) => number.to_string(),
             DeValue::Float(number) => number.to_string(),
             DeValue::Boolean(value) => value.to_string(),
-            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => format!("of type {}", self.value.type_str()),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                format!("of type {}", self.value.type_str())
+            }
         };
         value::wrong(&self.origin, value, expected)
     }
 
     fn text(&self) -> Result<&'a str, ConfigError> {
-        self.value.as_str().ok_or_else(|| self.expected("write it as a string, in quotes"))
+        self.value
+            .as_str()
+            .ok_or_else(|| self.expected("write it as a string, in quotes"))
     }
 
     fn boolean(&self) -> Result<bool, ConfigError> {
-        self.value.as_bool().ok_or_else(|| self.expected("write true or false, without quotes"))
+        self.value
+            .as_bool()
+            .ok_or_else(|| self.expected("write true or false, without quotes"))
     }
 
     fn number<T: TryFrom<u64>>(&self) -> Result<T, ConfigError> {
-        let number = self.value.as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number = self
+            .value
+            .as_integer()
+            .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
         let number = number.and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| self.expected("write a whole number, 0 or more, without quotes"))
     }
 
     fn positive<T: TryFrom<u64> + PartialEq + Default>(&self) -> Result<T, ConfigError> {
         let number = self.number()?;
-        if number == T::default() { Err(self.expected("it has to be 1 or more")) } else { Ok(number) }
+        if number == T::default() {
+            Err(self.expected("it has to be 1 or more"))
+        } else {
+            Ok(number)
+        }
     }
 
     fn seconds(&self) -> Result<Duration, ConfigError> {
@@ -241,13 +346,21 @@ impl<'a> Item<'a> {
     fn one_or_many(&self) -> Result<Vec<Item<'a>>, ConfigError> {
         match self.value {
             DeValue::Array(items) => Ok(items.iter().map(|value| self.file.item(&self.key, value)).collect()),
-            DeValue::String(_) => Ok(vec![Item { file: self.file, key: self.key.clone(), origin: self.origin.clone(), value: self.value }]),
+            DeValue::String(_) => Ok(vec![Item {
+                file: self.file,
+                key: self.key.clone(),
+                origin: self.origin.clone(),
+                value: self.value,
+            }]),
             _ => Err(self.expected("write a string, or a list of them")),
         }
     }
 
     fn section(&self) -> Result<Section<'a>, ConfigError> {
-        let table = self.value.as_table().ok_or_else(|| self.expected(&format!("this is a section: write [{}]", self.key)))?;
+        let table = self
+            .value
+            .as_table()
+            .ok_or_else(|| self.expected(&format!("this is a section: write [{}]", self.key)))?;
         Ok(Section::new(self.file, format!("{}.", self.key), table))
     }
 }

@@ -102,13 +102,18 @@ pub fn load(flags: Flags, env: &Environment) -> Result<Settings, ConfigError> {
 }
 
 fn make_absolute(path: &mut PathBuf) -> Result<(), ConfigError> {
-    *path = std::path::absolute(&*path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    *path = std::path::absolute(&*path).map_err(|source| ConfigError::Read {
+        path: path.clone(),
+        source,
+    })?;
     Ok(())
 }
 
 /// The environment of this process, as [`settings`] takes it.
 pub fn environment() -> Environment {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Weighs flags, environment and the text of the configuration file.
@@ -175,33 +180,54 @@ fn config_file(flags: &Flags, env: &Environment) -> Result<(PathBuf, bool), Conf
 }
 
 fn in_user_home(env: &Environment, name: &str, flag: &'static str) -> Result<PathBuf, ConfigError> {
-    set(env, "HOME").map(|home| Path::new(home).join(name)).ok_or(ConfigError::NoUserHome { flag })
+    set(env, "HOME")
+        .map(|home| Path::new(home).join(name))
+        .ok_or(ConfigError::NoUserHome { flag })
 }
 
 fn from_flags(flags: Flags) -> Result<Layer, ConfigError> {
-    let listen = flags.listen.iter().map(|text| value::listen(&Origin::Flag("--listen"), text));
+    let listen = flags
+        .listen
+        .iter()
+        .map(|text| value::listen(&Origin::Flag("--listen"), text));
     let listen = listen.collect::<Result<Vec<_>, _>>()?;
     Ok(Layer {
         listen: (!listen.is_empty()).then_some(listen),
         workspace: flags.workspace,
-        auth: flags.auth.map(|text| value::auth(&Origin::Flag("--auth"), &text)).transpose()?,
+        auth: flags
+            .auth
+            .map(|text| value::auth(&Origin::Flag("--auth"), &text))
+            .transpose()?,
         insecure_public: flags.insecure_public.then_some(true),
         default_agent: flags.default_agent,
-        grace: flags.grace.map(|text| value::seconds_from_text(&Origin::Flag("--grace"), &text)).transpose()?,
+        grace: flags
+            .grace
+            .map(|text| value::seconds_from_text(&Origin::Flag("--grace"), &text))
+            .transpose()?,
         stop_agents: flags.stop_agents.then_some(true),
     })
 }
 
 fn from_environment(env: &Environment) -> Result<Layer, ConfigError> {
     let read = |name: &'static str| set(env, name).map(|text| (Origin::Environment(name), text));
-    let boolean = |name| read(name).map(|(origin, text)| value::boolean(&origin, text)).transpose();
+    let boolean = |name| {
+        read(name)
+            .map(|(origin, text)| value::boolean(&origin, text))
+            .transpose()
+    };
     Ok(Layer {
         listen: listen_from_environment(env)?,
-        workspace: read("PROMPTD_WORKSPACE").map(|(origin, text)| value::path(&origin, text, env)).transpose()?,
-        auth: read("PROMPTD_AUTH").map(|(origin, text)| value::auth(&origin, text)).transpose()?,
+        workspace: read("PROMPTD_WORKSPACE")
+            .map(|(origin, text)| value::path(&origin, text, env))
+            .transpose()?,
+        auth: read("PROMPTD_AUTH")
+            .map(|(origin, text)| value::auth(&origin, text))
+            .transpose()?,
         insecure_public: boolean("PROMPTD_INSECURE_PUBLIC")?,
         default_agent: set(env, "PROMPTD_DEFAULT_AGENT").map(str::to_owned),
-        grace: read("PROMPTD_GRACE").map(|(origin, text)| value::seconds_from_text(&origin, text)).transpose()?,
+        grace: read("PROMPTD_GRACE")
+            .map(|(origin, text)| value::seconds_from_text(&origin, text))
+            .transpose()?,
         stop_agents: boolean("PROMPTD_STOP_AGENTS")?,
     })
 }
@@ -211,7 +237,10 @@ fn listen_from_environment(env: &Environment) -> Result<Option<Vec<Listen>>, Con
     if let Some(text) = set(env, "PROMPTD_LISTEN") {
         let origin = Origin::Environment("PROMPTD_LISTEN");
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        return parts.map(|part| value::listen(&origin, part)).collect::<Result<_, _>>().map(Some);
+        return parts
+            .map(|part| value::listen(&origin, part))
+            .collect::<Result<_, _>>()
+            .map(Some);
     }
     let Some(text) = set(env, "PORT") else { return Ok(None) };
     let port = value::port(&Origin::Environment("PORT"), text)?;
@@ -220,7 +249,11 @@ fn listen_from_environment(env: &Environment) -> Result<Option<Vec<Listen>>, Con
 
 fn tokens(env: &Environment) -> Vec<String> {
     let text = set(env, "PROMPTD_TOKEN").unwrap_or_default();
-    text.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned).collect()
+    text.split([',', '\n'])
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A variable that is set to something; `NAME=` is how a shell says "not set".

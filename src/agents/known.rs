@@ -1,0 +1,121 @@
+//! What promptd knows of an agent, as data, and the checks that follow from the data alone.
+
+use std::path::{Path, PathBuf};
+
+use super::{Launch, Observer, TurnRequest, Unsupported};
+
+/// An agent that promptd knows by itself. How to start it and how to read it are functions of the agent's own file.
+#[derive(Debug)]
+pub struct Known {
+    /// The name by which requests ask for it.
+    pub name: &'static str,
+    /// Names to look up on the `PATH`, best first.
+    pub programs: &'static [&'static str],
+    /// From the launcher that was found, with all links resolved: native binaries to try first, best first.
+    pub native: fn(&Path) -> Vec<PathBuf>,
+    /// The command that installs it.
+    pub install: &'static str,
+    /// How long a prompt it takes.
+    pub prompt_limit: Option<PromptLimit>,
+    /// Whether a new conversation takes its id from us. If not, the id is learnt from the agent's output.
+    pub chooses_session_id: bool,
+    /// Whether [`Usage`](crate::model::Usage) counts over all turns of the conversation, so that a turn's own is the
+    /// difference to the turn before.
+    pub usage_is_cumulative: bool,
+    /// What a request may ask of it.
+    pub capabilities: Capabilities,
+    pub(super) launch: fn(&TurnRequest<'_>) -> Launch,
+    pub(super) observer: Option<fn() -> Box<dyn Observer>>,
+}
+
+/// The longest prompt that an agent takes; what happens beyond it differs and is never good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptLimit {
+    /// In bytes of UTF-8.
+    Bytes(usize),
+    /// In Unicode characters.
+    Characters(usize),
+}
+
+/// The fields of a request that an agent can honour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent field of a request"
+)]
+pub struct Capabilities {
+    /// A follow-up turn knows the turns before it.
+    pub resume: bool,
+    /// Its stream ends with an event that tells how the turn went.
+    pub final_event: bool,
+    /// `model`
+    pub model: bool,
+    /// `system_prompt`
+    pub system_prompt: bool,
+    /// `max_turns`
+    pub max_turns: bool,
+    /// `allowed_tools`
+    pub allowed_tools: bool,
+}
+
+impl Capabilities {
+    pub(super) fn check(self, agent: &str, request: &TurnRequest<'_>) -> Result<(), Unsupported> {
+        let asked = [
+            ("model", request.model.is_some(), self.model, "leave it out"),
+            (
+                "system_prompt",
+                request.system_prompt.is_some(),
+                self.system_prompt,
+                "say it in the prompt",
+            ),
+            (
+                "max_turns",
+                request.max_turns.is_some(),
+                self.max_turns,
+                "leave it out; `timeout` bounds a turn too",
+            ),
+            (
+                "allowed_tools",
+                !request.allowed_tools.is_empty(),
+                self.allowed_tools,
+                "leave it out, or pass the agent's own options in `args`",
+            ),
+        ];
+        match asked.into_iter().find(|(_, asked, able, _)| *asked && !able) {
+            Some((field, _, _, hint)) => Err(Unsupported {
+                agent: agent.to_owned(),
+                field,
+                hint: hint.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn check_prompt(&self, prompt: &str) -> Result<(), Unsupported> {
+        let (is, limit, unit) = match self.prompt_limit {
+            Some(PromptLimit::Bytes(limit)) => (prompt.len(), limit, "bytes"),
+            // Counting is only worth it where the bytes could be too many.
+            Some(PromptLimit::Characters(limit)) if prompt.len() > limit => {
+                (prompt.chars().count(), limit, "characters")
+            }
+            Some(PromptLimit::Characters(_)) | None => return Ok(()),
+        };
+        if is <= limit {
+            return Ok(());
+        }
+        let hint =
+            format!("it has {is} {unit} and can have {limit} at most; put the text into a file and name the file");
+        Err(Unsupported {
+            agent: self.name.to_owned(),
+            field: "prompt",
+            hint,
+        })
+    }
+}
+
+/// For agents whose launcher is already the best program.
+pub(super) fn no_native(_launcher: &Path) -> Vec<PathBuf> {
+    Vec::new()
+}

@@ -1,0 +1,127 @@
+//! The one loop under every event stream: read, and where there is nothing to read, wait or end.
+//!
+//! A feed holds a cursor and nothing else, so a reader that stalls costs its socket and the piece it has not
+//! taken yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::journal::{Follower, Piece, ReadError};
+use crate::model::SessionState;
+use crate::runtime::{Runtime, RuntimeError, Session};
+
+/// After this much silence a comment is sent, so that no proxy takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// When a feed ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// When what is there has been read.
+    Now,
+    /// When all turns are over, too.
+    Settled,
+    /// Never.
+    Deleted,
+}
+
+/// What comes next in a feed.
+#[derive(Debug)]
+pub(super) enum Step {
+    Piece(Piece),
+    /// Nothing has come for a while.
+    Silence,
+    /// Nothing will come any more.
+    End,
+    /// The server goes down; the rest can be had from the next one.
+    Shutdown,
+}
+
+/// A cursor in a session's journal, with everything that may end its way.
+#[derive(Debug)]
+pub(super) struct Feed {
+    runtime: Arc<Runtime>,
+    session: Arc<Session>,
+    follower: Follower,
+    shutdown: watch::Receiver<bool>,
+    changes: watch::Receiver<Arc<SessionState>>,
+    until: Until,
+    silent_since: Instant,
+}
+
+impl Feed {
+    /// Opens a feed of what follows the record `after`.
+    pub(super) fn open(
+        runtime: &Arc<Runtime>,
+        session: &Arc<Session>,
+        after: u64,
+        until: Until,
+    ) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            follower: runtime.follow(session, after)?,
+            shutdown: runtime.shutdown(),
+            changes: session.changes(),
+            runtime: Arc::clone(runtime),
+            session: Arc::clone(session),
+            until,
+            silent_since: Instant::now(),
+        })
+    }
+
+    /// Something was sent: the silence begins anew.
+    pub(super) fn sent(&mut self) {
+        self.silent_since = Instant::now();
+    }
+
+    /// What comes next; `seen` is the `seq` of the last record that came out of this feed.
+    pub(super) async fn next(&mut self, seen: u64) -> Result<Step, ReadError> {
+        loop {
+            if *self.shutdown.borrow() {
+                return Ok(Step::Shutdown);
+            }
+            if let Some(piece) = self.follower.read().await? {
+                return Ok(Step::Piece(piece));
+            }
+            self.changes.mark_unchanged();
+            if self.is_over(seen) {
+                return Ok(Step::End);
+            }
+            let silence_ends = self.silent_since + KEEP_ALIVE;
+            let silent = tokio::select! {
+                () = self.follower.changed() => false,
+                // The journal and the session's state are read by different hands; the end needs both.
+                changed = self.changes.changed(), if self.until == Until::Settled => changed.is_err(),
+                () = tokio::time::sleep_until(silence_ends) => true,
+                () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
+            };
+            if silent {
+                self.sent();
+                return Ok(if self.is_deleted() { Step::End } else { Step::Silence });
+            }
+        }
+    }
+
+    fn is_over(&self, seen: u64) -> bool {
+        match self.until {
+            Until::Now => true,
+            Until::Settled => {
+                let state = self.session.state();
+                state.is_settled() && state.last_seq == seen
+            }
+            Until::Deleted => false,
+        }
+    }
+
+    fn is_deleted(&self) -> bool {
+        let current = self.runtime.session(self.session.id().as_str());
+        !current.is_ok_and(|current| Arc::ptr_eq(&current, &self.session))
+    }
+}
+
+/// Waits until the server goes down.
+pub(super) async fn is_down(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone is a runtime that is gone.
+    drop(shutdown.wait_for(|down| *down).await);
+}

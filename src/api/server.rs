@@ -1,0 +1,249 @@
+//! Listening: which doors are open, and how they close.
+
+use std::future::IntoFuture as _;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::serve::ListenerExt as _;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::auth::Door;
+use super::feed::is_down;
+use super::{Api, Shared, router};
+use crate::runtime::{AuthMode, Listen, Runtime, Settings};
+use crate::sys;
+
+/// The control socket's name in the home.
+pub const CONTROL_SOCKET: &str = "control.sock";
+
+/// The control socket's mode: its owner's, and nobody else's, because it asks for no token.
+const CONTROL_MODE: u32 = 0o600;
+
+/// Which doors to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doors {
+    /// All of `settings.listen`, and the control socket.
+    All,
+    /// The control socket alone: what `promptd run` needs when there is no server.
+    ControlOnly,
+}
+
+/// The server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error("{address} is in use by another process; stop that one, or choose another address with --listen")]
+    InUse {
+        /// The address.
+        address: String,
+    },
+    /// Another server has the home.
+    #[error("another promptd serves {home}; stop that one, or choose another home with --home")]
+    HomeInUse {
+        /// The home.
+        home: PathBuf,
+    },
+    /// Everybody could run anything here.
+    #[error(
+        "--auth none would let everybody who reaches {address} run commands here; set PROMPTD_TOKEN instead, listen on 127.0.0.1, or add --insecure-public if a network of yours is the boundary"
+    )]
+    OpenToEverybody {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The path of a Unix socket is taken by something else.
+    #[error("{path} is there and is no socket; remove it, or choose another path with --listen unix:PATH")]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot listen on {address}; check that the address belongs to this machine and that you may use it")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener, Door),
+    Unix(UnixListener, Door),
+}
+
+/// A server that listens; connections wait until it runs.
+#[derive(Debug)]
+pub struct Server {
+    api: Shared,
+    bound: Vec<Bound>,
+    addresses: Vec<String>,
+}
+
+/// Listens and serves until the runtime shuts down.
+pub async fn serve(runtime: Arc<Runtime>, doors: Doors) -> Result<(), ServeError> {
+    Server::bind(runtime, doors).await?.run().await;
+    Ok(())
+}
+
+impl Server {
+    /// Opens the doors.
+    pub async fn bind(runtime: Arc<Runtime>, doors: Doors) -> Result<Self, ServeError> {
+        let settings = runtime.settings();
+        let mut server = Self {
+            api: Arc::new(Api::new(runtime)),
+            bound: Vec::new(),
+            addresses: Vec::new(),
+        };
+        // First, because it tells whether another server has this home.
+        server.bind_control(&settings.home)?;
+        if doors == Doors::All {
+            for listen in &settings.listen {
+                match listen {
+                    Listen::Tcp(address) => server.bind_tcp(*address, &settings).await?,
+                    Listen::Unix(path) => server.bind_unix(path)?,
+                }
+            }
+        }
+        Ok(server)
+    }
+
+    /// What is listened on, with the port that the system chose where 0 was asked for; the control socket is last.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    fn bind_control(&mut self, home: &Path) -> Result<(), ServeError> {
+        if sys::connect_in(home, CONTROL_SOCKET).is_ok() {
+            return Err(ServeError::HomeInUse { home: home.to_owned() });
+        }
+        let listener = listen_unix(home, CONTROL_SOCKET, Some(CONTROL_MODE))?;
+        self.bound.push(Bound::Unix(listener, Door::Control));
+        Ok(())
+    }
+
+    async fn bind_tcp(&mut self, address: SocketAddr, settings: &Settings) -> Result<(), ServeError> {
+        let door = if address.ip().is_loopback() {
+            Door::Loopback
+        } else {
+            Door::Public
+        };
+        check_open(address, door, settings.auth, settings.insecure_public)?;
+        let refused = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => ServeError::InUse {
+                address: address.to_string(),
+            },
+            _ => ServeError::Listen {
+                address: address.to_string(),
+                source,
+            },
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?.to_string();
+        tracing::info!(address, "listening");
+        self.addresses.push(address);
+        self.bound.push(Bound::Tcp(listener, door));
+        Ok(())
+    }
+
+    fn bind_unix(&mut self, path: &Path) -> Result<(), ServeError> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let address = format!("unix:{}", path.display());
+        if std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+            return Err(ServeError::NotASocket { path: path.to_owned() });
+        }
+        if sys::connect_in(folder, &name).is_ok() {
+            return Err(ServeError::InUse { address });
+        }
+        let listener = listen_unix(folder, &name, None)?;
+        tracing::info!(address, "listening");
+        self.addresses.push(address);
+        self.bound.push(Bound::Unix(listener, Door::Unix));
+        Ok(())
+    }
+
+    /// Serves until the runtime shuts down, and then for as long as the grace allows to end what is under way.
+    pub async fn run(self) {
+        let runtime = Arc::clone(&self.api.runtime);
+        let mut serving = JoinSet::new();
+        for bound in self.bound {
+            let down = goes_down(runtime.shutdown());
+            match bound {
+                Bound::Tcp(listener, door) => {
+                    let listener = listener.tap_io(|connection| {
+                        // Records are small and wanted now; a connection that is gone already tells so when it is read.
+                        let _gone = connection.set_nodelay(true);
+                    });
+                    let app = router(Arc::clone(&self.api), door);
+                    serving.spawn(axum::serve(listener, app).with_graceful_shutdown(down).into_future());
+                }
+                Bound::Unix(listener, door) => {
+                    let app = router(Arc::clone(&self.api), door);
+                    serving.spawn(axum::serve(listener, app).with_graceful_shutdown(down).into_future());
+                }
+            }
+        }
+        goes_down(runtime.shutdown()).await;
+        let grace = runtime.settings().grace;
+        let over = async {
+            serving.join_all().await;
+            // WebSockets have left HTTP behind, and are waited for by themselves.
+            self.api.sockets.closed().await;
+        };
+        if tokio::time::timeout(grace, over).await.is_err() {
+            tracing::warn!(?grace, "some connections did not end in time and are cut off");
+        }
+    }
+}
+
+async fn goes_down(mut shutdown: watch::Receiver<bool>) {
+    is_down(&mut shutdown).await;
+}
+
+fn check_open(address: SocketAddr, door: Door, auth: AuthMode, insecure_public: bool) -> Result<(), ServeError> {
+    match (auth, door) {
+        (AuthMode::None, Door::Public) if !insecure_public => Err(ServeError::OpenToEverybody { address }),
+        (AuthMode::None | AuthMode::Token, _) => Ok(()),
+    }
+}
+
+fn listen_unix(folder: &Path, name: &str, mode: Option<u32>) -> Result<UnixListener, ServeError> {
+    let path = folder.join(name);
+    let listen = || {
+        let listener = sys::bind_in(folder, name)?;
+        if let Some(mode) = mode {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        }
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener)
+    };
+    listen().map_err(|source| ServeError::Listen {
+        address: format!("unix:{}", path.display()),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_auth_on_a_public_address_has_to_be_meant() {
+        let address: SocketAddr = "0.0.0.0:80".parse().unwrap();
+        assert!(check_open(address, Door::Public, AuthMode::None, false).is_err());
+        assert!(check_open(address, Door::Public, AuthMode::None, true).is_ok());
+        assert!(check_open(address, Door::Public, AuthMode::Token, false).is_ok());
+        assert!(check_open(address, Door::Loopback, AuthMode::None, false).is_ok());
+    }
+}

@@ -1,0 +1,143 @@
+//! What a session looks like from outside: the contract's fields, and never `env`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::model::{Cause, Resources, SessionStatus, StopReason, TurnPhase, TurnState, Usage};
+use crate::runtime::{Runtime, Session};
+
+/// A session.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Session)]
+pub(super) struct SessionView {
+    /// Its id.
+    id: String,
+    /// The agent's name.
+    agent: String,
+    /// What it does, or how its last turn ended.
+    status: SessionStatus,
+    /// Its turns in order.
+    turns: Vec<TurnView>,
+    /// Its place in the queue, beginning with 1.
+    queue_position: Option<usize>,
+    /// The `seq` of its last record.
+    last_seq: u64,
+    /// When it was created, RFC 3339.
+    created_at: String,
+    /// When its last record was written.
+    updated_at: String,
+    /// The working directory.
+    cwd: String,
+    /// The agent's own id for its session.
+    agent_session_id: Option<String>,
+    /// Requests the agent waits on (a later version).
+    #[schema(value_type = Vec<Object>)]
+    pending_permissions: [Value; 0],
+    /// Where the journal is pushed to (a later version).
+    #[schema(value_type = Vec<Object>)]
+    sinks: [Value; 0],
+    /// The caller's own data.
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    /// What the ended turns used together.
+    usage: Usage,
+}
+
+/// A turn.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Turn)]
+struct TurnView {
+    /// Its number, beginning with 1.
+    turn: u32,
+    /// What it does, or how it ended.
+    status: SessionStatus,
+    /// Why it did not complete.
+    cause: Option<Cause>,
+    /// Why the agent stopped speaking.
+    stop_reason: Option<StopReason>,
+    /// The exit code of the agent's process.
+    exit_code: Option<i32>,
+    /// The signal that killed it.
+    signal: Option<String>,
+    /// When the agent's process was started.
+    started_at: Option<String>,
+    /// When the turn was over.
+    ended_at: Option<String>,
+    /// Seconds the process ran.
+    duration: Option<f64>,
+    /// The agent's final answer.
+    result: Option<String>,
+    /// Tokens and money.
+    usage: Option<Usage>,
+    /// What the process used.
+    resources: Option<Resources>,
+    /// The attempt, beginning with 1.
+    attempt: u32,
+    /// Processes of its tree that live on.
+    leftover_processes: u32,
+}
+
+impl SessionView {
+    pub(super) fn of(runtime: &Runtime, session: &Session) -> Self {
+        let state = session.state();
+        let created_at = session.created_at();
+        Self {
+            id: session.id().to_string(),
+            agent: session.agent().to_owned(),
+            status: state.status(),
+            turns: state.turns.iter().map(TurnView::of).collect(),
+            queue_position: runtime.queue_position(session),
+            last_seq: state.last_seq,
+            created_at: time(created_at),
+            updated_at: time(state.updated_at.unwrap_or(created_at)),
+            cwd: session.cwd().display().to_string(),
+            agent_session_id: state.agent_session_id().map(str::to_owned),
+            pending_permissions: [],
+            sinks: [],
+            metadata: session.request().metadata.clone(),
+            usage: state.usage(),
+        }
+    }
+}
+
+impl TurnView {
+    fn of(turn: &TurnState) -> Self {
+        let (ended, exited) = (turn.ended(), turn.exited.as_ref());
+        Self {
+            turn: turn.turn,
+            status: match &turn.phase {
+                TurnPhase::Queued => SessionStatus::Queued,
+                TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. } => SessionStatus::Running,
+                TurnPhase::Ended(ended) => ended.status.into(),
+            },
+            cause: ended.and_then(|ended| ended.cause),
+            stop_reason: ended.and_then(|ended| ended.stop_reason),
+            exit_code: exited.and_then(|exited| exited.code),
+            signal: exited.and_then(|exited| exited.signal.clone()),
+            started_at: turn.started.as_ref().map(|(_, at)| time(*at)),
+            ended_at: turn.ended_at.map(time),
+            duration: exited.map(|exited| exited.duration),
+            result: ended.and_then(|ended| ended.result.clone()),
+            usage: ended.and_then(|ended| ended.usage),
+            resources: exited.map(|exited| exited.resources),
+            attempt: turn.attempt,
+            leftover_processes: exited.map_or(0, |exited| exited.leftover_processes),
+        }
+    }
+}
+
+/// RFC 3339 in UTC, with microseconds, always.
+pub(super) fn time(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_microseconds_even_when_they_are_zero() {
+        assert_eq!(time(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000000Z");
+    }
+}

@@ -1,0 +1,312 @@
+//! The keeper's control socket: one JSON line in, one JSON line back.
+//!
+//! `input` is followed by as many raw bytes as it says. Only this user can connect: the session's folder is 0700.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::poll::PollFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::model::Cause;
+
+/// The longest request line.
+const MAX_REQUEST: usize = 4 << 10;
+
+/// More connections than this at once are not accepted yet.
+const MAX_CONNECTIONS: usize = 32;
+
+/// So much input is read ahead of an agent that does not read it.
+const INPUT_AHEAD: usize = 64 << 10;
+
+/// What the server asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Who are you, and how is it going?
+    Status,
+    /// End the tree; answered when it is gone.
+    Stop {
+        /// Seconds until SIGKILL.
+        grace: f64,
+        /// Why.
+        cause: Cause,
+    },
+    /// Write to the agent's standard input; answered when the agent's FIFO has taken it.
+    Input {
+        /// How many bytes follow.
+        length: u64,
+        /// Close standard input behind them.
+        close: bool,
+    },
+}
+
+/// What the keeper answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// The keeper's pid.
+    pub keeper: i32,
+    /// Processes of the tree that live.
+    pub processes: u32,
+    /// After `stop`: how many could not be ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survivors: Option<u32>,
+    /// What was wrong with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    Input {
+        left: u64,
+        close: bool,
+    },
+    /// Waits for the tree's end.
+    Stopping,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    state: State,
+    received: Vec<u8>,
+    /// The other side has said all it has to say.
+    ended: bool,
+}
+
+/// Something to do that came over the socket.
+#[derive(Debug)]
+pub(super) enum Command {
+    Status(usize),
+    Stop {
+        grace: f64,
+        cause: Cause,
+    },
+    /// Bytes that the agent's standard input has taken, for the journal.
+    Written(Vec<u8>),
+}
+
+/// The socket, its connections and the agent's open standard input.
+#[derive(Debug)]
+pub(super) struct Control {
+    listener: Option<UnixListener>,
+    connections: Vec<Connection>,
+    /// Both ends of the FIFO, so that neither the agent's nor a server's death closes it.
+    stdin: Option<File>,
+}
+
+impl Control {
+    pub(super) fn new(stdin: Option<File>) -> Self {
+        Self {
+            listener: None,
+            connections: Vec::new(),
+            stdin,
+        }
+    }
+
+    /// Begins to listen.
+    pub(super) fn listen(&mut self, folder: &Path, name: &str) -> io::Result<()> {
+        let listener = crate::sys::bind_in(folder, name)?;
+        listener.set_nonblocking(true)?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Opens the FIFO at `path`, made before; neither waits nor sees an end of file.
+    pub(super) fn open_fifo(path: &Path) -> io::Result<File> {
+        File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+    }
+
+    /// What to wait for.
+    pub(super) fn interests(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        let accepting = self
+            .listener
+            .as_ref()
+            .filter(|_| self.connections.len() < MAX_CONNECTIONS);
+        let mut fds: Vec<_> = accepting
+            .map(|listener| (listener.as_fd(), PollFlags::POLLIN))
+            .into_iter()
+            .collect();
+        let mut blocked = false;
+        for connection in &self.connections {
+            blocked |= matches!(connection.state, State::Input { .. }) && !connection.received.is_empty();
+            if connection.ended {
+                // poll would report its end again and again.
+                continue;
+            }
+            let full = matches!(connection.state, State::Input { .. }) && connection.received.len() >= INPUT_AHEAD;
+            fds.push((
+                connection.stream.as_fd(),
+                if full { PollFlags::empty() } else { PollFlags::POLLIN },
+            ));
+        }
+        if let Some(stdin) = self.stdin.as_ref().filter(|_| blocked) {
+            fds.push((stdin.as_fd(), PollFlags::POLLOUT));
+        }
+        fds
+    }
+
+    /// Does what can be done without waiting; answers what the keeper has to do.
+    pub(super) fn work(&mut self) -> Vec<Command> {
+        while let Some(Ok((stream, _))) = self.listener.as_ref().map(UnixListener::accept) {
+            if stream.set_nonblocking(true).is_ok() {
+                self.connections.push(Connection {
+                    stream,
+                    state: State::Reading,
+                    received: Vec::new(),
+                    ended: false,
+                });
+            }
+            if self.connections.len() >= MAX_CONNECTIONS {
+                break;
+            }
+        }
+        let mut commands = Vec::new();
+        for (index, connection) in self.connections.iter_mut().enumerate() {
+            connection.receive();
+            if matches!(connection.state, State::Reading) {
+                commands.extend(connection.request(index, self.stdin.is_some()));
+            }
+            if matches!(connection.state, State::Input { .. }) {
+                commands.extend(connection.feed(&mut self.stdin));
+            }
+        }
+        commands
+    }
+
+    /// Answers `status`.
+    pub(super) fn answer(&mut self, connection: usize, response: &Response) {
+        if let Some(connection) = self.connections.get_mut(connection) {
+            connection.answer(response);
+        }
+    }
+
+    /// Answers all who wait for the tree's end.
+    pub(super) fn stopped(&mut self, response: &Response) {
+        for connection in self
+            .connections
+            .iter_mut()
+            .filter(|connection| matches!(connection.state, State::Stopping))
+        {
+            connection.answer(response);
+        }
+    }
+
+    /// Forgets connections that are done; only between rounds, since commands name them by place.
+    pub(super) fn sweep(&mut self) {
+        self.connections
+            .retain(|connection| !matches!(connection.state, State::Closed));
+    }
+}
+
+impl Connection {
+    fn receive(&mut self) {
+        let mut block = [0; 16 << 10];
+        while self.received.len() < INPUT_AHEAD {
+            match self.stream.read(&mut block) {
+                Ok(0) => {
+                    // Bytes that came before are still fed to the agent.
+                    self.ended = true;
+                    if self.received.is_empty() {
+                        self.state = State::Closed;
+                    }
+                    return;
+                }
+                Ok(read) => self.received.extend_from_slice(block.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.state = State::Closed,
+            }
+        }
+    }
+
+    fn request(&mut self, index: usize, stdin_open: bool) -> Option<Command> {
+        let Some(newline) = memchr::memchr(b'\n', &self.received) else {
+            if self.ended || self.received.len() > MAX_REQUEST {
+                self.refuse("the request has no end");
+            }
+            return None;
+        };
+        let line: Vec<u8> = self.received.drain(..=newline).collect();
+        match serde_json::from_slice(&line) {
+            Ok(Request::Status) => Some(Command::Status(index)),
+            Ok(Request::Stop { grace, cause }) => {
+                self.state = State::Stopping;
+                Some(Command::Stop { grace, cause })
+            }
+            Ok(Request::Input { length, close }) if stdin_open => {
+                self.state = State::Input { left: length, close };
+                None
+            }
+            Ok(Request::Input { .. }) => {
+                self.refuse("stdin is not open");
+                None
+            }
+            Err(error) => {
+                self.refuse(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Gives the agent what has been received, as far as it takes it.
+    fn feed(&mut self, stdin: &mut Option<File>) -> Option<Command> {
+        let State::Input { mut left, close } = self.state else {
+            return None;
+        };
+        let ready = usize::try_from(left).unwrap_or(usize::MAX).min(self.received.len());
+        let written = match stdin
+            .as_mut()
+            .map(|fifo| fifo.write(self.received.get(..ready).unwrap_or_default()))
+        {
+            Some(Ok(written)) => written,
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+            Some(Err(error)) => {
+                self.refuse(&error.to_string());
+                return None;
+            }
+            None => {
+                self.refuse("stdin was closed");
+                return None;
+            }
+        };
+        let bytes: Vec<u8> = self.received.drain(..written).collect();
+        left = left.saturating_sub(crate::model::len64(&bytes));
+        self.state = State::Input { left, close };
+        if left == 0 {
+            if close {
+                *stdin = None;
+            }
+            self.answer(&Response::default());
+        } else if self.ended && self.received.is_empty() {
+            self.refuse("the input ended early");
+        }
+        (!bytes.is_empty()).then_some(Command::Written(bytes))
+    }
+
+    fn refuse(&mut self, error: &str) {
+        self.answer(&Response {
+            error: Some(error.to_owned()),
+            ..Response::default()
+        });
+    }
+
+    fn answer(&mut self, response: &Response) {
+        let mut line = serde_json::to_vec(response).unwrap_or_default();
+        line.push(b'\n');
+        // A line fits into any socket's buffer; who is not there any more needs no answer.
+        let _gone = self.stream.write_all(&line);
+        self.state = State::Closed;
+    }
+}

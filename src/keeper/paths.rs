@@ -1,0 +1,73 @@
+//! The names of a turn's files.
+
+use std::path::{Path, PathBuf};
+
+/// Where a turn's files lie while its processes live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnPaths {
+    folder: PathBuf,
+    turn: u32,
+}
+
+impl TurnPaths {
+    /// The files of a turn in a session's folder.
+    pub fn new(folder: &Path, turn: u32) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            turn,
+        }
+    }
+
+    /// The session's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the agent writes to its standard output. Its `flock` is the keeper's.
+    pub fn stdout(&self) -> PathBuf {
+        self.named("stdout")
+    }
+
+    /// What the agent writes to its standard error.
+    pub fn stderr(&self) -> PathBuf {
+        self.named("stderr")
+    }
+
+    /// The prompt's text.
+    pub fn prompt(&self) -> PathBuf {
+        self.named("prompt")
+    }
+
+    /// Standard input, where it stays open.
+    pub fn stdin_fifo(&self) -> PathBuf {
+        self.named("stdin")
+    }
+
+    /// The name of the keeper's control socket in the folder.
+    pub fn socket_name(&self) -> String {
+        format!("turn-{}.sock", self.turn)
+    }
+
+    /// The environment variable that marks every process of the turn.
+    pub fn marker(&self) -> (&'static str, String) {
+        (
+            "PROMPTD_TURN",
+            self.folder.join(format!("turn-{}", self.turn)).display().to_string(),
+        )
+    }
+
+    /// All files of the turn.
+    pub fn all(&self) -> [PathBuf; 5] {
+        [
+            self.stdout(),
+            self.stderr(),
+            self.prompt(),
+            self.stdin_fifo(),
+            self.named("sock"),
+        ]
+    }
+
+    fn named(&self, what: &str) -> PathBuf {
+        self.folder.join(format!("turn-{}.{what}", self.turn))
+    }
+}

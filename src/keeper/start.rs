@@ -1,0 +1,248 @@
+//! A keeper's beginning: take the turn's lock, then start the agent or find the one that another keeper started.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::agent::{Agent, unseen_exit};
+use super::control::Control;
+use super::disk::DiskGuard;
+use super::paths::TurnPaths;
+use super::spec::{Spec, Stdin};
+use super::stream::{READ, StreamFile};
+use super::watch::Wakers;
+use super::work::{ExitState, Keeper};
+use crate::journal::{Reader, WriteError, Writer, fold, parse_head, whole_lines};
+use crate::model::{Body, Cause, Exited, SessionState, Started, Stream, StreamOffset, TurnState};
+use crate::sys;
+
+/// Why a keeper could not begin; its exit code tells the server.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeeperError {
+    #[error("another keeper keeps this turn")]
+    AlreadyKept,
+    #[error("cannot read the task from standard input; a keeper is started by the server, not by hand")]
+    Spec(#[source] io::Error),
+    #[error("cannot prepare")]
+    System(#[source] io::Error),
+    #[error(transparent)]
+    Journal(#[from] WriteError),
+}
+
+/// Prepares, and starts or finds the agent; `None` when there is nothing to keep.
+pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
+    sys::prepare_keeper().map_err(KeeperError::System)?;
+    let mut wakers = Wakers::new().map_err(|errno| KeeperError::System(errno.into()))?;
+    let spec = read_spec()?;
+    let paths = TurnPaths::new(&spec.folder, spec.turn);
+    let (lock, fresh) = lock_output(&paths)?;
+    let mut writer = Writer::open(&spec.folder)?;
+    let turn = known_turn(&spec, &mut writer, fresh)?;
+    let (agent, started) = match start_or_find(&spec, &paths, turn.as_ref(), fresh) {
+        Ok(found) => found,
+        Err(exited) => {
+            append(&mut writer, spec.turn, &[Body::Exited(exited)])?;
+            remove_files(&paths);
+            return Ok(None);
+        }
+    };
+    let [stdout_begin, stderr_begin] = spec.offsets;
+    let open = |stream, path: &std::path::Path, begin| {
+        let offset = turn
+            .as_ref()
+            .map_or(StreamOffset { to: begin, base: begin }, |turn| turn.offset(stream));
+        StreamFile::open(stream, path, offset).map_err(KeeperError::System)
+    };
+    let (stdout, stderr) = (paths.stdout(), paths.stderr());
+    let streams = [
+        open(Stream::Stdout, &stdout, stdout_begin)?,
+        open(Stream::Stderr, &stderr, stderr_begin)?,
+    ];
+    wakers.add(&stdout);
+    wakers.add(&stderr);
+    let fifo = paths.stdin_fifo();
+    let stdin = fifo
+        .exists()
+        .then(|| Control::open_fifo(&fifo))
+        .transpose()
+        .map_err(KeeperError::System)?;
+    let mut control = Control::new(stdin);
+    control
+        .listen(paths.folder(), &paths.socket_name())
+        .map_err(KeeperError::System)?;
+    let now = Instant::now();
+    let turn = turn.as_ref();
+    let exited = turn.is_some_and(|turn| turn.exited.is_some());
+    let mut disk = DiskGuard::new(spec.min_free_bytes, turn.is_some_and(|turn| turn.frozen), now);
+    disk.pending.extend(started.map(Body::Started));
+    if wakers.lacks_inotify() {
+        let resource =
+            "inotify_instances (raise fs.inotify.max_user_instances; output is looked for on a timer)".to_owned();
+        disk.pending.push(Body::Alert {
+            resource,
+            value: 0.0,
+            threshold: 1.0,
+        });
+    }
+    Ok(Some(Keeper {
+        exit: if exited {
+            ExitState::Recorded
+        } else {
+            ExitState::Running
+        },
+        turn_ended: turn.is_some_and(|turn| turn.ended().is_some()),
+        stdin_to: turn.map_or(0, |turn| turn.stdin_to),
+        pidfds: Vec::new(),
+        strangers_changed: true,
+        ladder: None,
+        last_output: now,
+        write_again: None,
+        buffer: Vec::with_capacity(READ),
+        _lock: lock,
+        spec,
+        paths,
+        writer,
+        wakers,
+        streams,
+        control,
+        disk,
+        agent,
+    }))
+}
+
+/// What the journal says of the attempt that this keeper is for; `None` when it has not begun.
+fn known_turn(spec: &Spec, writer: &mut Writer, fresh: bool) -> Result<Option<TurnState>, KeeperError> {
+    // Catches up, so that the first batch does not look at the whole journal for what others wrote.
+    drop(writer.lock(Timestamp::now())?);
+    let failed = |error: crate::journal::ReadError| KeeperError::System(error.source);
+    let mut reader = Reader::open(&spec.folder).map_err(failed)?;
+    if fresh && spec.launch.is_some() {
+        // The server had read everything before `journal_end`, and this turn had not begun.
+        reader.set_position(spec.journal_end);
+        let mut begun = false;
+        while let Some(piece) = reader.read().map_err(failed)? {
+            begun |= whole_lines(&piece.bytes)
+                .filter_map(parse_head)
+                .any(|head| head.turn == spec.turn);
+        }
+        if !begun {
+            return Ok(None);
+        }
+        reader.set_position(0);
+    }
+    let mut state = SessionState::default();
+    fold(&mut reader, &mut state).map_err(failed)?;
+    let this_attempt = |turn: &&TurnState| {
+        turn.started
+            .as_ref()
+            .is_some_and(|(started, _)| started.attempt == spec.attempt)
+    };
+    Ok(state.turn(spec.turn).filter(this_attempt).cloned())
+}
+
+/// The agent, and its `started` record where that is not in the journal yet; or the record of its end.
+fn start_or_find(
+    spec: &Spec,
+    paths: &TurnPaths,
+    turn: Option<&TurnState>,
+    fresh: bool,
+) -> Result<(Agent, Option<Started>), Exited> {
+    if let Some((started, _)) = turn.and_then(|turn| turn.started.as_ref()) {
+        return Ok((Agent::adopt(started, paths), None));
+    }
+    match &spec.launch {
+        Some(launch) if fresh => {
+            let begun = || {
+                if launch.stdin == Stdin::Open {
+                    make_fifo(paths).map_err(|error| format!("cannot make {}: {error}", paths.stdin_fifo().display()))
+                } else {
+                    Ok(None)
+                }
+            };
+            let failed = |error| Exited {
+                cause: Some(Cause::SpawnFailed),
+                error: Some(error),
+                ..Exited::default()
+            };
+            // Held until the agent has opened its end.
+            let fifo = begun().map_err(failed)?;
+            let agent = Agent::start(spec, launch, paths).map_err(failed)?;
+            drop(fifo);
+            let started = agent.started(launch.program.display().to_string(), spec.attempt);
+            Ok((agent, Some(started)))
+        }
+        // The turn's files are there, but its start is not in the journal: a keeper died between the two.
+        launch => {
+            let found = Agent::find(paths).ok_or_else(|| unseen_exit(Cause::KeeperLost, 0))?;
+            let program = launch
+                .as_ref()
+                .map_or_else(String::new, |launch| launch.program.display().to_string());
+            let boot_id = sys::boot_id().unwrap_or_default();
+            let started = Started {
+                pid: found.pid,
+                program,
+                attempt: spec.attempt,
+                start_ticks: found.start_ticks,
+                boot_id,
+            };
+            Ok((Agent::adopt(&started, paths), Some(started)))
+        }
+    }
+}
+
+fn read_spec() -> Result<Spec, KeeperError> {
+    let mut text = Vec::new();
+    io::stdin().lock().read_to_end(&mut text).map_err(KeeperError::Spec)?;
+    let spec = serde_json::from_slice(&text).map_err(|error| KeeperError::Spec(error.into()))?;
+    let null = File::open("/dev/null").map_err(KeeperError::System)?;
+    nix::unistd::dup2_stdin(null).map_err(|errno| KeeperError::System(errno.into()))?;
+    Ok(spec)
+}
+
+/// Makes the output files and takes the turn's lock; true when the files were not there before.
+fn lock_output(paths: &TurnPaths) -> Result<(Flock<File>, bool), KeeperError> {
+    let make = |path| {
+        let mut options = OpenOptions::new();
+        match options.read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => Ok((file, true)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(&path).map(|file| (file, false)),
+            Err(error) => Err(error),
+        }
+    };
+    let (stdout, fresh) = make(paths.stdout()).map_err(KeeperError::System)?;
+    let lock = Flock::lock(stdout, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => KeeperError::AlreadyKept,
+        errno => KeeperError::System(errno.into()),
+    })?;
+    make(paths.stderr()).map_err(KeeperError::System)?;
+    Ok((lock, fresh))
+}
+
+fn make_fifo(paths: &TurnPaths) -> io::Result<Option<File>> {
+    let path = paths.stdin_fifo();
+    match nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR) {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => Control::open_fifo(&path).map(Some),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Appends records in a batch of their own.
+pub(super) fn append(writer: &mut Writer, turn: u32, bodies: &[Body]) -> Result<(), WriteError> {
+    let mut batch = writer.lock(Timestamp::now())?;
+    for body in bodies {
+        batch.record(turn, body)?;
+    }
+    batch.write()
+}
+
+/// Removes the turn's files: all that was in them is in the journal.
+pub(super) fn remove_files(paths: &TurnPaths) {
+    for path in paths.all() {
+        // What cannot be removed now goes with the session's folder.
+        let _gone = std::fs::remove_file(path);
+    }
+}

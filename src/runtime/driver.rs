@@ -1,0 +1,362 @@
+//! Driving a session: from its queued prompts to their ends, one turn after the other.
+//!
+//! The driver remembers nothing that is not in the journal: it looks at the session's state, does what is due,
+//! and waits for the state to change. That is why adopting after a restart is no special case.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::launch;
+use super::observe::TurnReader;
+use super::queue::{Place, Ticket};
+use super::session::Session;
+use super::tender::Tender;
+use super::{Runtime, RuntimeError, keeper_client};
+use crate::agents::Agent;
+use crate::keeper::{Request, Spec};
+use crate::model::{Body, Cause, Exit, Exited, Observation, Outcome, Status, TurnPhase, TurnState, Usage, outcome};
+
+/// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
+/// this after the last line in the agent's own format.
+const WORKER_QUIET: Duration = Duration::from_secs(30);
+
+/// An error that nobody can do anything about is tried again after this long.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Drives a session until all its turns are over.
+pub(super) async fn drive(runtime: Arc<Runtime>, session: Arc<Session>, mut ticket: Option<Ticket>) {
+    let watch = runtime.watcher.watch(&session.journal());
+    let follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
+    let mut place = None;
+    loop {
+        match step(&runtime, &session, &mut ticket, &mut place).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let mut duties = session.duties();
+                // A prompt may have come since; whoever appended it saw that we are still here.
+                if session.state().current().is_none() || duties.deleted {
+                    duties.driven = false;
+                    break;
+                }
+            }
+            Err(error) => {
+                tracing::error!(session = %session.id(), %error, "a turn could not be moved on; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        }
+    }
+    drop((place, ticket));
+    // What was left behind may go on speaking, and followers' `last_seq` should know.
+    let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
+    for tender in tenders {
+        tender.gone().await;
+    }
+    follow.abort();
+    runtime.retain().await;
+}
+
+/// Folds the journal in as it grows.
+async fn follow_journal(mut watch: crate::journal::Watch, session: Arc<Session>) {
+    loop {
+        if let Err(error) = session.refresh() {
+            tracing::error!(session = %session.id(), error = %error.source, "the journal cannot be read");
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+        watch.changed().await;
+    }
+}
+
+/// Does what is due; false when no turn is left.
+async fn step(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    ticket: &mut Option<Ticket>,
+    place: &mut Option<Place>,
+) -> Result<bool, RuntimeError> {
+    let mut changes = session.changes();
+    let state = session.refresh()?;
+    changes.mark_unchanged();
+    let Some(turn) = state.current() else { return Ok(false) };
+    if session.duties().deleted {
+        return Ok(false);
+    }
+    match &turn.phase {
+        TurnPhase::Queued => {
+            if place.is_none() {
+                let line = ticket.get_or_insert_with(|| runtime.queue.line_up(session.id().clone()));
+                tokio::select! {
+                    mine = line.place() => *place = mine,
+                    // The turn may have been cancelled while it waited.
+                    _ = changes.changed() => return Ok(true),
+                }
+                *ticket = None;
+            }
+            begin(runtime, session, turn, 1).await?;
+        }
+        TurnPhase::Retrying { attempt, delay } => {
+            place.get_or_insert_with(|| runtime.queue.adopt());
+            let delay = Duration::try_from_secs_f64(*delay).unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(delay) => begin(runtime, session, turn, *attempt).await?,
+                _ = changes.changed() => {}
+            }
+        }
+        TurnPhase::Running | TurnPhase::Exited => {
+            place.get_or_insert_with(|| runtime.queue.adopt());
+            attend(runtime, session, turn.turn).await?;
+            // The next turn lines up like everybody else.
+            if session
+                .state()
+                .turn(turn.turn)
+                .is_some_and(|turn| turn.ended().is_some())
+            {
+                *place = None;
+            }
+        }
+        TurnPhase::Ended(_) => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Starts an attempt, unless the turn has been cancelled meanwhile, and waits until the journal speaks of it.
+async fn begin(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    turn: &TurnState,
+    attempt: u32,
+) -> Result<(), RuntimeError> {
+    let number = turn.turn;
+    let still_due = session.transact(move |session, state| {
+        let due = state
+            .turn(number)
+            .is_some_and(|turn| matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }));
+        if due {
+            session.duties().starting = Some(number);
+        }
+        (Vec::new(), due)
+    });
+    if !still_due.await? {
+        return Ok(());
+    }
+    let mut changes = session.changes();
+    let begun = start(runtime, session, turn, attempt).await;
+    if begun.is_ok() {
+        let known = |turn: &TurnState| !matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. });
+        let _closed = changes.wait_for(|state| state.turn(number).is_none_or(known)).await;
+    }
+    session.duties().starting = None;
+    begun
+}
+
+async fn start(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    turn: &TurnState,
+    attempt: u32,
+) -> Result<(), RuntimeError> {
+    let settings = runtime.settings();
+    let (task_session, task_turn, task_settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
+    let prepared = tokio::task::spawn_blocking(move || launch::prepare(&task_settings, &task_session, &task_turn));
+    let launch = match prepared.await.map_err(|_| RuntimeError::ShuttingDown)? {
+        Ok(launch) => launch,
+        Err(error) => {
+            // Accepted, and yet it cannot be started: the program was removed since, or the disk refuses.
+            let (turn, error) = (turn.turn, format!("{error}"));
+            let exited = Exited {
+                cause: Some(Cause::SpawnFailed),
+                error: Some(error),
+                ..Exited::default()
+            };
+            return session
+                .transact(move |_, _| (vec![(turn, Body::Exited(exited))], ()))
+                .await;
+        }
+    };
+    let spec = spec(&settings, session, turn, attempt, Some(launch));
+    Tender::begin(session, spec, false);
+    Ok(())
+}
+
+fn spec(
+    settings: &super::Settings,
+    session: &Session,
+    turn: &TurnState,
+    attempt: u32,
+    launch: Option<crate::keeper::Launch>,
+) -> Spec {
+    let request = session.request();
+    let seconds = |default: Option<Duration>| default.map(|default| default.as_secs_f64());
+    Spec {
+        folder: session.folder.clone(),
+        session: session.id().to_string(),
+        turn: turn.turn,
+        attempt,
+        launch,
+        journal_end: session.folded_to(),
+        offsets: turn.offsets.map(|offset| offset.to),
+        timeout: request.timeout.or(seconds(settings.default_timeout)),
+        idle_timeout: request.idle_timeout.or(seconds(settings.default_idle_timeout)),
+        session_bytes: settings.limits.session_bytes,
+        min_free_bytes: settings.limits.min_free_bytes,
+    }
+}
+
+/// Tends the turns of a session that a former server left with living processes.
+pub(super) fn adopt(runtime: &Runtime, session: &Arc<Session>) {
+    let state = session.state();
+    let mut turns = keeper_client::turns_with_files(&session.folder);
+    turns.extend(
+        state
+            .current()
+            .filter(|turn| turn.phase == TurnPhase::Running)
+            .map(|turn| turn.turn),
+    );
+    turns.sort_unstable();
+    turns.dedup();
+    for turn in turns.into_iter().filter_map(|turn| state.turn(turn)) {
+        // A turn that waits to be started is started by the driver; its keeper finds what is there.
+        if turn.started.is_some() {
+            let tender = Tender::begin(
+                session,
+                spec(&runtime.settings(), session, turn, turn.attempt, None),
+                true,
+            );
+            if session.request().stdin == Some(crate::model::StdinMode::Open) {
+                tender.hold_stdin();
+            }
+        }
+    }
+}
+
+/// Stays with a running turn until it has an end, and writes that.
+async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> Result<(), RuntimeError> {
+    let tender = session.duties().tenders.get(&number).cloned();
+    if let (Some(tender), Some(crate::model::StdinMode::Open)) = (&tender, session.request().stdin) {
+        tender.hold_stdin();
+    }
+    let agent = launch::agent(&runtime.settings(), session.agent());
+    let final_expected = agent.as_ref().is_some_and(|agent| agent.capabilities().final_event);
+    let mut reader = TurnReader::new(runtime, session, number, agent.as_ref());
+    let mut changes = session.changes();
+    let mut last_words = Instant::now();
+    loop {
+        let state = Arc::clone(&changes.borrow_and_update());
+        let Some(turn) = state.turn(number) else { return Ok(()) };
+        if turn.ended().is_some() {
+            return Ok(());
+        }
+        if reader.catch_up().await? {
+            last_words = Instant::now();
+        }
+        let Some(exited) = turn.exited.as_ref().filter(|_| turn.phase == TurnPhase::Exited) else {
+            let _closed = changes.changed().await;
+            continue;
+        };
+        let seen = reader.observation();
+        let tree_lives = tender
+            .as_ref()
+            .is_some_and(|_| session.duties().tenders.contains_key(&number));
+        let may_come = final_expected && seen.final_event.is_none() && exited.cause.is_none() && tree_lives;
+        let patience = last_words + WORKER_QUIET;
+        if may_come && exited.leftover_processes > 0 && Instant::now() < patience {
+            // Not the process alone: launchers die while their worker writes on.
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = gone(tender.as_deref()) => {}
+                () = tokio::time::sleep_until(patience) => {}
+            }
+            continue;
+        }
+        let launcher_died = reader.final_event_came_after_exit();
+        let out = outcome(
+            Exit {
+                exited,
+                final_expected,
+                launcher_died,
+            },
+            &seen,
+        );
+        return end(
+            session,
+            turn,
+            limited(out, agent.as_ref(), &state.usage()),
+            tender.as_deref(),
+        )
+        .await;
+    }
+}
+
+async fn gone(tender: Option<&Tender>) {
+    match tender {
+        Some(tender) => tender.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Bounds the answer's size, and makes of a conversation's usage the turn's own.
+fn limited(mut out: Outcome, agent: Option<&Agent>, earlier: &Usage) -> Outcome {
+    if let Some(result) = &mut out.result {
+        result.truncate(result.floor_char_boundary(crate::model::MAX_RESULT));
+    }
+    if matches!(agent, Some(Agent::Known(known)) if known.usage_is_cumulative) {
+        out.usage = out.usage.map(|usage| usage.since(*earlier));
+    }
+    out
+}
+
+/// Writes the end, or that the turn is tried again.
+async fn end(
+    session: &Arc<Session>,
+    turn: &TurnState,
+    out: Outcome,
+    tender: Option<&Tender>,
+) -> Result<(), RuntimeError> {
+    let (number, attempt) = (turn.turn, turn.attempt);
+    let again = session
+        .request()
+        .retry
+        .as_ref()
+        .filter(|retry| attempt <= retry.max && retry.on.contains(&out.status));
+    let body = match (again, out.cause) {
+        (Some(retry), Some(cause)) if out.status != Status::Cancelled => {
+            // The next attempt must not meet what this one left behind.
+            if let Some(tender) = tender {
+                let stop = Request::Stop { grace: 0.0, cause };
+                let _gone = keeper_client::ask(&tender.paths, &stop, &[], Duration::from_secs(10)).await;
+                tender.gone().await;
+            }
+            Body::Retry {
+                attempt: attempt.saturating_add(1),
+                delay: retry.delay,
+                cause,
+            }
+        }
+        _ => Body::TurnEnded(out),
+    };
+    session
+        .transact(move |_, state| {
+            let open = state.turn(number).is_some_and(|turn| turn.ended().is_none());
+            (if open { vec![(number, body)] } else { Vec::new() }, ())
+        })
+        .await
+}
+
+/// A turn that ends without having run.
+pub(super) fn cancelled(cause: Cause) -> Body {
+    let seen = Observation::default();
+    let exited = Exited {
+        cause: Some(cause),
+        error: Some("it was cancelled before it ran".to_owned()),
+        ..Exited::default()
+    };
+    Body::TurnEnded(outcome(
+        Exit {
+            exited: &exited,
+            final_expected: false,
+            launcher_died: false,
+        },
+        &seen,
+    ))
+}

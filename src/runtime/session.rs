@@ -1,0 +1,147 @@
+//! One session: its folder, its state, and the only way to append to its journal from the server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::RuntimeError;
+use super::store::SessionFile;
+use super::tender::Tender;
+use crate::journal::{FILE_NAME, ReadError, Reader, Writer, fold};
+use crate::model::{Body, SessionId, SessionRequest, SessionState};
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) folder: PathBuf,
+    pub(super) file: SessionFile,
+    /// The state, and how far in the journal it reaches.
+    folded: Mutex<(u64, SessionState)>,
+    /// The last state that was folded; changes whenever the journal was seen to have grown.
+    snapshot: watch::Sender<Arc<SessionState>>,
+    pub(super) duties: Mutex<Duties>,
+}
+
+/// What the server does for a session just now.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    /// A task drives the session's turns.
+    pub driven: bool,
+    /// The turn whose keeper has been, or is just about to be, started, though its journal does not say so yet.
+    pub starting: Option<u32>,
+    /// Who sees to it that a turn with living processes has a keeper.
+    pub tenders: BTreeMap<u32, Arc<Tender>>,
+    /// The session is being deleted: nothing may start.
+    pub deleted: bool,
+}
+
+impl Session {
+    pub(super) fn new(folder: PathBuf, file: SessionFile) -> Self {
+        let (snapshot, _) = watch::channel(Arc::default());
+        Self {
+            folder,
+            file,
+            folded: Mutex::default(),
+            snapshot,
+            duties: Mutex::default(),
+        }
+    }
+
+    /// The id.
+    pub fn id(&self) -> &SessionId {
+        &self.file.id
+    }
+
+    /// When it was accepted.
+    pub fn created_at(&self) -> Timestamp {
+        self.file.created_at
+    }
+
+    /// What was asked for, without the prompt.
+    pub fn request(&self) -> &SessionRequest {
+        &self.file.request
+    }
+
+    /// The agent's name, after defaults.
+    pub fn agent(&self) -> &str {
+        &self.file.agent
+    }
+
+    /// The working directory.
+    pub fn cwd(&self) -> &Path {
+        &self.file.cwd
+    }
+
+    /// The state.
+    pub fn state(&self) -> Arc<SessionState> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Tells when the state changes.
+    pub fn changes(&self) -> watch::Receiver<Arc<SessionState>> {
+        self.snapshot.subscribe()
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.folder.join(FILE_NAME)
+    }
+
+    pub(super) fn duties(&self) -> std::sync::MutexGuard<'_, Duties> {
+        self.duties.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folds in what the journal has gained.
+    pub(super) fn refresh(&self) -> Result<Arc<SessionState>, ReadError> {
+        let mut folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (position, state) = &mut *folded;
+        let mut reader = match Reader::open(&self.folder) {
+            Ok(reader) => reader,
+            // No record has been written yet.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && *position == 0 => {
+                return Ok(self.state());
+            }
+            Err(error) => return Err(error),
+        };
+        reader.set_position(*position);
+        let result = fold(&mut reader, state);
+        if *position != reader.position() {
+            *position = reader.position();
+            self.snapshot.send_replace(Arc::new(state.clone()));
+        }
+        result.map(|()| self.state())
+    }
+
+    /// How far the state reaches, in bytes of the journal.
+    pub(super) fn folded_to(&self) -> u64 {
+        self.folded.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Appends what `decide` makes of the state, while nobody else can append: what it saw still holds when it
+    /// is written.
+    ///
+    /// Runs on a thread of its own, because a writer that holds the lock may take its time.
+    pub(super) async fn transact<R: Send + 'static>(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
+    ) -> Result<R, RuntimeError> {
+        let session = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let mut writer = Writer::open(&session.folder)?;
+            let mut batch = writer.lock(Timestamp::now())?;
+            let state = session.refresh()?;
+            let (bodies, result) = decide(&session, &state);
+            if !bodies.is_empty() {
+                for (turn, body) in &bodies {
+                    batch.record(*turn, body)?;
+                }
+                batch.write()?;
+                session.refresh()?;
+            }
+            Ok(result)
+        });
+        done.await.map_err(|_| RuntimeError::ShuttingDown)?
+    }
+}

@@ -1,0 +1,181 @@
+//! Ending turns and forgetting sessions, on a caller's behalf.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::driver::cancelled;
+use super::launch::INTERRUPT_GRACE;
+use super::session::Session;
+use super::tender::Tender;
+use super::{Runtime, RuntimeError, keeper_client};
+use crate::keeper::Request;
+use crate::model::{Body, Cause, SessionState, StdinMode, TurnPhase};
+
+/// How much longer than the grace a keeper may take: its sweeps, and five seconds for processes that hang.
+const KEEPER_SLACK: Duration = Duration::from_secs(8);
+
+/// How long a turn that is just being started may take until it can be ended.
+const STARTING: Duration = Duration::from_secs(15);
+
+impl Runtime {
+    /// Ends the session's turns, queued ones too, and their whole process trees, leftovers too; answers how many
+    /// processes survived.
+    pub async fn stop(&self, session: &Arc<Session>, grace: Duration) -> Result<u32, RuntimeError> {
+        cancel_waiting(session, Cause::Stopped, true).await?;
+        let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
+        let request = Request::Stop {
+            grace: grace.as_secs_f64(),
+            cause: Cause::Stopped,
+        };
+        let mut survivors = 0_u32;
+        for tender in tenders {
+            survivors = survivors.saturating_add(end_tree(session, &tender, &request, grace).await?);
+        }
+        let mut changes = session.changes();
+        session.refresh()?;
+        // Written by the driver as soon as it sees the exit.
+        let ended = changes.wait_for(|state| state.current().is_none() || survivors > 0);
+        let _late = tokio::time::timeout(KEEPER_SLACK, ended).await;
+        Ok(survivors)
+    }
+
+    /// Asks the agent to end this turn and keep the session.
+    pub async fn interrupt(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
+        let state = session.refresh()?;
+        let turn = state
+            .current()
+            .map(|turn| turn.turn)
+            .ok_or_else(|| RuntimeError::NotRunning {
+                id: session.id().to_string(),
+            })?;
+        cancel_waiting(session, Cause::Interrupted, false).await?;
+        let Some(tender) = session.duties().tenders.get(&turn).cloned() else {
+            return Ok(());
+        };
+        let request = Request::Stop {
+            grace: INTERRUPT_GRACE.as_secs_f64(),
+            cause: Cause::Interrupted,
+        };
+        let task = Arc::clone(session);
+        tokio::spawn(async move {
+            if let Err(error) = end_tree(&task, &tender, &request, INTERRUPT_GRACE).await {
+                tracing::warn!(session = %task.id(), %error, "an interrupt did not reach the agent");
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes to the agent's standard input.
+    pub async fn input(&self, session: &Arc<Session>, bytes: &[u8], close: bool) -> Result<(), RuntimeError> {
+        let id = session.id().to_string();
+        if session.request().stdin != Some(StdinMode::Open) {
+            return Err(RuntimeError::StdinClosed { id });
+        }
+        let state = session.refresh()?;
+        let turn = state
+            .current()
+            .filter(|turn| turn.phase == TurnPhase::Running)
+            .map(|turn| turn.turn);
+        let tender = turn.and_then(|turn| session.duties().tenders.get(&turn).cloned());
+        let (Some(turn), Some(tender)) = (turn, tender) else {
+            return Err(RuntimeError::NotRunning { id });
+        };
+        let request = Request::Input {
+            length: crate::model::len64(bytes),
+            close,
+        };
+        let response = keeper_client::ask(&tender.paths, &request, bytes, Duration::from_secs(3600)).await;
+        let response = response.map_err(|_| RuntimeError::KeeperSilent { id: id.clone(), turn })?;
+        if response.error.is_some() {
+            return Err(RuntimeError::StdinClosed { id });
+        }
+        if close {
+            tender.release_stdin();
+        }
+        Ok(())
+    }
+
+    /// Stops what runs, then forgets the session and its journal.
+    pub async fn delete(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
+        session.duties().deleted = true;
+        self.stop(session, Duration::ZERO).await?;
+        let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
+        for tender in tenders {
+            // A process that cannot be killed keeps its keeper, but not its session.
+            let _gone = tokio::time::timeout(KEEPER_SLACK, tender.gone()).await;
+        }
+        self.forget(session);
+        self.home.delete(session.id()).map_err(|source| RuntimeError::Io {
+            path: session.folder.clone(),
+            source,
+        })
+    }
+
+    /// Ends all turns, for a shutdown that does not leave agents running.
+    pub async fn stop_all(&self, grace: Duration) {
+        let stops = self
+            .sessions()
+            .into_iter()
+            .filter(|session| session.duties().driven || !session.duties().tenders.is_empty());
+        let stops: Vec<_> = stops
+            .map(|session| async move { self.stop(&session, grace).await })
+            .collect();
+        for stopped in futures_util::future::join_all(stops).await {
+            if let Err(error) = stopped {
+                tracing::error!(%error, "a session could not be stopped");
+            }
+        }
+    }
+}
+
+/// Ends what has no process yet; `all` of the session's queued turns, or only the current one. A turn that is
+/// just being started is waited for, since its process cannot be called back.
+async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Result<(), RuntimeError> {
+    let mut changes = session.changes();
+    session
+        .transact(move |session, state| {
+            let starting = session.duties().starting;
+            let waits = |phase: &TurnPhase| matches!(phase, TurnPhase::Queued | TurnPhase::Retrying { .. });
+            let current = state.current().map(|turn| turn.turn);
+            let waiting = state
+                .turns
+                .iter()
+                .filter(|turn| waits(&turn.phase) && starting != Some(turn.turn));
+            let waiting = waiting.filter(|turn| all || Some(turn.turn) == current);
+            let ends: Vec<(u32, Body)> = waiting.map(|turn| (turn.turn, cancelled(cause))).collect();
+            (ends, ())
+        })
+        .await?;
+    let Some(turn) = session.duties().starting else {
+        return Ok(());
+    };
+    let known = |state: &Arc<SessionState>| {
+        state
+            .turn(turn)
+            .is_none_or(|turn| !matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }))
+    };
+    let _late = tokio::time::timeout(STARTING, changes.wait_for(known)).await;
+    Ok(())
+}
+
+/// Has a keeper take its tree down; one that does not answer is replaced, and its successor asked.
+async fn end_tree(session: &Session, tender: &Tender, request: &Request, grace: Duration) -> Result<u32, RuntimeError> {
+    let patience = grace + KEEPER_SLACK;
+    for attempt in 0..20_u32 {
+        tokio::select! {
+            answer = keeper_client::ask(&tender.paths, request, &[], patience) => match answer {
+                Ok(response) => return Ok(response.survivors.unwrap_or(0)),
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => tender.replace_keeper(),
+                // Not there yet, or not there any more: its successor is being started.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20 << attempt.min(5))).await,
+            },
+            // The tree has gone by itself.
+            () = tender.gone() => return Ok(0),
+        }
+    }
+    let turn = session.state().current().map_or(0, |turn| turn.turn);
+    Err(RuntimeError::KeeperSilent {
+        id: session.id().to_string(),
+        turn,
+    })
+}

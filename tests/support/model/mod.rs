@@ -1,0 +1,259 @@
+//! A scripted model on loopback, in the streaming protocols of three vendors, for the real agent CLIs.
+//!
+//! What it answers is told by the newest prompt in the request, by its last line that starts with `model:`
+//!
+//! | line | answer |
+//! |---|---|
+//! | (none) | the text `Answer N.`, where N counts the answers of this conversation: a resumed one goes on counting |
+//! | `model: run COMMAND` | a call of the agent's shell tool; once its result came, `Answer N.` |
+//! | `model: say BYTES` | a text of that many bytes, in pieces of 1 KiB |
+//! | `model: hang` | the start of a text, then silence, with the connection open |
+//! | `model: status CODE` | that HTTP status, with the vendor's error body |
+//!
+//! Every request is kept, see [`Model::requests`]. Nothing here knows promptd.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod anthropic;
+mod gemini;
+mod openai;
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+/// The token counts that every complete answer reports, all different so that a mix-up shows.
+pub(crate) const INPUT_TOKENS: u64 = 110;
+pub(crate) const CACHED_TOKENS: u64 = 30;
+pub(crate) const OUTPUT_TOKENS: u64 = 7;
+
+/// What `$HOME/.gemini/settings.json` must say for gemini to accept the address of [`Model::gemini_env`]; no variable
+/// can say it.
+pub(crate) const GEMINI_SETTINGS: &str = r#"{"security":{"auth":{"selectedType":"gemini-api-key"}}}"#;
+
+/// A running model server; it ends when this is dropped.
+pub(crate) struct Model {
+    address: SocketAddr,
+    requests: Requests,
+    server: tokio::task::JoinHandle<()>,
+}
+
+/// A request that the server got, in order of arrival.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+}
+
+type Requests = Arc<Mutex<Vec<Request>>>;
+
+impl Model {
+    /// Binds a free port on loopback and serves until the value is dropped.
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port on loopback");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let requests = Requests::default();
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&requests));
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app)
+                .await
+                .expect("the model server runs until it is aborted");
+        });
+        Self {
+            address,
+            requests,
+            server,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What was asked so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().expect("no holder of the lock panics").clone()
+    }
+
+    /// The requests that asked for an answer, whichever vendor's, without the rating of prompts by gemini.
+    pub(crate) fn turns(&self) -> Vec<Request> {
+        let asks = |r: &Request| vendor(&r.path).is_some() && !r.path.ends_with(":generateContent");
+        self.requests().into_iter().filter(asks).collect()
+    }
+
+    /// The environment that points claude here. One retry only: ten take three minutes.
+    pub(crate) fn claude_env(&self) -> Vec<(String, String)> {
+        owned([
+            ("ANTHROPIC_BASE_URL", self.url().as_str()),
+            ("ANTHROPIC_API_KEY", "test-key"),
+            ("CLAUDE_CODE_MAX_RETRIES", "1"),
+        ])
+    }
+
+    /// The environment for [`Self::codex_args`]. The folder must exist; codex refuses to start without a writable one.
+    #[expect(clippy::unused_self, reason = "for a caller, it is as with the other agents")]
+    pub(crate) fn codex_env(&self, codex_home: &Path) -> Vec<(String, String)> {
+        owned([
+            ("CODEX_HOME", codex_home.to_str().expect("test paths are UTF-8")),
+            ("MODEL_KEY", "test-key"),
+        ])
+    }
+
+    /// The arguments that point codex here: it reads no environment variable for its address. No retries.
+    pub(crate) fn codex_args(&self) -> Vec<String> {
+        let provider = format!(
+            "model_providers.scripted={{name=\"scripted\",base_url=\"{}/v1\",env_key=\"MODEL_KEY\",\
+             wire_api=\"responses\",request_max_retries=0,stream_max_retries=0}}",
+            self.url()
+        );
+        ["-c", "model_provider=scripted", "-c", provider.as_str()]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// The environment that points gemini here, together with [`GEMINI_SETTINGS`].
+    pub(crate) fn gemini_env(&self) -> Vec<(String, String)> {
+        owned([
+            ("GOOGLE_GEMINI_BASE_URL", self.url().as_str()),
+            ("GEMINI_API_KEY", "test-key"),
+        ])
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn owned<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+    pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec()
+}
+
+/// One part of a conversation as every vendor sends it, oldest first.
+///
+/// Parts, not messages: agents join the prompts of turns that got no answer, and their own remarks, into one message.
+enum Part {
+    User(String),
+    Assistant(String),
+    ToolResult,
+}
+
+/// What to answer, before it is put into a vendor's words.
+enum Reply {
+    Text(Vec<String>),
+    Run(String),
+    Hang,
+    Status(StatusCode),
+}
+
+/// One vendor's protocol: how a conversation is read, how a reply is written.
+struct Vendor {
+    parts: fn(&Value) -> Vec<Part>,
+    respond: fn(&Uri, &Value, &Reply) -> Response,
+}
+
+fn vendor(path: &str) -> Option<Vendor> {
+    if path.ends_with("/v1/messages") {
+        Some(anthropic::VENDOR)
+    } else if path.ends_with("/v1/responses") {
+        Some(openai::VENDOR)
+    } else if path.ends_with(":streamGenerateContent") || path.ends_with(":generateContent") {
+        Some(gemini::VENDOR)
+    } else {
+        None
+    }
+}
+
+async fn answer(State(requests): State<Requests>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let request = Request {
+        method: method.to_string(),
+        path: uri.path().to_owned(),
+        body: body.clone(),
+    };
+    requests.lock().expect("no holder of the lock panics").push(request);
+    match vendor(uri.path()) {
+        Some(vendor) if method == Method::POST => (vendor.respond)(&uri, &body, &script(&(vendor.parts)(&body))),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Decides the reply from the conversation alone.
+fn script(parts: &[Part]) -> Reply {
+    let answered = |part: &&Part| matches!(part, Part::Assistant(text) if text.starts_with("Answer "));
+    let number = parts.iter().filter(answered).count() + 1;
+    let answer = Reply::Text(vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()]);
+    // An agent's own remarks to the model, such as `<system-reminder>`, are no prompts.
+    let is_remark = |part: &&Part| matches!(part, Part::User(text) if text.starts_with('<'));
+    let Some(Part::User(prompt)) = parts.iter().rev().find(|part| !is_remark(part)) else {
+        return answer;
+    };
+    let order = prompt
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("model: "));
+    match order.map(|order| order.split_once(' ').unwrap_or((order, ""))) {
+        Some(("run", command)) => Reply::Run(command.to_owned()),
+        Some(("say", bytes)) => Reply::Text(filler(bytes.parse().expect("`model: say` takes a number of bytes"))),
+        Some(("hang", _)) => Reply::Hang,
+        Some(("status", code)) => Reply::Status(code.parse().expect("`model: status` takes an HTTP status")),
+        _ => answer,
+    }
+}
+
+/// A text of exactly this many bytes, in pieces of 1 KiB. It counts, as gemini stops a model that repeats itself.
+fn filler(bytes: usize) -> Vec<String> {
+    let mut text = String::with_capacity(bytes + 20);
+    for number in 0.. {
+        if text.len() >= bytes {
+            break;
+        }
+        write!(text, "{number} ").expect("a String takes everything");
+    }
+    text.as_bytes()[..bytes]
+        .chunks(1024)
+        .map(|piece| String::from_utf8_lossy(piece).into_owned())
+        .collect()
+}
+
+/// Server-sent events; with `hang`, the stream stays open and silent after them.
+fn events(lines: Vec<String>, hang: bool) -> Response {
+    let sent = stream::iter(lines).map(Ok::<_, Infallible>);
+    let body = if hang {
+        Body::from_stream(sent.chain(stream::pending()))
+    } else {
+        Body::from_stream(sent)
+    };
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+/// An event with a name, as two of the vendors send them: the name is also the data's `type`.
+fn named_event(data: &Value) -> String {
+    let name = data.get("type").and_then(Value::as_str).unwrap_or("message");
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+/// The list under a key; empty where there is none.
+fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
+    body.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A string under a key; empty where there is none.
+fn string<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
