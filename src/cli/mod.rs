@@ -1,1 +1,231 @@
-//! x
+//! The command line: arguments become one subcommand.
+//!
+//! `serve` runs the server. All others are clients of one, over the home's control socket or `--url`, and
+//! where the home has none, they host one in this process and talk to it all the same: one code path.
+//!
+//! Promises: standard output carries what was asked for and nothing else; what we have to say goes to standard
+//! error; exit codes as the contract words them. May use every other module, and none may use it.
+
+mod attach;
+mod client;
+#[cfg(test)]
+mod client_tests;
+mod doctor;
+mod error;
+mod events;
+mod follow;
+mod host;
+mod interrupts;
+mod logs;
+mod openapi;
+mod output;
+mod ps;
+mod run;
+mod serve;
+mod stop;
+mod table;
+mod wire;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use self::error::{CliError, exit};
+use crate::runtime::config::{self, Flags};
+
+/// Stack of a worker or blocking thread; only what is touched takes memory.
+const THREAD_STACK: usize = 1 << 20;
+
+/// The most worker threads: the work is system calls, and more workers would only take memory from agents.
+const MAX_WORKERS: usize = 4;
+
+const AFTER_HELP: &str = "\
+Examples:
+  promptd run -a shell 'echo hello'             run a prompt here and now, without a server
+  promptd run -a claude 'fix the failing test'  let claude work in ~/workspace
+  promptd serve                                 listen on 127.0.0.1:8080
+  promptd ps                                    sessions and what they do
+
+Exit codes: 0 done, 1 the agent failed, 2 usage, 3 no server, 124 timed out, 130 interrupted.";
+
+/// Runs coding agents: a prompt goes in, a detached agent runs, every byte comes out.
+#[derive(Debug, Parser)]
+#[command(name = "promptd", version, after_help = AFTER_HELP, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which server.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// Where sessions, configuration and the control socket live [env: `PROMPTD_HOME`] [default: ~/.promptd]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Which server")]
+    home: Option<PathBuf>,
+    /// A remote server, such as `https://8080-id.e2b.app`; its token comes from `PROMPTD_TOKEN`
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PROMPTD_URL",
+        hide_env_values = true,
+        help_heading = "Which server"
+    )]
+    url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Run(run::RunArgs),
+    Attach(attach::AttachArgs),
+    Ps(ps::PsArgs),
+    Logs(logs::LogsArgs),
+    Stop(stop::StopArgs),
+    Doctor(doctor::DoctorArgs),
+    Openapi(openapi::OpenapiArgs),
+}
+
+/// Runs the subcommand that `args` name; the first is the program's own name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are what was asked for, and go to standard output. A closed one is no error of ours.
+            let _printed = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            if !error.is_silent() {
+                complain(&error);
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, CliError> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(args) => serve::serve(&global, args),
+        Command::Doctor(args) => doctor::doctor(&global, &args),
+        Command::Openapi(_) => openapi::openapi(),
+        Command::Run(args) => as_client(run::run(&global, args)),
+        Command::Attach(args) => as_client(attach::attach(&global, args)),
+        Command::Ps(args) => as_client(ps::ps(&global, args)),
+        Command::Logs(args) => as_client(logs::logs(&global, args)),
+        Command::Stop(args) => as_client(stop::stop(&global, args)),
+    }
+}
+
+/// Runs a client subcommand. Its future stays on this thread, so that a slow reader of our standard output
+/// blocks nobody but us: a server that is hosted here runs on the workers.
+fn as_client(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
+    log_to_stderr("error");
+    block_on(command)
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_WORKERS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_stack_size(THREAD_STACK)
+        .enable_all()
+        .build()
+        .map_err(CliError::Io)?;
+    let result = runtime.block_on(future);
+    // A read that waits for a disk, or a connection that nobody answers, is no reason to stay.
+    runtime.shutdown_background();
+    result
+}
+
+/// Sends our own logs to standard error, without colours: they are mostly read by machines.
+fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false);
+    // Fails only where a test has set one before.
+    let _set = logs.try_init();
+}
+
+/// Says what went wrong, with its causes.
+fn complain(error: &dyn std::error::Error) {
+    let mut text = format!("promptd: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    say(&text);
+}
+
+/// A line on standard error; there is nobody to tell when that is closed.
+fn say(line: &str) {
+    let _written = writeln!(io::stderr(), "{line}");
+}
+
+/// Colours only for a terminal whose user has not said no (<https://no-color.org>).
+fn colours(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+impl Global {
+    /// The settings of the local home, for a server that is hosted here.
+    fn settings(&self) -> Result<crate::runtime::Settings, CliError> {
+        let flags = Flags {
+            home: self.home.clone(),
+            ..Flags::default()
+        };
+        Ok(config::load(flags, &config::environment())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("promptd "), "{} has no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn a_wrong_flag_is_usage_and_help_is_not() {
+        let code = |args: &[&str]| format!("{:?}", main(args.iter().map(OsString::from)));
+        assert_eq!(
+            code(&["promptd", "run", "--no-such-flag"]),
+            format!("{:?}", ExitCode::from(2))
+        );
+        assert_eq!(code(&["promptd", "--version"]), format!("{:?}", ExitCode::from(0)));
+    }
+}

@@ -1,0 +1,75 @@
+//! `promptd attach`: follows a session from its last turn on.
+
+use std::io::{self, IsTerminal as _};
+
+use clap::Args;
+
+use super::client::Client;
+use super::error::{CliError, exit};
+use super::follow::{Follow, Until, exit_code, follow, summary};
+use super::output::{Filter, Form, Printer};
+use super::{Global, say};
+
+const AFTER_HELP: &str = "\
+Follows until the session's turns are over; Ctrl-C leaves the agent running.
+
+Examples:
+  promptd attach 0193…                      from the start of the last turn
+  promptd attach 0193… --after 1200         from where you were
+  promptd attach 0193… --json | jq .seq
+  promptd --url https://8080-id.e2b.app attach 0193…";
+
+/// Follow a session's output
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct AttachArgs {
+    /// The session
+    id: String,
+    /// Begin after this record instead of at the start of the last turn
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u64>,
+    /// Print the journal's records, one JSON document per line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn attach(global: &Global, args: AttachArgs) -> Result<u8, CliError> {
+    let client = Client::new(global)?;
+    let result = attach_with(&client, &args).await;
+    client.leave().await;
+    result
+}
+
+async fn attach_with(client: &Client, args: &AttachArgs) -> Result<u8, CliError> {
+    let session = client.session(&args.id).await?;
+    let last = session.turns.last();
+    let (after, from_turn) = match (args.after, last) {
+        (Some(after), _) => (after, 0),
+        // A server that does not tell where the turn begins has to be read from the start.
+        (None, Some(last)) => (last.first_seq.map_or(0, |seq| seq.saturating_sub(1)), last.turn),
+        (None, None) => (0, 0),
+    };
+    let form = if args.json { Form::Json } else { Form::Raw };
+    let mut printer = Printer::new(
+        form,
+        Filter {
+            from_turn,
+            ..Filter::default()
+        },
+    );
+    let end = follow(
+        Follow {
+            client,
+            session: &session.id,
+            after,
+            until: Until::Settled,
+        },
+        &mut printer,
+    )
+    .await?;
+    let Some(end) = end else { return Ok(exit::DONE) };
+    if io::stderr().is_terminal() {
+        say(&summary(&end));
+    }
+    Ok(exit_code(&end))
+}

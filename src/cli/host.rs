@@ -1,0 +1,118 @@
+//! A server in this very process, for a home that has none.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::error::CliError;
+use crate::api::{CONTROL_SOCKET, Doors, Server};
+use crate::runtime::{Runtime, RuntimeError, Settings};
+use crate::sys;
+
+/// How long we wait for a process that has the home to answer, or to leave.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often we look; neither a lock nor a socket can be waited for with a limit.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long our readers get to notice that we leave; they come back to whoever hosts next.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// A server in this process.
+#[derive(Debug)]
+pub(super) struct Host {
+    runtime: Arc<Runtime>,
+    server: JoinHandle<()>,
+}
+
+impl Host {
+    async fn serve(runtime: Arc<Runtime>) -> Result<Self, CliError> {
+        let server = Server::bind(Arc::clone(&runtime), Doors::ControlOnly).await?;
+        Ok(Self {
+            runtime,
+            server: tokio::spawn(server.run()),
+        })
+    }
+
+    /// True while it serves.
+    pub(super) fn serves(&self) -> bool {
+        !self.server.is_finished()
+    }
+
+    /// Stops serving; agents go on, and other clients of ours find or become the next host.
+    pub(super) async fn leave(mut self) {
+        self.runtime.begin_shutdown();
+        if tokio::time::timeout(LEAVE, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+    }
+}
+
+/// Sees to it that the home has a server: the one that is there, or ours.
+pub(super) async fn connect_or_host(settings: &Settings) -> Result<Option<Host>, CliError> {
+    if answers(&settings.home) {
+        return Ok(None);
+    }
+    let begin = Instant::now();
+    loop {
+        if let Some(runtime) = start(settings).await? {
+            return Host::serve(runtime).await.map(Some);
+        }
+        // Somebody is about to serve, or to leave.
+        if answers(&settings.home) {
+            return Ok(None);
+        }
+        if begin.elapsed() > PATIENCE {
+            let reason = "another promptd has this home and does not answer".to_owned();
+            return Err(CliError::NoServer {
+                place: place(&settings.home),
+                reason,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Takes the home for a server, and waits for a predecessor that is about to leave.
+pub(super) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliError> {
+    let begin = Instant::now();
+    let mut told = false;
+    loop {
+        if let Some(runtime) = start(settings).await? {
+            return Ok(runtime);
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(RuntimeError::HomeInUse {
+                home: settings.home.clone(),
+            }
+            .into());
+        }
+        if !told {
+            tracing::info!(home = %settings.home.display(), "another promptd serves this home; waiting for it to leave");
+            told = true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Starts a runtime; `None` while another process has the home.
+async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError> {
+    match Runtime::start(settings.clone()).await {
+        Ok(runtime) => Ok(Some(runtime)),
+        Err(RuntimeError::HomeInUse { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Somebody listens on the control socket.
+pub(super) fn answers(home: &Path) -> bool {
+    sys::connect_in(home, CONTROL_SOCKET).is_ok()
+}
+
+/// The control socket, for people.
+pub(super) fn place(home: &Path) -> String {
+    home.join(CONTROL_SOCKET).display().to_string()
+}

@@ -1,0 +1,175 @@
+//! Printing records: as the agent's own bytes, or as the journal's lines.
+
+use std::io::{self, Write};
+
+use super::error::CliError;
+use crate::journal::{Kind, decode, decode_output, parse_head};
+use crate::model::{Body, Stream};
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The agent's bytes, each stream to its like.
+    Raw,
+    /// The records, as they stand in the journal.
+    Json,
+}
+
+/// Which records are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// This turn's and later ones'.
+    pub(super) from_turn: u32,
+    /// This turn's alone.
+    pub(super) turn: Option<u32>,
+    /// This stream's output alone.
+    pub(super) stream: Option<Stream>,
+}
+
+/// Prints records.
+#[derive(Debug)]
+pub(super) struct Printer<Out, Err> {
+    form: Form,
+    filter: Filter,
+    out: Out,
+    err: Err,
+    bytes: Vec<u8>,
+}
+
+impl Printer<io::BufWriter<io::Stdout>, io::Stderr> {
+    pub(super) fn new(form: Form, filter: Filter) -> Self {
+        Self::to(
+            form,
+            filter,
+            io::BufWriter::with_capacity(64 << 10, io::stdout()),
+            io::stderr(),
+        )
+    }
+}
+
+impl<Out: Write, Err: Write> Printer<Out, Err> {
+    pub(super) fn to(form: Form, filter: Filter, out: Out, err: Err) -> Self {
+        Self {
+            form,
+            filter,
+            out,
+            err,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Prints one line of the journal, if it is wanted.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
+        let Some(head) = parse_head(line) else { return Ok(()) };
+        // What belongs to the session (turn 0) is printed with any turn.
+        let turn = head.turn == 0
+            || (head.turn >= self.filter.from_turn && self.filter.turn.is_none_or(|turn| turn == head.turn));
+        let stream = match head.kind {
+            Kind::Output(stream, _) => Some(stream),
+            Kind::Other(_) => None,
+        };
+        if !turn || self.filter.stream.is_some_and(|wanted| stream != Some(wanted)) {
+            return Ok(());
+        }
+        match (self.form, stream) {
+            (Form::Json, _) => self
+                .out
+                .write_all(line)
+                .and_then(|()| self.out.write_all(b"\n"))
+                .map_err(CliError::Output),
+            (Form::Raw, Some(stream)) => self.raw(stream, line),
+            (Form::Raw, None) => Ok(()),
+        }
+    }
+
+    fn raw(&mut self, stream: Stream, line: &[u8]) -> Result<(), CliError> {
+        let record = decode(line).ok_or_else(|| CliError::BadAnswer(format!("a {stream} record is damaged")))?;
+        let (Body::Stdout(output) | Body::Stderr(output)) = &record.body else {
+            return Ok(());
+        };
+        self.bytes.clear();
+        if !decode_output(output, &mut self.bytes) {
+            return Err(CliError::BadAnswer(format!("record {} has broken base64", record.seq)));
+        }
+        match stream {
+            Stream::Stdout => self.out.write_all(&self.bytes).map_err(CliError::Output),
+            Stream::Stderr => {
+                // On a terminal the two streams meet, and what came first has to stand first.
+                self.flush()?;
+                self.err.write_all(&self.bytes).map_err(CliError::Output)
+            }
+        }
+    }
+
+    /// Passes on what is buffered.
+    pub(super) fn flush(&mut self) -> Result<(), CliError> {
+        self.out.flush().map_err(CliError::Output)
+    }
+}
+
+/// Writes text to standard output.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&str; 5] = [
+        r#"{"seq":1,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"prompt","text":"x"}"#,
+        r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stdout","to":3,"data":"ab"}"#,
+        r#"{"seq":3,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stderr","to":2,"eol":false,"base64":"/wA="}"#,
+        r#"{"seq":4,"time":"2026-11-21T02:40:00.123456Z","turn":2,"type":"stdout","to":1,"eol":false,"data":"c"}"#,
+        "not a record",
+    ];
+
+    fn printed(form: Form, filter: Filter) -> (Vec<u8>, Vec<u8>) {
+        let mut printer = Printer::to(form, filter, Vec::new(), Vec::new());
+        for line in LINES {
+            printer.line(line.as_bytes()).unwrap();
+        }
+        (printer.out, printer.err)
+    }
+
+    #[test]
+    fn raw_gives_each_stream_its_exact_bytes() {
+        assert_eq!(
+            printed(Form::Raw, Filter::default()),
+            (b"ab\nc".to_vec(), vec![0xff, 0])
+        );
+    }
+
+    #[test]
+    fn a_filter_picks_turn_and_stream() {
+        let second = Filter {
+            turn: Some(2),
+            ..Filter::default()
+        };
+        assert_eq!(printed(Form::Raw, second).0, b"c");
+        assert_eq!(
+            printed(
+                Form::Raw,
+                Filter {
+                    from_turn: 2,
+                    ..Filter::default()
+                }
+            ),
+            (b"c".to_vec(), Vec::new())
+        );
+        let stderr = Filter {
+            stream: Some(Stream::Stderr),
+            ..Filter::default()
+        };
+        assert_eq!(printed(Form::Raw, stderr), (Vec::new(), vec![0xff, 0]));
+    }
+
+    #[test]
+    fn json_gives_the_journals_own_lines() {
+        let expected = format!("{}\n", LINES[..4].join("\n"));
+        assert_eq!(printed(Form::Json, Filter::default()).0, expected.into_bytes());
+    }
+}

@@ -1,0 +1,143 @@
+//! `promptd ps`: the sessions and what they do.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::client::{Client, Request, escape};
+use super::error::{CliError, exit};
+use super::output::print;
+use super::table::{Cell, Paint, render};
+use super::wire::{Session, SessionPage, status_name};
+use super::{Global, colours, stdout_is_terminal};
+use crate::model::SessionStatus;
+
+const AFTER_HELP: &str = "\
+Examples:
+  promptd ps                                    newest first
+  promptd ps --status running
+  promptd ps --json | jq -r '.[].id'
+  PROMPTD_TOKEN=… promptd --url https://8080-id.e2b.app ps";
+
+/// List sessions
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct PsArgs {
+    /// Print the session objects as a JSON list
+    #[arg(long)]
+    json: bool,
+    /// Only sessions with this status, such as running or failed
+    #[arg(long)]
+    status: Option<String>,
+    /// Only sessions of this agent
+    #[arg(short, long, value_name = "NAME")]
+    agent: Option<String>,
+}
+
+pub(super) async fn ps(global: &Global, args: PsArgs) -> Result<u8, CliError> {
+    let client = Client::new(global)?;
+    let sessions = sessions(&client, &args).await;
+    client.leave().await;
+    let sessions = sessions?;
+    let text = if args.json {
+        let text = serde_json::to_string_pretty(&sessions).map_err(|error| CliError::BadAnswer(error.to_string()))?;
+        format!("{text}\n")
+    } else {
+        table(sessions, Timestamp::now(), colours(stdout_is_terminal()))?
+    };
+    print(&text)?;
+    Ok(exit::DONE)
+}
+
+async fn sessions(client: &Client, args: &PsArgs) -> Result<Vec<serde_json::Value>, CliError> {
+    let mut sessions = Vec::new();
+    let mut cursor = None;
+    loop {
+        let filters = [("status", &args.status), ("agent", &args.agent), ("cursor", &cursor)];
+        let query: Vec<_> = filters
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_deref()?))))
+            .collect();
+        let page: SessionPage = client
+            .json(&Request::get(format!("/v1/sessions?{}", query.join("&"))))
+            .await?;
+        sessions.extend(page.sessions);
+        // A server that gives the same cursor again would keep us here for ever.
+        if page.next.is_none() || page.next == cursor {
+            return Ok(sessions);
+        }
+        cursor = page.next;
+    }
+}
+
+fn table(sessions: Vec<serde_json::Value>, now: Timestamp, colours: bool) -> Result<String, CliError> {
+    let rows = sessions.into_iter().map(|session| {
+        let session: Session =
+            serde_json::from_value(session).map_err(|error| CliError::BadAnswer(error.to_string()))?;
+        let turn = session
+            .turns
+            .last()
+            .map_or_else(|| "-".to_owned(), |turn| turn.turn.to_string());
+        let status = Cell {
+            text: status_name(session.status).to_owned(),
+            paint: Some(paint(session.status)),
+        };
+        let age = age(now.duration_since(session.created_at).as_secs());
+        Ok([
+            session.id.into(),
+            session.agent.into(),
+            status,
+            turn.into(),
+            age.into(),
+            session.last_seq.to_string().into(),
+        ])
+    });
+    let rows = rows.collect::<Result<Vec<_>, CliError>>()?;
+    Ok(render(
+        ["ID", "AGENT", "STATUS", "TURN", "AGE", "LAST-SEQ"],
+        &rows,
+        colours,
+    ))
+}
+
+fn paint(status: SessionStatus) -> Paint {
+    match status {
+        SessionStatus::Completed => Paint::Good,
+        SessionStatus::Failed | SessionStatus::TimedOut | SessionStatus::Lost => Paint::Bad,
+        SessionStatus::Queued | SessionStatus::Running | SessionStatus::Waiting => Paint::Busy,
+        SessionStatus::Idle | SessionStatus::Cancelled => Paint::Faint,
+    }
+}
+
+/// Seconds as one number and a unit; the clock may have been set back since.
+fn age(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match seconds {
+        0..=99 => format!("{seconds}s"),
+        100..=5_999 => format!("{}m", seconds / 60),
+        6_000..=172_799 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_one_number_and_a_unit() {
+        let ages = [-5, 0, 99, 100, 5_999, 6_000, 172_799, 172_800].map(age);
+        assert_eq!(ages, ["0s", "0s", "99s", "1m", "99m", "1h", "47h", "2d"]);
+    }
+
+    #[test]
+    fn a_session_is_one_row() {
+        let session = serde_json::json!({"id": "s", "agent": "shell", "status": "timed_out", "last_seq": 9, "created_at": "2026-11-21T02:40:00Z",
+            "turns": [{"turn": 1, "status": "completed"}, {"turn": 2, "status": "timed_out"}], "metadata": {}});
+        let now = "2026-11-21T02:41:00Z".parse().unwrap();
+        let table = table(vec![session], now, false).unwrap();
+        assert_eq!(
+            table,
+            "ID  AGENT  STATUS     TURN  AGE  LAST-SEQ\ns   shell  timed_out  2     60s  9\n"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! `promptd serve`: the server, from its flags to its last signal.
+
+mod config_watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::config_watch::ConfigWatch;
+use super::error::{CliError, exit};
+use super::host::take_home;
+use super::interrupts::quit;
+use super::{Global, block_on, log_to_stderr};
+use crate::api::{Doors, Server};
+use crate::runtime::config::{self, Flags};
+use crate::runtime::{Runtime, Settings};
+
+const AFTER_HELP: &str = "\
+Every flag has a PROMPTD_… variable and a key in config.toml; the flag wins, then the variable, then the file.
+PORT=9000 in the environment means --listen 0.0.0.0:9000. RUST_LOG sets what is logged (default: info).
+
+Signals: SIGTERM or SIGINT once ends streams and exits 0 while agents go on, for the next server to adopt;
+twice exits at once. SIGHUP, or a change of the file, reloads the configuration.
+
+Examples:
+  promptd serve
+  PROMPTD_TOKEN=secret promptd serve --listen 0.0.0.0:8080
+  promptd serve --listen unix:/run/promptd.sock --listen 127.0.0.1:8080
+  curl -N localhost:8080/v1/sessions -H 'Accept: text/event-stream' --json '{\"agent\":\"shell\",\"prompt\":\"echo hello\"}'";
+
+/// Run the server
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct ServeArgs {
+    /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated [env: `PROMPTD_LISTEN`] [default: 127.0.0.1:8080]
+    #[arg(short, long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Where agents work [env: `PROMPTD_WORKSPACE`] [default: ~/workspace]
+    #[arg(short, long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+    /// Who may use the API: token or none [env: `PROMPTD_AUTH`] [default: token; on loopback nobody is asked while no token is set]
+    #[arg(long, value_name = "MODE")]
+    auth: Option<String>,
+    /// Mean it when `--auth none` meets an address that others can reach [env: `PROMPTD_INSECURE_PUBLIC`]
+    #[arg(long)]
+    insecure_public: bool,
+    /// The configuration file [env: `PROMPTD_CONFIG`] [default: config.toml in the home]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The agent when a request names none [env: `PROMPTD_DEFAULT_AGENT`] [default: claude]
+    #[arg(long, value_name = "NAME")]
+    default_agent: Option<String>,
+    /// How long a shutdown may take [env: `PROMPTD_GRACE`] [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    grace: Option<String>,
+    /// Stop the agents, too, when the server stops [env: `PROMPTD_STOP_AGENTS`]
+    #[arg(long)]
+    stop_agents: bool,
+}
+
+impl ServeArgs {
+    fn flags(self, global: &Global) -> Flags {
+        Flags {
+            listen: self.listen,
+            home: global.home.clone(),
+            workspace: self.workspace,
+            auth: self.auth,
+            insecure_public: self.insecure_public,
+            config: self.config,
+            default_agent: self.default_agent,
+            grace: self.grace,
+            stop_agents: self.stop_agents,
+        }
+    }
+}
+
+pub(super) fn serve(global: &Global, args: ServeArgs) -> Result<u8, CliError> {
+    log_to_stderr("info");
+    let flags = args.flags(global);
+    let settings = config::load(flags.clone(), &config::environment())?;
+    block_on(serve_with(flags, settings))
+}
+
+async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
+    // First, so that a signal during a long start is not the default action.
+    let mut ends = Ends::listen()?;
+    let hangups = signal(SignalKind::hangup()).map_err(CliError::Io)?;
+    let config_file = settings.config_file.clone();
+    let runtime = tokio::select! {
+        runtime = take_home(&settings) => runtime?,
+        _ = ends.next() => return Ok(exit::DONE),
+    };
+    let server = Server::bind(Arc::clone(&runtime), Doors::All).await?;
+    // Watched from before it is read again: no change is missed between the two.
+    tokio::spawn(reload(
+        Arc::clone(&runtime),
+        flags,
+        hangups,
+        ConfigWatch::of(&config_file),
+    ));
+    let mut server = tokio::spawn(server.run());
+    tokio::select! {
+        _ended = &mut server => return Ok(exit::FAILED),
+        name = ends.next() => tracing::info!(signal = name, "shutting down; agents go on unless --stop-agents says otherwise"),
+    }
+    runtime.begin_shutdown();
+    let settings = runtime.settings();
+    let agents = async {
+        if settings.stop_agents {
+            runtime.stop_all(settings.grace).await;
+        }
+    };
+    let over = async { tokio::join!(server, agents) };
+    tokio::select! {
+        _over = over => Ok(exit::DONE),
+        name = ends.next() => {
+            tracing::warn!(signal = name, "leaving at once");
+            quit(exit::INTERRUPTED)
+        }
+    }
+}
+
+/// The signals that ask us to end.
+#[derive(Debug)]
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn listen() -> Result<Self, CliError> {
+        let terminate = signal(SignalKind::terminate()).map_err(CliError::Io)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Weighs the configuration anew whenever it may have changed; a bad one leaves the old in force.
+async fn reload(runtime: Arc<Runtime>, flags: Flags, mut hangups: Signal, mut file: ConfigWatch) {
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => {}
+            () = file.changed() => {}
+        }
+        match config::load(flags.clone(), &config::environment()) {
+            Ok(settings) if settings == *runtime.settings() => tracing::info!("the configuration has not changed"),
+            Ok(settings) => {
+                let old = runtime.settings();
+                if settings.listen != old.listen || settings.workspace != old.workspace {
+                    tracing::warn!("a change of `listen` or `workspace` needs a restart; all else is in force");
+                }
+                runtime.reload(settings);
+                tracing::info!("the configuration was reloaded");
+            }
+            Err(error) => tracing::error!(%error, "the configuration cannot be used; the old one stays in force"),
+        }
+    }
+}

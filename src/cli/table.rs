@@ -1,0 +1,96 @@
+//! Columns of text for people.
+
+/// A cell, and how a terminal paints it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    pub(super) paint: Option<Paint>,
+}
+
+/// A colour, by what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paint {
+    Good,
+    Bad,
+    Busy,
+    Faint,
+}
+
+impl Paint {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Busy => "33",
+            Self::Faint => "2",
+        }
+    }
+
+    /// The text in this colour.
+    pub(super) fn on(self, text: &str) -> String {
+        format!("\x1b[{}m{text}\x1b[0m", self.code())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, paint: None }
+    }
+}
+
+/// Lays rows out in columns; the last one is as long as it is.
+pub(super) fn render<const N: usize>(head: [&str; N], rows: &[[Cell; N]], colours: bool) -> String {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.text.chars().count());
+        }
+    }
+    let head = head.map(|text| Cell {
+        text: text.to_owned(),
+        paint: Some(Paint::Faint),
+    });
+    std::iter::once(&head)
+        .chain(rows)
+        .map(|row| line(row, &widths, colours))
+        .collect()
+}
+
+fn line(row: &[Cell], widths: &[usize], colours: bool) -> String {
+    let mut line = String::new();
+    let mut gap = 0;
+    for (cell, width) in row.iter().zip(widths) {
+        line.push_str(&" ".repeat(gap));
+        match cell.paint.filter(|_| colours) {
+            Some(paint) => line.push_str(&paint.on(&cell.text)),
+            None => line.push_str(&cell.text),
+        }
+        gap = width.saturating_sub(cell.text.chars().count()).saturating_add(2);
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_colours_do_not_count() {
+        let rows = [
+            [
+                "abc".to_owned().into(),
+                Cell {
+                    text: "ok".into(),
+                    paint: Some(Paint::Good),
+                },
+            ],
+            ["d".to_owned().into(), Cell::default()],
+        ];
+        assert_eq!(render(["A", "STATUS"], &rows, false), "A    STATUS\nabc  ok\nd    \n");
+        assert_eq!(
+            render(["A", "STATUS"], &rows, true),
+            "\x1b[2mA\x1b[0m    \x1b[2mSTATUS\x1b[0m\nabc  \x1b[32mok\x1b[0m\nd    \n"
+        );
+    }
+}
