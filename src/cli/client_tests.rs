@@ -21,7 +21,7 @@ use super::wire::Stopped;
 
 const RECORDS: u64 = 6;
 
-/// A journal of one turn: prompt, started, two lines of output, exited, turn_ended.
+/// A journal of one turn: prompt, started, two lines of output, exited, `turn_ended`.
 fn record(seq: u64) -> String {
     let head = format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:0{seq}.000000Z\",\"turn\":1,\"type\":");
     let rest = match seq {
@@ -59,7 +59,7 @@ async fn events(State(fake): State<Arc<Fake>>, RawQuery(query): RawQuery) -> Res
         parts.push(Ok(record(after + 1)));
     }
     if after + 1 < RECORDS {
-        parts.push(Ok(record(after + 2)[..50].to_owned()));
+        parts.push(Ok(record(after + 2).chars().take(50).collect()));
     }
     if breaks {
         parts.push(Err(std::io::Error::other("on purpose")));

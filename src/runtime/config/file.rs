@@ -58,7 +58,7 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
     }
     if let Some(section) = top.section("agents")? {
         layer.agents = section
-            .sections()?
+            .sections()
             .map(|named| named.and_then(agent))
             .collect::<Result<_, _>>()?;
     }
@@ -241,11 +241,11 @@ impl<'a> Section<'a> {
     }
 
     /// All entries as sections, whatever their names.
-    fn sections(self) -> Result<impl Iterator<Item = Result<(String, Section<'a>), ConfigError>>, ConfigError> {
-        Ok(self.table.iter().map(move |(name, value)| {
+    fn sections(self) -> impl Iterator<Item = Result<(String, Section<'a>), ConfigError>> {
+        self.table.iter().map(move |(name, value)| {
             let item = self.file.item(&format!("{}{}", self.prefix, name.get_ref()), value);
             Ok((name.get_ref().to_string(), item.section()?))
-        }))
+        })
     }
 
     /// Refuses keys that nobody asked for.

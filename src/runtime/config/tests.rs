@@ -1,3 +1,5 @@
+//! Precedence, refusals and reloads of the configuration, without a file or an environment.
+
 use std::net::Ipv6Addr;
 
 use proptest::prelude::*;
