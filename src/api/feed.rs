@@ -85,14 +85,15 @@ impl Feed {
                 return Ok(Step::Piece(piece));
             }
             self.changes.mark_unchanged();
-            if self.is_over(seen) {
+            let state = self.session.state();
+            if self.is_over(&state, seen) {
                 return Ok(Step::End);
             }
             let silence_ends = self.silent_since + KEEP_ALIVE;
             let silent = tokio::select! {
                 () = self.follower.changed() => false,
-                // The journal and the session's state are read by different hands; the end needs both.
-                changed = self.changes.changed(), if self.until == Until::Settled => changed.is_err(),
+                // The state is folded by another hand, and lags behind what we have read.
+                changed = self.changes.changed(), if state.last_seq < seen => changed.is_err(),
                 () = tokio::time::sleep_until(silence_ends) => true,
                 () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
             };
@@ -103,13 +104,10 @@ impl Feed {
         }
     }
 
-    fn is_over(&self, seen: u64) -> bool {
+    fn is_over(&self, state: &SessionState, seen: u64) -> bool {
         match self.until {
             Until::Now => true,
-            Until::Settled => {
-                let state = self.session.state();
-                state.is_settled() && state.last_seq == seen
-            }
+            Until::Settled => state.is_settled() && state.last_seq == seen,
             Until::Deleted => false,
         }
     }

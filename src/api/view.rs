@@ -86,7 +86,7 @@ impl SessionView {
             id: session.id().to_string(),
             agent: session.agent().to_owned(),
             status: state.status(),
-            turns: state.turns.iter().map(TurnView::of).collect(),
+            turns: state.turns.iter().map(|turn| TurnView::of(turn)).collect(),
             queue_position: runtime.queue_position(session),
             last_seq: state.last_seq,
             created_at: time(created_at),

@@ -1,5 +1,7 @@
 //! A session's state: a fold over its records, and nothing else.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -136,8 +138,8 @@ pub struct SessionState {
     pub last_seq: u64,
     /// The last record's time.
     pub updated_at: Option<Timestamp>,
-    /// The turns in order.
-    pub turns: Vec<TurnState>,
+    /// The turns in order; shared, since a state is copied whenever it changes, and old turns do not.
+    pub turns: Vec<Arc<TurnState>>,
 }
 
 impl SessionState {
@@ -145,7 +147,7 @@ impl SessionState {
     pub fn apply(&mut self, record: &Record) {
         self.seen(record.seq, Some(record.time));
         match &record.body {
-            Body::Prompt(prompt) => self.turns.push(TurnState {
+            Body::Prompt(prompt) => self.turns.push(Arc::new(TurnState {
                 turn: record.turn,
                 prompt_seq: record.seq,
                 accepted_at: record.time,
@@ -159,7 +161,7 @@ impl SessionState {
                 offsets: [StreamOffset::default(); 2],
                 stdin_to: 0,
                 frozen: false,
-            }),
+            })),
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
             Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
             body => {
@@ -185,16 +187,21 @@ impl SessionState {
 
     /// A turn by its number.
     pub fn turn(&self, turn: u32) -> Option<&TurnState> {
-        self.turns.iter().rev().find(|state| state.turn == turn)
+        self.turns
+            .iter()
+            .rev()
+            .map(Arc::as_ref)
+            .find(|state| state.turn == turn)
     }
 
     fn turn_mut(&mut self, turn: u32) -> Option<&mut TurnState> {
-        self.turns.iter_mut().rev().find(|state| state.turn == turn)
+        let state = self.turns.iter_mut().rev().find(|state| state.turn == turn);
+        state.map(Arc::make_mut)
     }
 
     /// The first turn that is not over: the one that runs, or waits to.
     pub fn current(&self) -> Option<&TurnState> {
-        self.turns.iter().find(|turn| turn.ended().is_none())
+        self.turns.iter().map(Arc::as_ref).find(|turn| turn.ended().is_none())
     }
 
     /// All turns are over, and there was one: a follower that has read this far is done.
@@ -225,7 +232,11 @@ impl SessionState {
 
     /// What the session does, or how its last turn ended.
     pub fn status(&self) -> SessionStatus {
-        match self.current().or_else(|| self.turns.last()).map(|turn| &turn.phase) {
+        match self
+            .current()
+            .or_else(|| self.turns.last().map(Arc::as_ref))
+            .map(|turn| &turn.phase)
+        {
             None => SessionStatus::Idle,
             Some(TurnPhase::Queued) => SessionStatus::Queued,
             Some(TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. }) => SessionStatus::Running,

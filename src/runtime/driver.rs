@@ -12,11 +12,13 @@ use super::launch;
 use super::observe::TurnReader;
 use super::queue::{Place, Ticket};
 use super::session::Session;
-use super::tender::Tender;
+use super::tender::{Adopted, Tender};
 use super::{Runtime, RuntimeError, keeper_client};
 use crate::agents::Agent;
 use crate::keeper::{Request, Spec};
-use crate::model::{Body, Cause, Exit, Exited, Observation, Outcome, Status, TurnPhase, TurnState, Usage, outcome};
+use crate::model::{
+    Body, Cause, Exit, Exited, Observation, Outcome, Status, StdinMode, TurnPhase, TurnState, Usage, outcome,
+};
 
 /// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
 /// this after the last line in the agent's own format.
@@ -26,10 +28,14 @@ const WORKER_QUIET: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Drives a session until all its turns are over.
-pub(super) async fn drive(runtime: Arc<Runtime>, session: Arc<Session>, mut ticket: Option<Ticket>) {
+pub(super) async fn drive(
+    runtime: Arc<Runtime>,
+    session: Arc<Session>,
+    mut ticket: Option<Ticket>,
+    mut place: Option<Place>,
+) {
     let watch = runtime.watcher.watch(&session.journal());
     let follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
-    let mut place = None;
     loop {
         match step(&runtime, &session, &mut ticket, &mut place).await {
             Ok(true) => {}
@@ -41,6 +47,7 @@ pub(super) async fn drive(runtime: Arc<Runtime>, session: Arc<Session>, mut tick
                     break;
                 }
             }
+            Err(_) if session.duties().deleted => break,
             Err(error) => {
                 tracing::error!(session = %session.id(), %error, "a turn could not be moved on; trying again");
                 tokio::time::sleep(TRY_AGAIN).await;
@@ -54,7 +61,7 @@ pub(super) async fn drive(runtime: Arc<Runtime>, session: Arc<Session>, mut tick
         tender.gone().await;
     }
     follow.abort();
-    runtime.retain().await;
+    runtime.at_rest.notify_one();
 }
 
 /// Folds the journal in as it grows.
@@ -175,7 +182,7 @@ async fn start(
         }
     };
     let spec = spec(&settings, session, turn, attempt, Some(launch));
-    Tender::begin(session, spec, false);
+    Tender::begin(session, spec, None);
     Ok(())
 }
 
@@ -206,24 +213,24 @@ fn spec(
 /// Tends the turns of a session that a former server left with living processes.
 pub(super) fn adopt(runtime: &Runtime, session: &Arc<Session>) {
     let state = session.state();
+    let running = state
+        .current()
+        .filter(|turn| turn.phase == TurnPhase::Running)
+        .map(|turn| turn.turn);
     let mut turns = keeper_client::turns_with_files(&session.folder);
-    turns.extend(
-        state
-            .current()
-            .filter(|turn| turn.phase == TurnPhase::Running)
-            .map(|turn| turn.turn),
-    );
+    turns.extend(running);
     turns.sort_unstable();
     turns.dedup();
     for turn in turns.into_iter().filter_map(|turn| state.turn(turn)) {
         // A turn that waits to be started is started by the driver; its keeper finds what is there.
         if turn.started.is_some() {
-            let tender = Tender::begin(
-                session,
-                spec(&runtime.settings(), session, turn, turn.attempt, None),
-                true,
-            );
-            if session.request().stdin == Some(crate::model::StdinMode::Open) {
+            let adopted = Adopted {
+                epoch: runtime.epoch(),
+                running: running == Some(turn.turn),
+            };
+            let spec = spec(&runtime.settings(), session, turn, turn.attempt, None);
+            let tender = Tender::begin(session, spec, Some(adopted));
+            if session.request().stdin == Some(StdinMode::Open) {
                 tender.hold_stdin();
             }
         }
@@ -233,7 +240,7 @@ pub(super) fn adopt(runtime: &Runtime, session: &Arc<Session>) {
 /// Stays with a running turn until it has an end, and writes that.
 async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> Result<(), RuntimeError> {
     let tender = session.duties().tenders.get(&number).cloned();
-    if let (Some(tender), Some(crate::model::StdinMode::Open)) = (&tender, session.request().stdin) {
+    if let (Some(tender), Some(StdinMode::Open)) = (&tender, session.request().stdin) {
         tender.hold_stdin();
     }
     let agent = launch::agent(&runtime.settings(), session.agent());

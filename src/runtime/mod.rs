@@ -26,7 +26,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use error::RuntimeError;
 pub use probe::version;
@@ -37,7 +37,7 @@ use crate::agents::Capabilities;
 use crate::journal::{Follower, Watcher};
 use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase};
 use crate::sys;
-use queue::Queue;
+use queue::{Place, Queue};
 use store::{Home, SessionFile};
 
 /// The runtime; one per home.
@@ -51,6 +51,8 @@ pub struct Runtime {
     epoch: epoch::Epoch,
     versions: probe::Versions,
     started: Instant,
+    /// A session has come to rest: perhaps something can be forgotten.
+    at_rest: Notify,
     shutdown: watch::Sender<bool>,
 }
 
@@ -121,9 +123,11 @@ impl Runtime {
             watcher: Watcher::start(),
             sessions: RwLock::default(),
             started: Instant::now(),
+            at_rest: Notify::new(),
             shutdown,
         });
         runtime.load().await?;
+        tokio::spawn(retention::keep_within_limits(Arc::downgrade(&runtime)));
         Ok(runtime)
     }
 
@@ -149,8 +153,14 @@ impl Runtime {
         let mut unsettled = loaded.map_err(|source| RuntimeError::Io { path, source })?;
         // Who waited before waits in the same order again.
         unsettled.sort_by_key(|session| session.state().current().map(|turn| turn.accepted_at));
-        for session in unsettled {
-            self.adopt(&session).await;
+        // All adopted ones take their places before anybody who waits is let in.
+        let places: Vec<_> = unsettled
+            .iter()
+            .map(|session| runs(session).then(|| self.queue.adopt()))
+            .collect();
+        for (session, place) in unsettled.iter().zip(places) {
+            driver::adopt(self, session);
+            self.drive(session, place);
         }
         Ok(())
     }
@@ -183,29 +193,8 @@ impl Runtime {
             .insert(name, reason.to_owned());
     }
 
-    async fn adopt(self: &Arc<Self>, session: &Arc<Session>) {
-        let running = session
-            .state()
-            .current()
-            .filter(|turn| turn.phase == TurnPhase::Running)
-            .map(|turn| turn.turn);
-        if let Some(turn) = running {
-            let epoch = self.epoch();
-            let paths = crate::keeper::TurnPaths::new(&session.folder, turn);
-            let lost_keeper = keeper_client::ask(&paths, &crate::keeper::Request::Status, &[], Duration::from_secs(2))
-                .await
-                .is_err();
-            let recovered = session.transact(move |_, _| (vec![(turn, Body::Recovered { epoch, lost_keeper })], ()));
-            if let Err(error) = recovered.await {
-                tracing::error!(session = %session.id(), %error, "an adopted session cannot be written to");
-            }
-        }
-        driver::adopt(self, session);
-        self.drive(session);
-    }
-
     /// Sees to it that somebody drives the session.
-    fn drive(self: &Arc<Self>, session: &Arc<Session>) {
+    fn drive(self: &Arc<Self>, session: &Arc<Session>, place: Option<Place>) {
         let mut duties = session.duties();
         if duties.driven || duties.deleted {
             return;
@@ -215,7 +204,7 @@ impl Runtime {
         let state = session.state();
         let waits = state.current().is_some_and(|turn| turn.phase == TurnPhase::Queued);
         let ticket = waits.then(|| self.queue.line_up(session.id().clone()));
-        tokio::spawn(driver::drive(Arc::clone(self), Arc::clone(session), ticket));
+        tokio::spawn(driver::drive(Arc::clone(self), Arc::clone(session), ticket, place));
     }
 
     /// The settings that are in force.
@@ -262,7 +251,7 @@ impl Runtime {
         let made = self.make(&session, prompt).await;
         let turn = made.inspect_err(|_| self.forget(&session))?;
         if turn.is_some() {
-            self.drive(&session);
+            self.drive(&session, None);
         }
         Ok(Created {
             session,
@@ -461,7 +450,7 @@ impl Runtime {
         let prompted = prompted.await?.ok_or_else(|| RuntimeError::Conflict {
             what: "the Idempotency-Key".to_owned(),
         })?;
-        self.drive(session);
+        self.drive(session, None);
         Ok(prompted)
     }
 
@@ -559,6 +548,12 @@ impl Runtime {
     pub fn begin_shutdown(&self) {
         self.shutdown.send_replace(true);
     }
+}
+
+/// Whether a session has a turn that has begun and not ended.
+fn runs(session: &Session) -> bool {
+    let state = session.state();
+    state.current().is_some_and(|turn| turn.phase != TurnPhase::Queued)
 }
 
 enum Reserved {

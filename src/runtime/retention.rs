@@ -1,6 +1,7 @@
 //! Forgetting closed sessions, oldest first, when they are old or there is no room for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -11,6 +12,12 @@ use crate::sys;
 /// A session that ended less than this many seconds ago is not forgotten for want of room: whoever asked for it may
 /// still be reading.
 const FRESH_SECONDS: i64 = 60;
+
+/// Looking at every folder costs; once in this time is enough, however many sessions end.
+const NOT_SOONER: Duration = Duration::from_secs(10);
+
+/// Sessions grow old without anything happening.
+const NOT_LATER: Duration = Duration::from_hours(1);
 
 /// A session that may be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +41,18 @@ fn to_forget<T>(mut closed: Vec<Closed<T>>, keep_seconds: i64, mut excess: u64) 
     forget
 }
 
+/// Forgets what need not or cannot be kept, soon after a session has come to rest.
+pub(super) async fn keep_within_limits(runtime: Weak<Runtime>) {
+    while let Some(runtime) = runtime.upgrade() {
+        let _later = tokio::time::timeout(NOT_LATER, runtime.at_rest.notified()).await;
+        runtime.retain().await;
+        drop(runtime);
+        tokio::time::sleep(NOT_SOONER).await;
+    }
+}
+
 impl Runtime {
-    /// Forgets what need not or cannot be kept; called whenever a session has come to rest.
-    pub(super) async fn retain(self: &Arc<Self>) {
+    async fn retain(self: &Arc<Self>) {
         let runtime = Arc::clone(self);
         let Ok(forget) = tokio::task::spawn_blocking(move || runtime.forgettable()).await else {
             return;

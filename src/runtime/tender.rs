@@ -14,7 +14,7 @@ use super::keeper_client::{ask, spawn};
 use super::session::Session;
 use crate::keeper::{EXIT_ALREADY_KEPT, Request, Spec, TurnPaths};
 use crate::model::{Body, Cause, Exited};
-use crate::sys::{self, PidFd};
+use crate::sys::{self, Identity, PidFd};
 
 /// Keepers that die this often in a row, each as soon as it was started, are not killed by somebody: something is
 /// wrong here, and the turn is given up.
@@ -29,6 +29,15 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// How long a keeper may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How a turn came to this server: a former one started it.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    /// The epoch, for the record.
+    pub epoch: String,
+    /// It has not ended; the record is for such turns only.
+    pub running: bool,
+}
+
 /// A turn's tender.
 #[derive(Debug)]
 pub(super) struct Tender {
@@ -42,8 +51,8 @@ pub(super) struct Tender {
 }
 
 impl Tender {
-    /// Begins to tend a turn: starts a keeper, or with `find` first looks for the one that a former server started.
-    pub(super) fn begin(session: &Arc<Session>, spec: Spec, find: bool) -> Arc<Self> {
+    /// Begins to tend a turn: starts a keeper, or where it is adopted first looks for the one that is there.
+    pub(super) fn begin(session: &Arc<Session>, spec: Spec, adopted: Option<Adopted>) -> Arc<Self> {
         let turn = spec.turn;
         let (gone, _) = watch::channel(false);
         let paths = TurnPaths::new(&session.folder, turn);
@@ -56,7 +65,7 @@ impl Tender {
         session.duties().tenders.insert(turn, Arc::clone(&tender));
         let (task, session) = (Arc::clone(&tender), Arc::clone(session));
         tokio::spawn(async move {
-            task.tend(&session, spec, find).await;
+            task.tend(&session, spec, adopted).await;
             session.duties().tenders.remove(&turn);
             task.gone.send_replace(true);
         });
@@ -97,9 +106,15 @@ impl Tender {
         }
     }
 
-    async fn tend(&self, session: &Arc<Session>, spec: Spec, find: bool) {
-        if find && self.follow_other().await {
-            return;
+    async fn tend(&self, session: &Arc<Session>, spec: Spec, adopted: Option<Adopted>) {
+        if let Some(adopted) = adopted {
+            let keeper = self.other().await;
+            if adopted.running {
+                say_recovered(session, spec.turn, adopted.epoch, keeper.is_none());
+            }
+            if self.follow(keeper).await {
+                return;
+            }
         }
         let (mut wait, mut tries) = (FIRST_WAIT, 0);
         let mut problem = String::new();
@@ -114,7 +129,8 @@ impl Tender {
             match end {
                 Ok(Some(0)) => return,
                 Ok(Some(code)) if code == i32::from(EXIT_ALREADY_KEPT) => {
-                    if self.follow_other().await {
+                    let keeper = self.other().await;
+                    if self.follow(keeper).await {
                         return;
                     }
                 }
@@ -163,20 +179,33 @@ impl Tender {
         Ok(status.code())
     }
 
-    /// Finds a keeper that is at work already and waits for its end; false when it left work behind, or none is there.
-    async fn follow_other(&self) -> bool {
-        let Ok(response) = ask(&self.paths, &Request::Status, &[], PATIENCE).await else {
-            return false;
-        };
-        let Some(identity) = sys::identity(response.keeper) else {
-            return false;
-        };
+    /// A keeper that is at work already.
+    async fn other(&self) -> Option<Identity> {
+        let response = ask(&self.paths, &Request::Status, &[], PATIENCE).await.ok()?;
+        sys::identity(response.keeper)
+    }
+
+    /// Waits for that keeper's end; false when it left work behind, or there is none.
+    async fn follow(&self, keeper: Option<Identity>) -> bool {
+        let Some(identity) = keeper else { return false };
         self.keeper.store(identity.pid, Ordering::Relaxed);
         wait_for_end(PidFd::open(identity)).await;
         self.keeper.store(0, Ordering::Relaxed);
         // A keeper whose work is done has removed the files.
         !self.paths.stdout().exists()
     }
+}
+
+/// Tells the journal that another server is here. On a task of its own: whatever holds the journal's lock must not
+/// keep us from tending.
+fn say_recovered(session: &Arc<Session>, turn: u32, epoch: String, lost_keeper: bool) {
+    let session = Arc::clone(session);
+    tokio::spawn(async move {
+        let recovered = Body::Recovered { epoch, lost_keeper };
+        if let Err(error) = session.transact(move |_, _| (vec![(turn, recovered)], ())).await {
+            tracing::error!(session = %session.id(), %error, "an adopted session cannot be written to");
+        }
+    });
 }
 
 async fn wait_for_end(pidfd: io::Result<PidFd>) {
