@@ -21,7 +21,7 @@ use super::wire::Stopped;
 
 const RECORDS: u64 = 6;
 
-/// A journal of one turn: prompt, started, two lines of output, exited, turn_ended.
+/// A journal of one turn: prompt, start, two lines of output, exit, end.
 fn record(seq: u64) -> String {
     let head = format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:0{seq}.000000Z\",\"turn\":1,\"type\":");
     let rest = match seq {
@@ -59,7 +59,7 @@ async fn events(State(fake): State<Arc<Fake>>, RawQuery(query): RawQuery) -> Res
         parts.push(Ok(record(after + 1)));
     }
     if after + 1 < RECORDS {
-        parts.push(Ok(record(after + 2)[..50].to_owned()));
+        parts.push(Ok(record(after + 2).chars().take(50).collect()));
     }
     if breaks {
         parts.push(Err(std::io::Error::other("on purpose")));
@@ -214,13 +214,11 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let fake = Arc::new(Fake::default());
     let app = Router::new().route("/v1/sessions/s", get(session)).with_state(fake);
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let env = std::collections::BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
     let flags = crate::runtime::config::Flags {
         home: Some(home.clone()),
         ..Default::default()
     };
-    let settings = crate::runtime::config::settings(flags, &env, None).unwrap();
-    let client = Client::local(settings).unwrap();
+    let client = Client::local(flags).unwrap();
     assert_eq!(client.session("s").await.unwrap().id, "s");
     assert!(!client.is_host().await);
     std::fs::remove_dir_all(home.parent().unwrap()).unwrap();
