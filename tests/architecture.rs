@@ -1,5 +1,13 @@
 //! The house rules that the compiler does not hold: arrows between modules, purity, sizes, headers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a helper of tests fails like a test"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -169,5 +177,49 @@ fn every_dependency_says_why() {
     {
         assert!(line.contains("default-features = false"), "{line}");
         assert!(line.contains("} # ") || line.contains("] } #"), "no reason: {line}");
+    }
+}
+
+/// Licences that allow to ship a binary under Apache-2.0.
+const LICENCES: [&str; 12] = [
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "Unlicense",
+    "0BSD",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+];
+
+#[test]
+fn every_dependency_may_be_shipped() {
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 50);
+    for package in packages {
+        let licence = package["license"].as_str().unwrap_or("none");
+        // An expression is fine when one of its alternatives consists of fine licences only.
+        let alternatives = licence.replace('/', " OR ").replace(['(', ')'], "");
+        let fine = alternatives
+            .split(" OR ")
+            .any(|all| all.split(" AND ").all(|one| LICENCES.contains(&one.trim())));
+        assert!(fine, "{} has the licence {licence}", package["name"]);
     }
 }

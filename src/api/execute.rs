@@ -133,7 +133,16 @@ pub(super) async fn execute(
                 metadata,
                 ..SessionRequest::default()
             };
-            api.create(request, None).await?.turn.unwrap_or(1)
+            let text = request.prompt.clone().unwrap_or_default();
+            match api.create(request, None).await {
+                Ok(created) => created.turn.unwrap_or(1),
+                // Another first request for this session was faster; then this one is the next turn.
+                Err(problem) if problem.code() == "idempotency_conflict" => {
+                    let session = api.runtime.session(&session_id)?;
+                    api.prompt(&session, text, None).await?.turn
+                }
+                Err(problem) => return Err(problem.into()),
+            }
         }
         Err(error) => return Err(error.into()),
     };

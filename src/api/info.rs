@@ -172,6 +172,8 @@ struct AgentView {
     path: Option<String>,
     /// From the configuration file.
     configured: bool,
+    /// What it says of its version.
+    version: Option<String>,
     capabilities: AgentCapabilities,
     /// The command that installs it.
     install: Option<String>,
@@ -221,13 +223,14 @@ impl From<Capabilities> for AgentCapabilities {
     }
 }
 
-impl From<AgentInfo> for AgentView {
-    fn from(agent: AgentInfo) -> Self {
+impl From<(AgentInfo, Option<String>)> for AgentView {
+    fn from((agent, version): (AgentInfo, Option<String>)) -> Self {
         Self {
             name: agent.name,
             installed: agent.path.is_some(),
             path: agent.path.map(|path| path.display().to_string()),
             configured: agent.configured,
+            version,
             capabilities: agent.capabilities.into(),
             install: agent.install,
             missing: agent.missing,
@@ -243,6 +246,12 @@ impl From<AgentInfo> for AgentView {
 pub(super) async fn agents(State(api): State<Shared>, query: Query) -> Result<axum::Json<Agents>, Problem> {
     query.only(&[])?;
     Ok(axum::Json(Agents {
-        agents: api.runtime.agents().into_iter().map(AgentView::from).collect(),
+        agents: api
+            .runtime
+            .agents_with_versions()
+            .await
+            .into_iter()
+            .map(AgentView::from)
+            .collect(),
     }))
 }

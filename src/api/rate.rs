@@ -11,8 +11,8 @@ use axum::http::{HeaderName, StatusCode};
 use super::problem::Problem;
 use crate::model::Limits;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What has been accepted lately.
 #[derive(Debug, Default)]

@@ -139,7 +139,9 @@ pub(super) mod tests {
             let (mut whole, mut pieces) = (Told::default(), Told::default());
             Scanner::default().scan(&text, &mut whole);
             let mut scanner = Scanner::default();
-            cut(&text, &sizes).into_iter().for_each(|piece| scanner.scan(piece, &mut pieces));
+            for piece in cut(&text, &sizes) {
+                scanner.scan(piece, &mut pieces);
+            }
             prop_assert_eq!(whole.1, lengths.len());
             prop_assert_eq!(whole, pieces);
         }

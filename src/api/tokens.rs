@@ -45,15 +45,23 @@ impl Tokens {
                         tokens: lines(&text),
                     }
                 }
-                // Gone between the two looks, or not for us to read: the next request looks again.
+                // There is a token, but not for us to read: closed, not open, until it can be read.
                 Err(error) if stamp.is_some() => {
-                    tracing::warn!(path = %path.display(), %error, "cannot read the token file; the tokens from before stay valid");
+                    tracing::error!(path = %path.display(), %error, "cannot read the token file; requests are refused until it can be read");
+                    if cached.tokens.is_empty() {
+                        cached.tokens = [unknowable()].into();
+                    }
                 }
                 Err(_) => *cached = Cached::default(),
             }
         }
         Arc::clone(&cached.tokens)
     }
+}
+
+/// A token that nobody has.
+fn unknowable() -> String {
+    crate::sys::random::<16>().map_or_else(|_| "\0".to_owned(), |random| format!("{random:02x?}"))
 }
 
 fn stamp(metadata: &Metadata) -> Stamp {
@@ -83,5 +91,13 @@ mod tests {
         assert_eq!(*tokens.file(&path), ["six".to_owned(), "two".to_owned()]);
         fs::remove_file(&path).unwrap();
         assert!(tokens.file(&path).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_closes_the_door() {
+        let path = std::env::temp_dir().join(format!("promptd-tokens-folder-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        assert_eq!(Tokens::default().file(&path).len(), 1);
+        fs::remove_dir(&path).unwrap();
     }
 }

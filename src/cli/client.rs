@@ -26,7 +26,7 @@ use crate::api::CONTROL_SOCKET;
 use crate::runtime::config::{self, Flags};
 
 /// How long a server that answered before may be away: a restart, a new version, a sandbox that is resumed.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_mins(1);
 
 /// How long a server that never answered may be "not ready" (502 to 504), as a platform's proxy says it.
 const NOT_READY: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// How long an answer that is no stream may take.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// A server, wherever it is.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::wire::Stopped;
 
 const RECORDS: u64 = 6;
 
-/// A journal of one turn: prompt, start, two lines of output, exit, end.
+/// A journal of one turn: prompt, started, two lines of output, exited, `turn_ended`.
 fn record(seq: u64) -> String {
     let head = format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:0{seq}.000000Z\",\"turn\":1,\"type\":");
     let rest = match seq {

@@ -202,22 +202,19 @@ pub(super) fn encode_output(
     if !chunk.eol {
         line.extend_from_slice(b",\"eol\":false");
     }
-    match std::str::from_utf8(chunk.bytes) {
-        Ok(text) => {
-            line.extend_from_slice(b",\"data\":");
-            push_string(line, text);
+    if let Ok(text) = std::str::from_utf8(chunk.bytes) {
+        line.extend_from_slice(b",\"data\":");
+        push_string(line, text);
+    } else {
+        line.extend_from_slice(b",\"base64\":\"");
+        let at = line.len();
+        let length = base64::encoded_len(chunk.bytes.len(), true).unwrap_or(0);
+        line.resize(at.saturating_add(length), 0);
+        if let Some(room) = line.get_mut(at..) {
+            // The room was made to measure, so this cannot fail.
+            let _written = BASE64.encode_slice(chunk.bytes, room);
         }
-        Err(_) => {
-            line.extend_from_slice(b",\"base64\":\"");
-            let at = line.len();
-            let length = base64::encoded_len(chunk.bytes.len(), true).unwrap_or(0);
-            line.resize(at.saturating_add(length), 0);
-            if let Some(room) = line.get_mut(at..) {
-                // The room was made to measure, so this cannot fail.
-                let _written = BASE64.encode_slice(chunk.bytes, room);
-            }
-            line.push(b'"');
-        }
+        line.push(b'"');
     }
     line.extend_from_slice(b"}\n");
 }

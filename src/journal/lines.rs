@@ -19,7 +19,7 @@ impl Chunk<'_> {
 }
 
 /// Cuts bytes that follow each other in a stream into chunks: one per line, several for a long line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Chunker<'a> {
     rest: &'a [u8],
     /// Also give what does not end a line yet.

@@ -89,7 +89,6 @@ impl StreamFile {
         if size < self.position {
             return Ok(self.truncated());
         }
-        self.seen = self.seen.max(size);
         if size == self.position {
             return Ok(Look::Nothing);
         }
@@ -99,6 +98,7 @@ impl StreamFile {
         if !buffer.starts_with(&self.overlap) {
             return Ok(self.truncated());
         }
+        self.seen = self.seen.max(size);
         buffer.drain(..self.overlap.len());
         Ok(if buffer.is_empty() { Look::Nothing } else { Look::Bytes })
     }

@@ -20,7 +20,7 @@ pub struct SessionId(String);
 pub struct InvalidSessionId(pub String);
 
 impl SessionId {
-    /// Makes a UUIDv7 from the time and from random bytes that the caller has just taken from the kernel.
+    /// Makes an id (UUID version 7) from the time and from random bytes that the caller has just taken from the kernel.
     ///
     /// Not `Uuid::now_v7`: its counter lives in memory, and a sandbox's memory is cloned.
     pub fn from_time_and_random(unix_millis: u64, random: &[u8; 10]) -> Self {

@@ -190,7 +190,7 @@ pub fn outcome(exit: Exit<'_>, seen: &Observation) -> Outcome {
     let error = if status == Status::Completed {
         None
     } else {
-        error_text(exit, seen)
+        Some(error_text(exit, seen))
     };
     Outcome {
         status,
@@ -222,11 +222,11 @@ fn by_exit_and_final_event(exit: Exit<'_>, seen: &Observation) -> (Status, Optio
     }
 }
 
-fn error_text(exit: Exit<'_>, seen: &Observation) -> Option<String> {
+fn error_text(exit: Exit<'_>, seen: &Observation) -> String {
     let said = seen.final_event.as_ref().and_then(|fin| fin.error.clone());
     let said = said.or_else(|| seen.failure.as_ref().map(|(_, text)| text.clone()));
     if let Some(error) = exit.exited.error.clone().or(said) {
-        return Some(error);
+        return error;
     }
     let how = match (exit.exited.code, &exit.exited.signal) {
         (Some(code), _) => format!("the agent exited with code {code}"),
@@ -238,7 +238,7 @@ fn error_text(exit: Exit<'_>, seen: &Observation) -> Option<String> {
     } else {
         ""
     };
-    Some(format!("{how}{silent}; its output tells more"))
+    format!("{how}{silent}; its output tells more")
 }
 
 #[cfg(test)]

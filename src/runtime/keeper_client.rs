@@ -15,7 +15,7 @@ use crate::sys;
 
 /// Starts a keeper: this same program, whatever has become of its file on the disk meanwhile.
 ///
-/// posix_spawn, not fork: the server's memory is not copied, and nothing runs between the two.
+/// `posix_spawn`, not fork: the server's memory is not copied, and nothing runs between the two.
 pub(super) fn spawn(spec: &Spec) -> io::Result<Child> {
     let mut task = File::from(memfd_create(c"promptd-spec", MFdFlags::MFD_CLOEXEC)?);
     task.write_all(&serde_json::to_vec(spec)?)?;

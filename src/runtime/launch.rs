@@ -329,7 +329,7 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     })
 }
 
-/// A UUIDv4 for an agent that takes its session's id from us.
+/// A random UUID for an agent that takes its session's id from us.
 fn new_conversation_id() -> std::io::Result<String> {
     Ok(uuid::Builder::from_random_bytes(sys::random()?).into_uuid().to_string())
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the sessions of one home. Promises that an accepted turn is in its journal before the caller hears of
 //! it, that a restart goes on where the last server ended, and that one damaged session costs no other. It may
-//! not know HTTP; it never forks and never waits for a process that is not its own keeper.
+//! not know HTTP; it never forks (`posix_spawn` only) and waits for no process but those it started itself.
 
 pub mod config;
 mod driver;
@@ -11,6 +11,7 @@ mod error;
 mod keeper_client;
 mod launch;
 mod observe;
+mod probe;
 mod queue;
 mod retention;
 mod session;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use error::RuntimeError;
+pub use probe::version;
 pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, PromptBy, Settings};
 
@@ -47,6 +49,7 @@ pub struct Runtime {
     queue: Arc<Queue>,
     sessions: RwLock<Sessions>,
     epoch: epoch::Epoch,
+    versions: probe::Versions,
     started: Instant,
     shutdown: watch::Sender<bool>,
 }
@@ -111,6 +114,7 @@ impl Runtime {
         let (shutdown, _) = watch::channel(false);
         let runtime = Arc::new(Self {
             epoch: epoch::Epoch::of(&settings.home),
+            versions: probe::Versions::default(),
             queue: Queue::new(settings.limits.running),
             settings: RwLock::new(Arc::new(settings)),
             home,
@@ -225,8 +229,8 @@ impl Runtime {
         let (home, listen, workspace) = (old.home.clone(), old.listen.clone(), old.workspace.clone());
         self.queue.set_limit(new.limits.running);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings {
-            home,
             listen,
+            home,
             workspace,
             ..new
         });
@@ -247,7 +251,7 @@ impl Runtime {
         self.check_room(prompt.is_some())?;
         let id = match request.id.clone() {
             Some(id) => id,
-            None => self.new_id()?,
+            None => Self::new_id()?,
         };
         let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key.clone(), request.clone());
         let session = match self.reserve(file, key.as_deref()) {
@@ -366,7 +370,7 @@ impl Runtime {
         sessions.damaged.remove(session.id().as_str());
     }
 
-    fn new_id(&self) -> Result<SessionId, RuntimeError> {
+    fn new_id() -> Result<SessionId, RuntimeError> {
         let random = sys::random().map_err(|source| RuntimeError::Io {
             path: PathBuf::from("/dev/urandom"),
             source,
@@ -501,6 +505,19 @@ impl Runtime {
     /// All agents, and whether they are installed.
     pub fn agents(&self) -> Vec<AgentInfo> {
         launch::list(&self.settings())
+    }
+
+    /// The same, with what each installed agent says of its version; asking can take seconds.
+    pub async fn agents_with_versions(self: &Arc<Self>) -> Vec<(AgentInfo, Option<String>)> {
+        let runtime = Arc::clone(self);
+        let ask = move || {
+            let agents = runtime.agents();
+            // What an unknown program makes of `--version` cannot be known.
+            let known = |agent: &AgentInfo| agent.path.clone().filter(|_| !agent.configured);
+            let versions = runtime.versions.of(&agents.iter().map(known).collect::<Vec<_>>());
+            agents.into_iter().zip(versions).collect()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap_or_default()
     }
 
     /// The epoch: another after a reboot, a clone or a resume, the same after a restart of the server.

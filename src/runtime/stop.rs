@@ -84,7 +84,7 @@ impl Runtime {
             length: crate::model::len64(bytes),
             close,
         };
-        let response = keeper_client::ask(&tender.paths, &request, bytes, Duration::from_secs(3600)).await;
+        let response = keeper_client::ask(&tender.paths, &request, bytes, Duration::from_hours(1)).await;
         let response = response.map_err(|_| RuntimeError::KeeperSilent { id: id.clone(), turn })?;
         if response.error.is_some() {
             return Err(RuntimeError::StdinClosed { id });

@@ -119,7 +119,7 @@ impl Tender {
                     }
                 }
                 Ok(code) => {
-                    problem = code.map_or_else(|| "it was killed".to_owned(), |code| format!("it exited with {code}"))
+                    problem = code.map_or_else(|| "it was killed".to_owned(), |code| format!("it exited with {code}"));
                 }
                 Err(error) => problem = error.to_string(),
             }

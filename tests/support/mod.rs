@@ -1,5 +1,12 @@
 //! What the tests share: the real binary as a server with a home of its own, and a client that is not ours.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of tests fails like a test"
+)]
 
 pub mod model;
 pub mod procs;

@@ -58,7 +58,9 @@ pub fn kill_marked(home: &Path) {
         if left.is_empty() {
             return;
         }
-        left.into_iter().for_each(|pid| signal(pid, "KILL"));
+        for pid in left {
+            signal(pid, "KILL");
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 
 mod agents;
 mod checks;
-mod probe;
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What wins, what is refused, and in which words.
+//! Precedence, refusals and reloads of the configuration, without a file or an environment.
 
 use std::net::Ipv6Addr;
 

@@ -1,10 +1,12 @@
 //! Asking a program for its version, without trusting it to answer.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
@@ -19,8 +21,41 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The most of an answer that is shown.
 const MAX_VERSION: usize = 80;
 
+/// The versions of programs, asked once for each state of the program's file.
+#[derive(Debug, Default)]
+pub(super) struct Versions(Mutex<BTreeMap<Program, Option<String>>>);
+
+/// A program, in the state in which it was when it was asked.
+type Program = (PathBuf, Option<SystemTime>);
+
+impl Versions {
+    /// The versions of `programs`, in order; `None` where a program does not say. Takes up to [`PATIENCE`].
+    pub(super) fn of(&self, programs: &[Option<PathBuf>]) -> Vec<Option<String>> {
+        std::thread::scope(|scope| {
+            // All at once: one alone can take a second.
+            let asked: Vec<_> = programs
+                .iter()
+                .map(|program| scope.spawn(|| self.ask(program.as_deref()?)))
+                .collect();
+            asked.into_iter().map(|answer| answer.join().ok().flatten()).collect()
+        })
+    }
+
+    fn ask(&self, program: &Path) -> Option<String> {
+        let changed = std::fs::metadata(program).and_then(|metadata| metadata.modified()).ok();
+        let key = (program.to_owned(), changed);
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&key) {
+            return known.clone();
+        }
+        let answer = version(program).ok();
+        lock().insert(key, answer.clone());
+        answer
+    }
+}
+
 /// The first line of what `program --version` says, or what went wrong, to stand behind `--version`.
-pub(super) fn version(program: &Path) -> Result<String, String> {
+pub fn version(program: &Path) -> Result<String, String> {
     let mut command = Command::new(program);
     command
         .arg("--version")
@@ -80,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    fn program(name: &str, script: &str) -> std::path::PathBuf {
+    fn program(name: &str, script: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("promptd-probe-{name}-{}", std::process::id()));
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
