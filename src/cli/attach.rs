@@ -46,7 +46,7 @@ async fn attach_with(client: &Client, args: &AttachArgs) -> Result<u8, CliError>
     let (after, from_turn) = match (args.after, last) {
         (Some(after), _) => (after, 0),
         // A server that does not tell where the turn begins has to be read from the start.
-        (None, Some(last)) => (last.first_seq.map_or(0, |seq| seq.saturating_sub(1)), last.turn),
+        (None, Some(last)) => (last.first_seq.map_or(0, |seq| seq.saturating_sub(1)), last.number),
         (None, None) => (0, 0),
     };
     let form = if args.json { Form::Json } else { Form::Raw };

@@ -4,10 +4,11 @@
 //! is said twice (`stop`, `interrupt`, and `create` with its idempotency key). With a local home, the next try
 //! may find another server there, or host one itself.
 
+use std::fmt::Write as _;
 use std::fs::{DirBuilder, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::error::CliError;
 use super::host::{self, Host};
 use super::wire::{Problem, Session};
 use crate::api::CONTROL_SOCKET;
-use crate::runtime::Settings;
+use crate::runtime::config::{self, Flags};
 
 /// How long a server that answered before may be away: a restart, a new version, a sandbox that is resumed.
 const AWAY: Duration = Duration::from_mins(1);
@@ -54,9 +55,10 @@ pub(super) struct Client {
 
 #[derive(Debug)]
 struct Local {
-    settings: Settings,
+    flags: Flags,
+    home: PathBuf,
     /// Keeps the short name of the control socket valid.
-    _home: File,
+    _opened: File,
     host: Mutex<Option<Host>>,
 }
 
@@ -122,7 +124,7 @@ impl Client {
         let token = std::env::var("PROMPTD_TOKEN").ok();
         match &global.url {
             Some(url) => Self::remote(url, token.as_deref()),
-            None => Self::local(global.settings()?),
+            None => Self::local(global.flags()),
         }
     }
 
@@ -157,10 +159,11 @@ impl Client {
         })
     }
 
-    pub(super) fn local(settings: Settings) -> Result<Self, CliError> {
-        let home = open_home(&settings.home)?;
+    pub(super) fn local(flags: Flags) -> Result<Self, CliError> {
+        let home = config::home_of(&flags, &config::environment())?;
+        let opened = open_home(&home)?;
         // A socket's address has room for 108 bytes, and a home may be deeper.
-        let socket = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", home.as_raw_fd());
+        let socket = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", opened.as_raw_fd());
         let builder = reqwest::Client::builder()
             .unix_socket(socket)
             .no_proxy()
@@ -170,8 +173,9 @@ impl Client {
             base: "http://localhost".to_owned(),
             authorization: None,
             local: Some(Local {
-                settings,
-                _home: home,
+                flags,
+                home,
+                _opened: opened,
                 host: Mutex::new(None),
             }),
             met: AtomicBool::new(false),
@@ -276,7 +280,7 @@ impl Client {
     fn place(&self) -> String {
         self.local
             .as_ref()
-            .map_or_else(|| self.base.clone(), |local| host::place(&local.settings.home))
+            .map_or_else(|| self.base.clone(), |local| host::place(&local.home))
     }
 }
 
@@ -288,7 +292,7 @@ impl Local {
         }
         // A server of ours that has given up lets go of the home before anybody looks for the next.
         drop(host.take());
-        *host = host::connect_or_host(&self.settings).await?;
+        *host = host::connect_or_host(&self.home, &self.flags).await?;
         Ok(())
     }
 }
@@ -308,7 +312,8 @@ pub(super) fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _written = write!(escaped, "%{byte:02X}");
         }
     }
     escaped

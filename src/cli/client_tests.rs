@@ -214,13 +214,11 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let fake = Arc::new(Fake::default());
     let app = Router::new().route("/v1/sessions/s", get(session)).with_state(fake);
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let env = std::collections::BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
     let flags = crate::runtime::config::Flags {
         home: Some(home.clone()),
         ..Default::default()
     };
-    let settings = crate::runtime::config::settings(flags, &env, None).unwrap();
-    let client = Client::local(settings).unwrap();
+    let client = Client::local(flags).unwrap();
     assert_eq!(client.session("s").await.unwrap().id, "s");
     assert!(!client.is_host().await);
     std::fs::remove_dir_all(home.parent().unwrap()).unwrap();

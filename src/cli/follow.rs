@@ -12,6 +12,9 @@ use super::wire::{TurnEnd, status_name};
 use crate::journal::{Kind, decode, parse_head};
 use crate::model::{Body, SessionStatus};
 
+/// The most characters of an agent's error that are shown.
+const MAX_ERROR: usize = 300;
+
 /// When it is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
@@ -133,26 +136,25 @@ pub(super) fn exit_code(end: &TurnEnd) -> u8 {
 
 /// The last line: `failed (auth) after 2.1 s, $0.0123: the key is not valid`.
 pub(super) fn summary(end: &TurnEnd) -> String {
-    let mut line = status_name(end.status).replace('_', " ");
-    if let Some(cause) = end.cause.and_then(|cause| serde_json::to_value(cause).ok()) {
-        line.push_str(&format!(" ({})", cause.as_str().unwrap_or_default()));
-    }
-    if let Some(seconds) = end.duration {
-        line.push_str(&format!(" after {seconds:.1} s"));
-    }
-    if let Some(cost) = end.usage.and_then(|usage| usage.cost_usd) {
-        line.push_str(&format!(", ${cost:.4}"));
-    }
-    if let Some(error) = &end.error {
-        // What an agent says may hold anything; a terminal gets one line without control characters.
-        let text: String = error
-            .chars()
-            .map(|char| if char.is_control() { ' ' } else { char })
-            .take(300)
-            .collect();
-        line.push_str(&format!(": {text}"));
-    }
-    line
+    let status = status_name(end.status).replace('_', " ");
+    let cause = end.cause.and_then(|cause| serde_json::to_value(cause).ok());
+    let cause = cause
+        .as_ref()
+        .and_then(|cause| cause.as_str())
+        .map(|cause| format!(" ({cause})"));
+    let time = end.duration.map(|seconds| format!(" after {seconds:.1} s"));
+    let cost = end
+        .usage
+        .and_then(|usage| usage.cost_usd)
+        .map(|cost| format!(", ${cost:.4}"));
+    let error = end.error.as_deref().map(|error| format!(": {}", one_line(error)));
+    [Some(status), cause, time, cost, error].into_iter().flatten().collect()
+}
+
+/// What an agent says may hold anything; a terminal gets one line without control characters.
+fn one_line(text: &str) -> String {
+    let chars = text.chars().map(|char| if char.is_control() { ' ' } else { char });
+    chars.take(MAX_ERROR).collect()
 }
 
 #[cfg(test)]

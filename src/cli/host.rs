@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::error::CliError;
 use crate::api::{CONTROL_SOCKET, Doors, Server};
+use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, RuntimeError, Settings};
 use crate::sys;
 
@@ -52,23 +53,26 @@ impl Host {
 }
 
 /// Sees to it that the home has a server: the one that is there, or ours.
-pub(super) async fn connect_or_host(settings: &Settings) -> Result<Option<Host>, CliError> {
-    if answers(&settings.home) {
+///
+/// The configuration is read only where we host: that of a running server is its own affair.
+pub(super) async fn connect_or_host(home: &Path, flags: &Flags) -> Result<Option<Host>, CliError> {
+    if answers(home) {
         return Ok(None);
     }
+    let settings = config::load(flags.clone(), &config::environment())?;
     let begin = Instant::now();
     loop {
-        if let Some(runtime) = start(settings).await? {
+        if let Some(runtime) = start(&settings).await? {
             return Host::serve(runtime).await.map(Some);
         }
         // Somebody is about to serve, or to leave.
-        if answers(&settings.home) {
+        if answers(home) {
             return Ok(None);
         }
         if begin.elapsed() > PATIENCE {
             let reason = "another promptd has this home and does not answer".to_owned();
             return Err(CliError::NoServer {
-                place: place(&settings.home),
+                place: place(home),
                 reason,
             });
         }

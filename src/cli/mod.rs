@@ -35,7 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::error::{CliError, exit};
-use crate::runtime::config::{self, Flags};
+use crate::runtime::config::Flags;
 
 /// Stack of a worker or blocking thread; only what is touched takes memory.
 const THREAD_STACK: usize = 1 << 20;
@@ -191,13 +191,11 @@ fn stdout_is_terminal() -> bool {
 }
 
 impl Global {
-    /// The settings of the local home, for a server that is hosted here.
-    fn settings(&self) -> Result<crate::runtime::Settings, CliError> {
-        let flags = Flags {
+    fn flags(&self) -> Flags {
+        Flags {
             home: self.home.clone(),
             ..Flags::default()
-        };
-        Ok(config::load(flags, &config::environment())?)
+        }
     }
 }
 

@@ -76,7 +76,7 @@ fn table(sessions: Vec<serde_json::Value>, now: Timestamp, colours: bool) -> Res
         let turn = session
             .turns
             .last()
-            .map_or_else(|| "-".to_owned(), |turn| turn.turn.to_string());
+            .map_or_else(|| "-".to_owned(), |turn| turn.number.to_string());
         let status = Cell {
             text: status_name(session.status).to_owned(),
             paint: Some(paint(session.status)),

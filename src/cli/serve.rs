@@ -93,7 +93,6 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
         _ = ends.next() => return Ok(exit::DONE),
     };
     let server = Server::bind(Arc::clone(&runtime), Doors::All).await?;
-    // Watched from before it is read again: no change is missed between the two.
     tokio::spawn(reload(
         Arc::clone(&runtime),
         flags,
@@ -144,24 +143,34 @@ impl Ends {
     }
 }
 
-/// Weighs the configuration anew whenever it may have changed; a bad one leaves the old in force.
+/// Reloads the configuration whenever it may have changed.
 async fn reload(runtime: Arc<Runtime>, flags: Flags, mut hangups: Signal, mut file: ConfigWatch) {
     loop {
+        // At once, too: it may have changed between its first reading and the beginning of the watch.
+        weigh_anew(&runtime, &flags);
         tokio::select! {
-            _ = hangups.recv() => {}
+            _ = hangups.recv() => tracing::info!("SIGHUP: reading the configuration"),
             () = file.changed() => {}
         }
-        match config::load(flags.clone(), &config::environment()) {
-            Ok(settings) if settings == *runtime.settings() => tracing::info!("the configuration has not changed"),
-            Ok(settings) => {
-                let old = runtime.settings();
-                if settings.listen != old.listen || settings.workspace != old.workspace {
-                    tracing::warn!("a change of `listen` or `workspace` needs a restart; all else is in force");
-                }
-                runtime.reload(settings);
-                tracing::info!("the configuration was reloaded");
-            }
-            Err(error) => tracing::error!(%error, "the configuration cannot be used; the old one stays in force"),
-        }
     }
+}
+
+/// Puts the configuration in force as it is now; a bad one leaves the old.
+fn weigh_anew(runtime: &Runtime, flags: &Flags) {
+    let old = runtime.settings();
+    let new = match config::load(flags.clone(), &config::environment()) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!(%error, "the configuration cannot be used; the old one stays in force");
+            return;
+        }
+    };
+    if new == *old {
+        return;
+    }
+    if new.listen != old.listen || new.workspace != old.workspace {
+        tracing::warn!("a change of `listen` or `workspace` needs a restart; all else is in force");
+    }
+    runtime.reload(new);
+    tracing::info!("the configuration was reloaded");
 }

@@ -19,7 +19,8 @@ pub(super) struct Session {
 /// A turn of a session object.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Turn {
-    pub(super) turn: u32,
+    #[serde(rename = "turn")]
+    pub(super) number: u32,
     pub(super) status: SessionStatus,
     /// The `seq` of its `prompt` record, where the server tells it.
     #[serde(default)]
@@ -61,7 +62,7 @@ impl Session {
     }
 
     pub(super) fn turn(&self, turn: u32) -> Option<&Turn> {
-        self.turns.iter().rev().find(|candidate| candidate.turn == turn)
+        self.turns.iter().rev().find(|candidate| candidate.number == turn)
     }
 }
 

@@ -14,6 +14,7 @@ use super::error::{CliError, exit};
 use super::output::print;
 use super::table::Paint;
 use super::{Global, colours, stdout_is_terminal};
+use crate::runtime::config;
 
 const AFTER_HELP: &str = "\
 Exit code 1 when something fails; warnings do not count.
@@ -81,7 +82,7 @@ impl Check {
 }
 
 pub(super) fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8, CliError> {
-    let checks = match global.settings() {
+    let checks = match config::load(global.flags(), &config::environment()) {
         Ok(settings) => checks::all(&settings),
         Err(error) => vec![Check::fail(
             "configuration",

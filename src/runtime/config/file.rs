@@ -40,17 +40,17 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
             listen: top.get("listen", listen)?,
             workspace: top.get("workspace", absolute_path)?,
             auth: top.get("auth", |item| value::auth(&item.origin, item.text()?))?,
-            insecure_public: top.get("insecure_public", |item| item.boolean())?,
+            insecure_public: top.get("insecure_public", Item::boolean)?,
             default_agent: None,
-            grace: top.get("grace", |item| item.seconds())?,
-            stop_agents: top.get("stop_agents", |item| item.boolean())?,
+            grace: top.get("grace", Item::seconds)?,
+            stop_agents: top.get("stop_agents", Item::boolean)?,
         },
         ..FileLayer::default()
     };
     if let Some(mut defaults) = top.section("defaults")? {
         layer.layer.default_agent = defaults.get("agent", |item| item.text().map(str::to_owned))?;
-        layer.timeout = defaults.get("timeout", |item| item.seconds())?;
-        layer.idle_timeout = defaults.get("idle_timeout", |item| item.seconds())?;
+        layer.timeout = defaults.get("timeout", Item::seconds)?;
+        layer.idle_timeout = defaults.get("idle_timeout", Item::seconds)?;
         defaults.finish()?;
     }
     if let Some(section) = top.section("limits")? {
@@ -66,7 +66,7 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
     Ok(layer)
 }
 
-fn listen(item: Item<'_>) -> Result<Vec<super::Listen>, ConfigError> {
+fn listen(item: &Item<'_>) -> Result<Vec<super::Listen>, ConfigError> {
     item.one_or_many()?
         .into_iter()
         .map(|item| value::listen(&item.origin, item.text()?))
@@ -74,7 +74,7 @@ fn listen(item: Item<'_>) -> Result<Vec<super::Listen>, ConfigError> {
 }
 
 /// A relative path would depend on where the server was started, which a file cannot know.
-fn absolute_path(item: Item<'_>) -> Result<std::path::PathBuf, ConfigError> {
+fn absolute_path(item: &Item<'_>) -> Result<std::path::PathBuf, ConfigError> {
     let path = value::path(&item.origin, item.text()?, item.file.env)?;
     if path.is_absolute() {
         Ok(path)
@@ -86,31 +86,23 @@ fn absolute_path(item: Item<'_>) -> Result<std::path::PathBuf, ConfigError> {
 fn limits(mut section: Section<'_>) -> Result<Limits, ConfigError> {
     let default = Limits::default();
     let limits = Limits {
-        running: section
-            .get("running", |item| item.positive())?
-            .unwrap_or(default.running),
-        queued: section.get("queued", |item| item.number())?.unwrap_or(default.queued),
-        body_bytes: section
-            .get("body_bytes", |item| item.positive())?
-            .unwrap_or(default.body_bytes),
+        running: section.get("running", Item::positive)?.unwrap_or(default.running),
+        queued: section.get("queued", Item::number)?.unwrap_or(default.queued),
+        body_bytes: section.get("body_bytes", Item::positive)?.unwrap_or(default.body_bytes),
         session_bytes: section
-            .get("session_bytes", |item| item.positive())?
+            .get("session_bytes", Item::positive)?
             .unwrap_or(default.session_bytes),
         total_bytes: section
-            .get("total_bytes", |item| item.positive())?
+            .get("total_bytes", Item::positive)?
             .unwrap_or(default.total_bytes),
-        keep_days: section
-            .get("keep_days", |item| item.number())?
-            .unwrap_or(default.keep_days),
+        keep_days: section.get("keep_days", Item::number)?.unwrap_or(default.keep_days),
         min_free_bytes: section
-            .get("min_free_bytes", |item| item.number())?
+            .get("min_free_bytes", Item::number)?
             .unwrap_or(default.min_free_bytes),
         rate_per_minute: section
-            .get("rate_per_minute", |item| item.positive())?
+            .get("rate_per_minute", Item::positive)?
             .or(default.rate_per_minute),
-        rate_per_hour: section
-            .get("rate_per_hour", |item| item.positive())?
-            .or(default.rate_per_hour),
+        rate_per_hour: section.get("rate_per_hour", Item::positive)?.or(default.rate_per_hour),
     };
     section.finish()?;
     Ok(limits)
@@ -146,7 +138,7 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
     Ok((name, agent))
 }
 
-fn environment(item: Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
+fn environment(item: &Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
     let table = item
         .value
         .as_table()
@@ -158,7 +150,7 @@ fn environment(item: Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> 
             Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
             None => Err(value::wrong(
                 &item.origin,
-                format!("a {}", item.value.type_str()),
+                format!("of type {}", item.value.type_str()),
                 "write it as a string, in quotes",
             )),
         }
@@ -227,17 +219,17 @@ impl<'a> Section<'a> {
     fn get<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(Item<'a>) -> Result<T, ConfigError>,
+        read: impl FnOnce(&Item<'a>) -> Result<T, ConfigError>,
     ) -> Result<Option<T>, ConfigError> {
         self.known.push(key);
         let value = self.table.get(key);
         value
-            .map(|value| read(self.file.item(&format!("{}{key}", self.prefix), value)))
+            .map(|value| read(&self.file.item(&format!("{}{key}", self.prefix), value)))
             .transpose()
     }
 
     fn section(&mut self, key: &'static str) -> Result<Option<Section<'a>>, ConfigError> {
-        self.get(key, |item| item.section())
+        self.get(key, Item::section)
     }
 
     /// All entries as sections, whatever their names.

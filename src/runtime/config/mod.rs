@@ -158,6 +158,13 @@ fn refuse_open_door(settings: &Settings) -> Result<(), ConfigError> {
     public.map_or(Ok(()), |address| Err(ConfigError::OpenDoor { address }))
 }
 
+/// The home alone, absolute: all that a client of a running server has to know.
+pub fn home_of(flags: &Flags, env: &Environment) -> Result<PathBuf, ConfigError> {
+    let mut path = home(flags, env)?;
+    make_absolute(&mut path)?;
+    Ok(path)
+}
+
 fn home(flags: &Flags, env: &Environment) -> Result<PathBuf, ConfigError> {
     if let Some(path) = &flags.home {
         return Ok(path.clone());

@@ -232,7 +232,7 @@ fn an_agents_secret_is_not_repeated_in_an_error() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("agents.a.env.KEY is a integer") && !message.contains("12345"),
+        message.contains("agents.a.env.KEY is of type integer") && !message.contains("12345"),
         "{message}"
     );
 }
