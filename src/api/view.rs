@@ -72,6 +72,8 @@ struct TurnView {
     usage: Option<Usage>,
     /// What the process used.
     resources: Option<Resources>,
+    /// The `seq` of its `prompt` record: where its part of the journal begins.
+    first_seq: u64,
     /// The attempt, beginning with 1.
     attempt: u32,
     /// Processes of its tree that live on.
@@ -121,6 +123,7 @@ impl TurnView {
             result: ended.and_then(|ended| ended.result.clone()),
             usage: ended.and_then(|ended| ended.usage),
             resources: exited.map(|exited| exited.resources),
+            first_seq: turn.prompt_seq,
             attempt: turn.attempt,
             leftover_processes: exited.map_or(0, |exited| exited.leftover_processes),
         }

@@ -43,7 +43,7 @@ pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
 }
 
 /// All agents, and whether they are installed.
-pub(super) fn list(settings: &Settings) -> Vec<AgentInfo> {
+pub fn list(settings: &Settings) -> Vec<AgentInfo> {
     let known = agents::known()
         .map(|known| known.name.to_owned())
         .filter(|name| !settings.agents.contains_key(name));

@@ -4,6 +4,7 @@
 //! it, that a restart goes on where the last server ended, and that one damaged session costs no other. It may
 //! not know HTTP; it never forks (`posix_spawn` only) and waits for no process but those it started itself.
 
+mod accept;
 pub mod config;
 mod driver;
 mod epoch;
@@ -25,20 +26,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
+pub use accept::{Created, Prompted};
 pub use error::RuntimeError;
+pub use launch::list as agents;
 pub use probe::version;
 pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, PromptBy, Settings};
 
 use crate::agents::Capabilities;
 use crate::journal::{Follower, Watcher};
-use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase};
-use crate::sys;
+use crate::model::{SessionId, TurnPhase};
 use queue::{Place, Queue};
-use store::{Home, SessionFile};
+use store::Home;
 
 /// The runtime; one per home.
 #[derive(Debug)]
@@ -63,30 +64,6 @@ struct Sessions {
     by_key: BTreeMap<String, Option<SessionId>>,
     /// Folders that could not be read, and why.
     damaged: BTreeMap<String, String>,
-}
-
-/// What a request to create gave.
-#[derive(Debug)]
-pub struct Created {
-    /// The session.
-    pub session: Arc<Session>,
-    /// Its first turn, when the request had a prompt.
-    pub turn: Option<u32>,
-    /// The `seq` before that turn's `prompt` record: where its event stream begins.
-    pub after: u64,
-    /// False when the same request had been made before.
-    pub new: bool,
-}
-
-/// What a prompt gave.
-#[derive(Clone, Copy, Debug)]
-pub struct Prompted {
-    /// The turn.
-    pub turn: u32,
-    /// The `seq` before its `prompt` record.
-    pub after: u64,
-    /// False when the same request had been made before.
-    pub new: bool,
 }
 
 /// An agent, as `GET /v1/agents` shows it.
@@ -225,235 +202,6 @@ impl Runtime {
         });
     }
 
-    /// Creates a session; `key` is the caller's `Idempotency-Key`.
-    pub async fn create(
-        self: &Arc<Self>,
-        mut request: SessionRequest,
-        key: Option<String>,
-    ) -> Result<Created, RuntimeError> {
-        let settings = self.settings();
-        let prompt = request.prompt.take();
-        if let Some(known) = self.known(&request, key.as_deref())? {
-            return Self::same(known, &request, prompt.as_deref(), key.is_some());
-        }
-        let (agent, cwd) = launch::check(&settings, &request, prompt.as_deref().unwrap_or_default())?;
-        self.check_room(prompt.is_some())?;
-        let id = match request.id.clone() {
-            Some(id) => id,
-            None => Self::new_id()?,
-        };
-        let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key.clone(), request.clone());
-        let session = match self.reserve(file, key.as_deref()) {
-            Reserved::New(session) => session,
-            // Somebody with the same key or id was faster.
-            Reserved::Taken(session) => return Self::same(session, &request, prompt.as_deref(), key.is_some()),
-        };
-        let made = self.make(&session, prompt).await;
-        let turn = made.inspect_err(|_| self.forget(&session))?;
-        if turn.is_some() {
-            self.drive(&session, None);
-        }
-        Ok(Created {
-            session,
-            turn,
-            after: 0,
-            new: true,
-        })
-    }
-
-    /// Puts a session on the disk, with its first prompt.
-    async fn make(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        prompt: Option<String>,
-    ) -> Result<Option<u32>, RuntimeError> {
-        let (runtime, file, folder) = (Arc::clone(self), session.file.clone(), session.folder.clone());
-        let made = tokio::task::spawn_blocking(move || runtime.home.create(&file)).await;
-        made.map_err(|_| RuntimeError::ShuttingDown)?
-            .map_err(|source| RuntimeError::Io { path: folder, source })?;
-        let Some(text) = prompt else { return Ok(None) };
-        let body = Body::Prompt(Prompt {
-            text,
-            idempotency_key: None,
-        });
-        session.transact(move |_, _| (vec![(1, body)], Some(1))).await
-    }
-
-    fn known(&self, request: &SessionRequest, key: Option<&str>) -> Result<Option<Arc<Session>>, RuntimeError> {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let by_key = key
-            .and_then(|key| sessions.by_key.get(key))
-            .and_then(|id| sessions.by_id.get(id.as_ref()?));
-        let by_id = request.id.as_ref().and_then(|id| sessions.by_id.get(id));
-        if let Some(id) = request
-            .id
-            .as_ref()
-            .filter(|id| sessions.damaged.contains_key(id.as_str()))
-        {
-            let reason = sessions.damaged.get(id.as_str()).cloned().unwrap_or_default();
-            return Err(RuntimeError::SessionDamaged {
-                id: id.to_string(),
-                reason,
-            });
-        }
-        Ok(by_key.or(by_id).cloned())
-    }
-
-    /// The same request again gives the same session; another one under the same key or id is refused.
-    fn same(
-        session: Arc<Session>,
-        request: &SessionRequest,
-        prompt: Option<&str>,
-        by_key: bool,
-    ) -> Result<Created, RuntimeError> {
-        let state = session.refresh()?;
-        let turn = prompt.map(|_| 1);
-        let first = state
-            .turns
-            .first()
-            .map(|turn| launch::read_prompt(&session, turn))
-            .transpose()?;
-        let asked = SessionRequest {
-            id: session.request().id.clone(),
-            ..request.clone()
-        };
-        let other_id = request.id.as_ref().is_some_and(|id| id != session.id());
-        // A session made without a prompt may have been given one later.
-        let same_prompt = prompt.is_none() || first.as_deref() == prompt;
-        if asked == *session.request() && same_prompt && !other_id {
-            return Ok(Created {
-                session,
-                turn,
-                after: 0,
-                new: false,
-            });
-        }
-        let what = if by_key {
-            "the Idempotency-Key".to_owned()
-        } else {
-            format!("the id {:?}", session.id().as_str())
-        };
-        Err(RuntimeError::Conflict { what })
-    }
-
-    fn reserve(&self, file: SessionFile, key: Option<&str>) -> Reserved {
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        let taken = key
-            .and_then(|key| sessions.by_key.get(key))
-            .and_then(|id| sessions.by_id.get(id.as_ref()?));
-        if let Some(session) = taken.or_else(|| sessions.by_id.get(&file.id)) {
-            return Reserved::Taken(Arc::clone(session));
-        }
-        let session = Arc::new(Session::new(self.home.session(&file.id), file));
-        sessions.by_id.insert(session.id().clone(), Arc::clone(&session));
-        if let Some(key) = key {
-            sessions.by_key.insert(key.to_owned(), Some(session.id().clone()));
-        }
-        Reserved::New(session)
-    }
-
-    fn forget(&self, session: &Session) {
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        sessions.by_id.remove(session.id());
-        sessions.by_key.retain(|_, id| id.as_ref() != Some(session.id()));
-        sessions.damaged.remove(session.id().as_str());
-    }
-
-    fn new_id() -> Result<SessionId, RuntimeError> {
-        let random = sys::random().map_err(|source| RuntimeError::Io {
-            path: PathBuf::from("/dev/urandom"),
-            source,
-        })?;
-        let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-        Ok(SessionId::from_time_and_random(millis, &random))
-    }
-
-    /// Refuses work that there is no room for.
-    fn check_room(&self, with_prompt: bool) -> Result<(), RuntimeError> {
-        if *self.shutdown.borrow() {
-            return Err(RuntimeError::ShuttingDown);
-        }
-        let settings = self.settings();
-        let limits = &settings.limits;
-        let space = sys::space(&settings.home).map_err(|source| RuntimeError::Io {
-            path: settings.home.clone(),
-            source,
-        })?;
-        if space.free < limits.min_free_bytes {
-            return Err(RuntimeError::DiskFull {
-                free: space.free,
-                min_free: limits.min_free_bytes,
-            });
-        }
-        if with_prompt && self.queued_turns() >= limits.queued {
-            return Err(RuntimeError::QueueFull {
-                queued: limits.queued,
-                retry_after: 5,
-            });
-        }
-        Ok(())
-    }
-
-    /// Turns that wait for a place, and turns behind a running one of their own session.
-    fn queued_turns(&self) -> usize {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let driven = sessions.by_id.values().filter(|session| session.duties().driven);
-        let queued = |state: &SessionState| {
-            state
-                .turns
-                .iter()
-                .filter(|turn| turn.phase == TurnPhase::Queued)
-                .count()
-        };
-        driven.map(|session| queued(&session.state())).sum()
-    }
-
-    /// Accepts the next turn of a session.
-    pub async fn prompt(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        text: String,
-        key: Option<String>,
-    ) -> Result<Prompted, RuntimeError> {
-        launch::check(
-            &self.settings(),
-            &SessionRequest {
-                agent: Some(session.agent().to_owned()),
-                ..session.request().clone()
-            },
-            &text,
-        )?;
-        self.check_room(true)?;
-        let prompted = session.transact(move |session, state| {
-            let before = key.as_ref().and_then(|key| {
-                state
-                    .turns
-                    .iter()
-                    .find(|turn| turn.idempotency_key.as_ref() == Some(key))
-            });
-            if let Some(turn) = before {
-                let same = launch::read_prompt(session, turn).is_ok_and(|before| before == text);
-                let prompted = Prompted {
-                    turn: turn.turn,
-                    after: turn.prompt_seq.saturating_sub(1),
-                    new: false,
-                };
-                return (Vec::new(), same.then_some(prompted));
-            }
-            let (turn, after) = (state.next_turn(), state.last_seq);
-            let body = Body::Prompt(Prompt {
-                text,
-                idempotency_key: key,
-            });
-            (vec![(turn, body)], Some(Prompted { turn, after, new: true }))
-        });
-        let prompted = prompted.await?.ok_or_else(|| RuntimeError::Conflict {
-            what: "the Idempotency-Key".to_owned(),
-        })?;
-        self.drive(session, None);
-        Ok(prompted)
-    }
-
     /// A session by its id.
     pub fn session(&self, id: &str) -> Result<Arc<Session>, RuntimeError> {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
@@ -554,9 +302,4 @@ impl Runtime {
 fn runs(session: &Session) -> bool {
     let state = session.state();
     state.current().is_some_and(|turn| turn.phase != TurnPhase::Queued)
-}
-
-enum Reserved {
-    New(Arc<Session>),
-    Taken(Arc<Session>),
 }

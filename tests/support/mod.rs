@@ -392,10 +392,10 @@ impl Drop for Server {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
         procs::kill_marked(&self.home());
-        if !std::thread::panicking() {
-            let _gone = std::fs::remove_dir_all(&self.root);
-        } else {
+        if std::thread::panicking() {
             eprintln!("server log:\n{}", self.log());
+        } else {
+            let _gone = std::fs::remove_dir_all(&self.root);
         }
     }
 }

@@ -7,8 +7,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::super::host;
 use super::Check;
-use super::agents::agents;
-use crate::runtime::{AgentInfo, Listen, Settings, version};
+use crate::runtime::{AgentInfo, Listen, Settings, agents, version};
 use crate::sys;
 
 /// The keys that agents read, and whose they are; only whether they are set is ever told.

@@ -2,7 +2,6 @@
 //!
 //! Changes nothing and calls nobody but the agents' own `--version`.
 
-mod agents;
 mod checks;
 
 use std::fmt::Write as _;
