@@ -22,7 +22,7 @@ use crate::model::{Body, Cause, Exited, Gap};
 use crate::sys::{self, PidFd, Waited};
 
 /// An agent that writes more than it may gets this long to end by itself.
-const OUTPUT_LIMIT_GRACE: Duration = Duration::from_millis(500);
+const OUTPUT_LIMIT_GRACE: Duration = Duration::from_millis(200);
 
 /// One that runs into a timeout gets this long.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ impl Keeper {
             let pumped = self.pump(now);
             let nobody_left = self.reap(now)?;
             self.obey(now);
-            self.enforce(matches!(pumped, Err(WriteError::NoSpace { .. })), now);
+            self.enforce(&pumped, now);
             let recorded = matches!(self.exit, ExitState::Recorded) && self.disk.pending.is_empty();
             if nobody_left && recorded && self.streams.iter().all(|stream| stream.has_reached(stream.size())) {
                 self.control.stopped(&Response {
@@ -313,7 +313,10 @@ impl Keeper {
     }
 
     /// Timeouts, limits, the disk, and the ladder once it is begun.
-    fn enforce(&mut self, full: bool, now: Instant) {
+    fn enforce(&mut self, pumped: &Result<bool, WriteError>, now: Instant) {
+        let full = matches!(pumped, Err(WriteError::NoSpace { .. }));
+        // One that writes without pause can fill a disk between two looks at the clock.
+        let hasty = matches!(pumped, Ok(true));
         if self.ladder.is_none() {
             let running = matches!(self.exit, ExitState::Running);
             if self.writer.size() > self.spec.session_bytes {
@@ -323,7 +326,7 @@ impl Keeper {
                 self.take_down(Cause::Timeout, TIMEOUT_GRACE, now);
             } else if running && self.idle_until().is_some_and(|until| now >= until) {
                 self.take_down(Cause::IdleTimeout, TIMEOUT_GRACE, now);
-            } else if full || now >= self.disk.next_look() {
+            } else if full || hasty || now >= self.disk.next_look() {
                 self.disk.look(&self.agent, self.paths.folder(), full, now);
             }
         }

@@ -1,6 +1,7 @@
 //! Accepting work: sessions and prompts, each once, each on the disk before the caller hears of it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
@@ -36,8 +37,18 @@ pub struct Prompted {
 
 /// What became of a wish for an id and a key.
 enum Reserved {
-    New(Arc<Session>),
+    New(Created),
     Taken(Arc<Session>),
+}
+
+/// Runs what waits for the disk on a thread of its own.
+async fn on_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static, path: &Path) -> Result<(), RuntimeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| RuntimeError::ShuttingDown)?
+        .map_err(|source| RuntimeError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 impl Runtime {
@@ -47,59 +58,76 @@ impl Runtime {
         mut request: SessionRequest,
         key: Option<String>,
     ) -> Result<Created, RuntimeError> {
-        let settings = self.settings();
         let prompt = request.prompt.take();
-        if let Some(known) = self.known(&request, key.as_deref())? {
-            return Self::same(known, &request, prompt.as_deref(), key.is_some());
+        loop {
+            let session = match self.known(&request, key.as_deref())? {
+                Some(session) => session,
+                None => match self.try_create(&request, prompt.as_deref(), key.as_deref()).await? {
+                    Reserved::New(created) => return Ok(created),
+                    // Somebody with the same key or id was faster.
+                    Reserved::Taken(session) => session,
+                },
+            };
+            // The other one may still be at it, and may fail; then it is our turn.
+            if session.is_made().await {
+                return Self::same(session, &request, prompt.as_deref(), key.is_some());
+            }
         }
-        let (agent, cwd) = launch::check(&settings, &request, prompt.as_deref().unwrap_or_default())?;
+    }
+
+    async fn try_create(
+        self: &Arc<Self>,
+        request: &SessionRequest,
+        prompt: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Reserved, RuntimeError> {
+        let (agent, cwd) = launch::check(&self.settings(), request, prompt.unwrap_or_default())?;
         self.check_room(prompt.is_some())?;
         let id = match request.id.clone() {
             Some(id) => id,
             None => Self::new_id()?,
         };
-        let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key.clone(), request.clone());
-        let session = match self.reserve(file, key.as_deref()) {
-            Reserved::New(session) => session,
-            // Somebody with the same key or id was faster.
-            Reserved::Taken(session) => return Self::same(session, &request, prompt.as_deref(), key.is_some()),
+        let key = key.map(str::to_owned);
+        let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key, request.clone());
+        let session = match self.reserve(file) {
+            Ok(session) => session,
+            Err(other) => return Ok(Reserved::Taken(other)),
         };
-        let made = self.make(&session, prompt).await;
-        let turn = made.inspect_err(|_| self.forget(&session))?;
+        let made = self.make(&session, prompt.map(str::to_owned)).await;
+        if made.is_err() {
+            self.forget(&session);
+        }
+        session.set_made(made.is_ok());
+        made?;
+        let turn = prompt.map(|_| 1);
         if turn.is_some() {
             self.drive(&session, None);
         }
-        Ok(Created {
+        let (after, new) = (0, true);
+        Ok(Reserved::New(Created {
             session,
             turn,
-            after: 0,
-            new: true,
-        })
+            after,
+            new,
+        }))
     }
 
-    /// Puts a session on the disk, with its first prompt.
-    async fn make(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        prompt: Option<String>,
-    ) -> Result<Option<u32>, RuntimeError> {
-        let (runtime, file, folder) = (Arc::clone(self), session.file.clone(), session.folder.clone());
-        let made = tokio::task::spawn_blocking(move || runtime.home.create(&file)).await;
-        made.map_err(|_| RuntimeError::ShuttingDown)?
-            .map_err(|source| RuntimeError::Io { path: folder, source })?;
-        let Some(text) = prompt else { return Ok(None) };
-        let body = Body::Prompt(Prompt {
-            text,
-            idempotency_key: None,
-        });
-        session.transact(move |_, _| (vec![(1, body)], Some(1))).await
+    /// Puts a session on the disk with its first prompt; `session.json` comes last, and is what makes it accepted.
+    async fn make(self: &Arc<Self>, session: &Arc<Session>, prompt: Option<String>) -> Result<(), RuntimeError> {
+        let (runtime, target) = (Arc::clone(self), Arc::clone(session));
+        on_a_thread(move || runtime.home.begin(&target.file.id), &session.folder).await?;
+        if let Some(text) = prompt {
+            let idempotency_key = None;
+            let body = Body::Prompt(Prompt { text, idempotency_key });
+            session.transact(move |_, _| (vec![(1, body)], ())).await?;
+        }
+        let (runtime, target) = (Arc::clone(self), Arc::clone(session));
+        on_a_thread(move || runtime.home.accept(&target.file), &session.folder).await
     }
 
     fn known(&self, request: &SessionRequest, key: Option<&str>) -> Result<Option<Arc<Session>>, RuntimeError> {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let by_key = key
-            .and_then(|key| sessions.by_key.get(key))
-            .and_then(|id| sessions.by_id.get(id.as_ref()?));
+        let by_key = key.and_then(|key| sessions.by_id.get(sessions.by_key.get(key)?));
         let by_id = request.id.as_ref().and_then(|id| sessions.by_id.get(id));
         if let Some(id) = request
             .id
@@ -152,26 +180,28 @@ impl Runtime {
         Err(RuntimeError::Conflict { what })
     }
 
-    fn reserve(&self, file: SessionFile, key: Option<&str>) -> Reserved {
+    /// Takes the id and the key for a session; gives the one that has them, if there is one.
+    fn reserve(&self, file: SessionFile) -> Result<Arc<Session>, Arc<Session>> {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        let taken = key
-            .and_then(|key| sessions.by_key.get(key))
-            .and_then(|id| sessions.by_id.get(id.as_ref()?));
-        if let Some(session) = taken.or_else(|| sessions.by_id.get(&file.id)) {
-            return Reserved::Taken(Arc::clone(session));
+        let key = file.idempotency_key.clone();
+        let by_key = key
+            .as_ref()
+            .and_then(|key| sessions.by_id.get(sessions.by_key.get(key)?));
+        if let Some(session) = by_key.or_else(|| sessions.by_id.get(&file.id)) {
+            return Err(Arc::clone(session));
         }
         let session = Arc::new(Session::new(self.home.session(&file.id), file));
         sessions.by_id.insert(session.id().clone(), Arc::clone(&session));
         if let Some(key) = key {
-            sessions.by_key.insert(key.to_owned(), Some(session.id().clone()));
+            sessions.by_key.insert(key, session.id().clone());
         }
-        Reserved::New(session)
+        Ok(session)
     }
 
     pub(super) fn forget(&self, session: &Session) {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         sessions.by_id.remove(session.id());
-        sessions.by_key.retain(|_, id| id.as_ref() != Some(session.id()));
+        sessions.by_key.retain(|_, id| id != session.id());
         sessions.damaged.remove(session.id().as_str());
     }
 

@@ -60,8 +60,8 @@ pub struct Runtime {
 #[derive(Debug, Default)]
 struct Sessions {
     by_id: BTreeMap<SessionId, Arc<Session>>,
-    /// Which session an `Idempotency-Key` made; `None` while it is being made.
-    by_key: BTreeMap<String, Option<SessionId>>,
+    /// Which session an `Idempotency-Key` made.
+    by_key: BTreeMap<String, SessionId>,
     /// Folders that could not be read, and why.
     damaged: BTreeMap<String, String>,
 }
@@ -116,8 +116,8 @@ impl Runtime {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 match store::read(&folder) {
                     Ok(file) => unsettled.extend(runtime.know(Arc::new(Session::new(folder, file)))),
-                    // A server that was killed while it made the session: nobody was told of it.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    // A server was killed before it had accepted the session: nobody was told of it.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => store::remove(&folder),
                     Err(error) => runtime.is_damaged(name, &error.to_string()),
                 }
             }
@@ -150,8 +150,9 @@ impl Runtime {
         }
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = &session.file.idempotency_key {
-            sessions.by_key.insert(key.clone(), Some(session.id().clone()));
+            sessions.by_key.insert(key.clone(), session.id().clone());
         }
+        session.set_made(true);
         sessions.by_id.insert(session.id().clone(), Arc::clone(&session));
         let busy = session.state().current().is_some() || !keeper_client::turns_with_files(&session.folder).is_empty();
         busy.then_some(session)

@@ -22,6 +22,8 @@ pub struct Session {
     folded: Mutex<(u64, SessionState)>,
     /// The last state that was folded; changes whenever the journal was seen to have grown.
     snapshot: watch::Sender<Arc<SessionState>>,
+    /// Whether it is on the disk; `None` while it is being put there.
+    made: watch::Sender<Option<bool>>,
     pub(super) duties: Mutex<Duties>,
 }
 
@@ -46,6 +48,7 @@ impl Session {
             file,
             folded: Mutex::default(),
             snapshot,
+            made: watch::Sender::new(None),
             duties: Mutex::default(),
         }
     }
@@ -83,6 +86,19 @@ impl Session {
     /// Tells when the state changes.
     pub fn changes(&self) -> watch::Receiver<Arc<SessionState>> {
         self.snapshot.subscribe()
+    }
+
+    pub(super) fn set_made(&self, made: bool) {
+        self.made.send_replace(Some(made));
+    }
+
+    /// Waits until the session is on the disk; false when it could not be put there.
+    pub(super) async fn is_made(&self) -> bool {
+        let mut made = self.made.subscribe();
+        // The sender lives in self, so it cannot be closed.
+        made.wait_for(Option::is_some)
+            .await
+            .is_ok_and(|made| *made == Some(true))
     }
 
     pub(super) fn journal(&self) -> PathBuf {

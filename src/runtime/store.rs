@@ -115,16 +115,23 @@ impl Home {
         Ok(folders)
     }
 
-    /// Makes a session's folder with its `session.json`.
-    pub(super) fn create(&self, file: &SessionFile) -> io::Result<PathBuf> {
-        let folder = self.session(&file.id);
-        match DirBuilder::new().mode(0o700).create(&folder) {
+    /// Makes a session's folder, empty.
+    pub(super) fn begin(&self, id: &SessionId) -> io::Result<()> {
+        let folder = self.session(id);
+        let make = || DirBuilder::new().mode(0o700).create(&folder);
+        match make() {
             // A server that was killed before the session was accepted has left it.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(&folder)?;
+                make()
+            }
+            made => made,
         }
-        sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)?;
-        Ok(folder)
+    }
+
+    /// Writes `session.json`, with which the session is accepted.
+    pub(super) fn accept(&self, file: &SessionFile) -> io::Result<()> {
+        sys::replace(&self.session(&file.id).join("session.json"), &serde_json::to_vec(file)?)
     }
 
     /// Forgets a session.
@@ -148,7 +155,8 @@ pub(super) fn read(folder: &Path) -> io::Result<SessionFile> {
     )))
 }
 
-fn remove(folder: &Path) {
+/// Removes what is left of a session that nobody was told of, or that was deleted.
+pub(super) fn remove(folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder) {
         tracing::warn!(path = %folder.display(), %error, "a deleted session could not be removed; it is tried again at the next start");
     }
