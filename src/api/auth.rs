@@ -123,7 +123,7 @@ fn unauthorized(given: bool) -> Problem {
 }
 
 fn not_configured() -> Problem {
-    let detail = "this server has no token yet, so it serves nobody but this machine; set PROMPTD_TOKEN, write one into $PROMPTD_HOME/token, or run `promptd configure`";
+    let detail = "this server has no token yet, so it serves nobody but this machine; set PROMPTD_TOKEN, or write one into $PROMPTD_HOME/token";
     Problem::new(StatusCode::UNAUTHORIZED, "not_configured", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 
