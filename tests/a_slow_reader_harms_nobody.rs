@@ -40,11 +40,17 @@ async fn fifty_readers_finish_beside_one_that_reads_nothing_for_five_seconds_and
     for _ in 0..READERS {
         let request = server.request("GET", &path).header("accept", "application/x-ndjson");
         let answer = request.send().await.unwrap();
-        readers.push(tokio::spawn(compare_with_journal(answer, File::open(&journal).unwrap())));
+        readers.push(tokio::spawn(compare_with_journal(
+            answer,
+            File::open(&journal).unwrap(),
+        )));
     }
     touch(&server.workspace().join("go"));
     for reader in readers {
-        let read = tokio::time::timeout(PATIENCE, reader).await.expect("a reader hangs").unwrap();
+        let read = tokio::time::timeout(PATIENCE, reader)
+            .await
+            .expect("a reader hangs")
+            .unwrap();
         assert_eq!(read, length(&journal), "a reader did not get everything");
     }
     assert_eq!(server.settled(&id).await["status"], json!("completed"));
@@ -109,7 +115,10 @@ async fn open_slowly(server: &Server, id: &str) -> TcpStream {
 async fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut raw = Vec::new();
     let read = stream.read_to_end(&mut raw);
-    tokio::time::timeout(PATIENCE, read).await.expect("the stream hangs").unwrap();
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("the stream hangs")
+        .unwrap();
     let head = memchr::memmem::find(&raw, b"\r\n\r\n").unwrap() + 4;
     let (mut rest, mut body) = (&raw[head..], Vec::new());
     loop {

@@ -75,7 +75,10 @@ async fn all_of_ndjson(server: &Server, path: &str) -> Vec<String> {
 /// A WebSocket stays open for more turns; the first one's end is enough here.
 async fn all_of_websocket(mut socket: WebSocket) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    while !lines.last().is_some_and(|line| line.contains("\"type\":\"turn_ended\"")) {
+    while !lines
+        .last()
+        .is_some_and(|line| line.contains("\"type\":\"turn_ended\""))
+    {
         let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("silence");
         let message = message.expect("the socket was closed").unwrap();
         if message.is_text() {
@@ -104,7 +107,9 @@ async fn random_bytes_on_both_streams_at_once_arrive_bit_for_bit() {
         // A byte's place is the same for whoever asks for a part only.
         let (from, to) = (5 * MIB + 3, 5 * MIB + 70_001);
         let path = format!("/v1/sessions/{id}/output?stream={stream}");
-        let request = server.request("GET", &path).header("range", format!("bytes={from}-{to}"));
+        let request = server
+            .request("GET", &path)
+            .header("range", format!("bytes={from}-{to}"));
         let part = request.send().await.unwrap();
         assert_eq!(part.status(), 206);
         assert_same_bytes("a range", &part.bytes().await.unwrap(), &written[from..=to]);
@@ -137,9 +142,12 @@ async fn a_single_line_of_64_mib_arrives_as_one_line() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prompt_of_12_megabytes_reaches_the_agent_whole() {
-    let server = Server::with().config("[agents.echo]\ncommand = [\"cat\"]\n").start().await;
+    let server = Server::with()
+        .config("[agents.echo]\ncommand = [\"cat\"]\n")
+        .start()
+        .await;
     // Quotes, a backslash, a multi-byte letter and control characters: what escaping could get wrong.
-    let prompt = "0123 \"quoted\" \\ \u{e4} \u{1f600} \t\u{1}\r\n".repeat(400_000);
+    let prompt = "0123 \"quoted\" \\ \u{e4} \u{1f600} \t\u{1}\r\n".repeat(430_000);
     assert!(prompt.len() > 12_000_000, "{}", prompt.len());
     let id = server.create(json!({ "agent": "echo", "prompt": prompt })).await;
     assert_eq!(server.settled(&id).await["status"], json!("completed"));
@@ -163,14 +171,22 @@ async fn an_agent_that_exits_at_once_while_its_keeper_is_frozen_loses_nothing() 
             "until [ -e go ]; do sleep 0.01; done; exec node -e \"{program}\""
         ))
         .await;
-    let agent: i32 = server.record(&id, "started").await["pid"].as_i64().unwrap().try_into().unwrap();
+    let agent: i32 = server.record(&id, "started").await["pid"]
+        .as_i64()
+        .unwrap()
+        .try_into()
+        .unwrap();
     let keepers = procs::keepers(&server.home());
     assert_eq!(keepers.len(), 1);
     procs::signal(keepers[0], "STOP");
     touch(&server.workspace().join("go"));
     eventually("the agent's exit, its keeper frozen", || !procs::lives(agent)).await;
     let unread = server.records(&id).await;
-    assert_eq!(of_type(&unread, "stdout"), Vec::<&Value>::new(), "the keeper was not frozen");
+    assert_eq!(
+        of_type(&unread, "stdout"),
+        Vec::<&Value>::new(),
+        "the keeper was not frozen"
+    );
     procs::signal(keepers[0], "CONT");
     let session = server.settled(&id).await;
     assert_eq!(session["status"], json!("completed"), "{session}");
@@ -185,9 +201,7 @@ async fn a_script_that_truncates_its_own_output_leaves_a_gap_that_says_so() {
     let server = Server::start().await;
     // `tee /dev/stderr` opens the file behind it anew, and empties it.
     let id = server
-        .shell(
-            "echo first >&2; until [ -e go ]; do sleep 0.01; done; echo again | tee /dev/stderr",
-        )
+        .shell("echo first >&2; until [ -e go ]; do sleep 0.01; done; echo again | tee /dev/stderr")
         .await;
     server.record(&id, "stderr").await;
     touch(&server.workspace().join("go"));
@@ -195,12 +209,21 @@ async fn a_script_that_truncates_its_own_output_leaves_a_gap_that_says_so() {
     let kinds: Vec<(&str, &str)> = records
         .iter()
         .filter(|record| record["type"] == "stderr" || record["type"] == "gap")
-        .map(|record| (record["type"].as_str().unwrap(), record["data"].as_str().unwrap_or_default()))
+        .map(|record| {
+            (
+                record["type"].as_str().unwrap(),
+                record["data"].as_str().unwrap_or_default(),
+            )
+        })
         .collect();
     let expected = [("stderr", "first"), ("gap", ""), ("stderr", "again")];
     assert_eq!(kinds, expected);
     let gap = of_type(&records, "gap")[0];
-    assert_eq!((&gap["stream"], &gap["bytes"]), (&json!("stderr"), &json!(0)), "all of it had been read");
+    assert_eq!(
+        (&gap["stream"], &gap["bytes"]),
+        (&json!("stderr"), &json!(0)),
+        "all of it had been read"
+    );
     assert_eq!(server.output(&id, "stdout").await, b"again\n");
     assert_eq!(server.output(&id, "stderr").await, b"first\nagain\n");
 }
@@ -214,7 +237,11 @@ async fn what_is_truncated_before_it_was_read_is_not_lost_silently() {
     server.record(&id, "started").await;
     // A keeper that sleeps at the wrong moment.
     let keeper = procs::keepers(&server.home())[0];
-    let agent: i32 = server.record(&id, "started").await["pid"].as_i64().unwrap().try_into().unwrap();
+    let agent: i32 = server.record(&id, "started").await["pid"]
+        .as_i64()
+        .unwrap()
+        .try_into()
+        .unwrap();
     procs::signal(keeper, "STOP");
     touch(&server.workspace().join("go"));
     eventually("the agent's exit, its keeper frozen", || !procs::lives(agent)).await;
