@@ -26,10 +26,14 @@ const WORKER_QUIET: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Drives a session until all its turns are over.
-pub(super) async fn drive(runtime: Arc<Runtime>, session: Arc<Session>, mut ticket: Option<Ticket>) {
+pub(super) async fn drive(
+    runtime: Arc<Runtime>,
+    session: Arc<Session>,
+    mut ticket: Option<Ticket>,
+    mut place: Option<Place>,
+) {
     let watch = runtime.watcher.watch(&session.journal());
     let follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
-    let mut place = None;
     loop {
         match step(&runtime, &session, &mut ticket, &mut place).await {
             Ok(true) => {}

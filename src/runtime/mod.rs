@@ -33,9 +33,10 @@ pub use settings::{AuthMode, ConfiguredAgent, Listen, PromptBy, Settings};
 
 use crate::agents::Capabilities;
 use crate::journal::{Follower, Watcher};
-use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase};
+use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase, TurnState};
 use crate::sys;
 use queue::Queue;
+use session::Birth;
 use store::{Home, SessionFile};
 
 /// The runtime; one per home.
@@ -101,6 +102,11 @@ pub struct AgentInfo {
     pub missing: Option<String>,
 }
 
+/// Whether a turn waits for its place.
+fn waits(turn: Option<&TurnState>) -> bool {
+    turn.is_some_and(|turn| turn.phase == TurnPhase::Queued)
+}
+
 impl Runtime {
     /// Takes the home, reads its sessions and adopts what a former server left running.
     pub async fn start(settings: Settings) -> Result<Arc<Self>, RuntimeError> {
@@ -130,7 +136,7 @@ impl Runtime {
             for folder in runtime.home.sessions()? {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 match store::read(&folder) {
-                    Ok(file) => unsettled.extend(runtime.know(Arc::new(Session::new(folder, file)))),
+                    Ok(file) => unsettled.extend(runtime.know(Arc::new(Session::new(folder, file, Birth::Done)))),
                     // A server that was killed while it made the session: nobody was told of it.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => runtime.is_damaged(name, &error.to_string()),
@@ -143,8 +149,12 @@ impl Runtime {
             .await
             .map_err(|_| RuntimeError::ShuttingDown)?;
         let mut unsettled = loaded.map_err(|source| RuntimeError::Io { path, source })?;
-        // Who waited before waits in the same order again.
-        unsettled.sort_by_key(|session| session.state().current().map(|turn| turn.accepted_at));
+        // Who runs keeps its place; who waited before waits in the same order again.
+        unsettled.sort_by_key(|session| {
+            let state = session.state();
+            let turn = state.current();
+            (waits(turn), turn.map(|turn| turn.accepted_at))
+        });
         for session in unsettled {
             self.adopt(&session).await;
         }
@@ -207,11 +217,13 @@ impl Runtime {
             return;
         }
         duties.driven = true;
-        // Lined up here and now, so that the order of the queue is the order of acceptance.
+        // Here and now, so that the order of the queue is the order of acceptance, and nobody gets the place of a
+        // turn that runs already.
         let state = session.state();
-        let waits = state.current().is_some_and(|turn| turn.phase == TurnPhase::Queued);
-        let ticket = waits.then(|| self.queue.line_up(session.id().clone()));
-        tokio::spawn(driver::drive(Arc::clone(self), Arc::clone(session), ticket));
+        let turn = state.current();
+        let ticket = waits(turn).then(|| self.queue.line_up(session.id().clone()));
+        let place = (turn.is_some() && ticket.is_none()).then(|| self.queue.adopt());
+        tokio::spawn(driver::drive(Arc::clone(self), Arc::clone(session), ticket, place));
     }
 
     /// The settings that are in force.
@@ -240,23 +252,32 @@ impl Runtime {
     ) -> Result<Created, RuntimeError> {
         let settings = self.settings();
         let prompt = request.prompt.take();
-        if let Some(known) = self.known(&request, key.as_deref())? {
-            return Self::same(known, &request, prompt.as_deref(), key.is_some());
-        }
-        let (agent, cwd) = launch::check(&settings, &request, prompt.as_deref().unwrap_or_default())?;
-        self.check_room(prompt.is_some())?;
-        let id = match request.id.clone() {
-            Some(id) => id,
-            None => self.new_id()?,
-        };
-        let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key.clone(), request.clone());
-        let session = match self.reserve(file, key.as_deref()) {
-            Reserved::New(session) => session,
-            // Somebody with the same key or id was faster.
-            Reserved::Taken(session) => return Self::same(session, &request, prompt.as_deref(), key.is_some()),
+        let session = loop {
+            if let Some(known) = self.known(&request, key.as_deref())? {
+                if known.born().await {
+                    return Self::same(known, &request, prompt.as_deref(), key.is_some());
+                }
+                // It could not be made and was forgotten, so this request is the first now.
+                continue;
+            }
+            let (agent, cwd) = launch::check(&settings, &request, prompt.as_deref().unwrap_or_default())?;
+            self.check_room(prompt.is_some())?;
+            let id = match request.id.clone() {
+                Some(id) => id,
+                None => self.new_id()?,
+            };
+            let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key.clone(), request.clone());
+            // None: somebody with the same key or id was faster, and is known now.
+            if let Some(session) = self.reserve(file, key.as_deref()) {
+                break session;
+            }
         };
         let made = self.make(&session, prompt).await;
-        let turn = made.inspect_err(|_| self.forget(&session))?;
+        let turn = made.inspect_err(|_| {
+            self.forget(&session);
+            session.set_birth(Birth::Failed);
+        })?;
+        session.set_birth(Birth::Done);
         if turn.is_some() {
             self.drive(&session);
         }
@@ -343,20 +364,20 @@ impl Runtime {
         Err(RuntimeError::Conflict { what })
     }
 
-    fn reserve(&self, file: SessionFile, key: Option<&str>) -> Reserved {
+    fn reserve(&self, file: SessionFile, key: Option<&str>) -> Option<Arc<Session>> {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         let taken = key
             .and_then(|key| sessions.by_key.get(key))
             .and_then(|id| sessions.by_id.get(id.as_ref()?));
-        if let Some(session) = taken.or_else(|| sessions.by_id.get(&file.id)) {
-            return Reserved::Taken(Arc::clone(session));
+        if taken.is_some() || sessions.by_id.contains_key(&file.id) {
+            return None;
         }
-        let session = Arc::new(Session::new(self.home.session(&file.id), file));
+        let session = Arc::new(Session::new(self.home.session(&file.id), file, Birth::Underway));
         sessions.by_id.insert(session.id().clone(), Arc::clone(&session));
         if let Some(key) = key {
             sessions.by_key.insert(key.to_owned(), Some(session.id().clone()));
         }
-        Reserved::New(session)
+        Some(session)
     }
 
     fn forget(&self, session: &Session) {
@@ -473,7 +494,8 @@ impl Runtime {
         let session = id
             .parse()
             .ok()
-            .and_then(|id: SessionId| sessions.by_id.get(&id).cloned());
+            .and_then(|id: SessionId| sessions.by_id.get(&id).cloned())
+            .filter(|session| session.is_born());
         session.ok_or_else(|| RuntimeError::SessionNotFound {
             id: id.chars().take(200).collect(),
         })
@@ -482,15 +504,16 @@ impl Runtime {
     /// All sessions, newest first.
     pub fn sessions(&self) -> Vec<Arc<Session>> {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = sessions.by_id.values().cloned().collect();
+        let born = sessions.by_id.values().filter(|session| session.is_born());
+        let mut all: Vec<_> = born.cloned().collect();
         drop(sessions);
         all.sort_by(|a, b| (b.created_at(), b.id()).cmp(&(a.created_at(), a.id())));
         all
     }
 
-    /// How many turns are ahead of a session's, if it waits.
+    /// A waiting session's place in the queue, beginning with 1.
     pub fn queue_position(&self, session: &Session) -> Option<usize> {
-        self.queue.position(session.id())
+        self.queue.position(session.id())?.checked_add(1)
     }
 
     /// A cursor behind the record `after`.
@@ -542,9 +565,4 @@ impl Runtime {
     pub fn begin_shutdown(&self) {
         self.shutdown.send_replace(true);
     }
-}
-
-enum Reserved {
-    New(Arc<Session>),
-    Taken(Arc<Session>),
 }

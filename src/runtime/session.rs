@@ -13,6 +13,14 @@ use super::tender::Tender;
 use crate::journal::{FILE_NAME, ReadError, Reader, Writer, fold};
 use crate::model::{Body, SessionId, SessionRequest, SessionState};
 
+/// Whether a session is on the disk, so that it may be spoken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Birth {
+    Underway,
+    Done,
+    Failed,
+}
+
 /// A session.
 #[derive(Debug)]
 pub struct Session {
@@ -23,6 +31,7 @@ pub struct Session {
     /// The last state that was folded; changes whenever the journal was seen to have grown.
     snapshot: watch::Sender<Arc<SessionState>>,
     pub(super) duties: Mutex<Duties>,
+    birth: watch::Sender<Birth>,
 }
 
 /// What the server does for a session just now.
@@ -39,15 +48,35 @@ pub(super) struct Duties {
 }
 
 impl Session {
-    pub(super) fn new(folder: PathBuf, file: SessionFile) -> Self {
+    pub(super) fn new(folder: PathBuf, file: SessionFile, birth: Birth) -> Self {
         let (snapshot, _) = watch::channel(Arc::default());
+        let (birth, _) = watch::channel(birth);
         Self {
             folder,
             file,
             folded: Mutex::default(),
             snapshot,
             duties: Mutex::default(),
+            birth,
         }
+    }
+
+    /// It is on the disk with its first prompt, or will never be.
+    pub(super) fn set_birth(&self, birth: Birth) {
+        self.birth.send_replace(birth);
+    }
+
+    /// It is on the disk.
+    pub(super) fn is_born(&self) -> bool {
+        *self.birth.borrow() == Birth::Done
+    }
+
+    /// Waits until it is on the disk; false when it will never be.
+    pub(super) async fn born(&self) -> bool {
+        let mut birth = self.birth.subscribe();
+        // The sender lives in self, so it cannot be closed.
+        let settled = birth.wait_for(|birth| *birth != Birth::Underway).await;
+        settled.is_ok_and(|birth| *birth == Birth::Done)
     }
 
     /// The id.
