@@ -1,194 +1,681 @@
-//! Every refusal of the contract's "Everywhere", asked of the real binary over a raw socket.
+//! Every refusal of the contract's "Everywhere" and "Sessions", asked of the real binary.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test says what it expects by failing"
+    reason = "a helper of tests fails like a test"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use support::http::Answer;
+use support::{Server, folder};
 
-struct Server {
-    child: Child,
-    address: String,
-    home: std::path::PathBuf,
-}
+const JSON: &str = "application/json";
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
-}
-
-impl Server {
-    fn start(name: &str, token: Option<&str>) -> Self {
-        let home = std::env::temp_dir().join(format!("promptd-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&home).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_promptd"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--home"])
-            .arg(&home)
-            .arg("--workspace")
-            .arg(home.join("work"));
-        command
-            .env_remove("PROMPTD_TOKEN")
-            .env("RUST_LOG", "info")
-            .env("NO_COLOR", "1")
-            .stderr(Stdio::piped());
-        if let Some(token) = token {
-            command.env("PROMPTD_TOKEN", token);
-        }
-        let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(
-                log.read_line(&mut line).unwrap() > 0,
-                "the server ended before it listened"
-            );
-            if let Some((_, rest)) = line.split_once("listening address=\"127.0.0.1:") {
-                break format!("127.0.0.1:{}", rest.split('"').next().unwrap());
-            }
-        };
-        // The server must never wait for us to read its log.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address, home }
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let host = if headers.contains("Host:") {
-            String::new()
-        } else {
-            format!("Host: {}\r\n", self.address)
-        };
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer {
-            status,
-            head: head.to_ascii_lowercase(),
-            body: serde_json::from_str(body).unwrap_or_default(),
-        }
+/// What an answer to every request carries, refused or not.
+fn assert_dressed(answer: &Answer) {
+    for header in ["promptd-version", "promptd-epoch", "request-id"] {
+        assert!(!answer.header(header).is_empty(), "{header} is missing in {answer:?}");
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        drop(std::fs::remove_dir_all(&self.home));
-    }
+/// RFC 9457, with our code and the request's id.
+fn assert_problem(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_dressed(answer);
+    assert_eq!(answer.body["status"], json!(status));
+    assert_eq!(answer.body["type"], json!(format!("urn:promptd:problem:{code}")));
+    assert!(!answer.body["title"].as_str().unwrap().is_empty());
+    assert!(answer.detail().len() > 20, "a detail says something: {}", answer.body);
+    assert_eq!(answer.body["request_id"], answer.header("request-id"));
 }
 
-const JSON: &str = "Content-Type: application/json\r\n";
+async fn refused(server: &Server, method: &str, path: &str, body: Value, (status, code): (u16, &str)) -> Answer {
+    let answer = server.ask(method, path, &body).await;
+    assert_problem(&answer, status, code);
+    answer
+}
 
-#[test]
-fn every_mistake_has_its_status_and_code() {
-    let server = Server::start("errors", None);
-    for (method, path, headers, body, status, code) in [
-        ("POST", "/v1/sessions", JSON, r#"{"promt":"x"}"#, 400, "unknown_field"),
-        ("POST", "/v1/sessions", JSON, r#"{"sinks":[]}"#, 400, "unsupported"),
-        (
-            "POST",
-            "/v1/sessions",
-            JSON,
-            r#"{"timeout":"soon"}"#,
-            400,
-            "invalid_field",
-        ),
-        ("POST", "/v1/sessions", JSON, "{\n oops", 400, "malformed_json"),
-        (
-            "POST",
-            "/v1/sessions",
-            "Content-Type: text/plain\r\n",
-            "{}",
-            415,
-            "wrong_content_type",
-        ),
-        (
-            "POST",
-            "/v1/sessions",
-            JSON,
-            r#"{"agent":"shel"}"#,
-            422,
-            "agent_not_found",
-        ),
-        ("PUT", "/v1/sessions", "", "", 405, "method_not_allowed"),
-        ("GET", "/v1/nothing", "", "", 404, "not_found"),
-        ("GET", "/v1/sessions/none", "", "", 404, "session_not_found"),
-        ("GET", "/v1/sessions?folow=1", "", "", 400, "unknown_parameter"),
-        ("GET", "/v1/sessions?limit=many", "", "", 400, "invalid_parameter"),
-        (
-            "GET",
-            "/v1/sessions",
-            "Host: evil.example\r\n",
-            "",
-            403,
-            "forbidden_host",
-        ),
-        (
-            "GET",
-            "/v1/sessions",
-            "Origin: https://evil.example\r\n",
-            "",
-            403,
-            "forbidden_origin",
-        ),
+#[tokio::test]
+async fn every_answer_tells_version_epoch_and_request() {
+    let server = Server::start().await;
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/health", 200),
+        ("/readyz", 200),
+        ("/v1/info", 200),
+        ("/v1/agents", 200),
+        ("/v1/sessions", 200),
+        ("/openapi.json", 200),
+        ("/", 200),
+        ("/v1/nothing", 404),
     ] {
-        let answer = server.ask(method, path, headers, body);
+        let answer = server.ask("GET", path, &Value::Null).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert_dressed(&answer);
+    }
+    let own = Answer::of(server.request("GET", "/v1/info").header("request-id", "mine-1")).await;
+    assert_eq!(own.header("request-id"), "mine-1");
+    let strange = Answer::of(server.request("GET", "/v1/info").header("request-id", "<b>")).await;
+    assert_ne!(strange.header("request-id"), "<b>");
+    assert_eq!(own.header("promptd-epoch"), strange.header("promptd-epoch"));
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_and_the_nearest_known_one_named() {
+    let server = Server::start().await;
+    let answer = refused(
+        &server,
+        "POST",
+        "/v1/sessions",
+        json!({"promt":"x"}),
+        (400, "unknown_field"),
+    )
+    .await;
+    assert!(answer.detail().contains("\"prompt\""), "{}", answer.body);
+    assert_eq!(
+        (&answer.body["field"], &answer.body["nearest"]),
+        (&json!("promt"), &json!("prompt"))
+    );
+    let nested = json!({"prompt":"x","retry":{"max":1,"dealy":2}});
+    let answer = refused(&server, "POST", "/v1/sessions", nested, (400, "unknown_field")).await;
+    assert!(answer.detail().contains("\"delay\""), "{}", answer.body);
+    let id = server.create(json!({})).await;
+    for (call, field, nearest) in [("prompts", "prompts", "prompt"), ("stop", "grac", "grace")] {
+        let path = format!("/v1/sessions/{id}/{call}");
+        let answer = refused(&server, "POST", &path, json!({ field: 1 }), (400, "unknown_field")).await;
+        assert_eq!(answer.body["nearest"], nearest);
+    }
+    let answer = refused(
+        &server,
+        "GET",
+        "/v1/sessions?limits=1",
+        Value::Null,
+        (400, "unknown_parameter"),
+    )
+    .await;
+    assert_eq!(answer.body["nearest"], "limit");
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn malformed_json_is_answered_with_line_and_column() {
+    let server = Server::start().await;
+    for (body, line, column) in [
+        ("{\"prompt\":\"hi\",\n  oops}", 2, 3),
+        ("{", 1, 1),
+        ("", 1, 0),
+        ("{} {}", 1, 4),
+    ] {
+        let answer = server.raw("POST", "/v1/sessions", JSON, body).await;
+        assert_problem(&answer, 400, "malformed_json");
         assert_eq!(
-            (answer.status, answer.body["code"].as_str()),
-            (status, Some(code)),
-            "{method} {path} {body}: {}",
-            answer.body
+            (&answer.body["line"], &answer.body["column"]),
+            (&json!(line), &json!(column)),
+            "{body:?}"
         );
-        assert!(answer.head.contains("application/problem+json"));
-        for header in ["promptd-version: ", "promptd-epoch: ", "request-id: "] {
-            assert!(answer.head.contains(header), "{header} is missing in {}", answer.head);
+        assert!(answer.detail().contains(&format!("line {line}, column {column}")));
+    }
+    let array = server.raw("POST", "/v1/sessions", JSON, "[1]").await;
+    assert_problem(&array, 400, "invalid_field");
+    let not_utf8 = server
+        .raw("POST", "/v1/sessions", JSON, b"{\"prompt\":\"\xff\"}".to_vec())
+        .await;
+    assert_eq!(not_utf8.status, 400, "{}", not_utf8.text());
+}
+
+#[tokio::test]
+async fn method_type_size_and_path_have_their_own_answers() {
+    let server = Server::with().config("[limits]\nbody_bytes = 1000\n").start().await;
+    let id = server.create(json!({})).await;
+    for (method, path, allowed) in [
+        ("PUT", "/v1/sessions", "GET,HEAD,POST"),
+        ("POST", "/v1/info", "GET,HEAD"),
+        ("GET", "/execute", "POST"),
+        ("PATCH", &format!("/v1/sessions/{id}"), "GET,HEAD,DELETE"),
+        ("DELETE", &format!("/v1/sessions/{id}/events"), "GET,HEAD"),
+        ("GET", &format!("/v1/sessions/{id}/stop"), "POST"),
+    ] {
+        let answer = server.ask(method, path, &Value::Null).await;
+        if path == "/execute" {
+            assert_eq!(answer.status, 405, "{}", answer.text());
+        } else {
+            assert_problem(&answer, 405, "method_not_allowed");
         }
-        for member in ["type", "title", "status", "detail", "request_id"] {
-            assert!(!answer.body[member].is_null(), "{member} is missing in {}", answer.body);
+        let mut given: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+        given.sort_unstable();
+        let mut wanted: Vec<_> = allowed.split(',').collect();
+        wanted.sort_unstable();
+        assert_eq!(given, wanted, "{method} {path}");
+    }
+    for kind in ["", "text/plain", "application/x-www-form-urlencoded"] {
+        let answer = server.raw("POST", "/v1/sessions", kind, "{}").await;
+        assert_problem(&answer, 415, "wrong_content_type");
+    }
+    let fits = server
+        .raw("POST", "/v1/sessions", "application/json; charset=utf-8", "{}")
+        .await;
+    assert_eq!(fits.status, 201);
+    let large = json!({ "prompt": "x".repeat(2_000) });
+    let answer = refused(&server, "POST", "/v1/sessions", large, (413, "body_too_large")).await;
+    assert_eq!(answer.body["limit"], 1_000);
+    for path in ["/v1/nothing", "/v1/sessions/", "/v2/sessions", "/nothing"] {
+        refused(&server, "GET", path, Value::Null, (404, "not_found")).await;
+    }
+    for (method, rest) in [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/events"),
+        ("GET", "/output"),
+        ("GET", "/ws"),
+        ("POST", "/prompts"),
+        ("POST", "/interrupt"),
+        ("POST", "/stop"),
+        ("POST", "/input"),
+    ] {
+        let path = format!("/v1/sessions/none{rest}");
+        let answer = server.raw(method, &path, JSON, "{\"prompt\":\"x\"}").await;
+        assert_problem(&answer, 404, "session_not_found");
+    }
+    for id in ["..%2f..%2fetc", "a%20b", "%ff", "x".repeat(200).as_str()] {
+        refused(
+            &server,
+            "GET",
+            &format!("/v1/sessions/{id}"),
+            Value::Null,
+            (404, "session_not_found"),
+        )
+        .await;
+    }
+    let plain = server.ask("GET", &format!("/v1/sessions/{id}/ws"), &Value::Null).await;
+    assert_problem(&plain, 426, "upgrade_required");
+}
+
+#[tokio::test]
+async fn values_that_cannot_be_used_are_named_with_what_would_be_right() {
+    let server = Server::start().await;
+    let long = "x".repeat(129);
+    for (request, field) in [
+        (json!({"id":"../x"}), "id"),
+        (json!({"id":""}), "id"),
+        (json!({"id":".hidden"}), "id"),
+        (json!({"id":"a b"}), "id"),
+        (json!({"id":"ä"}), "id"),
+        (json!({"id": long}), "id"),
+        (json!({"id": 7}), "id"),
+        (json!({"timeout":-1}), "timeout"),
+        (json!({"timeout":0}), "timeout"),
+        (json!({"timeout":"soon"}), "timeout"),
+        (json!({"timeout":1e300}), "timeout"),
+        (json!({"idle_timeout":-0.5}), "idle_timeout"),
+        (json!({"retry":{"max":1,"delay":-1}}), "retry.delay"),
+        (json!({"retry":{"max":-1}}), "retry.max"),
+        (json!({"cwd":"../elsewhere"}), "cwd"),
+        (json!({"cwd":"a/../../b"}), "cwd"),
+        (json!({"cwd":"/no/such/folder"}), "cwd"),
+        (json!({"cwd":"a\u{0}b"}), "cwd"),
+        (json!({"env":{"A=B":"x"}}), "env"),
+        (json!({"env":{"":"x"}}), "env"),
+        (json!({"env":{"PROMPTD_TOKEN":"x"}}), "env"),
+        (json!({"args":["a\u{0}"]}), "args"),
+        (json!({"permission":"ask"}), "permission"),
+        (json!({"stdin":"ajar"}), "stdin"),
+        (json!({"prompt":7}), "prompt"),
+        (json!({"metadata":[]}), "metadata"),
+    ] {
+        let answer = refused(&server, "POST", "/v1/sessions", request.clone(), (400, "invalid_field")).await;
+        assert_eq!(answer.body["field"], field, "{request}: {}", answer.body);
+        assert!(answer.detail().starts_with(field), "{}", answer.body);
+    }
+    for (path, parameter) in [
+        ("/v1/sessions?limit=many", "limit"),
+        ("/v1/sessions?limit=0", "limit"),
+        ("/v1/sessions?status=done", "status"),
+        ("/v1/sessions?cursor=nobody", "cursor"),
+    ] {
+        let answer = refused(&server, "GET", path, Value::Null, (400, "invalid_parameter")).await;
+        assert_eq!(answer.body["parameter"], parameter);
+    }
+    let id = server.shell("true").await;
+    server.settled(&id).await;
+    for (call, parameter) in [
+        ("events?after=-1", "after"),
+        ("events?after=x", "after"),
+        ("events?follow=perhaps", "follow"),
+        ("events?view=pretty", "view"),
+        ("output?stream=stdin", "stream"),
+        ("output?turn=first", "turn"),
+    ] {
+        let path = format!("/v1/sessions/{id}/{call}");
+        let answer = refused(&server, "GET", &path, Value::Null, (400, "invalid_parameter")).await;
+        assert_eq!(answer.body["parameter"], parameter);
+    }
+    let header = server
+        .request("GET", &format!("/v1/sessions/{id}/events"))
+        .header("last-event-id", "x");
+    assert_problem(&Answer::of(header).await, 400, "invalid_header");
+    let stop = format!("/v1/sessions/{id}/stop");
+    for grace in [json!(-1), json!(1e9)] {
+        refused(
+            &server,
+            "POST",
+            &stop,
+            json!({ "grace": grace }),
+            (400, "invalid_field"),
+        )
+        .await;
+    }
+    let turn = format!("/v1/sessions/{id}/output?turn=9");
+    refused(&server, "GET", &turn, Value::Null, (404, "turn_not_found")).await;
+    let range = server
+        .request("GET", &format!("/v1/sessions/{id}/output"))
+        .header("range", "bytes=5-");
+    assert_problem(&Answer::of(range).await, 416, "range_not_satisfiable");
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn fields_of_later_versions_are_refused_by_name() {
+    let server = Server::start().await;
+    for field in ["repo", "setup", "mcp_servers", "sinks", "mask"] {
+        let request = json!({ "prompt": "true", field: {} });
+        let answer = refused(&server, "POST", "/v1/sessions", request, (400, "unsupported")).await;
+        assert!(answer.detail().contains(field), "{}", answer.body);
+        assert!(answer.detail().contains("version"), "{}", answer.body);
+    }
+    let id = server.create(json!({})).await;
+    let path = format!("/v1/sessions/{id}/events?view=updates");
+    refused(&server, "GET", &path, Value::Null, (400, "unsupported")).await;
+    for field in ["model", "system_prompt"] {
+        let request = json!({ "prompt": "true", field: "x" });
+        let answer = refused(&server, "POST", "/v1/sessions", request, (422, "unsupported")).await;
+        assert_eq!(answer.body["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn with_a_token_everything_but_health_asks_for_it() {
+    let server = Server::with().env("PROMPTD_TOKEN", "s3cret-token").start().await;
+    for path in ["/healthz", "/health"] {
+        assert_eq!(server.ask("GET", path, &Value::Null).await.status, 200);
+    }
+    for path in [
+        "/",
+        "/v1/info",
+        "/v1/sessions",
+        "/v1/sessions/x/ws",
+        "/readyz",
+        "/openapi.json",
+        "/nothing",
+    ] {
+        let answer = refused(&server, "GET", path, Value::Null, (401, "unauthorized")).await;
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+        for wrong in ["Bearer wrong", "Bearer ", "Bearer s3cret-toke", "Basic s3cret-token"] {
+            let request = server.request("GET", path).header("authorization", wrong);
+            let answer = Answer::of(request).await;
+            assert_problem(&answer, 401, "unauthorized");
+            assert!(!answer.text().contains("s3cret-toke"));
         }
     }
+    let execute = server.ask("POST", "/execute", &json!({})).await;
+    assert_eq!(execute.status, 401);
+    assert!(execute.body["error"].as_str().unwrap().contains("token"));
+    let in_the_query = server.ask("GET", "/v1/info?token=s3cret-token", &Value::Null).await;
+    assert_eq!(in_the_query.status, 401);
+    let right = server
+        .request("GET", "/v1/info")
+        .bearer_auth("s3cret-token")
+        .header("origin", "https://elsewhere.example");
+    assert_eq!(Answer::of(right).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_token_file_is_read_again_when_it_changes_and_may_hold_several() {
+    let server = Server::start().await;
+    assert_eq!(server.ask("GET", "/v1/info", &Value::Null).await.status, 200);
+    std::fs::write(server.home().join("token"), "old\nnew\n").unwrap();
+    let status = async |token: &str| {
+        Answer::of(server.request("GET", "/v1/info").bearer_auth(token))
+            .await
+            .status
+    };
+    assert_eq!(
+        (status("old").await, status("new").await, status("other").await),
+        (200, 200, 401)
+    );
+    std::fs::write(server.home().join("token"), "new\n").unwrap();
+    assert_eq!((status("old").await, status("new").await), (401, 200));
+}
+
+#[tokio::test]
+async fn without_a_token_a_public_address_serves_nothing_but_health() {
+    let server = Server::with().host("0.0.0.0").start().await;
+    for path in ["/healthz", "/health"] {
+        assert_eq!(server.ask("GET", path, &Value::Null).await.status, 200);
+    }
+    for path in ["/", "/v1/info", "/v1/sessions", "/readyz"] {
+        let answer = refused(&server, "GET", path, Value::Null, (401, "not_configured")).await;
+        assert!(answer.detail().contains("PROMPTD_TOKEN"), "{}", answer.body);
+    }
+    let guess = server.request("GET", "/v1/info").bearer_auth("guess");
+    assert_problem(&Answer::of(guess).await, 401, "not_configured");
+    std::fs::write(server.home().join("token"), "given-later\n").unwrap();
+    let right = server.request("GET", "/v1/info").bearer_auth("given-later");
+    assert_eq!(Answer::of(right).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_auth_on_a_public_address_has_to_be_meant() {
+    let open = || Server::with().host("0.0.0.0").env("PROMPTD_AUTH", "none");
+    let (code, log) = open().refused().await;
+    assert_ne!(code, Some(0));
+    assert!(!log.is_empty(), "it says why");
+    let meant = open().env("PROMPTD_INSECURE_PUBLIC", "true").start().await;
+    let request = meant.request("GET", "/v1/info").header("host", "sandbox.example");
+    assert_eq!(Answer::of(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn on_loopback_a_foreign_host_or_origin_is_refused() {
+    let server = Server::start().await;
+    let with = async |name: &str, value: &str| Answer::of(server.request("GET", "/v1/info").header(name, value)).await;
+    for host in [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "10.0.0.1",
+    ] {
+        assert_problem(&with("host", host).await, 403, "forbidden_host");
+    }
+    for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:80"] {
+        assert_eq!(with("host", host).await.status, 200, "{host}");
+    }
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        assert_problem(&with("origin", origin).await, 403, "forbidden_origin");
+    }
+    assert_eq!(with("origin", &server.url).await.status, 200);
+    let upgrade = server
+        .try_ws("/", &[("origin", "https://evil.example")])
+        .await
+        .err()
+        .expect("a foreign page gets no WebSocket");
+    assert!(upgrade.to_string().contains("403"), "{upgrade}");
+}
+
+#[tokio::test]
+async fn a_websocket_takes_the_token_as_a_protocol_and_echoes_it() {
+    let server = Server::with().env("PROMPTD_TOKEN", "s3cret").start().await;
+    assert!(server.try_ws("/", &[]).await.is_err());
     assert!(
         server
-            .ask("PUT", "/v1/sessions", "", "")
-            .head
-            .contains("allow: get,head,post")
+            .try_ws("/", &[("sec-websocket-protocol", "promptd.bearer.wrong")])
+            .await
+            .is_err()
+    );
+    let open = server
+        .try_ws("/", &[("sec-websocket-protocol", "promptd.bearer.s3cret")])
+        .await
+        .unwrap();
+    assert_eq!(
+        open.upgrade.headers()["sec-websocket-protocol"],
+        "promptd.bearer.s3cret"
     );
 }
 
-#[test]
-fn with_a_token_everything_but_health_asks_for_it() {
-    let server = Server::start("token", Some("s3cret"));
-    for path in ["/healthz", "/health"] {
-        assert_eq!(server.ask("GET", path, "", "").status, 200);
-    }
-    for path in ["/", "/v1/info", "/v1/sessions", "/readyz", "/openapi.json", "/nothing"] {
-        assert_eq!(server.ask("GET", path, "", "").body["code"], "unauthorized", "{path}");
-        assert_eq!(
-            server.ask("GET", path, "Authorization: Bearer wrong\r\n", "").status,
-            401,
-            "{path}"
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_answered_with_how_to_get_it() {
+    let home = folder("no-agents");
+    let bin = home.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", bin.join("sh")).unwrap();
+    let server = Server::with()
+        .env("PATH", bin.display().to_string())
+        .env("HOME", home.display().to_string())
+        .config("[agents.mine]\ncommand = [\"no-such-program\"]\n")
+        .start()
+        .await;
+    let request = json!({"agent":"claud","prompt":"x"});
+    let answer = refused(&server, "POST", "/v1/sessions", request, (422, "agent_not_found")).await;
+    assert_eq!(answer.body["nearest"], "claude");
+    for name in ["claude", "codex", "gemini", "shell", "mine"] {
+        assert!(
+            answer.body["known"].as_array().unwrap().contains(&json!(name)),
+            "{}",
+            answer.body
         );
     }
-    let right = "Authorization: Bearer s3cret\r\nOrigin: https://elsewhere.example\r\n";
-    assert_eq!(server.ask("GET", "/v1/info", right, "").status, 200);
+    let mine = json!({"agent":"mine","prompt":"x"});
+    let answer = refused(&server, "POST", "/v1/sessions", mine, (422, "agent_not_installed")).await;
+    assert_eq!(answer.body["installed"], json!(["shell"]));
+    assert!(answer.detail().contains("no-such-program"), "{}", answer.body);
+    let agents = server.get("/v1/agents").await;
+    for agent in agents["agents"].as_array().unwrap() {
+        let name = agent["name"].as_str().unwrap();
+        if agent["installed"] == json!(true) {
+            // In /usr/bin or /usr/local/bin, where promptd looks whatever PATH says.
+            eprintln!("{name} is installed on this machine and not tested");
+            continue;
+        }
+        let request = json!({"agent": name, "prompt":"x"});
+        let answer = refused(&server, "POST", "/v1/sessions", request, (422, "agent_not_installed")).await;
+        if let Some(install) = agent["install"].as_str() {
+            assert!(answer.detail().contains(install), "{}", answer.body);
+        }
+    }
+    assert_eq!(server.get("/v1/sessions").await["sessions"], json!([]));
+    drop(server);
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[tokio::test]
+async fn the_same_key_or_id_with_another_body_is_a_conflict() {
+    let server = Server::start().await;
+    let create = |key: &str, body: Value| {
+        let request = server.request("POST", "/v1/sessions").header("idempotency-key", key);
+        Answer::of(request.json(&body))
+    };
+    assert_eq!(create("k", json!({"prompt":"true"})).await.status, 201);
+    for other in [
+        json!({"prompt":"false"}),
+        json!({"prompt":"true","timeout":5}),
+        json!({"prompt":"true","metadata":{"a":1}}),
+    ] {
+        assert_problem(&create("k", other).await, 409, "idempotency_conflict");
+    }
+    let id = server.create(json!({"id":"mine","prompt":"true"})).await;
+    let other = json!({"id":"mine","prompt":"false"});
+    refused(&server, "POST", "/v1/sessions", other, (409, "idempotency_conflict")).await;
+    let prompt = |body: Value| {
+        let request = server.request("POST", &format!("/v1/sessions/{id}/prompts"));
+        Answer::of(request.header("idempotency-key", "p").json(&body))
+    };
+    assert_eq!(prompt(json!({"prompt":"true"})).await.status, 202);
+    assert_problem(&prompt(json!({"prompt":"false"})).await, 409, "idempotency_conflict");
+    for key in ["", &"x".repeat(256)] {
+        assert_problem(&create(key, json!({})).await, 400, "invalid_header");
+    }
     assert_eq!(
-        server.ask("POST", "/execute", right, "{}").body["error"],
-        "agentId, sessionId, and prompt are required"
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        2
     );
+}
+
+#[tokio::test]
+async fn what_needs_a_running_turn_says_that_there_is_none() {
+    let server = Server::start().await;
+    let id = server.create(json!({"stdin":"open"})).await;
+    let closed = server.shell("true").await;
+    server.settled(&closed).await;
+    for id in [&id, &closed] {
+        let path = format!("/v1/sessions/{id}/interrupt");
+        refused(&server, "POST", &path, Value::Null, (409, "not_running")).await;
+    }
+    let input = server.raw("POST", &format!("/v1/sessions/{id}/input"), "", "x").await;
+    assert_problem(&input, 409, "not_running");
+    let input = server
+        .raw("POST", &format!("/v1/sessions/{closed}/input"), "", "x")
+        .await;
+    assert_problem(&input, 409, "stdin_closed");
+    let stop = server.post(&format!("/v1/sessions/{id}/stop"), Value::Null).await;
+    assert_eq!(stop, json!({"survivors":0}), "what is wanted is the case already");
+}
+
+#[tokio::test]
+async fn a_cursor_outside_the_journal_is_410_or_416() {
+    let mut server = Server::start().await;
+    let id = server.shell("echo one").await;
+    let last = server.settled(&id).await["last_seq"].as_u64().unwrap();
+    let events = format!("/v1/sessions/{id}/events");
+    for form in ["text/event-stream", "application/x-ndjson", "application/json"] {
+        let ahead = server
+            .request("GET", &format!("{events}?after={}", last + 1))
+            .header("accept", form);
+        let answer = Answer::of(ahead).await;
+        assert_problem(&answer, 416, "cursor_ahead");
+        assert_eq!(answer.body["last"], last);
+    }
+    let resumed = server.request("GET", &events).header("last-event-id", "1000");
+    assert_problem(&Answer::of(resumed).await, 416, "cursor_ahead");
+    assert!(
+        server
+            .try_ws(&format!("/v1/sessions/{id}/ws?after=1000"), &[])
+            .await
+            .is_err()
+    );
+    // Retention that drops a journal's beginning is of a later version; this is what it will leave.
+    assert_eq!(server.terminate().await, Some(0));
+    let path = server.session_folder(&id).join("journal.ndjson");
+    let journal = std::fs::read_to_string(&path).unwrap();
+    let rest: Vec<_> = journal.split_inclusive('\n').skip(2).collect();
+    std::fs::write(&path, rest.concat()).unwrap();
+    server.start_again().await;
+    for after in [0, 1] {
+        let path = format!("{events}?after={after}");
+        let answer = refused(&server, "GET", &path, Value::Null, (410, "cursor_expired")).await;
+        assert_eq!(answer.body["earliest"], 3);
+    }
+    let kept = format!("{events}?after=2&follow=false");
+    assert_eq!(server.ask("GET", &kept, &Value::Null).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_rate_limit_say_when_to_come_back() {
+    let server = Server::with()
+        .config("[limits]\nrunning = 1\nqueued = 1\n")
+        .start()
+        .await;
+    let first = server.shell("until test -e go; do sleep 0.02; done").await;
+    server.record(&first, "started").await;
+    let second = server.shell("true").await;
+    let third = json!({"prompt":"true"});
+    let answer = refused(&server, "POST", "/v1/sessions", third.clone(), (429, "queue_full")).await;
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+    let prompts = format!("/v1/sessions/{first}/prompts");
+    refused(&server, "POST", &prompts, third.clone(), (429, "queue_full")).await;
+    // A session without a prompt waits for nothing.
+    server.create(json!({})).await;
+    std::fs::write(server.workspace().join("go"), "").unwrap();
+    server.settled(&second).await;
+    assert_eq!(server.ask("POST", "/v1/sessions", &third).await.status, 201);
+
+    let limited = Server::with().config("[limits]\nrate_per_minute = 2\n").start().await;
+    limited.shell("true").await;
+    limited.shell("true").await;
+    let answer = refused(&limited, "POST", "/v1/sessions", third, (429, "rate_limited")).await;
+    assert_eq!(
+        (answer.header("ratelimit-limit"), answer.header("ratelimit-remaining")),
+        ("2", "0")
+    );
+    assert!(answer.header("ratelimit-reset").parse::<u32>().unwrap() <= 60);
+    assert_eq!(answer.header("retry-after"), answer.header("ratelimit-reset"));
+    assert_eq!(
+        limited.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn no_answer_and_no_log_ever_holds_a_secret() {
+    const SECRET: &str = "sk-very-secret-4711";
+    const TOKEN: &str = "token-very-secret-4712";
+    let server = Server::with()
+        .env("PROMPTD_TOKEN", TOKEN)
+        .env("RUST_LOG", "trace")
+        .config("[agents.mine]\ncommand = [\"cat\"]\nenv = { KEY = \"configured-very-secret-4713\" }\n")
+        .start()
+        .await;
+    let env = json!({ "API_KEY": SECRET });
+    let mut said = Vec::new();
+    for body in [
+        json!({"id":"good","prompt":"test \"$API_KEY\" && echo there","env":env}),
+        json!({"id":"good","prompt":"another","env":env}),
+        json!({"promt":"x","env":env}),
+        json!({"timeout":-1,"env":env}),
+        json!({"agent":"nobody","env":env}),
+        json!({"cwd":"../..","env":env}),
+        json!({"sinks":[],"env":env}),
+        json!({"env":{"A=B":SECRET}}),
+        json!({"env":{"PROMPTD_X":SECRET}}),
+        json!({"env":{"NUL":format!("{SECRET}\u{0}")}}),
+        json!({"env":{"LIST":[SECRET]}}),
+        json!({"env":SECRET}),
+        json!({"env":[SECRET]}),
+        json!({"id":"bad-program","agent":"mine","cwd":"x","prompt":"x","env":{"PATH":format!("/{SECRET}")}}),
+    ] {
+        for path in ["/v1/sessions", "/execute"] {
+            let mut body = body.clone();
+            if path == "/execute" {
+                body["agentId"] = "a".into();
+                body["sessionId"] = body["id"].take();
+            }
+            let request = server.request("POST", path).bearer_auth(TOKEN).json(&body);
+            said.push((body.to_string(), Answer::of(request).await));
+        }
+    }
+    let broken = format!("{{\"env\":{{\"API_KEY\":\"{SECRET}\" oops");
+    let request = server
+        .request("POST", "/v1/sessions")
+        .bearer_auth(TOKEN)
+        .header("content-type", JSON)
+        .body(broken.clone());
+    said.push((broken, Answer::of(request).await));
+    let events = server
+        .request("GET", "/v1/sessions/good/events")
+        .bearer_auth(TOKEN)
+        .header("accept", "application/x-ndjson");
+    let events = Answer::of(events).await;
+    assert!(events.text().contains("there"), "the agent has it: {}", events.text());
+    said.push(("events".to_owned(), events));
+    for path in [
+        "/v1/sessions",
+        "/v1/sessions/good",
+        "/v1/info",
+        "/v1/agents",
+        "/health",
+        "/readyz",
+        "/v1/sessions/none",
+    ] {
+        let request = server.request("GET", path).bearer_auth(TOKEN);
+        said.push((path.to_owned(), Answer::of(request).await));
+    }
+    let log = server.log();
+    for secret in [SECRET, TOKEN, "configured-very-secret-4713"] {
+        for (asked, answer) in &said {
+            assert!(
+                !answer.text().contains(secret),
+                "{asked} was answered with {}",
+                answer.text()
+            );
+        }
+        assert!(!log.contains(secret), "the log has it: {log}");
+    }
 }

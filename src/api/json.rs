@@ -145,6 +145,12 @@ fn wrong_data(path: &str, what: &str) -> Problem {
     if field.is_empty() || field == "?" {
         return Problem::bad_request("invalid_field", format!("the body is not what this call takes: {what}"));
     }
+    // The library quotes what it found, and in there that can be a key.
+    let what = if field == "env" || field.starts_with("env.") {
+        "it must be an object of names and texts, such as {\"NAME\":\"value\"}"
+    } else {
+        what
+    };
     Problem::bad_request("invalid_field", format!("{field}: {what}")).with("field", field)
 }
 
@@ -215,6 +221,22 @@ mod tests {
                 .starts_with("id: \"../x\" is not a session id")
         );
         assert_eq!(refusal("[1]").0, "invalid_field");
+    }
+
+    #[test]
+    fn a_wrong_environment_is_not_quoted() {
+        for text in [
+            r#"{"env":"s3cret"}"#,
+            r#"{"env":["s3cret"]}"#,
+            r#"{"env":{"KEY":4711}}"#,
+        ] {
+            let (code, detail) = refusal(text);
+            assert_eq!(code, "invalid_field");
+            assert!(
+                detail.starts_with("env") && !detail.contains("s3cret") && !detail.contains("4711"),
+                "{detail}"
+            );
+        }
     }
 
     #[test]

@@ -90,7 +90,9 @@ impl StreamFile {
             return Ok(self.truncated());
         }
         // Also where there is nothing new by size: it may have been written anew to the same length.
-        let new = usize::try_from(size.saturating_sub(self.position)).unwrap_or(READ).min(READ);
+        let new = usize::try_from(size.saturating_sub(self.position))
+            .unwrap_or(READ)
+            .min(READ);
         buffer.resize(new.saturating_add(self.overlap.len()), 0);
         let read = self.file.read_at(buffer, self.position.saturating_sub(overlap))?;
         buffer.truncate(read);

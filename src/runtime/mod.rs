@@ -215,7 +215,8 @@ impl Runtime {
         let session = id
             .parse()
             .ok()
-            .and_then(|id: SessionId| sessions.by_id.get(&id).cloned());
+            .and_then(|id: SessionId| sessions.by_id.get(&id).cloned())
+            .filter(|session| session.was_made());
         session.ok_or_else(|| RuntimeError::SessionNotFound {
             id: id.chars().take(200).collect(),
         })
@@ -224,15 +225,16 @@ impl Runtime {
     /// All sessions, newest first.
     pub fn sessions(&self) -> Vec<Arc<Session>> {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = sessions.by_id.values().cloned().collect();
+        let made = sessions.by_id.values().filter(|session| session.was_made());
+        let mut all: Vec<_> = made.cloned().collect();
         drop(sessions);
         all.sort_by(|a, b| (b.created_at(), b.id()).cmp(&(a.created_at(), a.id())));
         all
     }
 
-    /// How many turns are ahead of a session's, if it waits.
+    /// A waiting session's place in the queue, beginning with 1.
     pub fn queue_position(&self, session: &Session) -> Option<usize> {
-        self.queue.position(session.id())
+        self.queue.position(session.id())?.checked_add(1)
     }
 
     /// A cursor behind the record `after`.

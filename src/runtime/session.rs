@@ -92,6 +92,11 @@ impl Session {
         self.made.send_replace(Some(made));
     }
 
+    /// Whether it is on the disk by now: before, nobody but its maker knows of it.
+    pub(super) fn was_made(&self) -> bool {
+        *self.made.borrow() == Some(true)
+    }
+
     /// Waits until the session is on the disk; false when it could not be put there.
     pub(super) async fn is_made(&self) -> bool {
         let mut made = self.made.subscribe();

@@ -8,8 +8,10 @@
     reason = "a helper of tests fails like a test"
 )]
 
+pub mod http;
 pub mod model;
 pub mod procs;
+pub mod ws;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +34,7 @@ pub struct Builder {
     binary: PathBuf,
     home: Option<PathBuf>,
     runner: Vec<String>,
+    host: String,
 }
 
 /// A running server, with a folder of its own; dropping it ends everything it started.
@@ -105,6 +108,27 @@ impl Builder {
         self
     }
 
+    /// The IP address to listen on; the client still calls 127.0.0.1.
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    /// Starts what must not start; answers the exit code and all it said.
+    pub async fn refused(self) -> (Option<i32>, String) {
+        let root = folder("refused");
+        let mut child = spawn(&self, &root, "127.0.0.1:0");
+        let mut status = None;
+        eventually("the refusal to start", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        let log = std::fs::read_to_string(root.join("server.log")).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        (status.unwrap().code(), log)
+    }
+
     pub async fn start(self) -> Server {
         let root = folder("server");
         let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -146,7 +170,7 @@ fn spawn(builder: &Builder, root: &Path, address: &str) -> Child {
     let mut command = Command::new(&words[0]);
     command
         .args(&words[1..])
-        .args(["serve", "--listen", address])
+        .args(["serve", "--listen", &address.replace("127.0.0.1", &builder.host)])
         .arg("--home")
         .arg(&home);
     command
@@ -181,6 +205,7 @@ impl Server {
             binary,
             home: None,
             runner: Vec::new(),
+            host: "127.0.0.1".to_owned(),
         }
     }
 
