@@ -89,16 +89,15 @@ impl StreamFile {
         if size < self.position {
             return Ok(self.truncated());
         }
-        self.seen = self.seen.max(size);
-        if size == self.position {
-            return Ok(Look::Nothing);
-        }
+        // Also where there is nothing new by size: it may have been written anew to the same length.
         buffer.resize(READ.saturating_add(self.overlap.len()), 0);
         let read = self.file.read_at(buffer, self.position.saturating_sub(overlap))?;
         buffer.truncate(read);
         if !buffer.starts_with(&self.overlap) {
             return Ok(self.truncated());
         }
+        // Only now is it sure that the size is that of what we follow, and no part of what came in its place.
+        self.seen = self.seen.max(size);
         buffer.drain(..self.overlap.len());
         Ok(if buffer.is_empty() { Look::Nothing } else { Look::Bytes })
     }
@@ -201,6 +200,7 @@ mod tests {
         let mut stream = StreamFile::open(Stream::Stdout, &path, StreamOffset::default()).unwrap();
         file.write_all(b"first\nlost").unwrap();
         assert_eq!(take_all(&mut stream, false), b"first\n");
+        assert_eq!(stream.look(&mut Vec::new()).unwrap(), Look::Bytes);
         std::fs::write(&path, b"another, longer than the first\n").unwrap();
         assert_eq!(
             stream.look(&mut Vec::new()).unwrap(),
@@ -208,6 +208,21 @@ mod tests {
         );
         assert_eq!(take_all(&mut stream, false), b"another, longer than the first\n");
         assert_eq!(stream.offset_after(0), 37);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_written_anew_to_the_same_length_is_noticed() {
+        let (path, mut file) = file("same-length");
+        let mut stream = StreamFile::open(Stream::Stdout, &path, StreamOffset::default()).unwrap();
+        file.write_all(b"first\n").unwrap();
+        assert_eq!(take_all(&mut stream, false), b"first\n");
+        std::fs::write(&path, b"again\n").unwrap();
+        assert_eq!(
+            stream.look(&mut Vec::new()).unwrap(),
+            Look::Truncated { lost: 0, to: 6 }
+        );
+        assert_eq!(take_all(&mut stream, false), b"again\n");
         std::fs::remove_file(path).unwrap();
     }
 }
