@@ -30,6 +30,9 @@ const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 /// How long to wait before a journal that could not be written is tried again.
 const WRITE_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long to wait before a tree that changed while it was looked at is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Blocks of output per round: an agent that writes without pause must not keep us from the control socket.
 const ROUND: usize = 16;
 
@@ -265,8 +268,9 @@ impl Keeper {
             self.pump(now).ok();
         }
         self.pidfds = tree.iter().filter_map(|process| PidFd::open(*process).ok()).collect();
-        // Not until the exit is in the journal, which the next round does.
-        self.strangers_changed = tree.is_empty();
+        // Nobody announces the end of who went between the scan and here: then it is looked again. So it is
+        // where nobody is left, since the exit has to be in the journal first.
+        self.strangers_changed = tree.is_empty() || self.pidfds.len() < tree.len();
         tree.is_empty()
     }
 
@@ -359,6 +363,7 @@ impl Keeper {
         until.extend(self.streams.iter().filter_map(StreamFile::flush_at));
         until.extend(self.write_again);
         until.extend(self.ladder.as_ref().map(Ladder::next_look));
+        until.extend(self.strangers_changed.then(|| now + LOOK_AGAIN));
         if matches!(self.exit, ExitState::Running) {
             until.extend(self.wall_left().map(|left| now + left));
             until.extend(self.idle_until());
