@@ -374,16 +374,15 @@ impl Server {
 
     /// An SSE connection that is read event by event.
     pub async fn sse(&self, path: &str, last_event_id: Option<u64>) -> Sse {
-        let mut request = self.request("GET", path).header("accept", "text/event-stream");
-        if let Some(id) = last_event_id {
-            request = request.header("last-event-id", id.to_string());
-        }
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        Sse {
-            stream: answer.bytes_stream().boxed(),
-            buffer: Vec::new(),
-        }
+        Sse::connect(&self.client, &format!("{}{path}", self.url), last_event_id)
+            .await
+            .unwrap()
+    }
+
+    /// A WebSocket connection, made by a client that is not ours.
+    pub async fn websocket(&self, path: &str) -> WebSocket {
+        let url = format!("ws://{}{path}", self.address);
+        tokio_tungstenite::connect_async(url).await.unwrap().0
     }
 }
 
@@ -408,36 +407,70 @@ pub struct Event {
     pub data: String,
 }
 
+/// A WebSocket of `tokio-tungstenite`.
+pub type WebSocket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
 /// A stream of server-sent events.
 pub struct Sse {
     stream: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: Vec<u8>,
+    /// How much of the buffer has been read.
+    read: usize,
 }
 
 impl Sse {
+    /// Connects; `None` when there is no server just now.
+    pub async fn connect(client: &reqwest::Client, url: &str, last_event_id: Option<u64>) -> Option<Self> {
+        let mut request = client.get(url).header("accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id.to_string());
+        }
+        let answer = request.send().await.ok()?;
+        // A server that goes down says so; anything else is a refusal that no reader expects.
+        if answer.status() == 503 {
+            return None;
+        }
+        assert_eq!(answer.status(), 200, "{url} after {last_event_id:?}");
+        Some(Self {
+            stream: answer.bytes_stream().boxed(),
+            buffer: Vec::new(),
+            read: 0,
+        })
+    }
+
     /// The next event; `None` when the stream has ended, however it ended. Comments and `retry` are passed over.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
-                let mut event = Event::default();
-                for line in String::from_utf8(block).unwrap().lines() {
-                    match line.split_once(": ") {
-                        Some(("id", value)) => event.id = value.parse().ok(),
-                        Some(("event", value)) => value.clone_into(&mut event.event),
-                        Some(("data", value)) => value.clone_into(&mut event.data),
-                        _ => {}
-                    }
-                }
+            while let Some(length) = memchr::memmem::find(&self.buffer[self.read..], b"\n\n") {
+                let end = self.read + length;
+                let event = Event::parse(std::str::from_utf8(&self.buffer[self.read..end]).unwrap());
+                self.read = end + 2;
                 if !event.event.is_empty() {
                     return Some(event);
                 }
             }
+            self.buffer.drain(..self.read);
+            self.read = 0;
             let chunk = tokio::time::timeout(PATIENCE, self.stream.next())
                 .await
                 .expect("silence for too long");
             self.buffer.extend_from_slice(&chunk?.ok()?);
         }
+    }
+}
+
+impl Event {
+    fn parse(block: &str) -> Self {
+        let mut event = Self::default();
+        for line in block.lines() {
+            match line.split_once(": ") {
+                Some(("id", value)) => event.id = value.parse().ok(),
+                Some(("event", value)) => value.clone_into(&mut event.event),
+                Some(("data", value)) => value.clone_into(&mut event.data),
+                _ => {}
+            }
+        }
+        event
     }
 }
 
@@ -456,6 +489,39 @@ pub fn joined(records: &[Value], stream: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Makes an empty file, which a script waits for.
+pub fn touch(path: &Path) {
+    std::fs::write(path, "").unwrap();
+}
+
+/// Fails unless two contents are the same, and says where they part rather than printing megabytes.
+pub fn assert_same_bytes(what: &str, found: &[u8], expected: &[u8]) {
+    if found != expected {
+        let at = found.iter().zip(expected).position(|(a, b)| a != b);
+        panic!(
+            "{what}: {} bytes instead of {}, first difference at {at:?}",
+            found.len(),
+            expected.len()
+        );
+    }
+}
+
+/// The records of one type.
+pub fn of_type<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    records.iter().filter(|record| record["type"] == kind).collect()
+}
+
+/// Whether a program that a test needs is there. On CI it has to be; elsewhere the test is passed over, and says so.
+pub fn has_program(name: &str) -> bool {
+    let found = which::which(name).is_ok();
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(found || !ci, "{name} is not installed, and with CI=true it has to be");
+    if !found {
+        eprintln!("passed over: {name} is not installed");
+    }
+    found
 }
 
 /// Fails unless `seq` goes 1, 2, 3, … from `first`.
