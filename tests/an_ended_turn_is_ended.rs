@@ -1,0 +1,211 @@
+//! Which end is the end: of the agent, of what it left behind, of its time, of its room and of our patience.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of tests fails like a test"
+)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+use support::{Server, assert_no_holes, eventually, joined, of_type, procs, touch};
+
+#[tokio::test]
+async fn a_server_left_behind_does_not_hold_up_its_turn_and_speaks_late() {
+    let server = Server::start().await;
+    let tag = format!("left-behind-{}", std::process::id());
+    let id = server
+        .shell(&format!(
+            "bash -c 'until [ -e go ]; do sleep 0.01; done; echo tick; while :; do sleep 1; done' {tag} & echo done"
+        ))
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("completed"), "{session}");
+    let left = session["turns"][0]["leftover_processes"].as_u64().unwrap();
+    assert!(left >= 1, "{session}");
+    let records = server.follow(&id).await;
+    assert_eq!(joined(&records, "stdout"), b"done\n");
+    assert_eq!(procs::named(&tag).len(), 1, "it was ended with its turn");
+
+    touch(&server.workspace().join("go"));
+    let late = server
+        .session_when(&id, |session| {
+            session["last_seq"].as_u64() > records.last().unwrap()["seq"].as_u64()
+        })
+        .await;
+    assert_eq!(late["status"], json!("completed"), "{late}");
+    let records = server.records(&id).await;
+    assert_no_holes(&records, 1);
+    let stdout = of_type(&records, "stdout");
+    assert_eq!((&stdout[0]["data"], &stdout[0]["late"]), (&json!("done"), &Value::Null));
+    assert_eq!((&stdout[1]["data"], &stdout[1]["late"]), (&json!("tick"), &json!(true)));
+
+    let answer = server
+        .post(&format!("/v1/sessions/{id}/stop"), json!({ "grace": 0.2 }))
+        .await;
+    assert_eq!(answer, json!({ "survivors": 0 }));
+    assert_eq!(procs::named(&tag), Vec::<i32>::new());
+    assert_eq!(
+        server.session(&id).await["status"],
+        json!("completed"),
+        "what was over stays as it was"
+    );
+}
+
+/// A server on whose sessions' PATH a script stands in for claude; `worker` is what it leaves running.
+async fn with_fake_claude(worker: &str) -> (Server, String) {
+    let server = Server::start().await;
+    let bin = server.root.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agents/recorded/claude-plain.ndjson");
+    let script = format!("#!/bin/bash\nrecorded={recorded}\nhead -n 1 $recorded\n( {worker} ) &\nexit 0\n");
+    std::fs::write(bin.join("claude"), script).unwrap();
+    std::fs::set_permissions(bin.join("claude"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let request = json!({ "agent": "claude", "prompt": "hello", "env": { "PATH": path } });
+    let id = server.create(request).await;
+    server.record(&id, "exited").await;
+    (server, id)
+}
+
+#[tokio::test]
+async fn a_turn_whose_launcher_dies_waits_for_what_its_worker_says() {
+    let worker = "until [ -e go ]; do sleep 0.01; done; tail -n +2 $recorded";
+    let (server, id) = with_fake_claude(worker).await;
+    assert_eq!(
+        server.session(&id).await["status"],
+        json!("running"),
+        "the worker was not waited for"
+    );
+    touch(&server.workspace().join("go"));
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("completed"), "{session}");
+    assert_eq!(session["turns"][0]["result"], json!("Answer 1."), "{session}");
+    let records = server.records(&id).await;
+    let place = |wanted: &dyn Fn(&Value) -> bool| records.iter().position(wanted).unwrap();
+    let exited = place(&|record| record["type"] == "exited");
+    let result = place(&|record| {
+        record["data"]
+            .as_str()
+            .is_some_and(|line| line.contains("\"type\":\"result\""))
+    });
+    let ended = place(&|record| record["type"] == "turn_ended");
+    assert!(exited < result && result < ended, "{exited} {result} {ended}");
+    assert_eq!(records[result]["late"], Value::Null, "it came before the turn's end");
+}
+
+#[tokio::test]
+async fn a_turn_whose_worker_goes_without_a_word_has_failed() {
+    let (server, id) = with_fake_claude("until [ -e go ]; do sleep 0.01; done").await;
+    assert_eq!(
+        server.session(&id).await["status"],
+        json!("running"),
+        "the worker was not waited for"
+    );
+    touch(&server.workspace().join("go"));
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("failed"), "{session}");
+    assert_eq!(session["turns"][0]["cause"], json!("agent_error"), "{session}");
+}
+
+#[tokio::test]
+async fn a_turn_that_takes_longer_than_its_timeout_is_timed_out() {
+    let server = Server::start().await;
+    // It goes on writing: only the clock on the wall can end it.
+    let script = "while :; do echo tick; sleep 0.05; done";
+    let id = server
+        .create(json!({ "agent": "shell", "prompt": script, "timeout": 1, "idle_timeout": 30 }))
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("timed_out"), "{session}");
+    assert_eq!(session["turns"][0]["cause"], json!("timeout"), "{session}");
+    let exited = server.record(&id, "exited").await;
+    assert!(exited["duration"].as_f64().unwrap() >= 1.0, "{exited}");
+    eventually("the tree's end", || procs::marked(&server.home()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_falls_silent_is_timed_out_but_not_while_it_speaks() {
+    let server = Server::start().await;
+    // Three seconds of words, each well within the timeout, and then none.
+    let script = "for n in 1 2 3 4 5 6; do echo $n; sleep 0.5; done; sleep 1000";
+    let id = server
+        .create(json!({ "agent": "shell", "prompt": script, "timeout": 50, "idle_timeout": 2 }))
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("timed_out"), "{session}");
+    assert_eq!(session["turns"][0]["cause"], json!("idle_timeout"), "{session}");
+    assert_eq!(server.output(&id, "stdout").await, b"1\n2\n3\n4\n5\n6\n");
+    eventually("the tree's end", || procs::marked(&server.home()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_session_beyond_its_bytes_is_ended_and_says_why() {
+    let server = Server::with()
+        .config("[limits]\nsession_bytes = 2000000\n")
+        .start()
+        .await;
+    let id = server
+        .shell("yes 'again and again' | head -c 20000000; sleep 1000")
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("failed"), "{session}");
+    assert_eq!(session["turns"][0]["cause"], json!("output_limit"), "{session}");
+    eventually("the tree's end", || procs::marked(&server.home()).is_empty()).await;
+    let records = server.follow(&id).await;
+    assert_no_holes(&records, 1);
+    let bytes = joined(&records, "stdout");
+    assert!(bytes.starts_with(b"again and again\nagain and again\n"));
+    // Another session has its own limit.
+    let other = server.shell("echo well").await;
+    assert_eq!(server.settled(&other).await["status"], json!("completed"));
+}
+
+#[tokio::test]
+async fn a_turn_that_fails_is_tried_again_as_often_as_was_asked() {
+    let server = Server::start().await;
+    let retry = json!({ "max": 2, "delay": 0.05 });
+    let id = server
+        .create(json!({ "agent": "shell", "prompt": "echo try; exit 3", "retry": retry }))
+        .await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    assert_eq!(session["status"], json!("failed"), "{session}");
+    assert_eq!(
+        (&turn["attempt"], &turn["exit_code"]),
+        (&json!(3), &json!(3)),
+        "{session}"
+    );
+    assert_eq!(turn["cause"], json!("agent_error"), "{session}");
+    let records = server.follow(&id).await;
+    assert_no_holes(&records, 1);
+    let attempts = |kind: &str| -> Vec<u64> {
+        let records = of_type(&records, kind);
+        records
+            .iter()
+            .map(|record| record["attempt"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(attempts("started"), [1, 2, 3]);
+    assert_eq!(attempts("retry"), [2, 3]);
+    assert_eq!(of_type(&records, "turn_ended").len(), 1);
+    assert_eq!(server.output(&id, "stdout").await, b"try\ntry\ntry\n");
+}
+
+#[tokio::test]
+async fn a_turn_that_succeeds_at_the_second_try_has_completed() {
+    let server = Server::start().await;
+    let script = "if [ -e tried ]; then echo well; else touch tried; echo oops; exit 1; fi";
+    let retry = json!({ "max": 5, "delay": 0.05 });
+    let id = server
+        .create(json!({ "agent": "shell", "prompt": script, "retry": retry }))
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("completed"), "{session}");
+    assert_eq!(session["turns"][0]["attempt"], json!(2), "{session}");
+    assert_eq!(server.output(&id, "stdout").await, b"oops\nwell\n");
+}
