@@ -146,11 +146,11 @@ async fn a_turn_that_falls_silent_is_timed_out_but_not_while_it_speaks() {
 #[tokio::test]
 async fn a_session_beyond_its_bytes_is_ended_and_says_why() {
     let server = Server::with()
-        .config("[limits]\nsession_bytes = 2000000\n")
+        .config("[limits]\nsession_bytes = 500000\n")
         .start()
         .await;
     let id = server
-        .shell("yes 'again and again' | head -c 20000000; sleep 1000")
+        .shell("yes 'again and again' | head -c 2000000; sleep 1000")
         .await;
     let session = server.settled(&id).await;
     assert_eq!(session["status"], json!("failed"), "{session}");
