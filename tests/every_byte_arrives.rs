@@ -147,7 +147,8 @@ async fn a_prompt_of_12_megabytes_reaches_the_agent_whole() {
         .start()
         .await;
     // Quotes, a backslash, a multi-byte letter and control characters: what escaping could get wrong.
-    let prompt = "0123 \"quoted\" \\ \u{e4} \u{1f600} \t\u{1}\r\n".repeat(430_000);
+    let line = "0123 \"quoted\" \\ \u{e4} \u{1f600} \t\u{1}".repeat(100);
+    let prompt = (line + "\r\n").repeat(5_000);
     assert!(prompt.len() > 12_000_000, "{}", prompt.len());
     let id = server.create(json!({ "agent": "echo", "prompt": prompt })).await;
     assert_eq!(server.settled(&id).await["status"], json!("completed"));

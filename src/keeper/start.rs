@@ -42,6 +42,12 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
     let (lock, fresh) = lock_output(&paths)?;
     let mut writer = Writer::open(&spec.folder)?;
     let turn = known_turn(&spec, &mut writer, fresh)?;
+    if fresh && turn.as_ref().is_some_and(|turn| turn.exited.is_some()) {
+        // A keeper removes the files when nothing is left to do: it went while the server was looking for it, and
+        // new, empty files are no truncated ones.
+        remove_files(&paths);
+        return Ok(None);
+    }
     let (agent, started) = match start_or_find(&spec, &paths, turn.as_ref(), fresh) {
         Ok(found) => found,
         Err(exited) => {

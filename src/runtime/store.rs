@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -15,6 +16,11 @@ use crate::sys;
 
 /// The version that this program writes, and the only one it reads.
 const VERSION: u32 = 1;
+
+/// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
+/// it inherited. Nobody else holds it for a moment only.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Deleted sessions are renamed to this and then removed, so that none is ever half there.
 const DELETED: &str = ".deleted-";
@@ -88,8 +94,7 @@ impl Home {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed(&lock_path))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
+        let lock = lock(file).ok_or_else(|| RuntimeError::HomeInUse { home: path.to_owned() })?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -140,6 +145,19 @@ impl Home {
         fs::rename(self.session(id), &gone)?;
         remove(&gone);
         Ok(())
+    }
+}
+
+/// Takes the home's lock; `None` when another server has it.
+fn lock(mut file: File) -> Option<Flock<File>> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err(_) if Instant::now() > patience => return None,
+            Err((back, _)) => file = back,
+        }
+        std::thread::sleep(LOCK_AGAIN);
     }
 }
 
