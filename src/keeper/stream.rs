@@ -89,16 +89,17 @@ impl StreamFile {
         if size < self.position {
             return Ok(self.truncated());
         }
-        self.seen = self.seen.max(size);
         if size == self.position {
             return Ok(Look::Nothing);
         }
-        buffer.resize(READ.saturating_add(self.overlap.len()), 0);
+        let left = usize::try_from(size.saturating_sub(self.position)).unwrap_or(READ);
+        buffer.resize(left.min(READ).saturating_add(self.overlap.len()), 0);
         let read = self.file.read_at(buffer, self.position.saturating_sub(overlap))?;
         buffer.truncate(read);
         if !buffer.starts_with(&self.overlap) {
             return Ok(self.truncated());
         }
+        self.seen = self.seen.max(size);
         buffer.drain(..self.overlap.len());
         Ok(if buffer.is_empty() { Look::Nothing } else { Look::Bytes })
     }
