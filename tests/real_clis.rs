@@ -1,10 +1,6 @@
 //! The real `claude`, `codex` and `gemini`, from npm, take prompts over HTTP against a scripted model on loopback.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what it expects by failing"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 #![expect(
     clippy::indexing_slicing,
     reason = "a field that is missing is `null`, and fails the comparison"

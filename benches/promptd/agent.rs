@@ -35,7 +35,7 @@ pub(crate) fn bare(prompt: &str) -> Command {
     command
 }
 
-/// CLOCK_MONOTONIC, which is one clock for all processes.
+/// `CLOCK_MONOTONIC`, which is one clock for all processes.
 pub(crate) fn now() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
     Duration::from(time).as_nanos().try_into().unwrap()
