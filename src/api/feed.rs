@@ -49,6 +49,8 @@ pub(super) struct Feed {
     changes: watch::Receiver<Arc<SessionState>>,
     until: Until,
     silent_since: Instant,
+    /// The piece before reached the journal's end.
+    at_end: bool,
 }
 
 impl Feed {
@@ -67,6 +69,7 @@ impl Feed {
             session: Arc::clone(session),
             until,
             silent_since: Instant::now(),
+            at_end: false,
         })
     }
 
@@ -81,7 +84,11 @@ impl Feed {
             if *self.shutdown.borrow() {
                 return Ok(Step::Shutdown);
             }
-            if let Some(piece) = self.follower.read().await? {
+            // Behind the last record of the moment, its bytes go out before the journal is asked again.
+            if !std::mem::take(&mut self.at_end)
+                && let Some(piece) = self.follower.read().await?
+            {
+                self.at_end = self.follower.at_end();
                 return Ok(Step::Piece(piece));
             }
             self.changes.mark_unchanged();

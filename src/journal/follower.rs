@@ -53,6 +53,11 @@ impl Follower {
         piece
     }
 
+    /// Whether there is nothing more to read before [`Follower::changed`] returns.
+    pub fn at_end(&self) -> bool {
+        self.reader.as_ref().is_some_and(Reader::at_end)
+    }
+
     /// Waits until there may be more.
     pub async fn changed(&mut self) {
         self.watch.changed().await;

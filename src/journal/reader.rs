@@ -73,6 +73,8 @@ pub struct Reader {
     /// A line larger than a block lies before this offset, so that its pieces may be given.
     line_end: u64,
     starts_line: bool,
+    /// The last piece reached the end that the file had then.
+    at_end: bool,
 }
 
 impl Reader {
@@ -86,6 +88,7 @@ impl Reader {
                 position: 0,
                 line_end: 0,
                 starts_line: true,
+                at_end: false,
             }),
             Err(source) => Err(ReadError { path, source }),
         }
@@ -99,6 +102,12 @@ impl Reader {
     /// Goes to an offset that [`Reader::position`] gave between two lines.
     pub fn set_position(&mut self, position: u64) {
         (self.position, self.line_end, self.starts_line) = (position, 0, true);
+    }
+
+    /// Whether the last piece reached the end that the file had then: nothing but an append makes another read
+    /// worthwhile.
+    pub(super) fn at_end(&self) -> bool {
+        self.at_end
     }
 
     /// The error for a line before the position that is no record.
@@ -166,18 +175,31 @@ impl Reader {
 
     /// The next piece, or `None` at the end; never waits for more records, but perhaps for the disk.
     pub fn read(&mut self) -> Result<Option<Piece>, ReadError> {
-        let mut block = BytesMut::with_capacity(BLOCK);
-        block.resize(BLOCK, 0);
+        let mut block = self.block().map_err(|source| self.error(source))?;
+        block.resize(block.capacity(), 0);
         let read = read_some(&self.file, &mut block, self.position).map_err(|source| self.error(source))?;
         block.truncate(read);
         self.piece(block)
     }
 
+    /// Room for what there is to read: a block for a single short line would cost more than the line.
+    fn block(&self) -> io::Result<BytesMut> {
+        let left = self.file.metadata()?.len().saturating_sub(self.position);
+        let left = usize::try_from(left).unwrap_or(BLOCK);
+        Ok(BytesMut::with_capacity(left.min(BLOCK)))
+    }
+
     /// Like [`Reader::read`], but answers `Err(WouldBlock)` instead of waiting for the disk.
     pub fn read_cached(&mut self) -> Result<Option<Piece>, ReadError> {
-        let mut block = BytesMut::with_capacity(BLOCK);
+        let mut block = self.block().map_err(|source| self.error(source))?;
+        let wanted = block.capacity();
+        if wanted == 0 {
+            return self.piece(block);
+        }
         loop {
             match sys::pread_cached(&self.file, &mut block, self.position) {
+                // Only a part is in the page cache.
+                Ok(read) if read < wanted => return Err(self.error(ErrorKind::WouldBlock.into())),
                 Ok(_) => return self.piece(block),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(source) => return Err(self.error(source)),
@@ -187,6 +209,7 @@ impl Reader {
 
     /// Cuts what was read at the last newline; remembers how far a line goes that is larger than a block.
     fn piece(&mut self, mut block: BytesMut) -> Result<Option<Piece>, ReadError> {
+        self.at_end = block.len() < BLOCK && self.position >= self.line_end;
         if block.is_empty() {
             return Ok(None);
         }
@@ -194,11 +217,13 @@ impl Reader {
             block.truncate(usize::try_from(self.line_end.saturating_sub(self.position)).unwrap_or(usize::MAX));
         } else if let Some(newline) = memchr::memrchr(b'\n', &block) {
             block.truncate(newline.saturating_add(1));
+        } else if block.len() < BLOCK {
+            // The line has no end yet: it is being written, or was left by a writer that died.
+            return Ok(None);
         } else {
             let behind = self.position.saturating_add(len64(&block));
             match newline_from(&self.file, behind, u64::MAX).map_err(|source| self.error(source))? {
                 Some(newline) => self.line_end = newline.saturating_add(1),
-                // The line has no end yet: it is being written, or was left by a writer that died.
                 None => return Ok(None),
             }
         }

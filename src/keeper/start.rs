@@ -36,6 +36,8 @@ pub(super) enum KeeperError {
 /// Prepares, and starts or finds the agent; `None` when there is nothing to keep.
 pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
     sys::prepare_keeper().map_err(KeeperError::System)?;
+    // Ours is the server's, whose file system somebody may want to unmount.
+    std::env::set_current_dir("/").map_err(KeeperError::System)?;
     let mut wakers = Wakers::new().map_err(|errno| KeeperError::System(errno.into()))?;
     let spec = read_spec()?;
     let paths = TurnPaths::new(&spec.folder, spec.turn);

@@ -72,6 +72,8 @@ async fn follow_journal(mut watch: crate::journal::Watch, session: Arc<Session>)
             tokio::time::sleep(TRY_AGAIN).await;
         }
         watch.changed().await;
+        // Those who read along go first.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -15,7 +15,8 @@ use crate::sys;
 
 /// Starts a keeper: this same program, whatever has become of its file on the disk meanwhile.
 ///
-/// `posix_spawn`, not fork: the server's memory is not copied, and nothing runs between the two.
+/// `posix_spawn`, not fork: the server's memory is not copied, and nothing runs between the two. The keeper itself
+/// goes to its working directory: with a static C library, `Command::current_dir` would make this a fork.
 pub(super) fn spawn(spec: &Spec) -> io::Result<Child> {
     let mut task = File::from(memfd_create(c"promptd-spec", MFdFlags::MFD_CLOEXEC)?);
     task.write_all(&serde_json::to_vec(spec)?)?;
@@ -23,12 +24,7 @@ pub(super) fn spawn(spec: &Spec) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     // The folder and turn are for whoever reads `ps`; the task itself, with its secrets, comes by standard input.
     command.arg("keeper").arg(&spec.folder).arg(spec.turn.to_string());
-    command
-        .stdin(task)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .current_dir("/")
-        .spawn()
+    command.stdin(task).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 /// Asks a keeper; `NotFound` or `ConnectionRefused` when there is none.
