@@ -123,6 +123,13 @@ impl Home {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        // Empty, so that whoever follows the session before its first prompt finds it.
+        let mut journal = OpenOptions::new();
+        journal
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(folder.join(crate::journal::FILE_NAME))?;
         sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)?;
         Ok(folder)
     }
