@@ -133,7 +133,7 @@ pub(super) async fn execute(
                 metadata,
                 ..SessionRequest::default()
             };
-            api.create(request, None).await?.turn.unwrap_or(1)
+            start(&api, request).await?
         }
         Err(error) => return Err(error.into()),
     };
@@ -145,6 +145,18 @@ pub(super) async fn execute(
         status: "started",
         message,
     }))
+}
+
+/// Creates the session with its first turn; or its next one, where somebody else has just created it.
+async fn start(api: &Shared, request: SessionRequest) -> Result<u32, Problem> {
+    let (id, prompt) = (request.id.clone(), request.prompt.clone().unwrap_or_default());
+    match api.create(request, None).await {
+        Ok(created) if created.new => return Ok(created.turn.unwrap_or(1)),
+        Err(problem) if problem.code() != "idempotency_conflict" => return Err(problem),
+        Ok(_) | Err(_) => {}
+    }
+    let session = api.runtime.session(id.as_ref().map_or("", SessionId::as_str))?;
+    Ok(api.prompt(&session, prompt, None).await?.turn)
 }
 
 fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
