@@ -48,6 +48,7 @@ pub struct Runtime {
     queue: Arc<Queue>,
     sessions: RwLock<Sessions>,
     epoch: epoch::Epoch,
+    looking: retention::Looking,
     started: Instant,
     shutdown: watch::Sender<bool>,
 }
@@ -122,6 +123,7 @@ impl Runtime {
             home,
             watcher: Watcher::start(),
             sessions: RwLock::default(),
+            looking: retention::Looking::default(),
             started: Instant::now(),
             shutdown,
         });

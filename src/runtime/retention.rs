@@ -1,6 +1,7 @@
 //! Forgetting closed sessions, oldest first, when they are old or there is no room for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -11,6 +12,40 @@ use crate::sys;
 /// A session that ended less than this many seconds ago is not forgotten for want of room: whoever asked for it may
 /// still be reading.
 const FRESH_SECONDS: i64 = 60;
+
+/// Looking through all sessions may take one part of the time in so many.
+const SHARE: u32 = 20;
+
+/// Whether somebody looks through the sessions just now.
+#[derive(Debug, Default)]
+pub(super) struct Looking(Mutex<Look>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Look {
+    #[default]
+    Rests,
+    Goes,
+    /// And once more when this look is over: a session has come to rest since.
+    GoesAgain,
+}
+
+impl Looking {
+    /// True when the caller shall look, false when who looks already will do it.
+    fn begin(&self) -> bool {
+        let mut look = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = *look == Look::Rests;
+        *look = if begins { Look::Goes } else { Look::GoesAgain };
+        begins
+    }
+
+    /// True when the caller shall look once more.
+    fn again(&self) -> bool {
+        let mut look = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = *look == Look::GoesAgain;
+        *look = if again { Look::Goes } else { Look::Rests };
+        again
+    }
+}
 
 /// A session that may be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +71,24 @@ fn to_forget<T>(mut closed: Vec<Closed<T>>, keep_seconds: i64, mut excess: u64) 
 
 impl Runtime {
     /// Forgets what need not or cannot be kept; called whenever a session has come to rest.
+    ///
+    /// A look costs the more the more sessions there are, so that a look for every session would take longer with
+    /// each: calls that come while one looks share the next look.
     pub(super) async fn retain(self: &Arc<Self>) {
+        if !self.looking.begin() {
+            return;
+        }
+        loop {
+            let begun = Instant::now();
+            self.look_through().await;
+            tokio::time::sleep(begun.elapsed().saturating_mul(SHARE)).await;
+            if !self.looking.again() {
+                return;
+            }
+        }
+    }
+
+    async fn look_through(self: &Arc<Self>) {
         let runtime = Arc::clone(self);
         let Ok(forget) = tokio::task::spawn_blocking(move || runtime.forgettable()).await else {
             return;
@@ -81,6 +133,16 @@ impl Runtime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_comes_while_one_looks_is_looked_after_by_that_one() {
+        let looking = Looking::default();
+        assert!(looking.begin());
+        assert!(!looking.begin() && !looking.begin());
+        assert!(looking.again(), "once more, for both");
+        assert!(!looking.again());
+        assert!(looking.begin());
+    }
 
     #[test]
     fn the_oldest_go_first_and_only_as_many_as_must() {
