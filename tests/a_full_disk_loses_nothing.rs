@@ -77,7 +77,10 @@ async fn agents_freeze_and_go_on_and_nothing_is_lost() {
     }];
     for id in &ids {
         let frozen = server.record(id, "frozen").await;
-        assert!(frozen["reason"].as_str().unwrap().contains("min_free_bytes"), "{frozen}");
+        assert!(
+            frozen["reason"].as_str().unwrap().contains("min_free_bytes"),
+            "{frozen}"
+        );
     }
     let home = server.home();
     eventually("all agents' standstill", || {
@@ -86,7 +89,12 @@ async fn agents_freeze_and_go_on_and_nothing_is_lost() {
     })
     .await;
     let refused = server.ask("POST", "/v1/sessions", &json!({ "prompt": "true" })).await;
-    assert_eq!((refused.status, refused.code()), (507, "disk_full"), "{}", refused.text());
+    assert_eq!(
+        (refused.status, refused.code()),
+        (507, "disk_full"),
+        "{}",
+        refused.text()
+    );
     assert!(refused.detail().contains("min_free_bytes"), "{}", refused.body);
     let prompts = format!("/v1/sessions/{}/prompts", ids[0]);
     let refused = server.ask("POST", &prompts, &json!({ "prompt": "true" })).await;
@@ -96,7 +104,10 @@ async fn agents_freeze_and_go_on_and_nothing_is_lost() {
     assert_eq!(server.ask("GET", "/healthz", &Value::Null).await.status, 200);
     for id in &ids {
         assert_eq!(server.session(id).await["status"], "running");
-        assert!(!server.output(id, "stdout").await.is_empty(), "what is there can be read");
+        assert!(
+            !server.output(id, "stdout").await.is_empty(),
+            "what is there can be read"
+        );
     }
 
     std::fs::remove_file(&stone).unwrap();
@@ -112,8 +123,14 @@ async fn agents_freeze_and_go_on_and_nothing_is_lost() {
     }
     let copy = std::fs::read(server.workspace().join("copy")).unwrap();
     assert!(copy.len() > 70 * 100_000);
-    assert!(server.output(&ids[0], "stdout").await == copy, "the output is what was written");
-    assert!(joined(&server.records(&ids[0]).await, "stdout") == copy, "and so are the records");
+    assert!(
+        server.output(&ids[0], "stdout").await == copy,
+        "the output is what was written"
+    );
+    assert!(
+        joined(&server.records(&ids[0]).await, "stdout") == copy,
+        "and so are the records"
+    );
     let fresh = server.shell("echo room").await;
     assert_eq!(server.settled(&fresh).await["status"], "completed");
 }
@@ -144,8 +161,16 @@ async fn a_journal_without_a_byte_of_room_catches_up_from_the_agents_files() {
     while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
     procs::signal(keeper, "CONT");
     let refused = server.ask("POST", "/v1/sessions", &json!({ "prompt": "true" })).await;
-    assert_eq!((refused.status, refused.code()), (507, "disk_full"), "{}", refused.text());
-    assert_eq!(server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (refused.status, refused.code()),
+        (507, "disk_full"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        1
+    );
     assert_eq!(server.session(&id).await["status"], "running");
     drop(file);
     std::fs::remove_file(&stone).unwrap();

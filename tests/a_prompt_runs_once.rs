@@ -44,7 +44,10 @@ async fn twenty_identical_requests_at_once_are_one_session_and_one_start() {
     for round in 0..8 {
         for (key, body) in [
             (format!("key-{round}"), json!({ "prompt": COUNTED })),
-            (String::new(), json!({ "id": format!("own-{round}"), "prompt": COUNTED })),
+            (
+                String::new(),
+                json!({ "id": format!("own-{round}"), "prompt": COUNTED }),
+            ),
         ] {
             let _old = std::fs::remove_file(server.workspace().join("starts"));
             let asked = (0..20).map(|_| post(&server, "/v1/sessions", &key, body.clone()));
@@ -60,7 +63,10 @@ async fn twenty_identical_requests_at_once_are_one_session_and_one_start() {
             assert_eq!((again.status, again.body["id"].as_str()), (200, Some(id)));
         }
     }
-    assert_eq!(server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(), 16);
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        16
+    );
 }
 
 #[tokio::test]
@@ -108,7 +114,9 @@ async fn a_key_is_remembered_when_the_server_is_killed() {
 #[tokio::test]
 async fn follow_up_prompts_wait_and_run_in_order() {
     let server = Server::start().await;
-    let id = server.shell("until test -e go; do sleep 0.02; done; echo 1 >> order").await;
+    let id = server
+        .shell("until test -e go; do sleep 0.02; done; echo 1 >> order")
+        .await;
     for turn in 2..=6 {
         let prompt = json!({ "prompt": format!("echo {turn} >> order") });
         let answer = server.post(&format!("/v1/sessions/{id}/prompts"), prompt).await;
@@ -158,7 +166,10 @@ async fn sixty_four_at_once_run_four_at_a_time_in_the_order_accepted() {
     for (number, id) in ids.iter().enumerate() {
         let session = server.session(id).await;
         if number < 4 {
-            assert_eq!((&session["status"], &session["queue_position"]), (&json!("running"), &Value::Null));
+            assert_eq!(
+                (&session["status"], &session["queue_position"]),
+                (&json!("running"), &Value::Null)
+            );
         } else {
             let place = session["queue_position"].as_u64().unwrap();
             let before = server.session(&ids[number - 1]).await["queue_position"].as_u64();

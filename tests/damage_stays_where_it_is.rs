@@ -29,7 +29,11 @@ async fn a_damaged_session_is_reported_and_the_others_go_on() {
     let request = |id: &str| server.session_folder(id).join("session.json");
     let mut torn = std::fs::File::options().append(true).open(journal("torn")).unwrap();
     torn.write_all(b"{\"seq\":6,\"time\":\"2026-11-21T02:4").unwrap();
-    std::fs::write(journal("scribbled"), "\u{0}\u{0}\u{0} nothing that we know\n".repeat(50)).unwrap();
+    std::fs::write(
+        journal("scribbled"),
+        "\u{0}\u{0}\u{0} nothing that we know\n".repeat(50),
+    )
+    .unwrap();
     let text = std::fs::read_to_string(journal("holed")).unwrap();
     std::fs::write(journal("holed"), text.replacen("\"seq\":2", "\"sqe\":2", 1)).unwrap();
     std::fs::write(request("broken"), "{\"version\":1,").unwrap();
@@ -46,15 +50,29 @@ async fn a_damaged_session_is_reported_and_the_others_go_on() {
 
     for id in ["scribbled", "holed", "broken", "newer"] {
         for rest in ["", "/events", "/output"] {
-            let answer = server.ask("GET", &format!("/v1/sessions/{id}{rest}"), &Value::Null).await;
-            assert_eq!((answer.status, answer.code()), (500, "session_damaged"), "{}", answer.text());
+            let answer = server
+                .ask("GET", &format!("/v1/sessions/{id}{rest}"), &Value::Null)
+                .await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (500, "session_damaged"),
+                "{}",
+                answer.text()
+            );
             assert!(answer.detail().contains(id), "{}", answer.body);
         }
         let prompts = format!("/v1/sessions/{id}/prompts");
         let answer = server.ask("POST", &prompts, &json!({ "prompt": "true" })).await;
         assert_eq!(answer.code(), "session_damaged", "{}", answer.text());
-        let answer = server.ask("POST", "/v1/sessions", &json!({ "id": id, "prompt": "true" })).await;
-        assert_eq!(answer.code(), "session_damaged", "its id is not given away: {}", answer.text());
+        let answer = server
+            .ask("POST", "/v1/sessions", &json!({ "id": id, "prompt": "true" }))
+            .await;
+        assert_eq!(
+            answer.code(),
+            "session_damaged",
+            "its id is not given away: {}",
+            answer.text()
+        );
     }
     let answer = server.ask("GET", "/v1/sessions/never-finished", &Value::Null).await;
     assert_eq!(answer.status, 404);
@@ -70,7 +88,10 @@ async fn a_damaged_session_is_reported_and_the_others_go_on() {
         assert!(joined(&records, "stdout").ends_with(b"still here\n"), "{id}");
     }
     let text = std::fs::read_to_string(server.session_folder("torn").join("journal.ndjson")).unwrap();
-    assert!(!text.contains("2026-11-21T02:4{"), "the torn line was cut before something was appended");
+    assert!(
+        !text.contains("2026-11-21T02:4{"),
+        "the torn line was cut before something was appended"
+    );
     server.touch("go");
     assert_eq!(server.settled(&running).await["status"], "completed");
     assert_eq!(server.output(&running, "stdout").await, b"done\n");
@@ -107,7 +128,9 @@ async fn damage_under_a_running_server_breaks_one_session_only() {
     let prompt = Answer::of(server.request("POST", &prompts).json(&json!({ "prompt": "true" }))).await;
     assert_eq!(prompt.status, 500, "{}", prompt.text());
     std::fs::remove_dir_all(folder).unwrap();
-    let gone = server.ask("GET", &format!("/v1/sessions/{broken}/events"), &Value::Null).await;
+    let gone = server
+        .ask("GET", &format!("/v1/sessions/{broken}/events"), &Value::Null)
+        .await;
     assert_eq!(gone.status, 500, "{}", gone.text());
     server.touch("go");
     assert_eq!(server.settled(&good).await["status"], "completed");

@@ -67,7 +67,14 @@ async fn every_answer_tells_version_epoch_and_request() {
 #[tokio::test]
 async fn an_unknown_field_is_refused_and_the_nearest_known_one_named() {
     let server = Server::start().await;
-    let answer = refused(&server, "POST", "/v1/sessions", json!({"promt":"x"}), (400, "unknown_field")).await;
+    let answer = refused(
+        &server,
+        "POST",
+        "/v1/sessions",
+        json!({"promt":"x"}),
+        (400, "unknown_field"),
+    )
+    .await;
     assert!(answer.detail().contains("\"prompt\""), "{}", answer.body);
     assert_eq!(
         (&answer.body["field"], &answer.body["nearest"]),
@@ -91,7 +98,10 @@ async fn an_unknown_field_is_refused_and_the_nearest_known_one_named() {
     )
     .await;
     assert_eq!(answer.body["nearest"], "limit");
-    assert_eq!(server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -114,7 +124,9 @@ async fn malformed_json_is_answered_with_line_and_column() {
     }
     let array = server.raw("POST", "/v1/sessions", JSON, "[1]").await;
     assert_problem(&array, 400, "invalid_field");
-    let not_utf8 = server.raw("POST", "/v1/sessions", JSON, b"{\"prompt\":\"\xff\"}".to_vec()).await;
+    let not_utf8 = server
+        .raw("POST", "/v1/sessions", JSON, b"{\"prompt\":\"\xff\"}".to_vec())
+        .await;
     assert_eq!(not_utf8.status, 400, "{}", not_utf8.text());
 }
 
@@ -172,11 +184,16 @@ async fn method_type_size_and_path_have_their_own_answers() {
         assert_problem(&answer, 404, "session_not_found");
     }
     for id in ["..%2f..%2fetc", "a%20b", "%ff", "x".repeat(200).as_str()] {
-        refused(&server, "GET", &format!("/v1/sessions/{id}"), Value::Null, (404, "session_not_found")).await;
-    }
-    let plain = server
-        .ask("GET", &format!("/v1/sessions/{id}/ws"), &Value::Null)
+        refused(
+            &server,
+            "GET",
+            &format!("/v1/sessions/{id}"),
+            Value::Null,
+            (404, "session_not_found"),
+        )
         .await;
+    }
+    let plain = server.ask("GET", &format!("/v1/sessions/{id}/ws"), &Value::Null).await;
     assert_problem(&plain, 426, "upgrade_required");
 }
 
@@ -245,7 +262,14 @@ async fn values_that_cannot_be_used_are_named_with_what_would_be_right() {
     assert_problem(&Answer::of(header).await, 400, "invalid_header");
     let stop = format!("/v1/sessions/{id}/stop");
     for grace in [json!(-1), json!(1e9)] {
-        refused(&server, "POST", &stop, json!({ "grace": grace }), (400, "invalid_field")).await;
+        refused(
+            &server,
+            "POST",
+            &stop,
+            json!({ "grace": grace }),
+            (400, "invalid_field"),
+        )
+        .await;
     }
     let turn = format!("/v1/sessions/{id}/output?turn=9");
     refused(&server, "GET", &turn, Value::Null, (404, "turn_not_found")).await;
@@ -253,7 +277,10 @@ async fn values_that_cannot_be_used_are_named_with_what_would_be_right() {
         .request("GET", &format!("/v1/sessions/{id}/output"))
         .header("range", "bytes=5-");
     assert_problem(&Answer::of(range).await, 416, "range_not_satisfiable");
-    assert_eq!(server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -316,7 +343,11 @@ async fn the_token_file_is_read_again_when_it_changes_and_may_hold_several() {
     let server = Server::start().await;
     assert_eq!(server.ask("GET", "/v1/info", &Value::Null).await.status, 200);
     std::fs::write(server.home().join("token"), "old\nnew\n").unwrap();
-    let status = async |token: &str| Answer::of(server.request("GET", "/v1/info").bearer_auth(token)).await.status;
+    let status = async |token: &str| {
+        Answer::of(server.request("GET", "/v1/info").bearer_auth(token))
+            .await
+            .status
+    };
     assert_eq!(
         (status("old").await, status("new").await, status("other").await),
         (200, 200, 401)
@@ -357,7 +388,12 @@ async fn no_auth_on_a_public_address_has_to_be_meant() {
 async fn on_loopback_a_foreign_host_or_origin_is_refused() {
     let server = Server::start().await;
     let with = async |name: &str, value: &str| Answer::of(server.request("GET", "/v1/info").header(name, value)).await;
-    for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1"] {
+    for host in [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "10.0.0.1",
+    ] {
         assert_problem(&with("host", host).await, 403, "forbidden_host");
     }
     for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:80"] {
@@ -411,7 +447,11 @@ async fn an_agent_that_is_not_there_is_answered_with_how_to_get_it() {
     let answer = refused(&server, "POST", "/v1/sessions", request, (422, "agent_not_found")).await;
     assert_eq!(answer.body["nearest"], "claude");
     for name in ["claude", "codex", "gemini", "shell", "mine"] {
-        assert!(answer.body["known"].as_array().unwrap().contains(&json!(name)), "{}", answer.body);
+        assert!(
+            answer.body["known"].as_array().unwrap().contains(&json!(name)),
+            "{}",
+            answer.body
+        );
     }
     let mine = json!({"agent":"mine","prompt":"x"});
     let answer = refused(&server, "POST", "/v1/sessions", mine, (422, "agent_not_installed")).await;
@@ -463,7 +503,10 @@ async fn the_same_key_or_id_with_another_body_is_a_conflict() {
     for key in ["", &"x".repeat(256)] {
         assert_problem(&create(key, json!({})).await, 400, "invalid_header");
     }
-    assert_eq!(server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        server.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -478,7 +521,9 @@ async fn what_needs_a_running_turn_says_that_there_is_none() {
     }
     let input = server.raw("POST", &format!("/v1/sessions/{id}/input"), "", "x").await;
     assert_problem(&input, 409, "not_running");
-    let input = server.raw("POST", &format!("/v1/sessions/{closed}/input"), "", "x").await;
+    let input = server
+        .raw("POST", &format!("/v1/sessions/{closed}/input"), "", "x")
+        .await;
     assert_problem(&input, 409, "stdin_closed");
     let stop = server.post(&format!("/v1/sessions/{id}/stop"), Value::Null).await;
     assert_eq!(stop, json!({"survivors":0}), "what is wanted is the case already");
@@ -500,7 +545,12 @@ async fn a_cursor_outside_the_journal_is_410_or_416() {
     }
     let resumed = server.request("GET", &events).header("last-event-id", "1000");
     assert_problem(&Answer::of(resumed).await, 416, "cursor_ahead");
-    assert!(server.try_ws(&format!("/v1/sessions/{id}/ws?after=1000"), &[]).await.is_err());
+    assert!(
+        server
+            .try_ws(&format!("/v1/sessions/{id}/ws?after=1000"), &[])
+            .await
+            .is_err()
+    );
     // Retention that drops a journal's beginning is of a later version; this is what it will leave.
     assert_eq!(server.terminate().await, Some(0));
     let path = server.session_folder(&id).join("journal.ndjson");
@@ -547,7 +597,10 @@ async fn a_full_queue_and_a_rate_limit_say_when_to_come_back() {
     );
     assert!(answer.header("ratelimit-reset").parse::<u32>().unwrap() <= 60);
     assert_eq!(answer.header("retry-after"), answer.header("ratelimit-reset"));
-    assert_eq!(limited.get("/v1/sessions").await["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        limited.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -617,7 +670,11 @@ async fn no_answer_and_no_log_ever_holds_a_secret() {
     let log = server.log();
     for secret in [SECRET, TOKEN, "configured-very-secret-4713"] {
         for (asked, answer) in &said {
-            assert!(!answer.text().contains(secret), "{asked} was answered with {}", answer.text());
+            assert!(
+                !answer.text().contains(secret),
+                "{asked} was answered with {}",
+                answer.text()
+            );
         }
         assert!(!log.contains(secret), "the log has it: {log}");
     }

@@ -35,7 +35,10 @@ async fn it_answers_at_once_and_the_agent_goes_on_by_itself() {
         })
     );
     let session = server.session("s-1").await;
-    assert!(session["ended_at"].is_null() && session["status"] != "completed", "{session}");
+    assert!(
+        session["ended_at"].is_null() && session["status"] != "completed",
+        "{session}"
+    );
     assert_eq!(session["metadata"]["agentId"], "agent-7");
     server.touch("go");
     assert_eq!(server.settled("s-1").await["status"], "completed");
@@ -62,7 +65,9 @@ async fn turns_of_one_session_may_be_asked_for_at_the_same_time() {
     let server = Server::start().await;
     for round in 0..5 {
         let session = format!("s-{round}");
-        let bodies: Vec<_> = (0..8).map(|number| request(&session, &format!("echo {number}"))).collect();
+        let bodies: Vec<_> = (0..8)
+            .map(|number| request(&session, &format!("echo {number}")))
+            .collect();
         let answers = join_all(bodies.iter().map(|body| server.ask("POST", "/execute", body))).await;
         for answer in &answers {
             assert_eq!(answer.status, 200, "{}", answer.text());
@@ -87,7 +92,11 @@ async fn its_errors_have_its_own_shape() {
                 None => drop(body.as_object_mut().unwrap().remove(missing)),
             }
             let answer = server.ask("POST", "/execute", &body).await;
-            assert_eq!((answer.status, &answer.body), (400, &json!({ "error": required })), "{body}");
+            assert_eq!(
+                (answer.status, &answer.body),
+                (400, &json!({ "error": required })),
+                "{body}"
+            );
             assert_eq!(answer.header("content-type"), "application/json");
         }
     }
@@ -109,7 +118,11 @@ async fn its_errors_have_its_own_shape() {
     }
     let broken = server.raw("POST", "/execute", "application/json", "{").await;
     assert_eq!(broken.status, 400);
-    assert!(broken.body["error"].as_str().unwrap().contains("line 1"), "{}", broken.body);
+    assert!(
+        broken.body["error"].as_str().unwrap().contains("line 1"),
+        "{}",
+        broken.body
+    );
     assert_eq!(server.get("/v1/sessions").await["sessions"], json!([]));
 }
 

@@ -68,8 +68,14 @@ async fn two_thousand_sessions_leave_nothing_behind() {
     let left = std::fs::read_dir(server.home().join("sessions")).unwrap();
     for session in left {
         let files = std::fs::read_dir(session.unwrap().path()).unwrap();
-        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort_unstable();
-        assert_eq!(names, ["journal.ndjson", "session.json"], "a turn's files are gone when it is over");
+        assert_eq!(
+            names,
+            ["journal.ndjson", "session.json"],
+            "a turn's files are gone when it is over"
+        );
     }
 }

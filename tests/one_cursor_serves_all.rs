@@ -26,7 +26,11 @@ async fn rest(mut sse: Sse) -> Vec<Event> {
 /// The records of an SSE stream that has ended properly.
 fn records(events: &[Event]) -> Vec<Value> {
     let (end, events) = events.split_last().unwrap();
-    assert_eq!((end.event.as_str(), end.id), ("end", None), "the stream ends with `end`");
+    assert_eq!(
+        (end.event.as_str(), end.id),
+        ("end", None),
+        "the stream ends with `end`"
+    );
     events
         .iter()
         .map(|event| {
@@ -105,7 +109,9 @@ async fn all_forms_show_the_same_records_from_every_cursor() {
 #[tokio::test]
 async fn a_live_reader_gets_what_is_there_what_comes_and_the_end() {
     let server = Server::start().await;
-    let id = server.shell("echo before; until test -e go; do sleep 0.02; done; echo after").await;
+    let id = server
+        .shell("echo before; until test -e go; do sleep 0.02; done; echo after")
+        .await;
     let path = format!("/v1/sessions/{id}/events");
     let mut sse = server.sse(&path, None).await;
     while sse.next().await.unwrap().event != "stdout" {}
@@ -214,12 +220,22 @@ async fn a_websocket_obeys_commands_and_says_what_was_wrong() {
     let mut socket = server.ws(&format!("/v1/sessions/{id}/ws")).await;
     let ack = |command: &'static str| move |message: &Value| message["type"] == "ack" && message["command"] == command;
     let ended = |message: &Value| message["type"] == "turn_ended";
-    socket.command(json!({ "type": "prompt", "prompt": "cat; echo over" })).await;
+    socket
+        .command(json!({ "type": "prompt", "prompt": "cat; echo over" }))
+        .await;
     let seen = socket.until(|message| message["type"] == "started").await;
-    assert!(seen.iter().any(|message| ack("prompt")(message) && message["turn"] == 1), "{seen:?}");
+    assert!(
+        seen.iter()
+            .any(|message| ack("prompt")(message) && message["turn"] == 1),
+        "{seen:?}"
+    );
     socket.command(json!({ "type": "input", "data": "hello\n" })).await;
-    socket.until(|message| message["type"] == "stdout" && message["data"] == "hello").await;
-    socket.command(json!({ "type": "input", "data": "bye\n", "close": true })).await;
+    socket
+        .until(|message| message["type"] == "stdout" && message["data"] == "hello")
+        .await;
+    socket
+        .command(json!({ "type": "input", "data": "bye\n", "close": true }))
+        .await;
     let seen = socket.until(ended).await;
     assert_eq!(joined(&seen, "stdout"), b"bye\nover\n");
     assert_eq!(seen.last().unwrap()["status"], "completed");
@@ -255,7 +271,11 @@ async fn a_websocket_obeys_commands_and_says_what_was_wrong() {
     ] {
         socket.send(wrong).await;
         let answer = socket.next().await.unwrap();
-        assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(code)), "{wrong}");
+        assert_eq!(
+            (&answer["type"], &answer["code"]),
+            (&json!("error"), &json!(code)),
+            "{wrong}"
+        );
         assert!(!answer["detail"].as_str().unwrap().is_empty());
     }
     // After all these mistakes the connection still works.
@@ -284,11 +304,17 @@ async fn the_bare_websocket_takes_text_or_json_and_the_next_message_is_the_next_
         assert_eq!(joined(&seen, "stdout"), b"one\n");
         socket.send("echo two").await;
         let seen = socket.until(ended).await;
-        assert!(seen.iter().any(|message| message["type"] == "ack" && message["turn"] == 2));
+        assert!(
+            seen.iter()
+                .any(|message| message["type"] == "ack" && message["turn"] == 2)
+        );
         assert_eq!(joined(&seen, "stdout"), b"two\n");
         socket.send(json!({ "prompt": "echo three" }).to_string()).await;
         let seen = socket.until(ended).await;
-        assert_eq!((joined(&seen, "stdout"), &seen.last().unwrap()["turn"]), (b"three\n".to_vec(), &json!(3)));
+        assert_eq!(
+            (joined(&seen, "stdout"), &seen.last().unwrap()["turn"]),
+            (b"three\n".to_vec(), &json!(3))
+        );
         socket.close().await;
         assert_eq!(server.output(&id, "stdout").await, b"one\ntwo\nthree\n");
     }
@@ -333,7 +359,11 @@ async fn output_can_be_had_in_ranges_and_by_turn() {
     }
     for range in ["bytes=17-", "bytes=40-50", "bytes=-0"] {
         let answer = get("", range).await;
-        assert_eq!((answer.status, answer.code()), (416, "range_not_satisfiable"), "{range}");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (416, "range_not_satisfiable"),
+            "{range}"
+        );
         assert_eq!(answer.header("content-range"), "bytes */17");
     }
     for ignored in ["bytes=5-2", "lines=1-2", "bytes=0-1,3-4"] {

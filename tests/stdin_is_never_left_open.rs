@@ -47,17 +47,25 @@ async fn by_default_it_is_empty_or_the_prompt() {
     let shell = said(&server, json!({ "prompt": "readlink /proc/$$/fd/0; cat; echo over" })).await;
     assert_eq!(shell, "/dev/null\nover\n");
     let prompt = "the prompt\nin two lines, \u{1f980}";
-    assert_eq!(said(&server, json!({ "agent": "read", "prompt": prompt })).await, prompt);
+    assert_eq!(
+        said(&server, json!({ "agent": "read", "prompt": prompt })).await,
+        prompt
+    );
     let large = "0123456789abcdef".repeat(20_000);
     assert_eq!(said(&server, json!({ "agent": "read", "prompt": large })).await, large);
     let argument = show(&server, "/dev/stdin").await;
-    assert_eq!(argument, "", "an agent that has its prompt as an argument has nothing to read");
+    assert_eq!(
+        argument, "",
+        "an agent that has its prompt as an argument has nothing to read"
+    );
 }
 
 #[tokio::test]
 async fn an_open_one_takes_input_until_it_is_closed() {
     let server = Server::start().await;
-    let id = server.create(json!({ "stdin": "open", "prompt": "cat; echo over" })).await;
+    let id = server
+        .create(json!({ "stdin": "open", "prompt": "cat; echo over" }))
+        .await;
     server.record(&id, "started").await;
     assert_eq!(input(&server, &id, "", "one\n").await, 204);
     server.record(&id, "stdout").await;
@@ -66,7 +74,11 @@ async fn an_open_one_takes_input_until_it_is_closed() {
     assert_eq!(input(&server, &id, "?close=true", "o\n").await, 204);
     assert_eq!(server.settled(&id).await["status"], "completed");
     assert_eq!(server.output(&id, "stdout").await, b"one\ntwo\nover\n");
-    assert_eq!(joined(&server.records(&id).await, "stdin"), b"one\ntwo\n", "the journal has it, too");
+    assert_eq!(
+        joined(&server.records(&id).await, "stdin"),
+        b"one\ntwo\n",
+        "the journal has it, too"
+    );
     assert_eq!(input(&server, &id, "", "late").await, 409);
 }
 
@@ -83,7 +95,12 @@ async fn input_to_a_closed_one_is_a_conflict() {
     for id in [&never, &closed] {
         let path = format!("/v1/sessions/{id}/input");
         let answer = server.raw("POST", &path, "", "x").await;
-        assert_eq!((answer.status, answer.code()), (409, "stdin_closed"), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.code()),
+            (409, "stdin_closed"),
+            "{}",
+            answer.text()
+        );
     }
     server.touch("go");
     server.settled(&never).await;
@@ -93,7 +110,9 @@ async fn input_to_a_closed_one_is_a_conflict() {
 #[tokio::test]
 async fn an_open_one_outlives_keeper_and_server() {
     let mut server = Server::start().await;
-    let id = server.create(json!({ "stdin": "open", "prompt": "cat; echo over" })).await;
+    let id = server
+        .create(json!({ "stdin": "open", "prompt": "cat; echo over" }))
+        .await;
     let agent = server.record(&id, "started").await["pid"].as_i64().unwrap();
     // So that the server holds it, too, which it does as soon as it has seen the start.
     server.session_when(&id, |session| session["status"] == "running").await;
@@ -153,15 +172,24 @@ async fn an_agent_inherits_three_descriptors_and_none_of_our_secrets() {
         .map(|(left, target)| (left.rsplit(' ').next().unwrap(), target))
         .collect();
     let own = open.pop().unwrap();
-    assert!(own.0 == "3" && own.1.starts_with("/proc/"), "ls itself looks through this: {own:?}");
+    assert!(
+        own.0 == "3" && own.1.starts_with("/proc/"),
+        "ls itself looks through this: {own:?}"
+    );
     let numbers: Vec<_> = open.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, ["0", "1", "2"], "{listed}");
     assert_eq!(open[0].1, "/dev/null");
-    assert!(open[1].1.ends_with("/turn-1.stdout") && open[2].1.ends_with("/turn-1.stderr"), "{listed}");
+    assert!(
+        open[1].1.ends_with("/turn-1.stdout") && open[2].1.ends_with("/turn-1.stderr"),
+        "{listed}"
+    );
 
     let request = json!({ "agent": "show", "id": "mine", "prompt": "/proc/self/environ", "env": { "OWN": "mine" } });
     let environ = said(&server, request).await;
-    let ours: Vec<_> = environ.split('\0').filter(|entry| entry.starts_with("PROMPTD_")).collect();
+    let ours: Vec<_> = environ
+        .split('\0')
+        .filter(|entry| entry.starts_with("PROMPTD_"))
+        .collect();
     let mut names: Vec<_> = ours.iter().map(|entry| entry.split('=').next().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["PROMPTD_SESSION", "PROMPTD_TURN"], "{ours:?}");

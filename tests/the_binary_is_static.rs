@@ -13,7 +13,10 @@ const DT_NEEDED: u64 = 1;
 
 fn number<const N: usize>(bytes: &[u8], at: u64) -> [u8; N] {
     let at = usize::try_from(at).unwrap_or(usize::MAX);
-    bytes.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or([0; N])
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk().copied())
+        .unwrap_or([0; N])
 }
 
 fn u16_at(bytes: &[u8], at: u64) -> u16 {
@@ -33,15 +36,25 @@ fn it_is_a_static_pie() {
     let mut bytes = Vec::new();
     let mut file = std::fs::File::open(env!("CARGO_BIN_EXE_promptd")).unwrap();
     file.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes.get(..6), Some(&b"\x7fELF\x02\x01"[..]), "a little-endian 64-bit ELF");
+    assert_eq!(
+        bytes.get(..6),
+        Some(&b"\x7fELF\x02\x01"[..]),
+        "a little-endian 64-bit ELF"
+    );
     assert_eq!(u16_at(&bytes, 16), ET_DYN, "position-independent");
     let (table, size, count) = (u64_at(&bytes, 32), u16_at(&bytes, 54), u16_at(&bytes, 56));
     let headers = (0..u64::from(count)).map(|index| table + index * u64::from(size));
     let kinds: Vec<u32> = headers.clone().map(|at| u32_at(&bytes, at)).collect();
-    assert!(!kinds.is_empty() && !kinds.contains(&PT_INTERP), "it names a loader: {kinds:?}");
+    assert!(
+        !kinds.is_empty() && !kinds.contains(&PT_INTERP),
+        "it names a loader: {kinds:?}"
+    );
     for header in headers.filter(|at| u32_at(&bytes, *at) == PT_DYNAMIC) {
         let (offset, size) = (u64_at(&bytes, header + 8), u64_at(&bytes, header + 32));
         let tags = (0..size / 16).map(|index| u64_at(&bytes, offset + index * 16));
-        assert!(!tags.take_while(|tag| *tag != 0).any(|tag| tag == DT_NEEDED), "it needs a library");
+        assert!(
+            !tags.take_while(|tag| *tag != 0).any(|tag| tag == DT_NEEDED),
+            "it needs a library"
+        );
     }
 }

@@ -225,7 +225,11 @@ mod tests {
 
     #[test]
     fn a_wrong_environment_is_not_quoted() {
-        for text in [r#"{"env":"s3cret"}"#, r#"{"env":["s3cret"]}"#, r#"{"env":{"KEY":4711}}"#] {
+        for text in [
+            r#"{"env":"s3cret"}"#,
+            r#"{"env":["s3cret"]}"#,
+            r#"{"env":{"KEY":4711}}"#,
+        ] {
             let (code, detail) = refusal(text);
             assert_eq!(code, "invalid_field");
             assert!(

@@ -60,7 +60,9 @@ impl Ws {
             }
         };
         // Pings do not count.
-        tokio::time::timeout(patience, next).await.expect("silence for too long")
+        tokio::time::timeout(patience, next)
+            .await
+            .expect("silence for too long")
     }
 
     /// Messages up to and including the first that is wanted.
