@@ -125,7 +125,7 @@ async fn follow_up_prompts_wait_and_run_in_order() {
     let session = server.session(&id).await;
     let queued = session["turns"].as_array().unwrap().iter();
     assert_eq!(queued.filter(|turn| turn["status"] == "queued").count(), 5, "{session}");
-    std::fs::write(server.workspace().join("go"), "").unwrap();
+    server.touch("go");
     let session = server.settled(&id).await;
     assert_eq!(session["status"], "completed");
     assert_eq!(lines(&server.workspace().join("order")), ["1", "2", "3", "4", "5", "6"]);
@@ -153,7 +153,7 @@ async fn started(server: &Server, count: usize) -> Vec<usize> {
 }
 
 fn release(server: &Server, number: usize) {
-    std::fs::write(server.workspace().join(format!("go-{number}")), "").unwrap();
+    server.touch(&format!("go-{number}"));
 }
 
 #[tokio::test]

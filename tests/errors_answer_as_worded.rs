@@ -583,7 +583,7 @@ async fn a_full_queue_and_a_rate_limit_say_when_to_come_back() {
     refused(&server, "POST", &prompts, third.clone(), (429, "queue_full")).await;
     // A session without a prompt waits for nothing.
     server.create(json!({})).await;
-    std::fs::write(server.workspace().join("go"), "").unwrap();
+    server.touch("go");
     server.settled(&second).await;
     assert_eq!(server.ask("POST", "/v1/sessions", &third).await.status, 201);
 

@@ -133,16 +133,7 @@ pub(super) async fn execute(
                 metadata,
                 ..SessionRequest::default()
             };
-            let text = request.prompt.clone().unwrap_or_default();
-            match api.create(request, None).await {
-                Ok(created) => created.turn.unwrap_or(1),
-                // Another first request for this session was faster; then this one is the next turn.
-                Err(problem) if problem.code() == "idempotency_conflict" => {
-                    let session = api.runtime.session(&session_id)?;
-                    api.prompt(&session, text, None).await?.turn
-                }
-                Err(problem) => return Err(problem.into()),
-            }
+            start(&api, request).await?
         }
         Err(error) => return Err(error.into()),
     };
@@ -154,6 +145,18 @@ pub(super) async fn execute(
         status: "started",
         message,
     }))
+}
+
+/// Creates the session with its first turn; or its next one, where somebody else has just created it.
+async fn start(api: &Shared, request: SessionRequest) -> Result<u32, Problem> {
+    let (id, prompt) = (request.id.clone(), request.prompt.clone().unwrap_or_default());
+    match api.create(request, None).await {
+        Ok(created) if created.new => return Ok(created.turn.unwrap_or(1)),
+        Err(problem) if problem.code() != "idempotency_conflict" => return Err(problem),
+        Ok(_) | Err(_) => {}
+    }
+    let session = api.runtime.session(id.as_ref().map_or("", SessionId::as_str))?;
+    Ok(api.prompt(&session, prompt, None).await?.turn)
 }
 
 fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {

@@ -50,7 +50,7 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         remove_files(&paths);
         return Ok(None);
     }
-    let (agent, started) = match start_or_find(&spec, &paths, turn.as_ref(), fresh) {
+    let (agent, started, held) = match start_or_find(&spec, &paths, turn.as_ref(), fresh) {
         Ok(found) => found,
         Err(exited) => {
             append(&mut writer, spec.turn, &[Body::Exited(exited)])?;
@@ -73,11 +73,12 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
     wakers.add(&stdout);
     wakers.add(&stderr);
     let fifo = paths.stdin_fifo();
-    let stdin = fifo
-        .exists()
-        .then(|| Control::open_fifo(&fifo))
-        .transpose()
-        .map_err(KeeperError::System)?;
+    // Not for a moment without a writer: the agent would read the end of its input.
+    let stdin = match held {
+        Some(held) => Some(held),
+        None if fifo.exists() => Some(Control::open_fifo(&fifo).map_err(KeeperError::System)?),
+        None => None,
+    };
     let mut control = Control::new(stdin);
     control
         .listen(paths.folder(), &paths.socket_name())
@@ -152,15 +153,16 @@ fn known_turn(spec: &Spec, writer: &mut Writer, fresh: bool) -> Result<Option<Tu
     Ok(state.turn(spec.turn).filter(this_attempt).cloned())
 }
 
-/// The agent, and its `started` record where that is not in the journal yet; or the record of its end.
+/// The agent, its `started` record where that is not in the journal yet, and its open standard input where we
+/// have just made it; or the record of its end.
 fn start_or_find(
     spec: &Spec,
     paths: &TurnPaths,
     turn: Option<&TurnState>,
     fresh: bool,
-) -> Result<(Agent, Option<Started>), Exited> {
+) -> Result<(Agent, Option<Started>, Option<File>), Exited> {
     if let Some((started, _)) = turn.and_then(|turn| turn.started.as_ref()) {
-        return Ok((Agent::adopt(started, paths), None));
+        return Ok((Agent::adopt(started, paths), None, None));
     }
     match &spec.launch {
         Some(launch) if fresh => {
@@ -176,12 +178,10 @@ fn start_or_find(
                 error: Some(error),
                 ..Exited::default()
             };
-            // Held until the agent has opened its end.
             let fifo = begun().map_err(failed)?;
             let agent = Agent::start(spec, launch, paths).map_err(failed)?;
-            drop(fifo);
             let started = agent.started(launch.program.display().to_string(), spec.attempt);
-            Ok((agent, Some(started)))
+            Ok((agent, Some(started), fifo))
         }
         // The turn's files are there, but its start is not in the journal: a keeper died between the two.
         launch => {
@@ -197,7 +197,7 @@ fn start_or_find(
                 start_ticks: found.start_ticks,
                 boot_id,
             };
-            Ok((Agent::adopt(&started, paths), Some(started)))
+            Ok((Agent::adopt(&started, paths), Some(started), None))
         }
     }
 }

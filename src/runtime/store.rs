@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::RuntimeError;
+use crate::journal::FILE_NAME;
 use crate::model::{SessionId, SessionRequest};
 use crate::sys;
 
@@ -136,7 +137,15 @@ impl Home {
 
     /// Writes `session.json`, with which the session is accepted.
     pub(super) fn accept(&self, file: &SessionFile) -> io::Result<()> {
-        sys::replace(&self.session(&file.id).join("session.json"), &serde_json::to_vec(file)?)
+        let folder = self.session(&file.id);
+        // Empty without a prompt; whoever follows the session before its first one finds it.
+        let mut journal = OpenOptions::new();
+        journal
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(folder.join(FILE_NAME))?;
+        sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)
     }
 
     /// Forgets a session.

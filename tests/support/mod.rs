@@ -221,6 +221,12 @@ impl Server {
         self.root.join("workspace")
     }
 
+    /// Puts an empty file into the workspace, for which a script waits; the folder itself comes with the first turn.
+    pub fn touch(&self, name: &str) {
+        std::fs::create_dir_all(self.workspace()).unwrap();
+        std::fs::write(self.workspace().join(name), "").unwrap();
+    }
+
     pub fn session_folder(&self, id: &str) -> PathBuf {
         self.home().join("sessions").join(id)
     }

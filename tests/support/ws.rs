@@ -50,16 +50,19 @@ impl Ws {
     }
 
     pub async fn next_within(&mut self, patience: Duration) -> Option<Value> {
-        loop {
-            let message = tokio::time::timeout(patience, self.socket.next())
-                .await
-                .expect("silence for too long");
-            match message? {
-                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
-                Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(_) => {}
+        let next = async {
+            loop {
+                match self.socket.next().await? {
+                    Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
             }
-        }
+        };
+        // Pings do not count.
+        tokio::time::timeout(patience, next)
+            .await
+            .expect("silence for too long")
     }
 
     /// Messages up to and including the first that is wanted.
