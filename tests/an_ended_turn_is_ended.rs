@@ -158,6 +158,12 @@ async fn a_session_beyond_its_bytes_is_ended_and_says_why() {
     assert_no_holes(&records, 1);
     let bytes = joined(&records, "stdout");
     assert!(bytes.starts_with(b"again and again\nagain and again\n"));
+    // A writer without end overshoots by a batch at most, and what is not kept is counted.
+    let journal = server.session_folder(&id).join("journal.ndjson");
+    assert!(journal.metadata().unwrap().len() < 4_000_000);
+    let gap = records.iter().find(|record| record["type"] == "gap").unwrap();
+    assert_eq!(gap["stream"], json!("stdout"));
+    assert!(gap["bytes"].as_u64().unwrap() > 0, "{gap}");
     // Another session has its own limit.
     let other = server.shell("echo well").await;
     assert_eq!(server.settled(&other).await["status"], json!("completed"));

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use nix::unistd::Pid;
 use super::paths::TurnPaths;
 use super::spec::{Launch, Spec, Stdin};
 use crate::model::{Cause, Exited, Resources, Started};
-use crate::sys::{self, Identity};
+use crate::sys::{self, Identity, Tree};
 
 /// The agent and its tree.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Agent {
     identity: Identity,
     /// `NAME=value`, which every process of the tree inherits.
     marker: String,
+    /// Where the tree writes to.
+    outputs: [PathBuf; 2],
     /// It is our child, so that its exit code comes to us, and its orphans, too.
     pub(super) ours: bool,
     /// It has not gone yet.
@@ -64,6 +67,7 @@ impl Agent {
         Ok(Self {
             identity,
             marker: format!("{name}={value}"),
+            outputs: [paths.stdout(), paths.stderr()],
             ours: true,
             running: true,
             same_boot: true,
@@ -83,6 +87,7 @@ impl Agent {
         Self {
             identity,
             marker: format!("{name}={value}"),
+            outputs: [paths.stdout(), paths.stderr()],
             ours: false,
             running,
             same_boot,
@@ -93,7 +98,14 @@ impl Agent {
     /// Finds an agent whose start never got into the journal, because its keeper died between the two.
     pub(super) fn find(paths: &TurnPaths) -> Option<Identity> {
         let (name, value) = paths.marker();
-        sys::descendants_and_marked(&[], None, &format!("{name}={value}"))
+        let marker = format!("{name}={value}");
+        let tree = Tree {
+            roots: &[],
+            leader: None,
+            marker: &marker,
+            outputs: &[],
+        };
+        sys::find_tree(tree)
             .into_iter()
             .min_by_key(|found| (found.start_ticks, found.pid))
     }
@@ -143,7 +155,12 @@ impl Agent {
     pub(super) fn tree(&self) -> Vec<Identity> {
         let keeper = i32::try_from(std::process::id()).unwrap_or(0);
         let leader = self.running.then_some(self.identity.pid);
-        sys::descendants_and_marked(&[keeper], leader, &self.marker)
+        sys::find_tree(Tree {
+            roots: &[keeper],
+            leader,
+            marker: &self.marker,
+            outputs: &self.outputs,
+        })
     }
 
     /// Signals the agent's process group, as a terminal would.

@@ -13,7 +13,7 @@ use super::control::Control;
 use super::disk::DiskGuard;
 use super::paths::TurnPaths;
 use super::spec::{Spec, Stdin};
-use super::stream::{READ, StreamFile};
+use super::stream::{HOLE, READ, StreamFile};
 use super::watch::Wakers;
 use super::work::{ExitState, Keeper};
 use crate::journal::{Reader, WriteError, Writer, fold, parse_head, whole_lines};
@@ -60,9 +60,14 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
     };
     let [stdout_begin, stderr_begin] = spec.offsets;
     let open = |stream, path: &std::path::Path, begin| {
-        let offset = turn
-            .as_ref()
-            .map_or(StreamOffset { to: begin, base: begin }, |turn| turn.offset(stream));
+        let offset = turn.as_ref().map_or(
+            StreamOffset {
+                to: begin,
+                base: begin,
+                truncated: false,
+            },
+            |turn| turn.offset(stream),
+        );
         StreamFile::open(stream, path, offset).map_err(KeeperError::System)
     };
     let (stdout, stderr) = (paths.stdout(), paths.stderr());
@@ -216,7 +221,7 @@ fn lock_output(paths: &TurnPaths) -> Result<(Flock<File>, bool), KeeperError> {
     let make = |path| {
         let mut options = OpenOptions::new();
         match options.read(true).write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(file) => Ok((file, true)),
+            Ok(file) => file.set_len(HOLE).map(|()| (file, true)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(&path).map(|file| (file, false)),
             Err(error) => Err(error),
         }

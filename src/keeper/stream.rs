@@ -2,6 +2,11 @@
 //!
 //! The file is the buffer: what is not in the journal yet, an unfinished line for instance, is simply read
 //! again, so that a position is all there is to lose.
+//!
+//! The agent, or one of its commands, can truncate the file (`tee /dev/stderr` does). To notice that for certain,
+//! whoever looks and whenever, each file begins with a hole: the agent appends behind it, and where its head is no
+//! longer zero, the file was cut and written anew. Behind a first truncation there is no such mark any more; then the
+//! last bytes before the position are compared on each read.
 
 use std::fs::File;
 use std::io;
@@ -22,8 +27,13 @@ const FLUSH_AFTER: Duration = Duration::from_millis(50);
 /// Disk is given back in steps of this size.
 const PUNCH: u64 = 4 << 20;
 
-/// So many bytes before the position are compared on each read, to notice a file that was truncated and
-/// written anew (`tee /dev/stderr` does that).
+/// The size of the hole at the head: a block, so that it takes no room.
+pub(super) const HOLE: u64 = 4 << 10;
+
+/// So many bytes of the hole are looked at.
+const MARK: usize = 8;
+
+/// So many bytes before the position are compared, once there is no hole.
 const OVERLAP: usize = 32;
 
 /// A followed file.
@@ -33,6 +43,8 @@ pub(super) struct StreamFile {
     file: File,
     /// Where the next chunk begins, in the file.
     position: u64,
+    /// Where the stream begins in the file: behind the hole, or at once where that is gone.
+    head: u64,
     /// Where the file begins, in the turn's stream.
     base: u64,
     /// The largest size seen.
@@ -58,12 +70,14 @@ pub(super) enum Look {
 impl StreamFile {
     pub(super) fn open(stream: Stream, path: &Path, offset: StreamOffset) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
-        let position = offset.to.saturating_sub(offset.base);
+        let head = if offset.truncated { 0 } else { HOLE };
+        let position = head.saturating_add(offset.to.saturating_sub(offset.base));
         let (seen, punched) = (position, 0);
         Ok(Self {
             stream,
             file,
             position,
+            head,
             base: offset.base,
             seen,
             overlap: Vec::new(),
@@ -77,9 +91,9 @@ impl StreamFile {
         self.file.metadata().map_or(self.seen, |metadata| metadata.len())
     }
 
-    /// Whether everything before `size` is in the journal.
+    /// Whether everything before `size` is in the journal, as far as it is still there.
     pub(super) fn has_reached(&self, size: u64) -> bool {
-        self.position >= size
+        self.position >= size.min(self.size())
     }
 
     /// Reads what follows the position into `buffer`.
@@ -96,7 +110,8 @@ impl StreamFile {
         buffer.resize(new.saturating_add(self.overlap.len()), 0);
         let read = self.file.read_at(buffer, self.position.saturating_sub(overlap))?;
         buffer.truncate(read);
-        if !buffer.starts_with(&self.overlap) {
+        // After the read, so that what was read is surely what it seems to be.
+        if !buffer.starts_with(&self.overlap) || (self.head > 0 && self.hole_is_filled()?) {
             return Ok(self.truncated());
         }
         // Only now is it sure that the size is that of what we follow, and no part of what came in its place.
@@ -105,10 +120,16 @@ impl StreamFile {
         Ok(if buffer.is_empty() { Look::Nothing } else { Look::Bytes })
     }
 
+    fn hole_is_filled(&self) -> io::Result<bool> {
+        let mut mark = [0; MARK];
+        let read = self.file.read_at(&mut mark, 0)?;
+        Ok(mark.iter().take(read).any(|byte| *byte != 0))
+    }
+
     fn truncated(&mut self) -> Look {
         let lost = self.seen.saturating_sub(self.position);
-        self.base = self.base.saturating_add(self.position);
-        (self.position, self.seen, self.punched) = (0, 0, 0);
+        self.base = self.offset_after(0);
+        (self.position, self.head, self.seen, self.punched) = (0, 0, 0, 0);
         self.overlap.clear();
         self.unfinished_since = None;
         Look::Truncated { lost, to: self.base }
@@ -125,16 +146,29 @@ impl StreamFile {
     /// The offset in the turn's stream when `taken` more bytes are in the journal.
     pub(super) fn offset_after(&self, taken: usize) -> u64 {
         let taken = u64::try_from(taken).unwrap_or(u64::MAX);
-        self.base.saturating_add(self.position).saturating_add(taken)
+        let behind_head = self.position.saturating_sub(self.head);
+        self.base.saturating_add(behind_head).saturating_add(taken)
+    }
+
+    /// Gives up what follows in the file; answers how many bytes that is.
+    pub(super) fn skip(&mut self) -> u64 {
+        let size = self.size();
+        let skipped = size.saturating_sub(self.position);
+        self.position = size.max(self.position);
+        self.overlap.clear();
+        self.unfinished_since = None;
+        skipped
     }
 
     /// The first `taken` of `bytes` are in the journal.
     pub(super) fn advance(&mut self, bytes: &[u8], taken: usize, now: Instant) {
         let (done, rest) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
         self.position = self.position.saturating_add(len64(done));
-        self.overlap
-            .extend_from_slice(done.get(done.len().saturating_sub(OVERLAP)..).unwrap_or(done));
-        self.overlap.drain(..self.overlap.len().saturating_sub(OVERLAP));
+        if self.head == 0 {
+            let last = done.get(done.len().saturating_sub(OVERLAP)..).unwrap_or(done);
+            self.overlap.extend_from_slice(last);
+            self.overlap.drain(..self.overlap.len().saturating_sub(OVERLAP));
+        }
         let still_unfinished = taken == 0 && !rest.is_empty();
         self.unfinished_since = match self.unfinished_since {
             Some(since) if still_unfinished => Some(since),
@@ -174,12 +208,9 @@ mod tests {
 
     fn file(name: &str) -> (std::path::PathBuf, File) {
         let path = std::env::temp_dir().join(format!("promptd-stream-{name}-{}", std::process::id()));
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&path)
-            .unwrap();
+        let file = File::options().create(true).append(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(HOLE).unwrap();
         (path, file)
     }
 
@@ -215,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_truncated_before_the_first_look_is_noticed() {
+        let (path, mut file) = file("unseen");
+        file.write_all(b"lost before anybody looked\n").unwrap();
+        std::fs::write(&path, "x".repeat(2 * usize::try_from(HOLE).unwrap())).unwrap();
+        let mut stream = StreamFile::open(Stream::Stdout, &path, StreamOffset::default()).unwrap();
+        assert_eq!(
+            stream.look(&mut Vec::new()).unwrap(),
+            Look::Truncated { lost: 0, to: 0 }
+        );
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
     fn a_file_written_anew_to_the_same_length_is_noticed() {
         let (path, mut file) = file("same-length");
         let mut stream = StreamFile::open(Stream::Stdout, &path, StreamOffset::default()).unwrap();
@@ -226,6 +270,11 @@ mod tests {
             Look::Truncated { lost: 0, to: 6 }
         );
         assert_eq!(take_all(&mut stream, false), b"again\n");
+        std::fs::write(&path, b"third\n").unwrap();
+        assert_eq!(
+            stream.look(&mut Vec::new()).unwrap(),
+            Look::Truncated { lost: 0, to: 12 }
+        );
         std::fs::remove_file(path).unwrap();
     }
 }

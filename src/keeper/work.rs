@@ -21,9 +21,6 @@ use crate::journal::{Batch, Chunker, Kind, WriteError, Writer, output_of, parse_
 use crate::model::{Body, Cause, Exited, Gap};
 use crate::sys::{self, PidFd, Waited};
 
-/// An agent that writes more than it may gets this long to end by itself.
-const OUTPUT_LIMIT_GRACE: Duration = Duration::from_millis(200);
-
 /// One that runs into a timeout gets this long.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 
@@ -172,6 +169,26 @@ impl Keeper {
         let Some(stream) = self.streams.get_mut(index) else {
             return Ok(false);
         };
+        if self.writer.size() > self.spec.session_bytes {
+            // What cannot be kept is counted once whoever wrote it has gone; until then it stays in the file.
+            let bytes = if matches!(self.exit, ExitState::Running) {
+                0
+            } else {
+                stream.skip()
+            };
+            if bytes > 0 {
+                let stream = stream.stream.name().to_owned();
+                let reason = "the session has reached limits.session_bytes".to_owned();
+                self.disk.pending.push(Body::Gap(Gap {
+                    stream,
+                    bytes,
+                    reason,
+                    to: None,
+                }));
+                self.flush_pending()?;
+            }
+            return Ok(false);
+        }
         let name = stream.stream;
         match stream.look(buffer).map_err(|source| WriteError::Io {
             path: self.paths.folder().to_owned(),
@@ -218,23 +235,24 @@ impl Keeper {
 
     /// Notices who has gone; answers whether nobody is left.
     fn reap(&mut self, now: Instant) -> Result<bool, KeeperError> {
-        loop {
+        let mut agent = None;
+        let childless = loop {
             match sys::wait_any().map_err(KeeperError::System)? {
-                Waited::Gone(exit) if self.agent.ours && exit.pid == self.agent.pid() => {
-                    self.agent.running = false;
-                    let leftover = self.response().processes;
-                    let exited = self
-                        .agent
-                        .exited(&exit, self.ladder.as_ref().map(|ladder| ladder.cause), leftover);
-                    self.exit_is_due(exited);
-                    self.pump(now).ok();
-                }
+                Waited::Gone(exit) if self.agent.ours && exit.pid == self.agent.pid() => agent = Some(exit),
                 Waited::Gone(_) => {}
-                Waited::AllLive => return Ok(false),
-                Waited::NoChild if self.agent.ours => return Ok(true),
-                Waited::NoChild => return Ok(self.look_at_strangers(now)),
+                Waited::AllLive => break false,
+                Waited::NoChild => break true,
             }
+        };
+        if let Some(exit) = agent {
+            self.agent.running = false;
+            // A look through all of /proc only where there can be somebody.
+            let leftover = if childless { 0 } else { self.response().processes };
+            let cause = self.ladder.as_ref().map(|ladder| ladder.cause);
+            self.exit_is_due(self.agent.exited(&exit, cause, leftover));
+            self.pump(now).ok();
         }
+        Ok(childless && (self.agent.ours || self.look_at_strangers(now)))
     }
 
     fn exit_is_due(&mut self, exited: Exited) {
@@ -325,7 +343,7 @@ impl Keeper {
             let running = matches!(self.exit, ExitState::Running);
             if self.writer.size() > self.spec.session_bytes {
                 // What an agent left behind may not fill the disk, either.
-                self.take_down(Cause::OutputLimit, OUTPUT_LIMIT_GRACE, now);
+                self.take_down(Cause::OutputLimit, Duration::ZERO, now);
             } else if running && self.wall_left().is_some_and(|left| left.is_zero()) {
                 self.take_down(Cause::Timeout, TIMEOUT_GRACE, now);
             } else if running && self.idle_until().is_some_and(|until| now >= until) {

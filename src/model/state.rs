@@ -102,6 +102,8 @@ pub struct StreamOffset {
     pub to: u64,
     /// The offset in the stream at which its file begins; not 0 after a retry or when the agent truncated the file.
     pub base: u64,
+    /// The agent truncated the file, so that the mark at its head is gone.
+    pub truncated: bool,
 }
 
 impl TurnState {
@@ -265,7 +267,12 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             turn.attempt = *attempt;
             // The next attempt writes files of its own; its bytes go on where these ended.
             for offset in &mut turn.offsets {
-                offset.base = offset.to;
+                let to = offset.to;
+                *offset = StreamOffset {
+                    to,
+                    base: to,
+                    truncated: false,
+                };
             }
             turn.phase = TurnPhase::Retrying {
                 attempt: *attempt,
@@ -282,7 +289,11 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         Body::Gap(gap) => {
             for stream in Stream::BOTH {
                 if let (true, Some(to)) = (gap.stream == stream.name(), gap.to) {
-                    *turn.offset_mut(stream) = StreamOffset { to, base: to };
+                    *turn.offset_mut(stream) = StreamOffset {
+                        to,
+                        base: to,
+                        truncated: true,
+                    };
                 }
             }
         }
@@ -375,6 +386,13 @@ mod tests {
             out(9),
         ]);
         let offset = state.turns.first().map(|turn| turn.offset(Stream::Stdout));
-        assert_eq!(offset, Some(StreamOffset { to: 9, base: 7 }));
+        assert_eq!(
+            offset,
+            Some(StreamOffset {
+                to: 9,
+                base: 7,
+                truncated: false
+            })
+        );
     }
 }

@@ -17,7 +17,7 @@ pub use child::{ChildSetup, Exit, Waited, name_this_process, prepare_keeper, spa
 pub use disk::{Space, punch_hole, space, tree_bytes};
 pub use file::{pread_cached, random, replace, replace_with_mode};
 pub use process::{
-    Identity, PidFd, boot_id, boottime_seconds, descendants_and_marked, fd_count, identity, oom_kills, parse_stat,
-    signal_all, signal_name, start_ticks,
+    Identity, PidFd, Tree, boot_id, boottime_seconds, fd_count, find_tree, identity, oom_kills, parse_stat, signal_all,
+    signal_name, start_ticks,
 };
 pub use socket::{bind_in, connect_in};

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use memchr::memmem;
 use nix::sys::signal::{Signal, kill};
@@ -97,13 +98,30 @@ pub fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(|_| format!("SIG{signal}"), |signal| signal.as_str().to_owned())
 }
 
-/// Finds the living processes that descend from one of `roots` (themselves not counted), belong to the
-/// session of `leader`, or carry `marker` (`NAME=value`) in the environment they were started with.
-///
-/// One of the three holds for everything an agent starts, whatever it does to get away: who forks twice
-/// reparents to the keeper, who calls `setsid` keeps the environment, who clears the environment stays a
-/// descendant. Processes of other users that the marker test cannot read are found by descent.
-pub fn descendants_and_marked(roots: &[i32], leader: Option<i32>, marker: &str) -> Vec<Identity> {
+/// What tells that a process belongs to a tree. One of these holds for everything an agent starts, whatever it
+/// does to get away: who forks twice reparents to the keeper, who calls `setsid` keeps the environment, who clears
+/// the environment stays a descendant. When the keeper has been killed in between, who has done all three is still
+/// found if it writes to the turn's files.
+#[derive(Clone, Copy, Debug)]
+pub struct Tree<'a> {
+    /// Descends from one of these (themselves not counted).
+    pub roots: &'a [i32],
+    /// Belongs to the session of this one.
+    pub leader: Option<i32>,
+    /// Carries this `NAME=value` in the environment that it was started with.
+    pub marker: &'a str,
+    /// Has one of these files as standard output or error.
+    pub outputs: &'a [PathBuf],
+}
+
+/// Finds the living processes of a tree. Those of other users, whose environment cannot be read, are found by descent.
+pub fn find_tree(tree: Tree<'_>) -> Vec<Identity> {
+    let Tree {
+        roots,
+        leader,
+        marker,
+        outputs,
+    } = tree;
     let mut living = HashMap::new();
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -119,7 +137,10 @@ pub fn descendants_and_marked(roots: &[i32], leader: Option<i32>, marker: &str) 
     let mut found: HashSet<i32> = HashSet::new();
     for (&pid, stat) in &living {
         let marked = || fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| has_entry(&environ, marker));
-        if !roots.contains(&pid) && (Some(stat.session) == leader || descends(pid, roots, &living) || marked()) {
+        let writes =
+            || (1..=2).any(|fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|to| outputs.contains(&to)));
+        let belongs = || Some(stat.session) == leader || descends(pid, roots, &living) || marked() || writes();
+        if !roots.contains(&pid) && belongs() {
             found.insert(pid);
         }
     }
