@@ -115,6 +115,11 @@ impl TurnState {
         }
     }
 
+    /// It has no process, and is to get one.
+    pub fn waits(&self) -> bool {
+        matches!(self.phase, TurnPhase::Queued | TurnPhase::Retrying { .. })
+    }
+
     /// How far a stream of this turn is.
     pub fn offset(&self, stream: Stream) -> StreamOffset {
         let [stdout, stderr] = self.offsets;

@@ -1,13 +1,12 @@
 //! Accepting work: sessions and prompts, each once, each on the disk before the caller hears of it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 
 use super::store::SessionFile;
-use super::{Runtime, RuntimeError, Session, launch};
+use super::{Runtime, RuntimeError, Session, launch, on_a_thread};
 use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase};
 use crate::sys;
 
@@ -39,16 +38,6 @@ pub struct Prompted {
 enum Reserved {
     New(Created),
     Taken(Arc<Session>),
-}
-
-/// Runs what waits for the disk on a thread of its own.
-async fn on_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static, path: &Path) -> Result<(), RuntimeError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| RuntimeError::ShuttingDown)?
-        .map_err(|source| RuntimeError::Io {
-            path: path.to_owned(),
-            source,
-        })
 }
 
 impl Runtime {
@@ -114,15 +103,21 @@ impl Runtime {
 
     /// Puts a session on the disk with its first prompt; `session.json` comes last, and is what makes it accepted.
     async fn make(self: &Arc<Self>, session: &Arc<Session>, prompt: Option<String>) -> Result<(), RuntimeError> {
-        let (runtime, target) = (Arc::clone(self), Arc::clone(session));
-        on_a_thread(move || runtime.home.begin(&target.file.id), &session.folder).await?;
-        if let Some(text) = prompt {
-            let idempotency_key = None;
-            let body = Body::Prompt(Prompt { text, idempotency_key });
-            session.transact(move |_, _| (vec![(1, body)], ())).await?;
-        }
-        let (runtime, target) = (Arc::clone(self), Arc::clone(session));
-        on_a_thread(move || runtime.home.accept(&target.file), &session.folder).await
+        let (runtime, session) = (Arc::clone(self), Arc::clone(session));
+        on_a_thread(move || {
+            let path = session.folder.clone();
+            let failed = |source| RuntimeError::Io { path, source };
+            if let Err(error) = runtime.home.begin(session.id()) {
+                return Err(failed(error));
+            }
+            if let Some(text) = prompt {
+                let idempotency_key = None;
+                let body = Body::Prompt(Prompt { text, idempotency_key });
+                session.transact_here(move |_, _| (vec![(1, body)], ()))?;
+            }
+            runtime.home.accept(&session.file).map_err(failed)
+        })
+        .await
     }
 
     fn known(&self, request: &SessionRequest, key: Option<&str>) -> Result<Option<Arc<Session>>, RuntimeError> {

@@ -13,16 +13,20 @@ use super::observe::TurnReader;
 use super::queue::{Place, Ticket};
 use super::session::Session;
 use super::tender::{Adopted, Tender};
-use super::{Runtime, RuntimeError, keeper_client};
+use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread};
 use crate::agents::Agent;
-use crate::keeper::{Request, Spec};
+use crate::keeper::{Launch, Request, Spec};
 use crate::model::{
-    Body, Cause, Exit, Exited, Observation, Outcome, Status, StdinMode, TurnPhase, TurnState, Usage, outcome,
+    Body, Cause, Exit, Exited, Observation, Outcome, SessionState, Status, StdinMode, TurnPhase, TurnState, Usage,
+    outcome,
 };
 
 /// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
 /// this after the last line in the agent's own format.
 const WORKER_QUIET: Duration = Duration::from_secs(30);
+
+/// Readers follow the journal themselves and go first; the state comes this much later, once for a whole burst.
+const BURST: Duration = Duration::from_millis(1);
 
 /// An error that nobody can do anything about is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -72,8 +76,7 @@ async fn follow_journal(mut watch: crate::journal::Watch, session: Arc<Session>)
             tokio::time::sleep(TRY_AGAIN).await;
         }
         watch.changed().await;
-        // Those who read along go first.
-        tokio::task::yield_now().await;
+        tokio::time::sleep(BURST).await;
     }
 }
 
@@ -136,65 +139,57 @@ async fn begin(
     turn: &TurnState,
     attempt: u32,
 ) -> Result<(), RuntimeError> {
+    let mut changes = session.changes();
+    let settings = runtime.settings();
+    let prepare = {
+        let (session, turn, settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
+        move || prepare(&settings, &session, &turn)
+    };
+    let prepared = on_a_thread(prepare).await;
+    let tend = |launch| {
+        let spec = spec(&settings, session, turn, attempt, Some(launch));
+        Tender::begin(session, spec, None)
+    };
+    let begun = prepared.map(|launch| launch.map(tend));
+    if let Ok(Some(_tender)) = &begun {
+        let spoken_of = |state: &Arc<SessionState>| state.turn(turn.turn).is_none_or(|turn| !turn.waits());
+        let _closed = changes.wait_for(spoken_of).await;
+    }
+    session.duties().starting = None;
+    begun.map(drop)
+}
+
+/// What to start; `None` when the turn is not due any more, or cannot be started and has been told so.
+fn prepare(settings: &Settings, session: &Session, turn: &TurnState) -> Result<Option<Launch>, RuntimeError> {
     let number = turn.turn;
-    let still_due = session.transact(move |session, state| {
-        let due = state
-            .turn(number)
-            .is_some_and(|turn| matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }));
+    let still_due = session.transact_here(move |session, state| {
+        let due = state.turn(number).is_some_and(TurnState::waits);
         if due {
             session.duties().starting = Some(number);
         }
         (Vec::new(), due)
-    });
-    if !still_due.await? {
-        return Ok(());
+    })?;
+    if !still_due {
+        return Ok(None);
     }
-    let mut changes = session.changes();
-    let begun = start(runtime, session, turn, attempt).await;
-    if begun.is_ok() {
-        let known = |turn: &TurnState| !matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. });
-        let _closed = changes.wait_for(|state| state.turn(number).is_none_or(known)).await;
-    }
-    session.duties().starting = None;
-    begun
-}
-
-async fn start(
-    runtime: &Arc<Runtime>,
-    session: &Arc<Session>,
-    turn: &TurnState,
-    attempt: u32,
-) -> Result<(), RuntimeError> {
-    let settings = runtime.settings();
-    let (task_session, task_turn, task_settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
-    let prepared = tokio::task::spawn_blocking(move || launch::prepare(&task_settings, &task_session, &task_turn));
-    let launch = match prepared.await.map_err(|_| RuntimeError::ShuttingDown)? {
-        Ok(launch) => launch,
-        Err(error) => {
-            // Accepted, and yet it cannot be started: the program was removed since, or the disk refuses.
-            let (turn, error) = (turn.turn, format!("{error}"));
-            let exited = Exited {
-                cause: Some(Cause::SpawnFailed),
-                error: Some(error),
-                ..Exited::default()
-            };
-            return session
-                .transact(move |_, _| (vec![(turn, Body::Exited(exited))], ()))
-                .await;
-        }
+    let error = match launch::prepare(settings, session, turn) {
+        Ok(launch) => return Ok(Some(launch)),
+        Err(error) => error,
     };
-    let spec = spec(&settings, session, turn, attempt, Some(launch));
-    Tender::begin(session, spec, None);
-    Ok(())
+    // Accepted, and yet it cannot be started: the program was removed since, or the disk refuses.
+    let full = matches!(&error, RuntimeError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+    let cause = Some(if full { Cause::DiskFull } else { Cause::SpawnFailed });
+    let error = Some(error.to_string());
+    let exited = Body::Exited(Exited {
+        cause,
+        error,
+        ..Exited::default()
+    });
+    session.transact_here(move |_, _| (vec![(number, exited)], ()))?;
+    Ok(None)
 }
 
-fn spec(
-    settings: &super::Settings,
-    session: &Session,
-    turn: &TurnState,
-    attempt: u32,
-    launch: Option<crate::keeper::Launch>,
-) -> Spec {
+fn spec(settings: &Settings, session: &Session, turn: &TurnState, attempt: u32, launch: Option<Launch>) -> Spec {
     let request = session.request();
     let seconds = |default: Option<Duration>| default.map(|default| default.as_secs_f64());
     Spec {

@@ -301,6 +301,16 @@ impl Runtime {
     }
 }
 
+/// Runs what may wait, for a disk or a lock, on a thread of its own.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    // A thread that panicked, or was never started, is a server at its end.
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| RuntimeError::ShuttingDown)?
+}
+
 /// Whether a session has a turn that has begun and not ended.
 fn runs(session: &Session) -> bool {
     let state = session.state();

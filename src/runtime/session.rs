@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::RuntimeError;
 use super::store::SessionFile;
 use super::tender::Tender;
+use super::{RuntimeError, on_a_thread};
 use crate::journal::{FILE_NAME, ReadError, Reader, Writer, fold};
 use crate::model::{Body, SessionId, SessionRequest, SessionState};
 
@@ -149,20 +149,25 @@ impl Session {
         decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
     ) -> Result<R, RuntimeError> {
         let session = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || {
-            let mut writer = Writer::open(&session.folder)?;
-            let mut batch = writer.lock(Timestamp::now())?;
-            let state = session.refresh()?;
-            let (bodies, result) = decide(&session, &state);
-            if !bodies.is_empty() {
-                for (turn, body) in &bodies {
-                    batch.record(*turn, body)?;
-                }
-                batch.write()?;
-                session.refresh()?;
+        on_a_thread(move || session.transact_here(decide)).await
+    }
+
+    /// The same on the caller's thread, which must be one that may wait.
+    pub(super) fn transact_here<R>(
+        &self,
+        decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R),
+    ) -> Result<R, RuntimeError> {
+        let mut writer = Writer::open(&self.folder)?;
+        let mut batch = writer.lock(Timestamp::now())?;
+        let state = self.refresh()?;
+        let (bodies, result) = decide(self, &state);
+        if !bodies.is_empty() {
+            for (turn, body) in &bodies {
+                batch.record(*turn, body)?;
             }
-            Ok(result)
-        });
-        done.await.map_err(|_| RuntimeError::ShuttingDown)?
+            batch.write()?;
+            self.refresh()?;
+        }
+        Ok(result)
     }
 }

@@ -135,12 +135,11 @@ async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Resu
     session
         .transact(move |session, state| {
             let starting = session.duties().starting;
-            let waits = |phase: &TurnPhase| matches!(phase, TurnPhase::Queued | TurnPhase::Retrying { .. });
             let current = state.current().map(|turn| turn.turn);
             let waiting = state
                 .turns
                 .iter()
-                .filter(|turn| waits(&turn.phase) && starting != Some(turn.turn));
+                .filter(|turn| turn.waits() && starting != Some(turn.turn));
             let waiting = waiting.filter(|turn| all || Some(turn.turn) == current);
             let ends: Vec<(u32, Body)> = waiting.map(|turn| (turn.turn, cancelled(cause))).collect();
             (ends, ())
@@ -149,11 +148,7 @@ async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Resu
     let Some(turn) = session.duties().starting else {
         return Ok(());
     };
-    let known = |state: &Arc<SessionState>| {
-        state
-            .turn(turn)
-            .is_none_or(|turn| !matches!(turn.phase, TurnPhase::Queued | TurnPhase::Retrying { .. }))
-    };
+    let known = |state: &Arc<SessionState>| state.turn(turn).is_none_or(|turn| !turn.waits());
     let _late = tokio::time::timeout(STARTING, changes.wait_for(known)).await;
     Ok(())
 }
