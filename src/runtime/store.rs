@@ -20,8 +20,8 @@ const VERSION: u32 = 1;
 
 /// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
 /// it inherited. Nobody else holds it for a moment only.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-const LOCK_AGAIN: Duration = Duration::from_millis(10);
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Deleted sessions are renamed to this and then removed, so that none is ever half there.
 const DELETED: &str = ".deleted-";
