@@ -97,6 +97,8 @@ impl Ladder {
         }
         let tree = agent.tree();
         if tree.is_empty() {
+            // Perhaps the exit is not in the journal yet; then somebody asks again.
+            self.next_look = now + LOOK;
             return Progress::Done { survivors: 0 };
         }
         match self.step {

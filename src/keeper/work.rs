@@ -341,7 +341,7 @@ impl Keeper {
         let hasty = matches!(pumped, Ok(true));
         if self.ladder.is_none() {
             let running = matches!(self.exit, ExitState::Running);
-            if self.writer.size() > self.spec.session_bytes {
+            if self.over_its_limit() {
                 // What an agent left behind may not fill the disk, either.
                 self.take_down(Cause::OutputLimit, Duration::ZERO, now);
             } else if running && self.wall_left().is_some_and(|left| left.is_zero()) {
@@ -375,20 +375,34 @@ impl Keeper {
         self.last_output.checked_add(Duration::try_from_secs_f64(timeout).ok()?)
     }
 
+    fn over_its_limit(&self) -> bool {
+        self.writer.size() > self.spec.session_bytes
+    }
+
+    /// Waits for whatever comes first. Only what the next round will deal with may set the time, or it would spin.
     fn wait(&mut self, at_once: bool) {
         let now = Instant::now();
-        let mut until = vec![self.disk.next_look()];
-        // Behind an agent that has gone no further event announces what is still to be read.
-        let last_words = matches!(self.exit, ExitState::Due(..)) && self.write_again.is_none();
-        until.extend((at_once || last_words).then_some(now));
-        until.extend(self.streams.iter().filter_map(StreamFile::flush_at));
-        until.extend(self.write_again);
-        until.extend(self.ladder.as_ref().map(Ladder::next_look));
-        until.extend(self.strangers_changed.then(|| now + LOOK_AGAIN));
-        if matches!(self.exit, ExitState::Running) {
-            until.extend(self.wall_left().map(|left| now + left));
-            until.extend(self.idle_until());
+        let mut until = Vec::new();
+        if let Some(ladder) = &self.ladder {
+            until.push(ladder.next_look());
+        } else {
+            until.push(self.disk.next_look());
+            if matches!(self.exit, ExitState::Running) {
+                until.extend(self.wall_left().map(|left| now + left));
+                until.extend(self.idle_until());
+            }
         }
+        if let Some(again) = self.write_again {
+            until.push(again);
+        } else {
+            // Behind an agent that has gone no further event announces what is still to be read.
+            let last_words = matches!(self.exit, ExitState::Due(..));
+            until.extend((at_once || last_words).then_some(now));
+            if !self.over_its_limit() {
+                until.extend(self.streams.iter().filter_map(StreamFile::flush_at));
+            }
+        }
+        until.extend(self.strangers_changed.then(|| now + LOOK_AGAIN));
         let mut interests = self.control.interests();
         let strangers = interests.len();
         interests.extend(self.pidfds.iter().map(|pidfd| (pidfd.as_fd(), PollFlags::POLLIN)));
