@@ -47,11 +47,16 @@ pub(super) async fn ask(
         let stream = tokio::task::spawn_blocking(connect).await??;
         stream.set_nonblocking(true)?;
         let mut stream = BufReader::new(UnixStream::from_std(stream)?);
-        stream.write_all(&message).await?;
-        stream.write_all(input).await?;
+        // A keeper that refuses hangs up at once; its answer is there all the same, and tells more than the pipe.
+        let written = match stream.write_all(&message).await {
+            Ok(()) => stream.write_all(input).await,
+            failed => failed,
+        };
         let mut line = String::new();
-        stream.read_line(&mut line).await?;
+        let read = stream.read_line(&mut line).await;
         if line.is_empty() {
+            written?;
+            read?;
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(serde_json::from_str(&line)?)
