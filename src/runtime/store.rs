@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -18,6 +19,11 @@ const VERSION: u32 = 1;
 
 /// Deleted sessions are renamed to this and then removed, so that none is ever half there.
 const DELETED: &str = ".deleted-";
+
+/// A server that was killed while it started a keeper leaves a process that has all its files, the lock too, until
+/// its program runs; that takes a moment on a busy machine.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A session's `session.json`: the request, as accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,8 +94,7 @@ impl Home {
             .mode(0o600)
             .open(&lock_path)
             .map_err(failed(&lock_path))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
+        let lock = take(file).ok_or_else(|| RuntimeError::HomeInUse { home: path.to_owned() })?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -140,6 +145,19 @@ impl Home {
         fs::rename(self.session(id), &gone)?;
         remove(&gone);
         Ok(())
+    }
+}
+
+/// Takes a lock; `None` when somebody else keeps it.
+fn take(mut file: File) -> Option<Flock<File>> {
+    let begun = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err(_) if begun.elapsed() > LOCK_PATIENCE => return None,
+            Err((back, _)) => file = back,
+        }
+        std::thread::sleep(LOCK_AGAIN);
     }
 }
 
