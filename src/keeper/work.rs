@@ -264,9 +264,17 @@ impl Keeper {
             });
             self.pump(now).ok();
         }
-        self.pidfds = tree.iter().filter_map(|process| PidFd::open(*process).ok()).collect();
+        // Who has gone since it was looked for will not tell us any more.
+        let mut missed = self.agent.running && !tree.iter().any(|process| process.pid == self.agent.pid());
+        self.pidfds.clear();
+        for process in &tree {
+            match PidFd::open(*process) {
+                Ok(pidfd) => self.pidfds.push(pidfd),
+                Err(_) => missed |= sys::identity(process.pid) != Some(*process),
+            }
+        }
         // Not until the exit is in the journal, which the next round does.
-        self.strangers_changed = tree.is_empty();
+        self.strangers_changed = tree.is_empty() || missed;
         tree.is_empty()
     }
 
@@ -360,6 +368,7 @@ impl Keeper {
         until.extend(self.write_again);
         until.extend(self.ladder.as_ref().map(Ladder::next_look));
         if matches!(self.exit, ExitState::Running) {
+            until.extend(self.strangers_changed.then_some(now));
             until.extend(self.wall_left().map(|left| now + left));
             until.extend(self.idle_until());
         }
