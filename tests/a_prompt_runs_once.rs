@@ -117,6 +117,7 @@ async fn follow_up_prompts_wait_and_run_in_order() {
     let id = server
         .shell("until test -e go; do sleep 0.02; done; echo 1 >> order")
         .await;
+    server.record(&id, "started").await;
     for turn in 2..=6 {
         let prompt = json!({ "prompt": format!("echo {turn} >> order") });
         let answer = server.post(&format!("/v1/sessions/{id}/prompts"), prompt).await;
