@@ -111,7 +111,7 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         turn_ended: turn.is_some_and(|turn| turn.ended().is_some()),
         stdin_to: turn.map_or(0, |turn| turn.stdin_to),
         pidfds: Vec::new(),
-        strangers_changed: true,
+        strangers_changed: !agent.ours,
         ladder: None,
         last_output: now,
         write_again: None,

@@ -286,9 +286,10 @@ impl Keeper {
             self.pump(now).ok();
         }
         self.pidfds = tree.iter().filter_map(|process| PidFd::open(*process).ok()).collect();
-        // Nobody announces the end of who went between the scan and here: then it is looked again. So it is
-        // where nobody is left, since the exit has to be in the journal first.
-        self.strangers_changed = tree.is_empty() || self.pidfds.len() < tree.len();
+        // Nobody announces the end of who went between the looks, the agent or another: then it is looked again. So
+        // it is where nobody is left, since the exit has to be in the journal first.
+        let agent_went = self.agent.running && !tree.iter().any(|process| process.pid == self.agent.pid());
+        self.strangers_changed = tree.is_empty() || agent_went || self.pidfds.len() < tree.len();
         tree.is_empty()
     }
 

@@ -108,7 +108,7 @@ async fn step(
             begin(runtime, session, turn, 1).await?;
         }
         TurnPhase::Retrying { attempt, delay } => {
-            place.get_or_insert_with(|| runtime.queue.adopt());
+            hold_place(runtime, ticket, place);
             let delay = Duration::try_from_secs_f64(*delay).unwrap_or_default();
             tokio::select! {
                 () = tokio::time::sleep(delay) => begin(runtime, session, turn, *attempt).await?,
@@ -116,7 +116,7 @@ async fn step(
             }
         }
         TurnPhase::Running | TurnPhase::Exited => {
-            place.get_or_insert_with(|| runtime.queue.adopt());
+            hold_place(runtime, ticket, place);
             attend(runtime, session, turn.turn).await?;
             // The next turn lines up like everybody else.
             if session
@@ -130,6 +130,15 @@ async fn step(
         TurnPhase::Ended(_) => return Ok(false),
     }
     Ok(true)
+}
+
+/// Sees to it that a turn that runs has one place, and no second one in the queue.
+fn hold_place(runtime: &Arc<Runtime>, ticket: &mut Option<Ticket>, place: &mut Option<Place>) {
+    // It may have lined up before its journal told that a former server had started it.
+    let waited_for = ticket.take().and_then(|mut ticket| ticket.place_now());
+    if place.is_none() {
+        *place = Some(waited_for.unwrap_or_else(|| runtime.queue.adopt()));
+    }
 }
 
 /// Starts an attempt, unless the turn has been cancelled meanwhile, and waits until the journal speaks of it.

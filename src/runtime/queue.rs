@@ -106,6 +106,11 @@ impl Ticket {
     pub(super) async fn place(&mut self) -> Option<Place> {
         (&mut self.turn_comes).await.ok()
     }
+
+    /// The place, if it is free by now.
+    pub(super) fn place_now(&mut self) -> Option<Place> {
+        self.turn_comes.try_recv().ok()
+    }
 }
 
 impl Drop for Ticket {
