@@ -1,6 +1,9 @@
 //! Waking readers when a journal has grown: one inotify instance for the whole server.
+//!
+//! Readers are woken at once. Who only keeps a state up to date is woken a moment later, once for a whole burst: a
+//! second task that wakes at the same time would be handed to another processor, and readers would wait for that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,18 +12,31 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::sys;
 
 /// How often a journal is looked at when the kernel has no inotify instance or watch left for us.
 const WITHOUT_INOTIFY: Duration = Duration::from_millis(20);
 
+/// So much later than readers the keepers of a state are woken.
+const LATER: Duration = Duration::from_millis(1);
+
 /// Watches the journals that somebody reads.
 #[derive(Debug)]
 pub struct Watcher {
     /// `None` when the user's inotify instances (128 by default) are used up.
     inotify: Option<sys::Registered<Inotify>>,
-    watched: Mutex<HashMap<WatchDescriptor, watch::Sender<()>>>,
+    watched: Mutex<Watched>,
+}
+
+type Watched = HashMap<WatchDescriptor, Wakes>;
+
+/// Who is woken for one journal.
+#[derive(Debug, Default)]
+struct Wakes {
+    readers: watch::Sender<()>,
+    states: watch::Sender<()>,
 }
 
 /// Wakes one reader of one journal.
@@ -47,40 +63,63 @@ impl Watcher {
         watcher
     }
 
-    /// Watches one journal.
+    /// Watches one journal for a reader.
     pub fn watch(self: &Arc<Self>, path: &Path) -> Watch {
+        self.subscribe(path, |wakes| &wakes.readers)
+    }
+
+    /// Watches one journal for who keeps a state of it: woken a moment after readers.
+    pub fn watch_for_state(self: &Arc<Self>, path: &Path) -> Watch {
+        self.subscribe(path, |wakes| &wakes.states)
+    }
+
+    fn subscribe(self: &Arc<Self>, path: &Path, whose: impl Fn(&Wakes) -> &watch::Sender<()>) -> Watch {
         let watched = self.inotify.as_ref().and_then(|inotify| {
             let mut watched = self.lock();
             // The kernel gives the same descriptor again for a file that is watched already.
             let descriptor = inotify.get_ref().add_watch(path, AddWatchFlags::IN_MODIFY).ok()?;
-            let sender = watched.entry(descriptor).or_insert_with(|| watch::Sender::new(()));
-            Some((descriptor, sender.subscribe()))
+            Some((descriptor, whose(watched.entry(descriptor).or_default()).subscribe()))
         });
-        Watch {
-            watcher: Arc::clone(self),
-            watched,
-        }
+        let watcher = Arc::clone(self);
+        Watch { watcher, watched }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<WatchDescriptor, watch::Sender<()>>> {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn distribute(watcher: Arc<Watcher>) {
     let Some(inotify) = &watcher.inotify else { return };
+    // Journals whose states are to be woken, and when.
+    let (mut later, mut due) = (HashSet::new(), Instant::now());
     loop {
-        let Ok(mut ready) = inotify.readable().await else {
-            return;
+        let ready = tokio::select! {
+            ready = inotify.readable() => ready,
+            () = tokio::time::sleep_until(due), if !later.is_empty() => {
+                let watched = watcher.lock();
+                for descriptor in later.drain() {
+                    if let Some(wakes) = watched.get(&descriptor) {
+                        wakes.states.send_replace(());
+                    }
+                }
+                continue;
+            }
         };
+        let Ok(mut ready) = ready else { return };
         match ready.get_inner().read_events() {
             Ok(events) => {
                 let watched = watcher.lock();
+                if later.is_empty() {
+                    due = Instant::now() + LATER;
+                }
                 for event in events {
                     if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-                        watched.values().for_each(|sender| sender.send_replace(()));
-                    } else if let Some(sender) = watched.get(&event.wd) {
-                        sender.send_replace(());
+                        watched.values().for_each(|wakes| wakes.readers.send_replace(()));
+                        later.extend(watched.keys().copied());
+                    } else if let Some(wakes) = watched.get(&event.wd) {
+                        wakes.readers.send_replace(());
+                        later.insert(event.wd);
                     }
                 }
             }
@@ -118,7 +157,7 @@ impl Drop for Watch {
         drop(receiver);
         if watched
             .get(&descriptor)
-            .is_some_and(|sender| sender.receiver_count() == 0)
+            .is_some_and(|wakes| wakes.readers.receiver_count() == 0 && wakes.states.receiver_count() == 0)
         {
             watched.remove(&descriptor);
             if let Some(inotify) = &self.watcher.inotify {

@@ -25,9 +25,6 @@ use crate::model::{
 /// this after the last line in the agent's own format.
 const WORKER_QUIET: Duration = Duration::from_secs(30);
 
-/// Readers follow the journal themselves and go first; the state comes this much later, once for a whole burst.
-const BURST: Duration = Duration::from_millis(1);
-
 /// An error that nobody can do anything about is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,7 +35,7 @@ pub(super) async fn drive(
     mut ticket: Option<Ticket>,
     mut place: Option<Place>,
 ) {
-    let watch = runtime.watcher.watch(&session.journal());
+    let watch = runtime.watcher.watch_for_state(&session.journal());
     let follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
     loop {
         match step(&runtime, &session, &mut ticket, &mut place).await {
@@ -76,7 +73,6 @@ async fn follow_journal(mut watch: crate::journal::Watch, session: Arc<Session>)
             tokio::time::sleep(TRY_AGAIN).await;
         }
         watch.changed().await;
-        tokio::time::sleep(BURST).await;
     }
 }
 
