@@ -76,6 +76,15 @@ async fn a_damaged_session_is_reported_and_the_others_go_on() {
     }
     let answer = server.ask("GET", "/v1/sessions/never-finished", &Value::Null).await;
     assert_eq!(answer.status, 404);
+    for wanted in [204, 404] {
+        let answer = server.ask("DELETE", "/v1/sessions/newer", &Value::Null).await;
+        assert_eq!(
+            answer.status,
+            wanted,
+            "what is damaged can be deleted: {}",
+            answer.text()
+        );
+    }
 
     assert_eq!(server.records("good").await, before.0);
     assert_eq!(server.records("torn").await, before.1, "the torn line is not shown");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -20,7 +20,7 @@ use super::stream::{self, Part};
 use super::view::SessionView;
 use super::{Api, Shared, to_the_end};
 use crate::model::{SessionRequest, SessionStatus};
-use crate::runtime::{Created, Session};
+use crate::runtime::{Created, RuntimeError, Session};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const PROMPTD_SESSION: HeaderName = HeaderName::from_static("promptd-session");
@@ -217,12 +217,19 @@ pub(super) async fn show(
     ))]
 pub(super) async fn delete(
     State(api): State<Shared>,
-    SessionPath(session): SessionPath,
+    Path(id): Path<String>,
     query: Query,
 ) -> Result<StatusCode, Problem> {
     query.only(&[])?;
     let runtime = Arc::clone(&api.runtime);
-    to_the_end(async move { runtime.delete(&session).await }).await?;
+    let forget = async move {
+        match runtime.session(&id) {
+            Ok(session) => runtime.delete(&session).await,
+            Err(RuntimeError::SessionDamaged { .. }) => runtime.delete_damaged(&id),
+            Err(error) => Err(error),
+        }
+    };
+    to_the_end(forget).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

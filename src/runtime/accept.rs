@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::store::SessionFile;
 use super::{Runtime, RuntimeError, Session, launch, on_a_thread};
-use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase};
+use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase, TurnState};
 use crate::sys;
 
 /// What a request to create gave.
@@ -197,7 +197,11 @@ impl Runtime {
         let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         sessions.by_id.remove(session.id());
         sessions.by_key.retain(|_, id| id != session.id());
-        sessions.damaged.remove(session.id().as_str());
+    }
+
+    pub(super) fn no_longer_damaged(&self, id: &SessionId) {
+        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        sessions.damaged.remove(id.as_str());
     }
 
     fn new_id() -> Result<SessionId, RuntimeError> {
@@ -256,6 +260,15 @@ impl Runtime {
         text: String,
         key: Option<String>,
     ) -> Result<Prompted, RuntimeError> {
+        let known = |state: &SessionState| {
+            let key = key.as_ref()?;
+            let mut turns = state.turns.iter();
+            turns.find(|turn| turn.idempotency_key.as_ref() == Some(key)).cloned()
+        };
+        // A repetition is no new work: it is answered even where there is no room for any.
+        if let Some(turn) = known(&session.state()) {
+            return Self::same_prompt(session, &turn, &text);
+        }
         launch::check(
             &self.settings(),
             &SessionRequest {
@@ -265,33 +278,33 @@ impl Runtime {
             &text,
         )?;
         self.check_room(true)?;
+        let idempotency_key = key.clone();
         let prompted = session.transact(move |session, state| {
-            let before = key.as_ref().and_then(|key| {
-                state
-                    .turns
-                    .iter()
-                    .find(|turn| turn.idempotency_key.as_ref() == Some(key))
-            });
-            if let Some(turn) = before {
-                let same = launch::read_prompt(session, turn).is_ok_and(|before| before == text);
-                let prompted = Prompted {
-                    turn: turn.turn,
-                    after: turn.prompt_seq.saturating_sub(1),
-                    new: false,
-                };
-                return (Vec::new(), same.then_some(prompted));
+            let same_key =
+                |turn: &&Arc<TurnState>| turn.idempotency_key.is_some() && turn.idempotency_key == idempotency_key;
+            if let Some(turn) = state.turns.iter().find(same_key) {
+                return (Vec::new(), Self::same_prompt(session, turn, &text));
             }
             let (turn, after) = (state.next_turn(), state.last_seq);
-            let body = Body::Prompt(Prompt {
-                text,
-                idempotency_key: key,
-            });
-            (vec![(turn, body)], Some(Prompted { turn, after, new: true }))
+            let body = Body::Prompt(Prompt { text, idempotency_key });
+            (vec![(turn, body)], Ok(Prompted { turn, after, new: true }))
         });
-        let prompted = prompted.await?.ok_or_else(|| RuntimeError::Conflict {
-            what: "the Idempotency-Key".to_owned(),
-        })?;
+        let prompted = prompted.await??;
         self.drive(session, None);
         Ok(prompted)
+    }
+
+    /// The same prompt again gives the same turn; another one under its key is refused.
+    fn same_prompt(session: &Session, turn: &TurnState, text: &str) -> Result<Prompted, RuntimeError> {
+        if launch::read_prompt(session, turn)? == text {
+            let after = turn.prompt_seq.saturating_sub(1);
+            return Ok(Prompted {
+                turn: turn.turn,
+                after,
+                new: false,
+            });
+        }
+        let what = "the Idempotency-Key".to_owned();
+        Err(RuntimeError::Conflict { what })
     }
 }

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::tender::Tender;
 use super::{Runtime, RuntimeError, keeper_client};
 use crate::keeper::Request;
-use crate::model::{Body, Cause, SessionState, StdinMode, TurnPhase};
+use crate::model::{Body, Cause, SessionId, SessionState, StdinMode, TurnPhase};
 
 /// How much longer than the grace a keeper may take: its sweeps, and five seconds for processes that hang.
 const KEEPER_SLACK: Duration = Duration::from_secs(8);
@@ -98,7 +98,10 @@ impl Runtime {
     /// Stops what runs, then forgets the session and its journal.
     pub async fn delete(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
         session.duties().deleted = true;
-        self.stop(session, Duration::ZERO).await?;
+        let stopped = self.stop(session, Duration::ZERO).await;
+        if !session.duties().tenders.is_empty() {
+            stopped?;
+        }
         let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
         for tender in tenders {
             // A process that cannot be killed keeps its keeper, but not its session.
@@ -109,6 +112,19 @@ impl Runtime {
             path: session.folder.clone(),
             source,
         })
+    }
+
+    /// Forgets a session whose folder cannot be read; nothing can run in it.
+    pub fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
+        let id: SessionId = id
+            .parse()
+            .map_err(|_| RuntimeError::SessionNotFound { id: id.to_owned() })?;
+        let path = self.home.session(&id);
+        self.home
+            .delete(&id)
+            .map_err(|source| RuntimeError::Io { path, source })?;
+        self.no_longer_damaged(&id);
+        Ok(())
     }
 
     /// Ends all turns, for a shutdown that does not leave agents running.
