@@ -55,7 +55,7 @@ pub(super) async fn output(
         Some(other) => return Err(invalid("stream", other, "stdout or stderr")),
     };
     let turn = query.number::<u32>("turn")?;
-    let (after, total) = extent(&session.state(), stream, turn)?;
+    let (after, total) = extent(&session.latest(), stream, turn)?;
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let (status, start, end) = match range::parse(range, total) {
         Ranged::Whole => (StatusCode::OK, 0, total),

@@ -162,7 +162,7 @@ pub(super) async fn list(State(api): State<Shared>, query: Query) -> Result<axum
     let agent = query.text("agent");
     sessions.retain(|session| {
         agent.is_none_or(|agent| session.agent() == agent)
-            && status.is_none_or(|status| session.state().status() == status)
+            && status.is_none_or(|status| session.latest().status() == status)
     });
     let more = sessions.len() > limit;
     sessions.truncate(limit);

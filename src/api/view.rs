@@ -82,7 +82,7 @@ struct TurnView {
 
 impl SessionView {
     pub(super) fn of(runtime: &Runtime, session: &Session) -> Self {
-        let state = session.state();
+        let state = session.latest();
         let created_at = session.created_at();
         Self {
             id: session.id().to_string(),

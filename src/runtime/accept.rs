@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::store::SessionFile;
 use super::{Runtime, RuntimeError, Session, launch, on_a_thread};
-use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnPhase, TurnState};
+use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnState};
 use crate::sys;
 
 /// What a request to create gave.
@@ -239,18 +239,16 @@ impl Runtime {
         Ok(())
     }
 
-    /// Turns that wait for a place, and turns behind a running one of their own session.
+    /// Turns that wait for a place, and turns behind another one of their own session.
     fn queued_turns(&self) -> usize {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
         let driven = sessions.by_id.values().filter(|session| session.duties().driven);
-        let queued = |state: &SessionState| {
-            state
-                .turns
-                .iter()
-                .filter(|turn| turn.phase == TurnPhase::Queued)
-                .count()
+        let behind = |state: &SessionState| {
+            let open = state.turns.iter().filter(|turn| turn.ended().is_none()).count();
+            open.saturating_sub(1)
         };
-        driven.map(|session| queued(&session.state())).sum()
+        let behind: usize = driven.map(|session| behind(&session.state())).sum();
+        behind.saturating_add(self.queue.waiting())
     }
 
     /// Accepts the next turn of a session.

@@ -88,6 +88,11 @@ impl Queue {
             .position(|waiting| waiting.session == *session)
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn admit(self: &Arc<Self>) {
         let mut inner = self.lock();
         while inner.running < inner.limit {

@@ -83,6 +83,14 @@ impl Session {
         Arc::clone(&self.snapshot.borrow())
     }
 
+    /// The state, as new as the journal is now: who has just read a record must not see an older state. An error
+    /// leaves the last one that is known.
+    pub fn latest(&self) -> Arc<SessionState> {
+        let in_motion = self.duties().driven;
+        let refreshed = in_motion.then(|| self.refresh().ok()).flatten();
+        refreshed.unwrap_or_else(|| self.state())
+    }
+
     /// Tells when the state changes.
     pub fn changes(&self) -> watch::Receiver<Arc<SessionState>> {
         self.snapshot.subscribe()
