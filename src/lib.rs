@@ -1,7 +1,7 @@
 //! `promptd`: the runtime that sits inside a sandbox and runs coding agents for a backend.
 //!
 //! Kill anything, stall anyone, pause the machine: not one byte is lost, and every gap says so.
-//! `ARCHITECTURE.md` is the map. The invariants, each held by a test:
+//! `ARCHITECTURE.md` is the map. The invariants (which test holds which is told there):
 //!
 //! 1. Nobody but the kernel stands between an agent and its output files; no process of ours can block or
 //!    kill it by being slow or dead.

@@ -206,8 +206,8 @@ pub(super) async fn next_text(inbox: &mut SplitStream<WebSocket>) -> Option<Resu
                 return Some(Utf8Bytes::try_from(bytes).map_err(not_text));
             }
             // The library answers pings.
-            Message::Ping(_) | Message::Pong(_) => {}
-            Message::Close(_) => return None,
+            // Nor is there anything to do at a close: the next look sends the answer, and then nothing more comes.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Head<'a> {
     pub kind: Kind<'a>,
 }
 
-/// Reads the head of a line (or of its first 160 bytes); `None` when the line is not one of ours.
+/// Reads the head of a line (or of its first 256 bytes); `None` when the line is not one of ours.
 pub fn parse_head(line: &[u8]) -> Option<Head<'_>> {
     let rest = line.strip_prefix(b"{\"seq\":")?;
     let (seq, rest) = number(rest)?;

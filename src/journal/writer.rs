@@ -11,7 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::codec::{self, time_text};
 use super::lines::Chunk;
 use super::reader;
-use crate::model::{Body, Stream};
+use crate::model::{Body, Stream, len64};
+use crate::sys;
 
 /// A batch is written when it has grown to this many bytes: large enough that the system call costs nothing
 /// per line, small enough that a reader sees the first line soon.
@@ -55,6 +56,8 @@ pub struct Writer {
     size: u64,
     last_seq: u64,
     buffer: Vec<u8>,
+    /// Room is short: it is reserved before a batch is written, so that none is seen in part and then taken back.
+    careful: bool,
 }
 
 /// A journal that is locked and caught up with; dropping it without [`Batch::write`] writes nothing.
@@ -84,7 +87,13 @@ impl Writer {
             size: 0,
             last_seq: 0,
             buffer: Vec::new(),
+            careful: false,
         })
+    }
+
+    /// Whether room is short.
+    pub fn be_careful(&mut self, careful: bool) {
+        self.careful |= careful;
     }
 
     /// The journal's end as we know it, in bytes.
@@ -199,17 +208,26 @@ impl Batch<'_> {
         let Some(mut file) = self.lock.as_deref() else {
             return Ok(());
         };
-        if let Err(source) = file.write_all(&self.writer.buffer) {
+        let room = if self.writer.careful {
+            sys::reserve(file, self.writer.size, len64(&self.writer.buffer))
+        } else {
+            Ok(())
+        };
+        if let Err(source) = room.and_then(|()| file.write_all(&self.writer.buffer)) {
             // Half a batch must not stay: its records would be written again.
             let path = self.writer.path.clone();
             if let Err(source) = file.set_len(self.writer.size) {
                 return Err(WriteError::Io { path, source });
             }
             return Err(match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::NoSpace { path },
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    self.writer.careful = true;
+                    WriteError::NoSpace { path }
+                }
                 _ => WriteError::Io { path, source },
             });
         }
+        self.writer.careful = false;
         let written = u64::try_from(self.writer.buffer.len()).unwrap_or(u64::MAX);
         self.writer.size = self.writer.size.saturating_add(written);
         self.writer.last_seq = self.seq;

@@ -141,15 +141,11 @@ impl Control {
         let mut blocked = false;
         for connection in &self.connections {
             blocked |= matches!(connection.state, State::Input { .. }) && !connection.received.is_empty();
-            if connection.ended {
-                // poll would report its end again and again.
-                continue;
-            }
             let full = matches!(connection.state, State::Input { .. }) && connection.received.len() >= INPUT_AHEAD;
-            fds.push((
-                connection.stream.as_fd(),
-                if full { PollFlags::empty() } else { PollFlags::POLLIN },
-            ));
+            // poll would report an end again and again, whatever it is asked for; the FIFO wakes us where we are full.
+            if !connection.ended && !full {
+                fds.push((connection.stream.as_fd(), PollFlags::POLLIN));
+            }
         }
         if let Some(stdin) = self.stdin.as_ref().filter(|_| blocked) {
             fds.push((stdin.as_fd(), PollFlags::POLLOUT));

@@ -113,6 +113,7 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         pidfds: Vec::new(),
         strangers_changed: !agent.ours,
         ladder: None,
+        gave_up: false,
         last_output: now,
         write_again: None,
         buffer: Vec::with_capacity(READ),

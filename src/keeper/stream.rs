@@ -177,7 +177,7 @@ impl StreamFile {
         if self.position.saturating_sub(self.punched) >= PUNCH {
             self.punched = self.position.saturating_sub(len64(&self.overlap));
             // Not every file system can; then the file takes its room until the turn is over.
-            let _given_back = sys::punch_hole(&self.file, self.punched);
+            let _given_back = sys::punch_hole(&self.file, HOLE, self.punched);
         }
     }
 

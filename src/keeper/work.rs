@@ -1,6 +1,7 @@
 //! A keeper's life: from its start to an empty tree.
 
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::spec::Spec;
 use super::start::{KeeperError, append, begin, remove_files};
 use super::stream::{Look, StreamFile};
 use super::watch::Wakers;
-use crate::journal::{Batch, Chunker, Kind, WriteError, Writer, output_of, parse_head, whole_lines};
+use crate::journal::{Batch, Chunker, Kind, Reader, WriteError, Writer, output_of, parse_head, whole_lines};
 use crate::model::{Body, Cause, Exited, Gap};
 use crate::sys::{self, PidFd, Waited};
 
@@ -78,6 +79,8 @@ pub(super) struct Keeper {
     /// `turn_ended` is in the journal: what comes now is late.
     pub(super) turn_ended: bool,
     pub(super) ladder: Option<Ladder>,
+    /// The ladder came to its end, and somebody is still there.
+    pub(super) gave_up: bool,
     pub(super) disk: DiskGuard,
     pub(super) last_output: Instant,
     /// The journal refused a batch; not before then again.
@@ -116,6 +119,7 @@ impl Keeper {
             return Ok(false);
         }
         self.write_again = None;
+        self.writer.be_careful(self.disk.is_frozen());
         let mut buffer = std::mem::take(&mut self.buffer);
         let pumped = self.pump_round(&mut buffer, now);
         self.buffer = buffer;
@@ -216,7 +220,7 @@ impl Keeper {
                     return Ok(false);
                 }
                 let mut batch = self.writer.lock(Timestamp::now())?;
-                self.turn_ended = self.turn_ended || has_ended(&batch, self.spec.turn);
+                self.turn_ended = self.turn_ended || has_ended(&batch, self.paths.folder(), self.spec.turn);
                 let mut taken = 0_usize;
                 for chunk in chunks {
                     taken = taken.saturating_add(chunk.stream_len());
@@ -341,8 +345,8 @@ impl Keeper {
         // One that writes without pause can fill a disk between two looks at the clock.
         let hasty = matches!(pumped, Ok(true));
         if self.ladder.is_none() {
-            let running = matches!(self.exit, ExitState::Running);
-            if self.over_its_limit() {
+            let running = self.is_timed();
+            if self.over_its_limit() && !self.gave_up {
                 // What an agent left behind may not fill the disk, either.
                 self.take_down(Cause::OutputLimit, Duration::ZERO, now);
             } else if running && self.wall_left().is_some_and(|left| left.is_zero()) {
@@ -358,6 +362,8 @@ impl Keeper {
             && (survivors > 0 || matches!(self.exit, ExitState::Recorded))
         {
             self.ladder = None;
+            // Who could not be killed is not killed again and again, unless somebody asks for it.
+            self.gave_up = survivors > 0;
             self.control.stopped(&Response {
                 survivors: Some(survivors),
                 ..self.response()
@@ -376,6 +382,10 @@ impl Keeper {
         self.last_output.checked_add(Duration::try_from_secs_f64(timeout).ok()?)
     }
 
+    fn is_timed(&self) -> bool {
+        matches!(self.exit, ExitState::Running) && !self.gave_up
+    }
+
     fn over_its_limit(&self) -> bool {
         self.writer.size() > self.spec.session_bytes
     }
@@ -388,7 +398,7 @@ impl Keeper {
             until.push(ladder.next_look());
         } else {
             until.push(self.disk.next_look());
-            if matches!(self.exit, ExitState::Running) {
+            if self.is_timed() {
                 until.extend(self.wall_left().map(|left| now + left));
                 until.extend(self.idle_until());
             }
@@ -413,16 +423,21 @@ impl Keeper {
 }
 
 /// Whether somebody else has written the turn's end since our last batch.
-fn has_ended(batch: &Batch<'_>, turn: u32) -> bool {
-    let length = usize::try_from(batch.foreign_to().saturating_sub(batch.foreign_from)).unwrap_or(0);
-    if length == 0 {
+///
+/// Read block by block: an earlier turn's keeper that has been silent for long finds all of a later turn there.
+fn has_ended(batch: &Batch<'_>, folder: &Path, turn: u32) -> bool {
+    if batch.foreign_from == batch.foreign_to() {
         return false;
     }
-    let mut bytes = vec![0; length];
-    if batch.read_at(&mut bytes, batch.foreign_from).is_err() {
+    let Ok(mut reader) = Reader::open(folder) else {
         return false;
+    };
+    reader.set_position(batch.foreign_from);
+    while let Ok(Some(piece)) = reader.read() {
+        let mut heads = whole_lines(&piece.bytes).filter_map(parse_head);
+        if heads.any(|head| head.turn == turn && head.kind == Kind::Other("turn_ended")) {
+            return true;
+        }
     }
-    whole_lines(&bytes)
-        .filter_map(parse_head)
-        .any(|head| head.turn == turn && head.kind == Kind::Other("turn_ended"))
+    false
 }

@@ -283,6 +283,10 @@ impl Runtime {
             if let Some(turn) = state.turns.iter().find(same_key) {
                 return (Vec::new(), Self::same_prompt(session, turn, &text));
             }
+            if session.duties().deleted {
+                let id = session.id().to_string();
+                return (Vec::new(), Err(RuntimeError::SessionNotFound { id }));
+            }
             let (turn, after) = (state.next_turn(), state.last_seq);
             let body = Body::Prompt(Prompt { text, idempotency_key });
             (vec![(turn, body)], Ok(Prompted { turn, after, new: true }))

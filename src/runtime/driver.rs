@@ -13,12 +13,12 @@ use super::observe::TurnReader;
 use super::queue::{Place, Ticket};
 use super::session::Session;
 use super::tender::{Adopted, Tender};
-use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread};
+use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread, stop};
 use crate::agents::Agent;
 use crate::keeper::{Launch, Request, Spec};
 use crate::model::{
-    Body, Cause, Exit, Exited, Observation, Outcome, SessionState, Status, StdinMode, TurnPhase, TurnState, Usage,
-    outcome,
+    Body, Cause, Exit, Exited, Observation, Outcome, SessionState, Status, StdinMode, StopReason, TurnPhase, TurnState,
+    Usage, outcome,
 };
 
 /// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
@@ -62,6 +62,7 @@ pub(super) async fn drive(
         tender.gone().await;
     }
     follow.abort();
+    let _last_words = session.refresh();
     runtime.at_rest.notify_one();
 }
 
@@ -71,6 +72,8 @@ async fn follow_journal(mut watch: crate::journal::Watch, session: Arc<Session>)
         if let Err(error) = session.refresh() {
             tracing::error!(session = %session.id(), error = %error.source, "the journal cannot be read");
             tokio::time::sleep(TRY_AGAIN).await;
+            // There may be no further event to wait for.
+            continue;
         }
         watch.changed().await;
     }
@@ -155,10 +158,18 @@ async fn begin(
         let spec = spec(&settings, session, turn, attempt, Some(launch));
         Tender::begin(session, spec, None)
     };
-    let begun = prepared.map(|launch| launch.map(tend));
-    if let Ok(Some(_tender)) = &begun {
+    let mut begun = prepared.map(|launch| launch.map(tend));
+    if let Ok(Some(tender)) = &begun {
         let spoken_of = |state: &Arc<SessionState>| state.turn(turn.turn).is_none_or(|turn| !turn.waits());
-        let _closed = changes.wait_for(spoken_of).await;
+        let silent = tokio::select! {
+            _ = changes.wait_for(spoken_of) => false,
+            // It gave up, or was done faster than we are told.
+            () = tender.gone() => !spoken_of(&session.refresh()?),
+        };
+        if silent {
+            let id = session.id().to_string();
+            begun = Err(RuntimeError::KeeperSilent { id, turn: turn.turn });
+        }
     }
     session.duties().starting = None;
     begun.map(drop)
@@ -168,11 +179,15 @@ async fn begin(
 fn prepare(settings: &Settings, session: &Session, turn: &TurnState) -> Result<Option<Launch>, RuntimeError> {
     let number = turn.turn;
     let still_due = session.transact_here(move |session, state| {
-        let due = state.turn(number).is_some_and(TurnState::waits);
-        if due {
-            session.duties().starting = Some(number);
+        if !state.turn(number).is_some_and(TurnState::waits) {
+            return (Vec::new(), false);
         }
-        (Vec::new(), due)
+        let mut duties = session.duties();
+        if let Some(cause) = duties.ended_by(number) {
+            return (vec![(number, cancelled(cause))], false);
+        }
+        duties.starting = Some(number);
+        (Vec::new(), true)
     })?;
     if !still_due {
         return Ok(None);
@@ -267,7 +282,8 @@ async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> 
         let tree_lives = tender
             .as_ref()
             .is_some_and(|_| session.duties().tenders.contains_key(&number));
-        let may_come = final_expected && seen.final_event.is_none() && exited.cause.is_none() && tree_lives;
+        let wanted = session.duties().ended_by(number).is_none();
+        let may_come = wanted && final_expected && seen.final_event.is_none() && exited.cause.is_none() && tree_lives;
         let patience = last_words + WORKER_QUIET;
         if may_come && exited.leftover_processes > 0 && Instant::now() < patience {
             // Not the process alone: launchers die while their worker writes on.
@@ -328,28 +344,44 @@ async fn end(
         .retry
         .as_ref()
         .filter(|retry| attempt <= retry.max && retry.on.contains(&out.status));
-    let body = match (again, out.cause) {
-        (Some(retry), Some(cause)) if out.status != Status::Cancelled => {
-            // The next attempt must not meet what this one left behind.
-            if let Some(tender) = tender {
-                let stop = Request::Stop { grace: 0.0, cause };
-                let _gone = keeper_client::ask(&tender.paths, &stop, &[], Duration::from_secs(10)).await;
-                tender.gone().await;
-            }
-            Body::Retry {
-                attempt: attempt.saturating_add(1),
-                delay: retry.delay,
-                cause,
-            }
+    let retry = match (again, out.cause) {
+        (Some(retry), Some(cause)) if out.status != Status::Cancelled && nobody_left(session, tender, cause).await => {
+            let (attempt, delay) = (attempt.saturating_add(1), retry.delay);
+            Some(Body::Retry { attempt, delay, cause })
         }
-        _ => Body::TurnEnded(out),
+        _ => None,
     };
     session
-        .transact(move |_, state| {
-            let open = state.turn(number).is_some_and(|turn| turn.ended().is_none());
-            (if open { vec![(number, body)] } else { Vec::new() }, ())
+        .transact(move |session, state| {
+            if state.turn(number).is_none_or(|turn| turn.ended().is_some()) {
+                return (Vec::new(), ());
+            }
+            let body = match (session.duties().ended_by(number), retry) {
+                // A caller ended it when its process had gone already; its word counts all the same.
+                (Some(cause), _) => Body::TurnEnded(Outcome {
+                    status: Status::Cancelled,
+                    cause: Some(cause),
+                    stop_reason: Some(StopReason::Cancelled),
+                    ..out
+                }),
+                (None, Some(retry)) => retry,
+                (None, None) => Body::TurnEnded(out),
+            };
+            (vec![(number, body)], ())
         })
         .await
+}
+
+/// Ends what an attempt left behind, which the next one must not meet; false when that cannot be done.
+async fn nobody_left(session: &Session, tender: Option<&Tender>, cause: Cause) -> bool {
+    let Some(tender) = tender else { return true };
+    let stop = Request::Stop { grace: 0.0, cause };
+    let survivors = stop::end_tree(session, tender, &stop, Duration::ZERO).await;
+    if survivors.is_ok_and(|survivors| survivors == 0) {
+        tender.gone().await;
+        return true;
+    }
+    false
 }
 
 /// A turn that ends without having run.

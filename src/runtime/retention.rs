@@ -58,6 +58,14 @@ impl Runtime {
             return;
         };
         for session in forget {
+            {
+                let mut duties = session.duties();
+                // It may have been given a turn since it was looked at.
+                if duties.driven || !duties.tenders.is_empty() || session.state().current().is_some() {
+                    continue;
+                }
+                duties.deleted = true;
+            }
             tracing::info!(session = %session.id(), "forgotten, as the limits ask");
             if let Err(error) = self.delete(&session).await {
                 tracing::warn!(session = %session.id(), %error, "could not be forgotten");

@@ -11,7 +11,7 @@ use super::store::SessionFile;
 use super::tender::Tender;
 use super::{RuntimeError, on_a_thread};
 use crate::journal::{FILE_NAME, ReadError, Reader, Writer, fold};
-use crate::model::{Body, SessionId, SessionRequest, SessionState};
+use crate::model::{Body, Cause, SessionId, SessionRequest, SessionState};
 
 /// A session.
 #[derive(Debug)]
@@ -34,10 +34,21 @@ pub(super) struct Duties {
     pub driven: bool,
     /// The turn whose keeper has been, or is just about to be, started, though its journal does not say so yet.
     pub starting: Option<u32>,
+    /// Turns up to this one were ended by a caller, whether or not the journal could be told.
+    pub ended: Option<(u32, Cause)>,
     /// Who sees to it that a turn with living processes has a keeper.
     pub tenders: BTreeMap<u32, Arc<Tender>>,
     /// The session is being deleted: nothing may start.
     pub deleted: bool,
+}
+
+impl Duties {
+    /// Why a caller ended a turn, if one did.
+    pub(super) fn ended_by(&self, turn: u32) -> Option<Cause> {
+        self.ended
+            .filter(|(through, _)| turn <= *through)
+            .map(|(_, cause)| cause)
+    }
 }
 
 impl Session {

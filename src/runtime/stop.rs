@@ -21,7 +21,11 @@ impl Runtime {
     /// Ends the session's turns, queued ones too, and their whole process trees, leftovers too; answers how many
     /// processes survived.
     pub async fn stop(&self, session: &Arc<Session>, grace: Duration) -> Result<u32, RuntimeError> {
-        cancel_waiting(session, Cause::Stopped, true).await?;
+        // The wish first, which needs no disk: nothing starts, and nothing is tried again, whatever comes now.
+        let state = session.refresh().unwrap_or_else(|_| session.state());
+        let last = state.next_turn().saturating_sub(1);
+        session.duties().ended = Some((last, Cause::Stopped));
+        let cancelled = cancel_waiting(session, Cause::Stopped, true).await;
         let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
         let request = Request::Stop {
             grace: grace.as_secs_f64(),
@@ -36,7 +40,7 @@ impl Runtime {
         // Written by the driver as soon as it sees the exit.
         let ended = changes.wait_for(|state| state.current().is_none() || survivors > 0);
         let _late = tokio::time::timeout(KEEPER_SLACK, ended).await;
-        Ok(survivors)
+        cancelled.map(|()| survivors)
     }
 
     /// Asks the agent to end this turn and keep the session.
@@ -48,6 +52,7 @@ impl Runtime {
             .ok_or_else(|| RuntimeError::NotRunning {
                 id: session.id().to_string(),
             })?;
+        session.duties().ended = Some((turn, Cause::Interrupted));
         cancel_waiting(session, Cause::Interrupted, false).await?;
         let Some(tender) = session.duties().tenders.get(&turn).cloned() else {
             return Ok(());
@@ -98,20 +103,32 @@ impl Runtime {
     /// Stops what runs, then forgets the session and its journal.
     pub async fn delete(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
         session.duties().deleted = true;
-        let stopped = self.stop(session, Duration::ZERO).await;
-        if !session.duties().tenders.is_empty() {
-            stopped?;
+        let deleted = self.delete_now(session).await;
+        if deleted.is_err() {
+            // It is still there, then, and may go on.
+            session.duties().deleted = false;
+        }
+        deleted
+    }
+
+    async fn delete_now(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
+        match self.stop(session, Duration::ZERO).await {
+            // A full disk, or a journal that cannot be read any more, is a reason to delete, not one against it.
+            Err(RuntimeError::Write(_) | RuntimeError::Read(_)) | Ok(_) => {}
+            Err(error) => return Err(error),
         }
         let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
         for tender in tenders {
             // A process that cannot be killed keeps its keeper, but not its session.
             let _gone = tokio::time::timeout(KEEPER_SLACK, tender.gone()).await;
         }
+        let gone = self.home.delete(session.id());
+        gone.map_err(|source| {
+            let path = session.folder.clone();
+            RuntimeError::Io { path, source }
+        })?;
         self.forget(session);
-        self.home.delete(session.id()).map_err(|source| RuntimeError::Io {
-            path: session.folder.clone(),
-            source,
-        })
+        Ok(())
     }
 
     /// Forgets a session whose folder cannot be read; nothing can run in it.
@@ -148,7 +165,7 @@ impl Runtime {
 /// just being started is waited for, since its process cannot be called back.
 async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Result<(), RuntimeError> {
     let mut changes = session.changes();
-    session
+    let told = session
         .transact(move |session, state| {
             let starting = session.duties().starting;
             let current = state.current().map(|turn| turn.turn);
@@ -160,17 +177,21 @@ async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Resu
             let ends: Vec<(u32, Body)> = waiting.map(|turn| (turn.turn, cancelled(cause))).collect();
             (ends, ())
         })
-        .await?;
-    let Some(turn) = session.duties().starting else {
-        return Ok(());
-    };
+        .await;
+    let starting = session.duties().starting;
+    let Some(turn) = starting else { return told };
     let known = |state: &Arc<SessionState>| state.turn(turn).is_none_or(|turn| !turn.waits());
     let _late = tokio::time::timeout(STARTING, changes.wait_for(known)).await;
-    Ok(())
+    told
 }
 
 /// Has a keeper take its tree down; one that does not answer is replaced, and its successor asked.
-async fn end_tree(session: &Session, tender: &Tender, request: &Request, grace: Duration) -> Result<u32, RuntimeError> {
+pub(super) async fn end_tree(
+    session: &Session,
+    tender: &Tender,
+    request: &Request,
+    grace: Duration,
+) -> Result<u32, RuntimeError> {
     let patience = grace + KEEPER_SLACK;
     for attempt in 0..20_u32 {
         tokio::select! {

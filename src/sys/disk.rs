@@ -24,14 +24,34 @@ pub fn space(path: &Path) -> io::Result<Space> {
     })
 }
 
-/// Gives the first `length` bytes of a file back to the file system; the file keeps its size.
+/// Gives the bytes of a file between two offsets back to the file system; the file keeps its size.
 ///
 /// An error is no loss (not every file system can), so callers may ignore it.
-pub fn punch_hole(file: &File, length: u64) -> io::Result<()> {
+pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<()> {
+    allocate(
+        file,
+        libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+        from,
+        to.saturating_sub(from),
+    )
+}
+
+/// Takes room for bytes that are about to be written; the file keeps its size. A file system that cannot is no error.
+pub fn reserve(file: &File, from: u64, length: u64) -> io::Result<()> {
+    match allocate(file, libc::FALLOC_FL_KEEP_SIZE, from, length) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        result => result,
+    }
+}
+
+fn allocate(file: &File, mode: libc::c_int, from: u64, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    let from = libc::off_t::try_from(from).map_err(io::Error::other)?;
     let length = libc::off_t::try_from(length).map_err(io::Error::other)?;
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: a plain system call on a descriptor that lives through it; no memory is passed.
-    if unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } == 0 {
+    if unsafe { libc::fallocate(file.as_raw_fd(), mode, from, length) } == 0 {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
