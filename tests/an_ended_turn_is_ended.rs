@@ -66,7 +66,8 @@ async fn with_fake_claude(worker: &str) -> (Server, String) {
     std::fs::write(bin.join("claude"), script).unwrap();
     std::fs::set_permissions(bin.join("claude"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let request = json!({ "agent": "claude", "prompt": "hello", "env": { "PATH": path } });
+    let retry = json!({ "max": 2, "delay": 0.01 });
+    let request = json!({ "agent": "claude", "prompt": "hello", "env": { "PATH": path }, "retry": retry });
     let id = server.create(request).await;
     server.record(&id, "exited").await;
     (server, id)
@@ -96,6 +97,22 @@ async fn a_turn_whose_launcher_dies_waits_for_what_its_worker_says() {
     let ended = place(&|record| record["type"] == "turn_ended");
     assert!(exited < result && result < ended, "{exited} {result} {ended}");
     assert_eq!(records[result]["late"], Value::Null, "it came before the turn's end");
+}
+
+/// The process had gone and its worker was waited for: `stop` took the worker, and then the turn "failed" and was
+/// tried again, with a new agent after `survivors: 0`.
+#[tokio::test]
+async fn a_stop_behind_the_launchers_exit_ends_the_turn_for_good() {
+    let (server, id) = with_fake_claude("sleep 1000").await;
+    let answer = server
+        .post(&format!("/v1/sessions/{id}/stop"), json!({ "grace": 0 }))
+        .await;
+    assert_eq!(answer, json!({ "survivors": 0 }));
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("cancelled"), "{session}");
+    assert_eq!(session["turns"][0]["cause"], json!("stopped"), "{session}");
+    assert!(of_type(&server.records(&id).await, "retry").is_empty());
+    assert_eq!(procs::marked(&server.home()), Vec::<i32>::new());
 }
 
 #[tokio::test]
