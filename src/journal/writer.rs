@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -194,13 +194,6 @@ impl Batch<'_> {
     /// The journal's end before this batch: others' records lie between `foreign_from` and here.
     pub fn foreign_to(&self) -> u64 {
         self.writer.size
-    }
-
-    /// The locked file, to read others' records from.
-    pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.lock
-            .as_ref()
-            .map_or(Ok(()), |file| file.read_exact_at(bytes, offset))
     }
 
     /// Appends what was added with one write and unlocks; all of it is in the journal then, or nothing.

@@ -37,19 +37,15 @@ fn pread_into(file: &File, buffer: &mut BytesMut, offset: u64, flags: libc::c_in
 
 /// Replaces a file so that a reader sees the old or the new content, whole. Mode 0600.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    replace_with_mode(path, content, 0o600)
-}
-
-/// Like [`replace`], with another mode.
-pub fn replace_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
-    let mut file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    let mut file = options
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(mode)
+        .mode(0o600)
         .open(&temporary)?;
     file.write_all(content)?;
     std::fs::rename(&temporary, path)

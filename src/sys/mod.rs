@@ -15,9 +15,9 @@ mod socket;
 pub use async_fd::{Registered, register_inotify, register_pidfd};
 pub use child::{ChildSetup, Exit, Waited, name_this_process, prepare_keeper, spawn, wait_any};
 pub use disk::{Space, punch_hole, reserve, space, tree_bytes};
-pub use file::{pread_cached, random, replace, replace_with_mode};
+pub use file::{pread_cached, random, replace};
 pub use process::{
-    Identity, PidFd, Tree, boot_id, boottime_seconds, fd_count, find_tree, identity, oom_kills, parse_stat, signal_all,
+    Identity, PidFd, Tree, boot_id, boottime_seconds, find_tree, identity, oom_kills, parse_stat, signal_all,
     signal_name, start_ticks,
 };
 pub use socket::{bind_in, connect_in};

@@ -88,11 +88,6 @@ pub fn oom_kills() -> u64 {
         .unwrap_or(0)
 }
 
-/// How many descriptors this process has open.
-pub fn fd_count() -> usize {
-    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
-}
-
 /// A signal's name, such as `SIGKILL`.
 pub fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(|_| format!("SIG{signal}"), |signal| signal.as_str().to_owned())
