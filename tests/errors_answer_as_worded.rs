@@ -469,6 +469,7 @@ async fn an_agent_that_is_not_there_is_answered_with_how_to_get_it() {
         let answer = refused(&server, "POST", "/v1/sessions", request, (422, "agent_not_installed")).await;
         if let Some(install) = agent["install"].as_str() {
             assert!(answer.detail().contains(install), "{}", answer.body);
+            assert_eq!(answer.body["install"], json!(install), "the command itself");
         }
     }
     assert_eq!(server.get("/v1/sessions").await["sessions"], json!([]));

@@ -19,14 +19,14 @@ pub enum RuntimeError {
         known: Vec<String>,
     },
     /// Its program is not on this machine.
-    #[error("the agent {agent:?} is not installed: no {program} on PATH; {install}. Installed: {}", installed.join(", "))]
+    #[error("the agent {agent:?} is not installed: no {program} on PATH; {}. Installed: {}", how_to_get(install.as_deref()), installed.join(", "))]
     AgentNotInstalled {
         /// The agent.
         agent: String,
         /// The program that was looked for.
         program: String,
-        /// How to get it.
-        install: String,
+        /// The command that installs it; none for an agent from the configuration.
+        install: Option<String>,
         /// Agents that are installed.
         installed: Vec<String>,
     },
@@ -135,6 +135,13 @@ pub enum RuntimeError {
     /// No such place in the journal.
     #[error(transparent)]
     Seek(#[from] SeekError),
+}
+
+fn how_to_get(install: Option<&str>) -> String {
+    install.map_or_else(
+        || "check its `command`".to_owned(),
+        |install| format!("install it with `{install}`"),
+    )
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

@@ -89,10 +89,7 @@ pub(super) fn check(
     check_values(request)?;
     let cwd = working_directory(settings, request)?;
     if program(&agent, request, &cwd).is_none() {
-        let install = agent.install().map_or_else(
-            || "check its `command`".to_owned(),
-            |install| format!("install it with `{install}`"),
-        );
+        let install = agent.install().map(str::to_owned);
         let installed = list(settings)
             .into_iter()
             .filter(|agent| agent.path.is_some())
@@ -284,7 +281,7 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     let program = program(&agent, request, cwd).ok_or_else(|| RuntimeError::AgentNotInstalled {
         agent: name.to_owned(),
         program: agent.programs().join(" or "),
-        install: agent.install().unwrap_or("check its `command`").to_owned(),
+        install: agent.install().map(str::to_owned),
         installed: Vec::new(),
     })?;
     let paths = TurnPaths::new(&session.folder, turn.turn);
