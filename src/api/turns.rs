@@ -112,7 +112,6 @@ pub(super) struct StopAnswer {
     params(("id" = String, Path, description = "The session")),
     responses(
         (status = 200, description = "Gone", body = StopAnswer),
-        (status = 409, description = "`not_running`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
 pub(super) async fn stop(

@@ -20,7 +20,7 @@ pub fn fold(reader: &mut Reader, state: &mut SessionState) -> Result<(), ReadErr
                 apply(state, line).ok_or_else(|| reader.damaged())?;
             }
         } else {
-            // A prompt can be larger than a block; everything else is smaller.
+            // A line larger than a block: a long prompt, or output of which each byte had to be escaped.
             long_line.extend_from_slice(&bytes);
             if ends_line {
                 apply(state, long_line.trim_ascii_end()).ok_or_else(|| reader.damaged())?;

@@ -3,8 +3,8 @@
 //! Owns the agent's process tree: starts it in its own session, follows its output files into the journal,
 //! reaps, times, freezes it when the disk is full, and can take all of it down. Promises that the agent never
 //! notices the keeper's death, and that a new keeper goes on at the byte where the journal ends. One thread,
-//! poll(2), no tokio, no work while nothing happens; it may use `journal` (without its async parts), `model`
-//! and `sys`, and it may not know HTTP, agents or the server.
+//! poll(2), no tokio; while nothing happens, no work but a look at the free disk each second. It may use `journal`
+//! (without its async parts), `model` and `sys`, and it may not know HTTP, agents or the server.
 //!
 //! ```text
 //! start ── lock turn-N.stdout ── spawn ── started ──┬─► stream file ► journal      (inotify)

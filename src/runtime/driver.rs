@@ -1,7 +1,8 @@
 //! Driving a session: from its queued prompts to their ends, one turn after the other.
 //!
-//! The driver remembers nothing that is not in the journal: it looks at the session's state, does what is due,
-//! and waits for the state to change. That is why adopting after a restart is no special case.
+//! What a turn is stands in the journal alone: the driver looks at the session's state, does what is due, and waits
+//! for the state to change. Only its place in the queue and the duties of the moment are memory, and a restart finds
+//! both anew.
 
 use std::sync::Arc;
 use std::time::Duration;

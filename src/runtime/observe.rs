@@ -47,7 +47,7 @@ impl TurnReader {
         let mut spoke = false;
         while let Some(follower) = &mut self.follower {
             let Some(piece) = follower.read().await? else { break };
-            // Only prompts are larger than a block, and they are not the agent's words.
+            // Larger than a block are only prompts, and output of control bytes, which is no event of any agent.
             if piece.starts_line && piece.ends_line {
                 for line in whole_lines(&piece.bytes) {
                     spoke |= self.record(line);
