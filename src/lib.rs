@@ -17,9 +17,12 @@
 
 pub mod agents;
 pub mod api;
+pub mod artifacts;
 pub mod cli;
 pub mod journal;
 pub mod keeper;
+pub mod mask;
 pub mod model;
 pub mod runtime;
+pub mod sinks;
 pub mod sys;

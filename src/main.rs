@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else: a keeper is started for every turn, and needs none of the rest.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "keeper") {
-        return promptd::keeper::main();
+    let first = std::env::args_os().nth(1);
+    match first.as_ref().and_then(|argument| argument.to_str()) {
+        Some("keeper") => promptd::keeper::main(),
+        Some("setup") => promptd::keeper::setup(),
+        Some(_) | None => promptd::cli::main(std::env::args_os()),
     }
-    promptd::cli::main(std::env::args_os())
 }

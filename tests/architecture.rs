@@ -12,16 +12,43 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which module may use which. Arrows go down only; `ARCHITECTURE.md` draws them.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     (
         "cli",
-        &["api", "runtime", "agents", "keeper", "journal", "sys", "model"],
+        &["api", "runtime", "agents", "keeper", "journal", "mask", "sys", "model"],
     ),
-    ("api", &["runtime", "agents", "journal", "sys", "model"]),
-    ("runtime", &["agents", "keeper", "journal", "sys", "model"]),
+    (
+        "api",
+        &[
+            "runtime",
+            "artifacts",
+            "sinks",
+            "agents",
+            "journal",
+            "mask",
+            "sys",
+            "model",
+        ],
+    ),
+    (
+        "runtime",
+        &[
+            "artifacts",
+            "sinks",
+            "agents",
+            "keeper",
+            "journal",
+            "mask",
+            "sys",
+            "model",
+        ],
+    ),
+    ("sinks", &["journal", "mask", "sys", "model"]),
     ("agents", &["model"]),
     ("keeper", &["journal", "sys", "model"]),
-    ("journal", &["sys", "model"]),
+    ("journal", &["mask", "sys", "model"]),
+    ("artifacts", &[]),
+    ("mask", &[]),
     ("sys", &[]),
     ("model", &[]),
 ];

@@ -101,12 +101,15 @@ async fn its_errors_have_its_own_shape() {
         }
     }
     let mut stored = request("s", "true");
-    stored["storage"] = json!({ "type": "postgresql", "apiUrl": "http://x", "apiKey": "very-secret" });
+    stored["storage"] = json!({ "type": "postgresql", "apiUrl": "very-secret", "apiKey": "very-secret" });
+    let mut keyless = request("s", "true");
+    keyless["storage"] = json!({ "type": "postgresql", "apiUrl": "http://x" });
     let mut unknown = request("s", "true");
     unknown["agent"] = json!("shel");
     for (body, status, says) in [
         (request("a/b", "true"), 400, "sessionId"),
-        (stored, 400, "storage"),
+        (stored, 400, "storage.apiUrl"),
+        (keyless, 400, "storage.apiKey"),
         (unknown, 422, "did you mean \"shell\"?"),
     ] {
         let answer = server.ask("POST", "/execute", &body).await;

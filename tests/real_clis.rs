@@ -8,13 +8,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::model::{self, Model};
-use support::{Server, eventually};
+use support::{Server, eventually, node};
 
 /// One agent with a server, a home and a model of its own.
 struct Lab {
@@ -26,31 +24,9 @@ struct Lab {
     home: PathBuf,
 }
 
-/// Installs the CLIs, once for all tests; false where that cannot be, which only a developer's machine may be.
-fn installed() -> bool {
-    static INSTALLED: OnceLock<bool> = OnceLock::new();
-    *INSTALLED.get_or_init(|| {
-        if Command::new("npm").arg("--version").output().is_err() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "there is no npm, and CI may not do without"
-            );
-            eprintln!("skipped: there is no npm, which installs the real CLIs; see tests/agents/install");
-            return false;
-        }
-        let status = Command::new(agents().join("install")).status().unwrap();
-        assert!(status.success(), "tests/agents/install: {status}");
-        true
-    })
-}
-
-fn agents() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agents")
-}
-
 impl Lab {
     async fn new(agent: &'static str) -> Option<Self> {
-        if !tokio::task::spawn_blocking(installed).await.unwrap() {
+        if !tokio::task::spawn_blocking(node::installed).await.unwrap() {
             return None;
         }
         let model = Model::start().await;
@@ -64,11 +40,7 @@ impl Lab {
             "codex" => (model.codex_args(), model.codex_env(&home.join(".codex"))),
             _ => (Vec::new(), model.gemini_env()),
         };
-        let path = format!(
-            "{}:{}",
-            agents().join("node_modules/.bin").display(),
-            std::env::var("PATH").unwrap()
-        );
+        let path = format!("{}:{}", node::programs().display(), std::env::var("PATH").unwrap());
         let server = Server::with()
             .env("PATH", path)
             .env("HOME", home.display().to_string())

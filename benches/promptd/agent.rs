@@ -3,7 +3,7 @@
 //! ```text
 //! MARK now                        one line, the monotonic clock in nanoseconds as main begins
 //! MARK clock COUNT MICROS         COUNT such lines, one every MICROS
-//! MARK flood COUNT WIDTH          COUNT numbered lines of WIDTH bytes, as fast as it can
+//! MARK flood COUNT WIDTH [WORD]   COUNT numbered lines of WIDTH bytes, as fast as it can, each with a word behind
 //! MARK sleep                      nothing, until it is ended
 //! ```
 
@@ -22,7 +22,7 @@ pub(crate) fn main(words: &[String]) {
     match words[0] {
         "now" => println!("{begun}"),
         "clock" => clock(number(1), Duration::from_micros(number(2))),
-        "flood" => flood(number(1), number(2).try_into().unwrap()),
+        "flood" => flood(number(1), number(2).try_into().unwrap(), words.get(3).unwrap_or(&"")),
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
         other => panic!("no such agent: {other}"),
     }
@@ -51,8 +51,8 @@ fn clock(count: u64, pause: Duration) {
     }
 }
 
-fn flood(count: u64, width: usize) {
-    let filler = "x".repeat(width.saturating_sub(11));
+fn flood(count: u64, width: usize, word: &str) {
+    let filler = format!("{}{word}", "x".repeat(width.saturating_sub(11)));
     let mut stdout = std::io::stdout().lock();
     let mut block = Vec::new();
     for number in 0..count {

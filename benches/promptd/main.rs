@@ -18,6 +18,7 @@
 
 mod agent;
 mod client;
+mod delivery;
 mod latency;
 mod peer;
 mod server;
@@ -30,7 +31,7 @@ use table::Table;
 /// A part: its name, and what measures it.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 11] = [
     ("latency", latency::one_reader),
     ("fanout", latency::hundred_readers),
     ("exec", start::to_exec),
@@ -39,6 +40,8 @@ const PARTS: [Part; 9] = [
     ("restart", start::restart),
     ("flood", throughput::flood),
     ("replay", throughput::replay),
+    ("delivery", delivery::delivery),
+    ("masking", throughput::masking),
     ("peer", peer::compare),
 ];
 

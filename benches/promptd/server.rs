@@ -51,7 +51,12 @@ impl Server {
 
     /// Creates a session; answers its id.
     pub(crate) fn create(&self, prompt: &str) -> String {
-        let answer = client::exchange(&self.address, "POST", "/v1/sessions", &request(prompt));
+        self.create_with(&request(prompt))
+    }
+
+    /// The same with a body of the caller's own.
+    pub(crate) fn create_with(&self, body: &str) -> String {
+        let answer = client::exchange(&self.address, "POST", "/v1/sessions", body);
         let session: serde_json::Value = serde_json::from_str(&answer).unwrap();
         session["id"].as_str().unwrap().to_owned()
     }
@@ -98,6 +103,8 @@ fn spawn(root: &Path, address: &str) -> Child {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROMPTD_")) {
         command.env_remove(name);
     }
+    // Its memory is measured.
+    command.env("PROMPTD_DUMPABLE", "1");
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -61,6 +61,38 @@ pub(crate) fn replay(table: &mut Table) {
     }
 }
 
+/// What looking for secrets costs: the same journal with ten of them known and with none.
+pub(crate) fn masking(table: &mut Table) {
+    let server = Server::start();
+    let env: serde_json::Map<String, serde_json::Value> = (0..10)
+        .map(|n| {
+            (
+                format!("API_KEY_{n}X"),
+                format!("sk-ant-{n}-0123456789abcdefghijklmnopqrstuvwxyz").into(),
+            )
+        })
+        .collect();
+    let occurring = env.get("API_KEY_7X").unwrap().as_str().unwrap();
+    let prompt = |word: &str| format!("flood {} 300 {word}", LINES / 5);
+    for (what, prompt, aim) in [
+        ("replay, 10 secrets that do not occur", prompt(""), "> 0.5"),
+        ("replay, a secret in every line", prompt(occurring), ""),
+    ] {
+        let rate = |mask: bool| {
+            let body = serde_json::json!({ "agent": "bench", "prompt": prompt, "env": env, "mask": mask });
+            let session = server.create_with(&body.to_string());
+            drain(&mut client::events(&server.address, &session));
+            best(|| {
+                let mut stream = connect(&server.address);
+                let path = format!("/v1/sessions/{session}/events?follow=false");
+                send(&mut stream, "GET", &path, "application/x-ndjson", "");
+                stream
+            })
+        };
+        table.row(what, rate(true), ("mask: false", rate(false)), aim);
+    }
+}
+
 /// The best of three: what disturbs only ever slows down.
 fn best(open: impl Fn() -> TcpStream) -> Figure {
     let once = |_| {

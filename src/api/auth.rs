@@ -7,14 +7,16 @@
 use std::net::IpAddr;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use subtle::ConstantTimeEq as _;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::problem::Problem;
-use crate::runtime::AuthMode;
+use crate::runtime::{AuthMode, Token, opens};
 
 /// What a browser puts before the token, as it cannot set `Authorization` on a WebSocket.
 const PROTOCOL_PREFIX: &str = "promptd.bearer.";
+
+/// The sandbox's own token, as E2B's SDK sends it.
+const ACCESS_TOKEN: &str = "x-access-token";
 
 /// Where a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +35,36 @@ pub(super) enum Door {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Caller<'a> {
     pub(super) token: Option<&'a str>,
+    /// `X-Access-Token`.
+    pub(super) access: Option<&'a str>,
+    /// The platform vouches for the caller.
+    pub(super) vouched: bool,
     pub(super) host: Option<&'a str>,
     pub(super) origin: Option<&'a str>,
 }
 
 impl<'a> Caller<'a> {
     pub(super) fn of(headers: &'a HeaderMap, uri: &'a Uri) -> Self {
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let bearer = text(AUTHORIZATION).and_then(bearer);
         Self {
             token: bearer.or_else(|| requested_protocol(headers)?.strip_prefix(PROTOCOL_PREFIX)),
+            access: text(HeaderName::from_static(ACCESS_TOKEN)),
+            vouched: false,
             host: uri
                 .authority()
                 .map(axum::http::uri::Authority::as_str)
                 .or_else(|| text(HOST)),
             origin: headers.contains_key(ORIGIN).then(|| text(ORIGIN).unwrap_or("not text")),
         }
+    }
+
+    /// What the platform has to be asked about before the caller can be let in; a page's WebSocket has no header but
+    /// the one for our own token.
+    pub(super) fn to_be_vouched_for(self, door: Door, mode: AuthMode, tokens: &[Token]) -> Option<&'a str> {
+        let known = door == Door::Control || self.token.is_some_and(|token| opens(token, tokens));
+        let given = self.access.or(self.token).filter(|token| !token.is_empty());
+        given.filter(|_| mode == AuthMode::E2b && !known)
     }
 }
 
@@ -70,12 +86,15 @@ pub(super) fn requested_protocol(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Lets a caller in, or says why not.
-pub(super) fn admit(door: Door, mode: AuthMode, tokens: &[String], caller: Caller<'_>) -> Result<(), Problem> {
-    if door == Door::Control || caller.token.is_some_and(|token| is_valid(token, tokens)) {
+pub(super) fn admit(door: Door, mode: AuthMode, tokens: &[Token], caller: Caller<'_>) -> Result<(), Problem> {
+    if door == Door::Control || caller.vouched || caller.token.is_some_and(|token| opens(token, tokens)) {
         return Ok(());
     }
+    if mode == AuthMode::E2b {
+        return Err(not_vouched_for(caller.token.is_some() || caller.access.is_some()));
+    }
     if caller.origin.is_some_and(|origin| is_foreign(origin, caller.host))
-        && (caller.token.is_none() || tokens.is_empty())
+        && (mode != AuthMode::Token || caller.token.is_none() || tokens.is_empty())
     {
         return Err(forbidden_origin(caller.origin.unwrap_or_default()));
     }
@@ -83,15 +102,8 @@ pub(super) fn admit(door: Door, mode: AuthMode, tokens: &[String], caller: Calle
         (AuthMode::Token, _) if !tokens.is_empty() => Err(unauthorized(caller.token.is_some())),
         (AuthMode::Token, Door::Public) => Err(not_configured()),
         (_, Door::Loopback) if !caller.host.is_some_and(is_loopback_host) => Err(forbidden_host(caller.host)),
-        (AuthMode::Token | AuthMode::None, Door::Control | Door::Unix | Door::Loopback | Door::Public) => Ok(()),
+        (_, Door::Control | Door::Unix | Door::Loopback | Door::Public) => Ok(()),
     }
-}
-
-/// Compares with every token, in a time that does not tell how much of one was right.
-fn is_valid(given: &str, tokens: &[String]) -> bool {
-    tokens.iter().fold(false, |found, token| {
-        found | bool::from(token.as_bytes().ct_eq(given.as_bytes()))
-    })
 }
 
 /// An origin is ours when it is the address that was called; `null` and everything else is foreign.
@@ -122,8 +134,20 @@ fn unauthorized(given: bool) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 
+fn not_vouched_for(given: bool) -> Problem {
+    let what = if given {
+        "the token is not this sandbox's"
+    } else {
+        "no token was given"
+    };
+    let detail = format!(
+        "{what}; send the sandbox's own token as `X-Access-Token` (`envdAccessToken` in E2B's SDK), or on a WebSocket the protocol `{PROTOCOL_PREFIX}<token>`"
+    );
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
+}
+
 fn not_configured() -> Problem {
-    let detail = "this server has no token yet, so it serves nobody but this machine; set PROMPTD_TOKEN, or write one into $PROMPTD_HOME/token";
+    let detail = "this server has no token yet, so it serves nobody but this machine; run `PROMPTD_TOKEN=… promptd configure` beside it, write a token into $PROMPTD_HOME/token, or start it with PROMPTD_TOKEN or with auth = e2b";
     Problem::new(StatusCode::UNAUTHORIZED, "not_configured", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 
@@ -149,12 +173,14 @@ mod tests {
 
     const LOCAL: Caller<'_> = Caller {
         token: None,
+        access: None,
+        vouched: false,
         host: Some("127.0.0.1:8080"),
         origin: None,
     };
 
     fn code(door: Door, mode: AuthMode, tokens: &[&str], caller: Caller<'_>) -> &'static str {
-        let tokens: Vec<String> = tokens.iter().map(|&token| token.to_owned()).collect();
+        let tokens: Vec<Token> = tokens.iter().map(|&token| Token::plain(token)).collect();
         admit(door, mode, &tokens, caller).map_or_else(|problem| problem.code(), |()| "in")
     }
 
@@ -167,6 +193,19 @@ mod tests {
                 ("unauthorized", "unauthorized", "unauthorized")
             );
             assert_eq!((ask(Some("old")), ask(Some("new"))), ("in", "in"));
+        }
+    }
+
+    #[test]
+    fn a_foreign_page_with_a_wrong_token_does_not_come_in_where_nobody_is_asked_for_one() {
+        let page = Caller {
+            token: Some("wrong"),
+            origin: Some("https://evil.example"),
+            ..LOCAL
+        };
+        for door in [Door::Unix, Door::Loopback, Door::Public] {
+            let code = code(door, AuthMode::None, &["right"], page);
+            assert!(code.starts_with("forbidden"), "{code}");
         }
     }
 
@@ -291,6 +330,46 @@ mod tests {
         };
         assert_eq!(code(Door::Public, AuthMode::None, &[], anyone), "in");
         assert_eq!(code(Door::Control, AuthMode::Token, &["t"], Caller::default()), "in");
+    }
+
+    #[test]
+    fn with_e2b_only_whom_the_platform_vouches_for_comes_in_wherever_it_knocks() {
+        for door in [Door::Unix, Door::Loopback, Door::Public] {
+            let ask = |vouched, token| {
+                code(
+                    door,
+                    AuthMode::E2b,
+                    &["t"],
+                    Caller {
+                        token,
+                        vouched,
+                        ..LOCAL
+                    },
+                )
+            };
+            assert_eq!(
+                (ask(false, None), ask(false, Some("x"))),
+                ("unauthorized", "unauthorized")
+            );
+            assert_eq!((ask(true, None), ask(false, Some("t"))), ("in", "in"));
+            assert_eq!(code(door, AuthMode::E2b, &[], LOCAL), "unauthorized");
+        }
+        assert_eq!(code(Door::Control, AuthMode::E2b, &[], LOCAL), "in");
+    }
+
+    #[test]
+    fn the_platform_is_asked_only_where_its_word_counts() {
+        let ask = |door, mode, token, access| {
+            let caller = Caller { token, access, ..LOCAL };
+            caller.to_be_vouched_for(door, mode, &[Token::plain("t")])
+        };
+        let (public, e2b) = (Door::Public, AuthMode::E2b);
+        assert_eq!(ask(public, e2b, None, Some("a")), Some("a"));
+        assert_eq!(ask(public, e2b, Some("b"), None), Some("b"));
+        assert_eq!(ask(public, e2b, Some("t"), Some("a")), None);
+        assert_eq!(ask(public, e2b, None, Some("")), None);
+        assert_eq!(ask(public, AuthMode::Token, None, Some("a")), None);
+        assert_eq!(ask(Door::Control, e2b, None, Some("a")), None);
     }
 
     #[test]

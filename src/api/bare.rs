@@ -45,7 +45,7 @@ pub(super) async fn root(
         tokio::select! {
             // Who has gone needs no answer.
             _gone = converse(&api, &client, inbox) => {}
-            () = client.ping() => {}
+            () = client.ping(api.runtime.resumes()) => {}
             () = is_down(&mut shutdown) => client.close(shutting_down()).await,
         }
         drop(open);
@@ -54,12 +54,12 @@ pub(super) async fn root(
 
 async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocket>) -> Result<(), Gone> {
     let (created, feed) = loop {
-        let Some(text) = next_text(&mut inbox).await else {
+        let Some(text) = next_text(client, &mut inbox).await else {
             return Ok(());
         };
         match open(api, text.map(|text| opening(&text))).await {
             Ok(opened) => break opened,
-            Err(problem) => client.answer(Err(problem)).await?,
+            Err(problem) => client.answer(Err(api.hide(None, problem))).await?,
         }
     };
     let session = created.session;
@@ -69,11 +69,12 @@ async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocke
         ))
         .await?;
     let turns = async {
-        while let Some(text) = next_text(&mut inbox).await {
+        while let Some(text) = next_text(client, &mut inbox).await {
             let answer = match text {
                 Ok(text) => next_turn(api, &session, &text).await,
                 Err(problem) => Err(problem),
             };
+            let answer = answer.map_err(|problem| api.hide(Some(&session), problem));
             client.answer(answer).await?;
         }
         Ok(())

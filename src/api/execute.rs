@@ -15,11 +15,12 @@ use super::Shared;
 use super::json::{self, parse};
 use super::problem::Problem;
 use super::view::time;
-use crate::model::{SessionId, SessionRequest};
+use crate::model::{SessionId, SessionRequest, SinkKind, SinkRequest};
 use crate::runtime::RuntimeError;
+use crate::sinks::{Scope, Sink};
 
 /// What `POST /execute` takes.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ExecuteRequest {
     /// The caller's name for the agent that works; kept in the session's metadata.
@@ -35,9 +36,70 @@ pub(super) struct ExecuteRequest {
     env: Option<BTreeMap<String, String>>,
     /// Which agent; the configured default when absent.
     agent: Option<String>,
-    /// Where output goes (a later version).
-    #[schema(value_type = Option<Object>)]
-    storage: Option<Value>,
+    /// Where output and status go: `{"type":"postgresql","apiUrl","apiKey"}` or
+    /// `{"type":"cloudflare-kv","accountId","namespaceId","apiToken"}`. Without it, `BACKEND_API_URL` and
+    /// `INTERNAL_API_KEY` in `env`, else in the server's environment, mean `postgresql`.
+    storage: Option<Storage>,
+}
+
+/// Where output and status go.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Storage {
+    /// `postgresql` or `cloudflare-kv`.
+    #[serde(rename = "type")]
+    kind: StorageKind,
+    /// `postgresql`: the backend in front of it.
+    api_url: Option<String>,
+    /// `postgresql`: its key.
+    api_key: Option<String>,
+    /// `cloudflare-kv`: the account.
+    account_id: Option<String>,
+    /// `cloudflare-kv`: the namespace.
+    namespace_id: Option<String>,
+    /// `cloudflare-kv`: the API's token.
+    api_token: Option<String>,
+    /// `cloudflare-kv`: the API, where it is not Cloudflare's own.
+    api_base: Option<String>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum StorageKind {
+    Postgresql,
+    CloudflareKv,
+}
+
+impl Storage {
+    fn sink(self) -> SinkRequest {
+        match self.kind {
+            StorageKind::Postgresql => studio(self.api_url, self.api_key),
+            StorageKind::CloudflareKv => SinkRequest {
+                kind: SinkKind::CloudflareKv,
+                account_id: self.account_id,
+                namespace_id: self.namespace_id,
+                api_token: self.api_token,
+                api_base: self.api_base,
+                ..SinkRequest::default()
+            },
+        }
+    }
+}
+
+fn studio(api_url: Option<String>, api_key: Option<String>) -> SinkRequest {
+    SinkRequest {
+        kind: SinkKind::Studio,
+        api_url,
+        api_key,
+        ..SinkRequest::default()
+    }
+}
+
+/// The backend that an environment names, as the callers of other servers have it.
+fn backend_of(read: impl Fn(&str) -> Option<String>) -> Option<SinkRequest> {
+    let set = |name| read(name).filter(|value| !value.is_empty());
+    let (url, key) = (set("BACKEND_API_URL")?, set("INTERNAL_API_KEY")?);
+    Some(studio(Some(url), Some(key)))
 }
 
 /// What `POST /execute` answers.
@@ -98,6 +160,7 @@ struct Execution {
     prompt: String,
     agent: Option<String>,
     env: BTreeMap<String, String>,
+    sink: Option<SinkRequest>,
 }
 
 /// Starts a turn and answers at once.
@@ -117,10 +180,18 @@ pub(super) async fn execute(
         prompt,
         agent,
         env,
+        sink,
     } = check(parse(&body)?)?;
+    let sink = sink.or_else(|| backend_of(|name| api.runtime.variable(name)));
     let session_id = id.to_string();
     let turn = match api.runtime.session(id.as_str()) {
-        Ok(session) => api.prompt(&session, prompt, None).await?.turn,
+        Ok(session) => {
+            // A backend may have been given another key since.
+            if let Some(sink) = sink {
+                api.runtime.put_sink(&session, sink).await?;
+            }
+            api.prompt(&session, prompt, None).await?.turn
+        }
         Err(RuntimeError::SessionNotFound { .. }) => {
             let metadata = [("agentId".to_owned(), Value::from(agent_id.clone()))]
                 .into_iter()
@@ -130,6 +201,7 @@ pub(super) async fn execute(
                 prompt: Some(prompt),
                 agent,
                 env,
+                sinks: sink.into_iter().collect(),
                 metadata,
                 ..SessionRequest::default()
             };
@@ -137,6 +209,13 @@ pub(super) async fn execute(
         }
         Err(error) => return Err(error.into()),
     };
+    // By now there is a session, unless somebody has just deleted it.
+    let masker = api
+        .runtime
+        .session(&session_id)
+        .ok()
+        .and_then(|session| api.runtime.masker(&session));
+    let agent_id = masker.map_or_else(|| agent_id.clone(), |masker| masker.text(&agent_id).into_owned());
     let message = format!("turn {turn} was accepted; follow it at /v1/sessions/{session_id}/events");
     Ok(axum::Json(ExecuteAnswer {
         success: true,
@@ -168,20 +247,32 @@ fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
     ) else {
         return Err(ExecuteError::bad_request("agentId, sessionId, and prompt are required"));
     };
-    if request.storage.is_some_and(|storage| !storage.is_null()) {
-        let version = env!("CARGO_PKG_VERSION");
-        let error = format!(
-            "this version of promptd ({version}) has no storage delivery yet; leave storage out and follow /v1/sessions/{{sessionId}}/events"
-        );
+    let env = request.env.unwrap_or_default();
+    let sink = request.storage.map(Storage::sink);
+    if let Err((_, error)) = Sink::all(sink.as_slice(), Scope::Session) {
+        let error = format!("storage.{} {}", in_camel_case(&error.field), error.problem);
         return Err(ExecuteError::bad_request(error));
     }
+    let sink = sink.or_else(|| backend_of(|name| env.get(name).cloned()));
     let id = SessionId::try_from(id).map_err(|error| ExecuteError::bad_request(format!("sessionId: {error}")))?;
     Ok(Execution {
         agent_id,
         id,
         prompt,
         agent: request.agent,
-        env: request.env.unwrap_or_default(),
+        env,
+        sink,
+    })
+}
+
+/// A field as callers of this route write it.
+fn in_camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |field, word| {
+        let mut letters = word.chars();
+        let capital = letters.next().map(|letter| letter.to_ascii_uppercase());
+        field.chars().chain(capital).chain(letters).collect()
     })
 }
 
@@ -197,11 +288,12 @@ pub(super) struct Health {
 
 /// Alive, in the shape that other sandboxes' servers have. Needs no token.
 #[utoipa::path(get, path = "/health", tag = "elsewhere", responses((status = 200, description = "Alive", body = Health)))]
-pub(super) async fn health() -> axum::Json<Health> {
+pub(super) async fn health(State(api): State<Shared>) -> axum::Json<Health> {
+    let global = !api.runtime.settings().sinks.is_empty();
     axum::Json(Health {
         status: "healthy",
         timestamp: time(Timestamp::now()),
-        storage_configured: false,
+        storage_configured: global || backend_of(|name| api.runtime.variable(name)).is_some(),
     })
 }
 
@@ -232,10 +324,31 @@ mod tests {
     }
 
     #[test]
-    fn storage_and_impossible_ids_are_refused() {
-        assert!(
-            refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":{}}"#).contains("no storage delivery yet")
+    fn storage_and_the_environment_name_a_sink() {
+        let sink = |rest: &str| {
+            let text = format!(r#"{{"agentId":"a","sessionId":"s","prompt":"p",{rest}}}"#);
+            let execution = check(parse(text.as_bytes()).unwrap()).unwrap_or_else(|error| panic!("{}", error.error));
+            execution.sink.map(|sink| (sink.kind, sink.api_url, sink.account_id))
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let studio = Some((SinkKind::Studio, text("http://b"), None));
+        assert_eq!(
+            sink(r#""storage":{"type":"postgresql","apiUrl":"http://b","apiKey":"k"}"#),
+            studio
         );
+        assert_eq!(
+            sink(r#""env":{"BACKEND_API_URL":"http://b","INTERNAL_API_KEY":"k"}"#),
+            studio
+        );
+        assert_eq!(sink(r#""env":{"BACKEND_API_URL":"http://b"}"#), None);
+        let kv = r#""storage":{"type":"cloudflare-kv","accountId":"a","namespaceId":"n","apiToken":"t"}"#;
+        assert_eq!(sink(kv), Some((SinkKind::CloudflareKv, None, text("a"))));
+    }
+
+    #[test]
+    fn unknown_storage_and_impossible_ids_are_refused() {
+        let refused = refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":{"type":"redis"}}"#);
+        assert!(refused.contains("postgresql"), "{refused}");
         assert_eq!(
             refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":null}"#),
             "taken"

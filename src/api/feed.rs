@@ -47,6 +47,7 @@ pub(super) struct Feed {
     follower: Follower,
     shutdown: watch::Receiver<bool>,
     changes: watch::Receiver<Arc<SessionState>>,
+    resumes: watch::Receiver<u64>,
     until: Until,
     silent_since: Instant,
     /// The piece before reached the journal's end.
@@ -61,16 +62,23 @@ impl Feed {
         after: u64,
         until: Until,
     ) -> Result<Self, RuntimeError> {
-        Ok(Self {
-            follower: runtime.follow(session, after)?,
+        let follower = runtime.follow(session, after)?;
+        Ok(Self::of(runtime, session, follower, until))
+    }
+
+    /// A feed of what a follower gives.
+    pub(super) fn of(runtime: &Arc<Runtime>, session: &Arc<Session>, follower: Follower, until: Until) -> Self {
+        Self {
+            follower,
             shutdown: runtime.shutdown(),
             changes: session.changes(),
+            resumes: runtime.resumes(),
             runtime: Arc::clone(runtime),
             session: Arc::clone(session),
             until,
             silent_since: Instant::now(),
             at_end: false,
-        })
+        }
     }
 
     /// Something was sent: the silence begins anew.
@@ -102,6 +110,8 @@ impl Feed {
                 // The state is folded by another hand, and lags behind what we have read.
                 changed = self.changes.changed(), if state.last_seq < seen => changed.is_err(),
                 () = tokio::time::sleep_until(silence_ends) => true,
+                // What is said now tells the kernel whether the reader is still there.
+                _ = self.resumes.changed() => true,
                 () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
             };
             if silent {

@@ -1,16 +1,19 @@
 //! What happens to every request and every answer: who may come in, and the headers that all answers carry.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::header::ALLOW;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::Shared;
 use super::auth::{Caller, Door, admit};
 use super::problem::Problem;
+use super::{Shared, configuration};
+use crate::mask::Masker;
+use crate::runtime::Runtime;
 use crate::sys;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -23,6 +26,12 @@ const MAX_REQUEST_ID: usize = 128;
 /// These need no token, are answered during a shutdown, and tell nothing but health.
 const HEALTH: [&str; 2] = ["/healthz", "/health"];
 
+/// Who asks these does not use the server yet: they need no epoch, and a template's ready command may call them.
+const QUIET: [&str; 3] = ["/healthz", "/health", "/readyz"];
+
+/// Stands for the epoch while there is none.
+const DORMANT: &str = "dormant";
+
 /// Lets a request in or refuses it, and dresses the answer.
 pub(super) async fn gate(api: Shared, door: Door, request: Request, next: Next) -> Response {
     let id = request
@@ -30,26 +39,56 @@ pub(super) async fn gate(api: Shared, door: Door, request: Request, next: Next) 
         .get(REQUEST_ID)
         .and_then(sane_id)
         .unwrap_or_else(new_id);
-    let plain = request.uri().path() == "/execute";
+    let path = request.uri().path().to_owned();
     tracing::debug!(id, method = %request.method(), path = request.uri().path(), "request");
-    let answer = match check(&api, door, &request) {
-        Ok(()) => next.run(request).await,
+    let admitted = check(&api, door, request.uri(), request.headers()).await;
+    let used = admitted.is_ok() && !QUIET.contains(&path.as_str());
+    let mut answer = match admitted {
+        Ok(()) => {
+            if used {
+                let host = Caller::of(request.headers(), request.uri()).host.map(str::to_owned);
+                api.runtime.is_needed(host.as_deref()).await;
+            }
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     };
-    dress(answer, &api.runtime.epoch(), &id, plain)
+    if let Some(problem) = answer.extensions_mut().remove::<Problem>() {
+        let problem = problem.masked(masker_at(&api.runtime, &path).as_deref());
+        answer.extensions_mut().insert(problem);
+    }
+    let epoch = if used {
+        Some(api.runtime.epoch())
+    } else {
+        api.runtime.known_epoch()
+    };
+    dress(answer, epoch.as_deref().unwrap_or(DORMANT), &id, path == "/execute")
 }
 
-fn check(api: &Shared, door: Door, request: &Request) -> Result<(), Problem> {
-    if HEALTH.contains(&request.uri().path()) {
+/// What hides secrets in a refusal: the session's that the path names, and the server's.
+fn masker_at(runtime: &Runtime, path: &str) -> Option<Arc<Masker>> {
+    let id = path
+        .strip_prefix("/v1/sessions/")
+        .and_then(|rest| rest.split('/').next());
+    match id.and_then(|id| runtime.session(id).ok()) {
+        Some(session) => runtime.masker(&session),
+        None => runtime.server_masker(),
+    }
+}
+
+async fn check(api: &Shared, door: Door, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    if HEALTH.contains(&uri.path()) {
         return Ok(());
     }
-    let settings = api.runtime.settings();
-    admit(
-        door,
-        settings.auth,
-        &api.tokens.current(&settings),
-        Caller::of(request.headers(), request.uri()),
-    )?;
+    let (mode, tokens) = (api.runtime.settings().auth, api.runtime.tokens());
+    let mut caller = Caller::of(headers, uri);
+    if let Some(token) = caller.to_be_vouched_for(door, mode, &tokens) {
+        caller.vouched = api.runtime.platform_vouches_for(token, caller.host).await?;
+    }
+    admit(door, mode, &tokens, caller)?;
+    if uri.path() == configuration::PATH && door != Door::Control {
+        return Err(configuration::elsewhere());
+    }
     if *api.runtime.shutdown().borrow() {
         Err(Problem::shutting_down())
     } else {

@@ -9,8 +9,9 @@ use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
 use crate::agents::Capabilities;
-use crate::model::Limits;
-use crate::runtime::{AgentInfo, AuthMode, Listen};
+use crate::model::{Limits, SinkKind};
+use crate::runtime::{AgentInfo, Listen, Sandbox};
+use crate::sinks::Sink;
 
 /// Alive.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -57,12 +58,33 @@ pub(super) struct Info {
     version: &'static str,
     /// Changes when the sandbox was resumed, cloned or rebooted.
     epoch: String,
+    /// Which sandbox this is; null where it is none, or nobody knows.
+    sandbox: Option<SandboxView>,
     /// Seconds since the server was started.
     uptime: f64,
     /// The limits in force.
     limits: LimitsView,
     /// The configuration in force.
     configuration: Configuration,
+}
+
+/// A sandbox of the platform.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Sandbox)]
+struct SandboxView {
+    /// The platform's id.
+    id: String,
+    /// Who says so: `mmds` (the hypervisor), `events` (the platform's events host), `host` (a request's `Host`) or `file`.
+    source: &'static str,
+}
+
+impl From<Sandbox> for SandboxView {
+    fn from(sandbox: Sandbox) -> Self {
+        Self {
+            id: sandbox.id,
+            source: sandbox.source.name(),
+        }
+    }
 }
 
 /// The limits in force; null means none.
@@ -87,10 +109,12 @@ struct Configuration {
     listen: Vec<String>,
     home: String,
     workspace: String,
-    /// `token` or `none`.
+    /// `token`, `e2b` or `none`.
     auth: &'static str,
     /// A token is set.
     token_set: bool,
+    /// The variables that agents get beyond the server's own environment, by name.
+    environment: Vec<String>,
     default_agent: String,
     /// Seconds; null means none.
     default_timeout: Option<f64>,
@@ -99,6 +123,17 @@ struct Configuration {
     grace: f64,
     /// Agents from the configuration file, by name.
     agents: Vec<String>,
+    /// Sinks of all sessions.
+    sinks: Vec<ConfiguredSink>,
+}
+
+/// A sink of all sessions, without its keys.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ConfiguredSink {
+    name: String,
+    kind: SinkKind,
+    /// Scheme, host and port of the backend.
+    destination: String,
 }
 
 /// Version, epoch, limits and configuration.
@@ -109,7 +144,10 @@ struct Configuration {
 pub(super) async fn info(State(api): State<Shared>, query: Query) -> Result<axum::Json<Info>, Problem> {
     query.only(&[])?;
     let settings = api.runtime.settings();
+    let configured = api.runtime.configured();
+    let sandbox = api.runtime.sandbox().await.map(SandboxView::from);
     Ok(axum::Json(Info {
+        sandbox,
         version: env!("CARGO_PKG_VERSION"),
         epoch: api.runtime.epoch(),
         uptime: api.runtime.uptime().as_secs_f64(),
@@ -118,18 +156,27 @@ pub(super) async fn info(State(api): State<Shared>, query: Query) -> Result<axum
             listen: settings.listen.iter().map(listen_text).collect(),
             home: settings.home.display().to_string(),
             workspace: settings.workspace.display().to_string(),
-            auth: match settings.auth {
-                AuthMode::Token => "token",
-                AuthMode::None => "none",
-            },
-            token_set: !api.tokens.current(&settings).is_empty(),
+            auth: settings.auth.name(),
+            token_set: configured.tokens > 0,
+            environment: configured.environment,
             default_agent: settings.default_agent.clone(),
             default_timeout: settings.default_timeout.map(|timeout| timeout.as_secs_f64()),
             default_idle_timeout: settings.default_idle_timeout.map(|timeout| timeout.as_secs_f64()),
             grace: settings.grace.as_secs_f64(),
             agents: settings.agents.keys().cloned().collect(),
+            sinks: api.runtime.global_sinks().iter().map(ConfiguredSink::of).collect(),
         },
     }))
+}
+
+impl ConfiguredSink {
+    fn of(sink: &Sink) -> Self {
+        Self {
+            name: sink.name().to_owned(),
+            kind: sink.kind(),
+            destination: sink.destination(),
+        }
+    }
 }
 
 fn listen_text(listen: &Listen) -> String {

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use crate::model::nearest;
 
 /// Fields of the contract that a later version brings.
-const LATER: [&str; 5] = ["repo", "setup", "mcp_servers", "sinks", "mask"];
+const LATER: [&str; 1] = ["mcp_servers"];
 
 /// How long an oversized body is read and thrown away, so that the refusal is not lost in a reset connection.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -148,6 +148,8 @@ fn wrong_data(path: &str, what: &str) -> Problem {
     // The library quotes what it found, and in there that can be a key.
     let what = if field == "env" || field.starts_with("env.") {
         "it must be an object of names and texts, such as {\"NAME\":\"value\"}"
+    } else if field == "repo" || field.starts_with("repo.") {
+        "it must be an object of texts, such as {\"url\":\"https://github.com/owner/name\"}"
     } else {
         what
     };
@@ -229,11 +231,15 @@ mod tests {
             r#"{"env":"s3cret"}"#,
             r#"{"env":["s3cret"]}"#,
             r#"{"env":{"KEY":4711}}"#,
+            r#"{"repo":"https://s3cret@host/x"}"#,
+            r#"{"repo":{"url":["https://s3cret@host/x"]}}"#,
         ] {
             let (code, detail) = refusal(text);
             assert_eq!(code, "invalid_field");
             assert!(
-                detail.starts_with("env") && !detail.contains("s3cret") && !detail.contains("4711"),
+                (detail.starts_with("env") || detail.starts_with("repo"))
+                    && !detail.contains("s3cret")
+                    && !detail.contains("4711"),
                 "{detail}"
             );
         }

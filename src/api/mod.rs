@@ -9,8 +9,10 @@
 //! `output` or `socket` (records to what the caller asked for).
 
 mod accept;
+mod artifacts;
 mod auth;
 mod bare;
+mod configuration;
 mod events;
 mod execute;
 mod feed;
@@ -18,10 +20,12 @@ mod framer;
 mod gate;
 mod info;
 mod json;
+mod metrics;
 mod openapi;
 mod output;
 mod page;
 mod path;
+mod peers;
 mod problem;
 mod query;
 mod range;
@@ -31,7 +35,6 @@ mod server;
 mod sessions;
 mod socket;
 mod stream;
-mod tokens;
 mod turns;
 mod view;
 
@@ -40,13 +43,12 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tokio::sync::watch;
 
 use auth::Door;
 use problem::Problem;
 use rate::Rate;
-use tokens::Tokens;
 
 pub use openapi::document as openapi_document;
 pub use server::{CONTROL_SOCKET, Doors, ServeError, Server, serve};
@@ -57,8 +59,8 @@ use crate::runtime::{Runtime, RuntimeError};
 #[derive(Debug)]
 struct Api {
     runtime: Arc<Runtime>,
-    tokens: Tokens,
     rate: Rate,
+    lookers: artifacts::Lookers,
     /// Every open WebSocket holds a receiver, so that a shutdown can wait for them.
     sockets: watch::Sender<()>,
 }
@@ -69,8 +71,8 @@ impl Api {
     fn new(runtime: Arc<Runtime>) -> Self {
         Self {
             runtime,
-            tokens: Tokens::default(),
             rate: Rate::default(),
+            lookers: artifacts::Lookers::default(),
             sockets: watch::Sender::new(()),
         }
     }
@@ -98,17 +100,20 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Every path that has a route.
 #[cfg(test)]
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 20] = [
     "/",
     "/execute",
     "/health",
     "/healthz",
+    "/metrics",
     "/openapi.json",
     "/readyz",
     "/v1/agents",
+    "/v1/configuration",
     "/v1/info",
     "/v1/sessions",
     "/v1/sessions/{id}",
+    "/v1/sessions/{id}/artifacts",
     "/v1/sessions/{id}/events",
     "/v1/sessions/{id}/input",
     "/v1/sessions/{id}/interrupt",
@@ -125,12 +130,15 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/execute", post(execute::execute))
         .route("/health", get(execute::health))
         .route("/healthz", get(info::healthz))
+        .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(openapi::openapi))
         .route("/readyz", get(info::readyz))
         .route("/v1/agents", get(info::agents))
+        .route(configuration::PATH, put(configuration::configure))
         .route("/v1/info", get(info::info))
         .route("/v1/sessions", get(sessions::list).post(sessions::create))
         .route("/v1/sessions/{id}", get(sessions::show).delete(sessions::delete))
+        .route("/v1/sessions/{id}/artifacts", get(artifacts::artifacts))
         .route("/v1/sessions/{id}/events", get(events::events))
         .route("/v1/sessions/{id}/input", post(turns::input))
         .route("/v1/sessions/{id}/interrupt", post(turns::interrupt))

@@ -4,9 +4,9 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::OpenApi as _;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{bare, events, execute, info, output, sessions, socket, turns};
+use super::{artifacts, bare, configuration, events, execute, info, metrics, output, sessions, socket, turns};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -18,13 +18,13 @@ use super::{bare, events, execute, info, output, sessions, socket, turns};
     paths(
         sessions::create, sessions::list, sessions::show, sessions::delete,
         turns::prompt, turns::interrupt, turns::stop, turns::input,
-        events::events, socket::session, output::output,
-        info::healthz, info::readyz, info::info, info::agents, openapi,
+        events::events, socket::session, output::output, artifacts::artifacts,
+        info::healthz, info::readyz, info::info, info::agents, configuration::configure, metrics::metrics, openapi,
         execute::execute, execute::health, bare::root,
     ),
     components(schemas(ProblemDetails, EventPage)),
     modifiers(&Security),
-    security(("token" = []), ()),
+    security(("token" = []), ("e2b" = []), ()),
     tags(
         (name = "sessions", description = "Agents at work"),
         (name = "server", description = "The server itself"),
@@ -67,10 +67,17 @@ impl utoipa::Modify for Security {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("`PROMPTD_TOKEN`, or a line of `$PROMPTD_HOME/token`"))
+            .description(Some(
+                "`PROMPTD_TOKEN`, a line of `$PROMPTD_HOME/token`, or what `promptd configure` set",
+            ))
             .build();
+        let platform = ApiKeyValue::with_description(
+            "X-Access-Token",
+            "With `auth = \"e2b\"`: the sandbox's own token, which the platform's SDK has",
+        );
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+        components.add_security_scheme("e2b", SecurityScheme::ApiKey(ApiKey::Header(platform)));
     }
 }
 

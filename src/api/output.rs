@@ -3,6 +3,9 @@
 //! Length and range are known before anything is read, because every output record tells its offset. Other
 //! records cost a glance at their heads. Bytes that a `gap` record reports missing are sent as NUL, so that
 //! offsets stay true.
+//!
+//! Where there are secrets to hide, length and range are those of what is shown, and only reading it all tells
+//! them: it is read twice. What is shown of a record never depends on later ones, so that both times are the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Error, ErrorKind};
@@ -55,18 +58,34 @@ pub(super) async fn output(
         Some(other) => return Err(invalid("stream", other, "stdout or stderr")),
     };
     let turn = query.number::<u32>("turn")?;
-    let (after, total) = extent(&session.latest(), stream, turn)?;
+    let state = session.latest();
+    let (after, exact) = extent(&state, stream, turn)?;
+    let masker = api.runtime.masker(&session);
+    let open = || -> Result<Feed, Problem> {
+        let follower = api.runtime.follow_masked(&session, after, masker.clone())?;
+        Ok(Feed::of(&api.runtime, &session, follower, Until::Now))
+    };
+    let masked = masker.is_some();
+    let total = if masked {
+        measure(
+            open()?,
+            Cut::new((stream, turn, masked), u64::MAX, u64::MAX),
+            state.last_seq,
+        )
+        .await?
+    } else {
+        exact
+    };
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let (status, start, end) = match range::parse(range, total) {
         Ranged::Whole => (StatusCode::OK, 0, total),
         Ranged::Part(start, end) => (StatusCode::PARTIAL_CONTENT, start, end),
         Ranged::Unsatisfiable => return Err(unsatisfiable(range.unwrap_or_default(), total)),
     };
-    let feed = Feed::open(&api.runtime, &session, after, Until::Now)?;
     let reader = Reader {
-        feed,
+        feed: open()?,
         scanner: Scanner::default(),
-        cut: Cut::new(stream, turn, start, end),
+        cut: Cut::new((stream, turn, masked), start, end),
         over: false,
     };
     let mut response = Response::new(HttpBody::from_stream(stream::unfold(reader, |mut reader| async {
@@ -110,6 +129,20 @@ fn extent(state: &SessionState, stream: Stream, turn: Option<u32>) -> Result<(u6
             Ok((turn.prompt_seq.saturating_sub(1), turn.offset(stream).to))
         }
     }
+}
+
+/// How many bytes there are to show, up to the record `last_seq` at least.
+async fn measure(mut feed: Feed, mut cut: Cut, last_seq: u64) -> Result<u64, Problem> {
+    let mut scanner = Scanner::default();
+    while cut.seen < last_seq {
+        match feed.next(cut.seen).await? {
+            Step::Piece(piece) => scanner.scan(&piece.bytes, &mut cut),
+            Step::Silence => {}
+            Step::End => break,
+            Step::Shutdown => return Err(Problem::shutting_down()),
+        }
+    }
+    Ok(cut.position)
 }
 
 fn unsatisfiable(range: &str, total: u64) -> Problem {
@@ -156,10 +189,14 @@ impl Reader {
 struct Cut {
     stream: Stream,
     turn: Option<u32>,
+    /// Records tell the offsets of the exact bytes, and hold others.
+    masked: bool,
     start: u64,
     end: u64,
     /// How many of the stream's bytes have come by.
     position: u64,
+    /// The `seq` of the last record that has come by.
+    seen: u64,
     /// How far each turn is in its own stream.
     offsets: BTreeMap<u32, u64>,
     /// The current line, when it is needed.
@@ -181,10 +218,12 @@ enum Segment {
 }
 
 impl Cut {
-    fn new(stream: Stream, turn: Option<u32>, start: u64, end: u64) -> Self {
+    fn new((stream, turn, masked): (Stream, Option<u32>, bool), start: u64, end: u64) -> Self {
         Self {
             stream,
             turn,
+            masked,
+            seen: 0,
             start,
             end,
             position: 0,
@@ -208,11 +247,16 @@ impl Cut {
     }
 
     /// The turn's stream goes on to `to`; `bytes` are the last of what that adds, and any before them are missing.
-    fn advance(&mut self, turn: u32, to: u64, bytes: &[u8]) {
+    fn advance(&mut self, turn: u32, to: u64, bytes: &[u8], is_gap: bool) {
         let offset = self.offsets.entry(turn).or_default();
         let added = to.saturating_sub(*offset);
         *offset = to.max(*offset);
-        let missing = added.saturating_sub(len64(bytes));
+        // Of a masked chunk nobody knows how long it was; what is missing has a record of its own.
+        let missing = if self.masked && !is_gap {
+            0
+        } else {
+            added.saturating_sub(len64(bytes))
+        };
         self.put_missing(missing);
         self.put_bytes(bytes);
     }
@@ -245,6 +289,9 @@ impl Cut {
     }
 
     fn skip(&mut self, turn: u32, to: u64) -> bool {
+        if self.masked {
+            return false;
+        }
         let offset = self.offsets.entry(turn).or_default();
         let behind = self.position.saturating_add(to.saturating_sub(*offset));
         if behind > self.start && self.position < self.end {
@@ -262,12 +309,12 @@ impl Cut {
             })) = decode(&line.text).map(|record| record.body)
                 && stream == self.stream.name()
             {
-                self.advance(line.turn, to, &[]);
+                self.advance(line.turn, to, &[], true);
             }
         } else if let Ok(output) = serde_json::from_slice::<Output>(&line.text) {
             let mut bytes = Vec::new();
             decode_output(&output, &mut bytes);
-            self.advance(line.turn, output.to, &bytes);
+            self.advance(line.turn, output.to, &bytes, false);
         }
     }
 }
@@ -275,6 +322,7 @@ impl Cut {
 impl Records for Cut {
     fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
         self.line = None;
+        self.seen = head.map_or(self.seen, |head| head.seq);
         let Some(head) = head.filter(|head| self.turn.is_none_or(|turn| turn == head.turn)) else {
             return;
         };
@@ -314,7 +362,11 @@ mod tests {
     }
 
     fn read(journal: &str, turn: Option<u32>, start: u64, end: u64) -> Vec<u8> {
-        let mut cut = Cut::new(Stream::Stdout, turn, start, end);
+        cut(journal, (Stream::Stdout, turn, false), start, end)
+    }
+
+    fn cut(journal: &str, what: (Stream, Option<u32>, bool), start: u64, end: u64) -> Vec<u8> {
+        let mut cut = Cut::new(what, start, end);
         Scanner::default().scan(journal.as_bytes(), &mut cut);
         std::iter::from_fn(|| cut.pop()).flatten().collect()
     }
@@ -354,6 +406,24 @@ mod tests {
         .concat();
         assert_eq!(read(&journal, None, 0, 99), b"a\n\0\0\0\0\0z");
         assert_eq!(read(&journal, None, 1, 4), b"\n\0\0");
+    }
+
+    #[test]
+    fn masked_chunks_count_as_long_as_they_are_shown() {
+        let gap = r#"{"seq":2,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"gap","stream":"stdout","bytes":3,"reason":"disk","to":43}"#;
+        let journal = [
+            record(1, 1, "stdout", 40, r#","data":"a***z""#),
+            format!("{gap}\n"),
+            record(3, 1, "stdout", 70, r#","eol":false,"data":"***""#),
+        ]
+        .concat();
+        let what = (Stream::Stdout, None, true);
+        assert_eq!(cut(&journal, what, 0, 99), b"a***z\n\0\0\0***");
+        assert_eq!(cut(&journal, what, 4, 8), b"z\n\0\0");
+        let mut measured = Cut::new(what, u64::MAX, u64::MAX);
+        Scanner::default().scan(journal.as_bytes(), &mut measured);
+        assert_eq!((measured.position, measured.seen), (12, 3));
+        assert!(measured.pop().is_none());
     }
 
     proptest! {

@@ -7,13 +7,15 @@ use std::fmt::Display;
 use std::io;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::view::mask_value;
 use crate::journal::{ReadError, SeekError, WriteError};
-use crate::runtime::RuntimeError;
+use crate::mask::Masker;
+use crate::runtime::{EnvdError, RuntimeError};
 
 /// Seconds after which a caller may try again when the server goes down: its successor is up by then.
 const RESTART_SECONDS: u64 = 2;
@@ -85,6 +87,18 @@ impl Problem {
     #[must_use]
     pub(super) fn retry_after(self, seconds: u64) -> Self {
         self.with_header(RETRY_AFTER, seconds)
+    }
+
+    /// Without the secrets that a value in it may hold.
+    #[must_use]
+    pub(super) fn masked(mut self, masker: Option<&Masker>) -> Self {
+        if let Some(masker) = masker {
+            self.0.detail = masker.text(&self.0.detail).into_owned();
+            for value in self.0.extra.values_mut() {
+                mask_value(masker, value);
+            }
+        }
+        self
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -162,9 +176,14 @@ impl From<RuntimeError> for Problem {
                 .with("agent", agent)
                 .with("install", install)
                 .with("installed", installed),
+            RuntimeError::NotInstalled { field, install, .. } => unprocessable("not_installed")
+                .with("field", field)
+                .with("install", install),
             RuntimeError::Unsupported { field, .. } => unprocessable("unsupported").with("field", field),
             RuntimeError::InvalidField { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
+            RuntimeError::InvalidSink { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
+            RuntimeError::TokenOfEnvironment => conflict("token_of_environment"),
             RuntimeError::HomeInUse { .. } => conflict("home_in_use"),
             RuntimeError::SessionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "session_not_found", detail),
             RuntimeError::SessionDamaged { .. } | RuntimeError::Write(WriteError::Damaged { .. }) => {
@@ -185,6 +204,20 @@ impl From<RuntimeError> for Problem {
             }
             RuntimeError::Read(error) => error.into(),
             RuntimeError::Seek(error) => error.into(),
+        }
+    }
+}
+
+impl From<EnvdError> for Problem {
+    fn from(error: EnvdError) -> Self {
+        let detail = error.to_string();
+        match error {
+            EnvdError::Unavailable { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "platform_unavailable", detail).retry_after(1)
+            }
+            EnvdError::NotSecured => {
+                Self::new(StatusCode::UNAUTHORIZED, "not_configured", detail).with_header(WWW_AUTHENTICATE, "Bearer")
+            }
         }
     }
 }
@@ -221,7 +254,7 @@ fn disk_full(detail: String) -> Problem {
     Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
 }
 
-fn storage(detail: String, source: &io::Error) -> Problem {
+pub(super) fn storage(detail: String, source: &io::Error) -> Problem {
     if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         return disk_full(detail);
     }

@@ -118,7 +118,25 @@ impl Api {
     pub(super) async fn create(&self, request: SessionRequest, key: Option<String>) -> Result<Created, Problem> {
         self.count()?;
         let runtime = Arc::clone(&self.runtime);
-        to_the_end(async move { runtime.create(request, key).await }).await
+        let secret = SessionRequest {
+            env: request.env.clone(),
+            repo: request.repo.clone(),
+            sinks: request.sinks.clone(),
+            mask: request.mask,
+            ..SessionRequest::default()
+        };
+        let created = to_the_end(async move { runtime.create(request, key).await }).await;
+        // A refusal may quote a value, which no session's secrets hide, since there is none.
+        created.map_err(|problem| problem.masked(self.runtime.masker_for(&secret).as_deref()))
+    }
+
+    /// Hides secrets in a refusal that does not pass the gate.
+    pub(super) fn hide(&self, session: Option<&Session>, problem: Problem) -> Problem {
+        let masker = match session {
+            Some(session) => self.runtime.masker(session),
+            None => self.runtime.server_masker(),
+        };
+        problem.masked(masker.as_deref())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A session over a WebSocket: records out, commands in, on one connection.
 //!
-//! Out: each record as one text message, exactly as the journal has it. Answers to commands are
+//! Out: each record as one text message, as the journal has it, secrets hidden. Answers to commands are
 //! `{"type":"ack",…}` and `{"type":"error","code","detail"}`; they have no `seq`. In: see [`Command`].
 
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::auth::requested_protocol;
 use super::feed::{Feed, Step, Until};
 use super::framer::Messages;
 use super::openapi::ProblemDetails;
 use super::path::SessionPath;
+use super::peers::Pulse;
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
@@ -92,7 +93,7 @@ pub(super) async fn session(
         tokio::select! {
             close = send_records(feed, &client) => client.close(close).await,
             () = commands => {}
-            () = client.ping() => {}
+            () = client.ping(api.runtime.resumes()) => {}
         }
         drop(open);
     }))
@@ -115,7 +116,10 @@ fn upgrade_required(rejection: &WebSocketUpgradeRejection) -> Problem {
 }
 
 /// The sending half of a connection.
-pub(super) struct Client(Mutex<SplitSink<WebSocket, Message>>);
+pub(super) struct Client {
+    sink: Mutex<SplitSink<WebSocket, Message>>,
+    pulse: Pulse,
+}
 
 /// The client has gone.
 pub(super) struct Gone;
@@ -123,11 +127,15 @@ pub(super) struct Gone;
 impl Client {
     pub(super) fn new(socket: WebSocket) -> (Self, SplitStream<WebSocket>) {
         let (sink, inbox) = socket.split();
-        (Self(Mutex::new(sink)), inbox)
+        let client = Self {
+            sink: Mutex::new(sink),
+            pulse: Pulse::default(),
+        };
+        (client, inbox)
     }
 
     async fn send(&self, message: Message) -> Result<(), Gone> {
-        self.0.lock().await.send(message).await.map_err(|_| Gone)
+        self.sink.lock().await.send(message).await.map_err(|_| Gone)
     }
 
     /// Answers a command.
@@ -142,11 +150,14 @@ impl Client {
         drop(self.send(Message::Close(Some(frame))).await);
     }
 
-    /// Keeps the connection alive; ends with it.
-    pub(super) async fn ping(&self) {
+    /// Keeps the connection alive, and asks at once when the machine has come back; ends when nobody is there.
+    pub(super) async fn ping(&self, mut resumes: watch::Receiver<u64>) {
         loop {
-            tokio::time::sleep(PING).await;
-            if self.send(Message::Ping(Bytes::new())).await.is_err() {
+            tokio::select! {
+                () = tokio::time::sleep(PING) => {}
+                _ = resumes.changed() => {}
+            }
+            if !self.pulse.beats() || self.send(Message::Ping(Bytes::new())).await.is_err() {
                 return;
             }
         }
@@ -159,7 +170,7 @@ pub(super) async fn send_records(mut feed: Feed, client: &Client) -> CloseFrame 
     loop {
         match feed.next(messages.seq()).await {
             Ok(Step::Piece(piece)) => {
-                let mut sink = client.0.lock().await;
+                let mut sink = client.sink.lock().await;
                 for line in messages.split(&piece) {
                     // The journal is JSON, hence UTF-8; a damaged line is better seen mended than not at all.
                     let text = Utf8Bytes::try_from(line.clone())
@@ -171,6 +182,8 @@ pub(super) async fn send_records(mut feed: Feed, client: &Client) -> CloseFrame 
                 if sink.flush().await.is_err() {
                     return close(close_code::NORMAL, "");
                 }
+                // Who reads slowly answers a ping only behind all that; the kernel finds out who reads nothing at all.
+                client.pulse.heard();
             }
             Ok(Step::Silence) => {}
             Ok(Step::End) => return close(close_code::NORMAL, "end"),
@@ -196,9 +209,21 @@ pub(super) fn shutting_down() -> CloseFrame {
 }
 
 /// The next message as text; `None` when the client has gone.
-pub(super) async fn next_text(inbox: &mut SplitStream<WebSocket>) -> Option<Result<Utf8Bytes, Problem>> {
+pub(super) async fn next_text(
+    client: &Client,
+    inbox: &mut SplitStream<WebSocket>,
+) -> Option<Result<Utf8Bytes, Problem>> {
+    client.pulse.listen(true);
+    let text = read_text(client, inbox).await;
+    client.pulse.listen(false);
+    text
+}
+
+async fn read_text(client: &Client, inbox: &mut SplitStream<WebSocket>) -> Option<Result<Utf8Bytes, Problem>> {
     loop {
-        match inbox.next().await?.ok()? {
+        let message = inbox.next().await?.ok()?;
+        client.pulse.heard();
+        match message {
             Message::Text(text) => return Some(Ok(text)),
             Message::Binary(bytes) => {
                 let not_text =
@@ -214,11 +239,12 @@ pub(super) async fn next_text(inbox: &mut SplitStream<WebSocket>) -> Option<Resu
 
 /// Obeys commands until the client has gone.
 async fn obey(api: &Api, session: &Arc<Session>, client: &Client, mut inbox: SplitStream<WebSocket>) {
-    while let Some(text) = next_text(&mut inbox).await {
+    while let Some(text) = next_text(client, &mut inbox).await {
         let answer = match text {
             Ok(text) => command(api, session, &text).await,
             Err(problem) => Err(problem),
         };
+        let answer = answer.map_err(|problem| api.hide(Some(session), problem));
         if client.answer(answer).await.is_err() {
             return;
         }

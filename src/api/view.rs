@@ -1,11 +1,15 @@
-//! What a session looks like from outside: the contract's fields, and never `env`.
+//! What a session looks like from outside: the contract's fields, never `env`, and no secret in any of them.
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::model::{Cause, Resources, SessionStatus, StopReason, TurnPhase, TurnState, Usage};
+use crate::mask::Masker;
+use crate::model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage};
 use crate::runtime::{Runtime, Session};
+use crate::sinks::SinkStatus;
 
 /// A session.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -34,9 +38,8 @@ pub(super) struct SessionView {
     /// Requests the agent waits on (a later version).
     #[schema(value_type = Vec<Object>)]
     pending_permissions: [Value; 0],
-    /// Where the journal is pushed to (a later version).
-    #[schema(value_type = Vec<Object>)]
-    sinks: [Value; 0],
+    /// Where the journal is pushed to, and how far that is.
+    sinks: Vec<SinkStatusView>,
     /// The caller's own data.
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
@@ -80,31 +83,81 @@ struct TurnView {
     leftover_processes: u32,
 }
 
+/// A sink, without its keys.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = SinkStatus)]
+struct SinkStatusView {
+    /// Its name.
+    name: String,
+    /// Its kind.
+    kind: SinkKind,
+    /// `session`, or `global` when it is from the configuration.
+    scope: &'static str,
+    /// Scheme, host and port of the backend.
+    destination: String,
+    /// `idle` (the backend has everything), `delivering`, `retrying`, or `paused`: the backend refuses, and is tried
+    /// again every minute and when the configuration changes.
+    state: &'static str,
+    /// The backend has every record up to this `seq`.
+    acked_seq: u64,
+    /// Records that it does not have.
+    lag_records: u64,
+    /// Seconds since the first of them was written.
+    lag_seconds: f64,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// Attempts in a row that failed.
+    failures: u32,
+}
+
+impl SinkStatusView {
+    fn of(status: SinkStatus) -> Self {
+        Self {
+            name: status.name,
+            kind: status.kind,
+            scope: status.scope.name(),
+            destination: status.destination,
+            state: status.state.name(),
+            acked_seq: status.acked_seq,
+            lag_records: status.lag_records,
+            lag_seconds: status.lag_seconds,
+            last_error: status.last_error,
+            failures: status.failures,
+        }
+    }
+}
+
 impl SessionView {
     pub(super) fn of(runtime: &Runtime, session: &Session) -> Self {
         let state = session.latest();
         let created_at = session.created_at();
+        let masker = runtime.masker(session);
+        let masker = masker.as_deref();
+        let mut metadata = session.request().metadata.clone();
+        if let Some(masker) = masker {
+            metadata.values_mut().for_each(|value| mask_value(masker, value));
+        }
         Self {
             id: session.id().to_string(),
             agent: session.agent().to_owned(),
             status: state.status(),
-            turns: state.turns.iter().map(|turn| TurnView::of(turn)).collect(),
+            turns: state.turns.iter().map(|turn| TurnView::of(turn, masker)).collect(),
             queue_position: runtime.queue_position(session),
             last_seq: state.last_seq,
             created_at: time(created_at),
             updated_at: time(state.updated_at.unwrap_or(created_at)),
-            cwd: session.cwd().display().to_string(),
-            agent_session_id: state.agent_session_id().map(str::to_owned),
+            cwd: masked(masker, &session.cwd().display().to_string()),
+            agent_session_id: state.agent_session_id().map(|id| masked(masker, id)),
             pending_permissions: [],
-            sinks: [],
-            metadata: session.request().metadata.clone(),
+            sinks: runtime.sinks(session).into_iter().map(SinkStatusView::of).collect(),
+            metadata,
             usage: state.usage(),
         }
     }
 }
 
 impl TurnView {
-    fn of(turn: &TurnState) -> Self {
+    fn of(turn: &TurnState, masker: Option<&Masker>) -> Self {
         let (ended, exited) = (turn.ended(), turn.exited.as_ref());
         Self {
             turn: turn.turn,
@@ -120,13 +173,31 @@ impl TurnView {
             started_at: turn.started.as_ref().map(|(_, at)| time(*at)),
             ended_at: turn.ended_at.map(time),
             duration: exited.map(|exited| exited.duration),
-            result: ended.and_then(|ended| ended.result.clone()),
+            result: ended.and_then(|ended| Some(masked(masker, ended.result.as_ref()?))),
             usage: ended.and_then(|ended| ended.usage),
             resources: exited.map(|exited| exited.resources),
             first_seq: turn.prompt_seq,
             attempt: turn.attempt,
             leftover_processes: exited.map_or(0, |exited| exited.leftover_processes),
         }
+    }
+}
+
+fn masked(masker: Option<&Masker>, text: &str) -> String {
+    masker.map_or_else(|| text.to_owned(), |masker| masker.text(text).into_owned())
+}
+
+/// Masks every text in a value; keys are the caller's names for them.
+pub(super) fn mask_value(masker: &Masker, value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = masker.text(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| mask_value(masker, value)),
+        Value::Object(values) => values.values_mut().for_each(|value| mask_value(masker, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -93,6 +93,13 @@ impl Request {
         }
     }
 
+    pub(super) fn put(path: impl Into<String>, body: Vec<u8>) -> Self {
+        Self {
+            method: Method::PUT,
+            ..Self::post(path, body)
+        }
+    }
+
     pub(super) fn idempotency_key(self, key: String) -> Self {
         Self {
             idempotency_key: Some(key),
@@ -121,9 +128,11 @@ impl Request {
 impl Client {
     /// The client of the server that the arguments name.
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
-        let token = std::env::var("PROMPTD_TOKEN").ok();
         match &global.url {
-            Some(url) => Self::remote(url, token.as_deref()),
+            Some(url) => {
+                let environment = config::environment();
+                Self::remote(url, environment.get("PROMPTD_TOKEN").map(String::as_str))
+            }
             None => Self::local(global.flags()),
         }
     }
@@ -142,7 +151,7 @@ impl Client {
         // Certificates are read where they are needed, so that a machine without any can speak plain HTTP.
         let builder = if encrypted { builder } else { builder.tls_certs_only([]) };
         // The first of several tokens: the server takes a list, a client has one.
-        let token = token.and_then(|token| token.split([',', '\n']).map(str::trim).find(|token| !token.is_empty()));
+        let token = token.and_then(|token| config::split_tokens(token).next());
         let authorization = token.map(|token| {
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
                 .map_err(|_| CliError::Usage("PROMPTD_TOKEN has characters that no token can have".to_owned()))?;

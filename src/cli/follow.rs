@@ -8,7 +8,7 @@ use super::client::Client;
 use super::error::{CliError, exit};
 use super::events::Events;
 use super::output::Printer;
-use super::wire::{TurnEnd, status_name};
+use super::wire::TurnEnd;
 use crate::journal::{Kind, decode, parse_head};
 use crate::model::{Body, SessionStatus};
 
@@ -136,7 +136,7 @@ pub(super) fn exit_code(end: &TurnEnd) -> u8 {
 
 /// The last line: `failed (auth) after 2.1 s, $0.0123: the key is not valid`.
 pub(super) fn summary(end: &TurnEnd) -> String {
-    let status = status_name(end.status).replace('_', " ");
+    let status = end.status.name().replace('_', " ");
     let cause = end.cause.and_then(|cause| serde_json::to_value(cause).ok());
     let cause = cause
         .as_ref()

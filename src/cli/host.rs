@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::error::CliError;
+use super::log;
 use crate::api::{CONTROL_SOCKET, Doors, Server};
 use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, RuntimeError, Settings};
@@ -46,6 +47,8 @@ impl Host {
     /// Stops serving; agents go on, and other clients of ours find or become the next host.
     pub(super) async fn leave(mut self) {
         self.runtime.begin_shutdown();
+        // What comes too late is delivered by whoever hosts next.
+        let _late = tokio::time::timeout(self.runtime.settings().grace, self.runtime.flush()).await;
         if tokio::time::timeout(LEAVE, &mut self.server).await.is_err() {
             self.server.abort();
         }
@@ -105,7 +108,10 @@ pub(super) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliEr
 /// Starts a runtime; `None` while another process has the home.
 async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError> {
     match Runtime::start(settings.clone()).await {
-        Ok(runtime) => Ok(Some(runtime)),
+        Ok(runtime) => {
+            log::hide(runtime.server_mask());
+            Ok(Some(runtime))
+        }
         Err(RuntimeError::HomeInUse { .. }) => Ok(None),
         Err(error) => Err(error),
     }

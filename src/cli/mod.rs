@@ -10,12 +10,14 @@ mod attach;
 mod client;
 #[cfg(test)]
 mod client_tests;
+mod configure;
 mod doctor;
 mod error;
 mod events;
 mod follow;
 mod host;
 mod interrupts;
+mod log;
 mod logs;
 mod openapi;
 mod output;
@@ -24,18 +26,20 @@ mod run;
 mod serve;
 mod stop;
 mod table;
+mod variables;
 mod wire;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use self::error::{CliError, exit};
-use crate::runtime::config::Flags;
+use self::log::{log_to_stderr, say};
+use crate::runtime::config::{self, Flags};
+use crate::sys;
 
 /// Stack of a worker or blocking thread; only what is touched takes memory.
 const THREAD_STACK: usize = 1 << 20;
@@ -88,12 +92,16 @@ enum Command {
     Ps(ps::PsArgs),
     Logs(logs::LogsArgs),
     Stop(stop::StopArgs),
+    Configure(configure::ConfigureArgs),
     Doctor(doctor::DoctorArgs),
     Openapi(openapi::OpenapiArgs),
 }
 
 /// Runs the subcommand that `args` name; the first is the program's own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Before there is a second thread: agents run as the same user, and what we know is none of their business.
+    sys::make_private();
+    config::hide_token();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -124,6 +132,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Ps(args) => as_client(ps::ps(&global, args)),
         Command::Logs(args) => as_client(logs::logs(&global, args)),
         Command::Stop(args) => as_client(stop::stop(&global, args)),
+        Command::Configure(args) => as_client(configure::configure(&global, args)),
     }
 }
 
@@ -150,17 +159,6 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
     result
 }
 
-/// Sends our own logs to standard error, without colours: they are mostly read by machines.
-fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false);
-    // Fails only where a test has set one before.
-    let _set = logs.try_init();
-}
-
 /// Says what went wrong, with its causes.
 fn complain(error: &dyn std::error::Error) {
     let mut text = format!("promptd: {error}");
@@ -174,11 +172,6 @@ fn complain(error: &dyn std::error::Error) {
         source = cause.source();
     }
     say(&text);
-}
-
-/// A line on standard error; there is nobody to tell when that is closed.
-fn say(line: &str) {
-    let _written = writeln!(io::stderr(), "{line}");
 }
 
 /// Colours only for a terminal whose user has not said no (<https://no-color.org>).

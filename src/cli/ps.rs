@@ -7,7 +7,7 @@ use super::client::{Client, Request, escape};
 use super::error::{CliError, exit};
 use super::output::print;
 use super::table::{Cell, Paint, render};
-use super::wire::{Session, SessionPage, status_name};
+use super::wire::{Session, SessionPage, Sink};
 use super::{Global, colours, stdout_is_terminal};
 use crate::model::SessionStatus;
 
@@ -78,7 +78,7 @@ fn table(sessions: Vec<serde_json::Value>, now: Timestamp, colours: bool) -> Res
             .last()
             .map_or_else(|| "-".to_owned(), |turn| turn.number.to_string());
         let status = Cell {
-            text: status_name(session.status).to_owned(),
+            text: session.status.name().to_owned(),
             paint: Some(paint(session.status)),
         };
         let age = age(now.duration_since(session.created_at).as_secs());
@@ -89,14 +89,35 @@ fn table(sessions: Vec<serde_json::Value>, now: Timestamp, colours: bool) -> Res
             turn.into(),
             age.into(),
             session.last_seq.to_string().into(),
+            delivery(&session.sinks),
         ])
     });
     let rows = rows.collect::<Result<Vec<_>, CliError>>()?;
     Ok(render(
-        ["ID", "AGENT", "STATUS", "TURN", "AGE", "LAST-SEQ"],
+        ["ID", "AGENT", "STATUS", "TURN", "AGE", "LAST-SEQ", "DELIVERY"],
         &rows,
         colours,
     ))
+}
+
+/// How far the sinks are: the worst of them tells.
+fn delivery(sinks: &[Sink]) -> Cell {
+    let rank = |sink: &&Sink| {
+        ["idle", "delivering", "retrying", "paused"]
+            .iter()
+            .position(|state| *state == sink.state)
+    };
+    let Some(worst) = sinks.iter().max_by_key(rank) else {
+        return "-".to_owned().into();
+    };
+    let behind = sinks.iter().map(|sink| sink.lag_records).max().unwrap_or(0);
+    let (text, paint) = match worst.state.as_str() {
+        "idle" if behind == 0 => ("all".to_owned(), Paint::Good),
+        "idle" | "delivering" => (format!("{behind} behind"), Paint::Busy),
+        state => (format!("{state}, {behind} behind"), Paint::Bad),
+    };
+    let paint = Some(paint);
+    Cell { text, paint }
 }
 
 fn paint(status: SessionStatus) -> Paint {
@@ -132,12 +153,13 @@ mod tests {
     #[test]
     fn a_session_is_one_row() {
         let session = serde_json::json!({"id": "s", "agent": "shell", "status": "timed_out", "last_seq": 9, "created_at": "2026-11-21T02:40:00Z",
-            "turns": [{"turn": 1, "status": "completed"}, {"turn": 2, "status": "timed_out"}], "metadata": {}});
+            "turns": [{"turn": 1, "status": "completed"}, {"turn": 2, "status": "timed_out"}], "metadata": {},
+            "sinks": [{"state": "idle", "lag_records": 0}, {"state": "paused", "lag_records": 7}, {"state": "retrying", "lag_records": 2}]});
         let now = "2026-11-21T02:41:00Z".parse().unwrap();
         let table = table(vec![session], now, false).unwrap();
         assert_eq!(
             table,
-            "ID  AGENT  STATUS     TURN  AGE  LAST-SEQ\ns   shell  timed_out  2     60s  9\n"
+            "ID  AGENT  STATUS     TURN  AGE  LAST-SEQ  DELIVERY\ns   shell  timed_out  2     60s  9         paused, 7 behind\n"
         );
     }
 }

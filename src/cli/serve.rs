@@ -40,7 +40,7 @@ pub(super) struct ServeArgs {
     /// Where agents work [env: `PROMPTD_WORKSPACE`] [default: ~/workspace]
     #[arg(short, long, value_name = "DIR")]
     workspace: Option<PathBuf>,
-    /// Who may use the API: token or none [env: `PROMPTD_AUTH`] [default: token; on loopback nobody is asked while no token is set]
+    /// Who may use the API: token, e2b (the sandbox's own `X-Access-Token`) or none [env: `PROMPTD_AUTH`] [default: token; on loopback nobody is asked while no token is set]
     #[arg(long, value_name = "MODE")]
     auth: Option<String>,
     /// Mean it when `--auth none` meets an address that others can reach [env: `PROMPTD_INSECURE_PUBLIC`]
@@ -111,7 +111,14 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
             runtime.stop_all(settings.grace).await;
         }
     };
-    let over = async { tokio::join!(server, agents) };
+    let delivered = async {
+        // What the agents say at their end is delivered, too.
+        agents.await;
+        if tokio::time::timeout(settings.grace, runtime.flush()).await.is_err() {
+            tracing::warn!("not everything could be delivered in time; the next server goes on from there");
+        }
+    };
+    let over = async { tokio::join!(server, delivered) };
     tokio::select! {
         _over = over => Ok(exit::DONE),
         name = ends.next() => {
@@ -145,18 +152,23 @@ impl Ends {
 
 /// Reloads the configuration whenever it may have changed.
 async fn reload(runtime: Arc<Runtime>, flags: Flags, mut hangups: Signal, mut file: ConfigWatch) {
+    // At once: it may have changed between its first reading and the beginning of the watch.
+    weigh_anew(&runtime, &flags);
     loop {
-        // At once, too: it may have changed between its first reading and the beginning of the watch.
-        weigh_anew(&runtime, &flags);
         tokio::select! {
-            _ = hangups.recv() => tracing::info!("SIGHUP: reading the configuration"),
-            () = file.changed() => {}
+            _ = hangups.recv() => {
+                tracing::info!("SIGHUP: reading the configuration");
+                weigh_anew(&runtime, &flags);
+                // Whoever asks for this may have put something right at a backend.
+                runtime.deliver_now();
+            }
+            () = file.changed() => weigh_anew(&runtime, &flags),
         }
     }
 }
 
 /// Puts the configuration in force as it is now; a bad one leaves the old.
-fn weigh_anew(runtime: &Runtime, flags: &Flags) {
+fn weigh_anew(runtime: &Arc<Runtime>, flags: &Flags) {
     let old = runtime.settings();
     let new = match config::load(flags.clone(), &config::environment()) {
         Ok(new) => new,

@@ -14,6 +14,8 @@ pub(super) struct Session {
     pub(super) turns: Vec<Turn>,
     pub(super) last_seq: u64,
     pub(super) created_at: jiff::Timestamp,
+    #[serde(default)]
+    pub(super) sinks: Vec<Sink>,
 }
 
 /// A turn of a session object.
@@ -78,19 +80,11 @@ pub(super) fn is_end(status: SessionStatus) -> bool {
     }
 }
 
-/// A status as the wire words it.
-pub(super) fn status_name(status: SessionStatus) -> &'static str {
-    match status {
-        SessionStatus::Idle => "idle",
-        SessionStatus::Queued => "queued",
-        SessionStatus::Running => "running",
-        SessionStatus::Waiting => "waiting",
-        SessionStatus::Completed => "completed",
-        SessionStatus::Failed => "failed",
-        SessionStatus::Cancelled => "cancelled",
-        SessionStatus::TimedOut => "timed_out",
-        SessionStatus::Lost => "lost",
-    }
+/// A sink of a session.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Sink {
+    pub(super) state: String,
+    pub(super) lag_records: u64,
 }
 
 /// How a turn ended, for the last line and the exit code.

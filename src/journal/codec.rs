@@ -272,6 +272,7 @@ mod tests {
             Body::Resumed {
                 epoch: "e".into(),
                 away: 1.5,
+                sandbox: None,
             },
             Body::Stdin(Output {
                 to: 2,

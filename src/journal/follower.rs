@@ -4,20 +4,27 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::reader::{Piece, ReadError, Reader, SeekError};
+use super::masked::MaskedReader;
+use super::reader::{Piece, ReadError, SeekError};
 use super::watcher::{Watch, Watcher};
+use crate::mask::Masker;
 
 /// A cursor that can wait.
 #[derive(Debug)]
 pub struct Follower {
-    reader: Option<Reader>,
+    reader: Option<MaskedReader>,
     watch: Watch,
 }
 
 impl Follower {
-    /// Opens a session's journal behind the record `after`.
-    pub fn open(watcher: &Arc<Watcher>, folder: &Path, after: u64) -> Result<Self, SeekError> {
-        let mut reader = Reader::open(folder)?;
+    /// Opens a session's journal behind the record `after`; without a masker it gives the journal's very bytes.
+    pub fn open(
+        watcher: &Arc<Watcher>,
+        folder: &Path,
+        after: u64,
+        masker: Option<Arc<Masker>>,
+    ) -> Result<Self, SeekError> {
+        let mut reader = MaskedReader::open(folder, masker)?;
         // The watch comes first: what is appended between the two wakes us once for nothing, instead of never.
         let watch = watcher.watch(&folder.join(super::FILE_NAME));
         reader.seek(after)?;
@@ -55,7 +62,7 @@ impl Follower {
 
     /// Whether there is nothing more to read before [`Follower::changed`] returns.
     pub fn at_end(&self) -> bool {
-        self.reader.as_ref().is_some_and(Reader::at_end)
+        self.reader.as_ref().is_some_and(MaskedReader::at_end)
     }
 
     /// Waits until there may be more.
@@ -75,6 +82,6 @@ impl Follower {
 
     /// The offset of the next piece.
     pub fn position(&self) -> u64 {
-        self.reader.as_ref().map_or(0, Reader::position)
+        self.reader.as_ref().map_or(0, MaskedReader::position)
     }
 }

@@ -16,13 +16,18 @@
 //! Reading: a cursor is a file offset; finding a `seq` is a binary search; waiting for more is inotify. No
 //! index, no buffer per reader beyond one block, nothing that a reader can do to a writer.
 //!
-//! May use `model` and `sys` only.
+//! Whatever leaves this machine is read through [`MaskedReader`], which shows no secret; the file stays exact.
+//!
+//! May use `mask`, `model` and `sys` only.
 
 mod codec;
 mod fold;
 mod follower;
 mod lines;
+mod masked;
+mod masked_lines;
 mod reader;
+mod start_over;
 mod watcher;
 mod writer;
 
@@ -30,7 +35,9 @@ pub use codec::{Head, Kind, decode, decode_output, output_of, parse_head};
 pub use fold::{fold, whole_lines};
 pub use follower::Follower;
 pub use lines::{Chunk, Chunker};
+pub use masked::MaskedReader;
 pub use reader::{Piece, ReadError, Reader, SeekError};
+pub use start_over::start_over;
 pub use watcher::{Watch, Watcher};
 pub use writer::{Batch, WriteError, Writer};
 

@@ -67,7 +67,7 @@ pub struct Piece {
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    file: Arc<File>,
+    pub(super) file: Arc<File>,
     /// Where the next piece begins.
     position: u64,
     /// A line larger than a block lies before this offset, so that its pieces may be given.
@@ -115,7 +115,7 @@ impl Reader {
         self.error(damaged(self.position))
     }
 
-    fn error(&self, source: io::Error) -> ReadError {
+    pub(super) fn error(&self, source: io::Error) -> ReadError {
         ReadError {
             path: self.path.clone(),
             source,

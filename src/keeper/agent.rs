@@ -1,16 +1,18 @@
 //! The agent's process: started by us, or found again after another keeper's death.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::marks;
 use super::paths::TurnPaths;
 use super::spec::{Launch, Spec, Stdin};
 use crate::model::{Cause, Exited, Resources, Started};
@@ -34,12 +36,17 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts the program with its output going to the turn's files.
+    /// Starts the program, or what sets up and then becomes it, with its output going to the turn's files.
     pub(super) fn start(spec: &Spec, launch: &Launch, paths: &TurnPaths) -> Result<Self, String> {
-        let program = launch.program.display();
-        let failed = |error: io::Error| format!("cannot start {program} in {}: {error}", launch.cwd.display());
-        let mut command = Command::new(&launch.program);
-        command.args(&launch.args).current_dir(&launch.cwd);
+        let failed = |error: io::Error| cannot_start(launch, &error);
+        let (mut command, task) = if launch.setup.is_some() {
+            let (command, task) = setup(spec, paths).map_err(failed)?;
+            (command, Some(task))
+        } else {
+            let mut command = Command::new(&launch.program);
+            command.args(&launch.args).current_dir(&launch.cwd);
+            (command, None)
+        };
         for (name, _) in std::env::vars_os() {
             // What is ours, the token above all, is none of the agent's business.
             if name.as_encoded_bytes().starts_with(b"PROMPTD_") {
@@ -50,7 +57,7 @@ impl Agent {
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         command.env("PROMPTD_SESSION", &spec.session).env(name, &value);
         let stdio = [
-            stdin(launch.stdin, paths),
+            task.map_or_else(|| stdin(launch.stdin, paths), Ok),
             append(&paths.stdout()),
             append(&paths.stderr()),
         ];
@@ -119,6 +126,8 @@ impl Agent {
             attempt,
             start_ticks: self.identity.start_ticks,
             boot_id,
+            begun: None,
+            commit: None,
         }
     }
 
@@ -140,7 +149,9 @@ impl Agent {
         }
     }
 
-    /// Seconds since its start, by a clock that does not count while the machine is paused.
+    /// How long ago it was started, by the kernel's clock.
+    ///
+    /// That clock may count a pause of the machine: who stays with the agent counts on by its own (see `clock`).
     pub(super) fn age(&self) -> Duration {
         let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
             .ok()
@@ -172,14 +183,20 @@ impl Agent {
     }
 
     /// The record of an exit that we waited for.
-    pub(super) fn exited(&self, exit: &sys::Exit, cause: Option<Cause>, leftover_processes: u32) -> Exited {
+    pub(super) fn exited(
+        &self,
+        exit: &sys::Exit,
+        age: Duration,
+        cause: Option<Cause>,
+        leftover_processes: u32,
+    ) -> Exited {
         let killed_for_memory = exit.status == Err(9) && sys::oom_kills() > self.oom_kills_before;
         Exited {
             code: exit.status.ok(),
             signal: exit.status.err().map(sys::signal_name),
             cause: cause.or(killed_for_memory.then_some(Cause::OutOfMemory)),
             error: None,
-            duration: self.age().as_secs_f64(),
+            duration: age.as_secs_f64(),
             resources: Resources {
                 cpu_seconds: exit.cpu_seconds,
                 max_rss_bytes: exit.max_rss_bytes,
@@ -198,7 +215,24 @@ pub(super) fn unseen_exit(cause: Cause, leftover_processes: u32) -> Exited {
     }
 }
 
-fn stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
+pub(super) fn cannot_start(launch: &Launch, error: &io::Error) -> String {
+    let program = launch.program.display();
+    format!("cannot start {program} in {}: {error}", launch.cwd.display())
+}
+
+/// The process that sets up: this same program again, with the keeper's own task on its standard input.
+fn setup(spec: &Spec, paths: &TurnPaths) -> io::Result<(Command, OwnedFd)> {
+    marks::make(&paths.setup())?;
+    let mut task = File::from(memfd_create(c"promptd-setup", MFdFlags::MFD_CLOEXEC)?);
+    task.write_all(&serde_json::to_vec(spec)?)?;
+    task.rewind()?;
+    let mut command = Command::new("/proc/self/exe");
+    // For whoever reads `ps`, as a keeper's.
+    command.arg("setup").arg(&spec.folder).arg(spec.turn.to_string());
+    Ok((command, task.into()))
+}
+
+pub(super) fn stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
     let path = match stdin {
         Stdin::Null => "/dev/null".into(),
         Stdin::Prompt => paths.prompt(),

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::agent::Agent;
+use super::clock::AT_LEAST_EACH;
 use crate::model::Body;
 use crate::sys;
 
 /// How often the room is looked at; a file system tells nobody when it runs full.
-const WHILE_RUNNING: Duration = Duration::from_secs(1);
+const WHILE_RUNNING: Duration = AT_LEAST_EACH;
 const WHILE_FROZEN: Duration = Duration::from_millis(200);
 
 /// The guard of the disk.

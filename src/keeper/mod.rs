@@ -14,14 +14,24 @@
 //! end: the tree is empty and all output is in the journal; then the turn's files are removed
 //! ```
 //!
+//! Where something has to be done before the agent starts, a further process of ours does it and then becomes the
+//! agent (`setup`): to the keeper both are one process, of which it journals how far it is (`marks`).
+//!
 //! Exactly one keeper keeps a turn: it holds the `flock` of the turn's stdout file (by a descriptor of its own,
 //! which the agent does not inherit). A second one finds it locked and leaves.
 
 mod agent;
+mod clock;
 mod control;
 mod disk;
 mod ladder;
+mod late;
+mod marks;
+mod origin;
 mod paths;
+mod pump;
+mod repo;
+mod setup;
 mod spec;
 mod start;
 mod stream;
@@ -30,7 +40,8 @@ mod work;
 
 pub use control::{Request, Response};
 pub use paths::TurnPaths;
-pub use spec::{Launch, Spec, Stdin};
+pub use setup::main as setup;
+pub use spec::{Launch, Preparation, Spec, Stdin};
 pub use work::main;
 
 /// The exit code of a keeper that found another one at work.

@@ -43,6 +43,11 @@ impl TurnPaths {
         self.named("stdin")
     }
 
+    /// How far the setup is.
+    pub fn setup(&self) -> PathBuf {
+        self.named("setup")
+    }
+
     /// The name of the keeper's control socket in the folder.
     pub fn socket_name(&self) -> String {
         format!("turn-{}.sock", self.turn)
@@ -57,12 +62,13 @@ impl TurnPaths {
     }
 
     /// All files of the turn.
-    pub fn all(&self) -> [PathBuf; 5] {
+    pub fn all(&self) -> [PathBuf; 6] {
         [
             self.stdout(),
             self.stderr(),
             self.prompt(),
             self.stdin_fifo(),
+            self.setup(),
             self.named("sock"),
         ]
     }

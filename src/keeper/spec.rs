@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::RepoRequest;
+
 /// A keeper's task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
@@ -44,6 +46,22 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// Its standard input.
     pub stdin: Stdin,
+    /// What is to be done before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Preparation>,
+}
+
+/// What is done before an agent starts, in the process that becomes the agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Preparation {
+    /// The repository that has to stand in the agent's working directory.
+    pub repo: Option<RepoRequest>,
+    /// The session's own folder, which the working directory never leaves.
+    pub base: PathBuf,
+    /// Commands that run in the working directory.
+    pub commands: Vec<String>,
+    /// What runs them, with `-c`.
+    pub shell: PathBuf,
 }
 
 /// A standard input that nobody leaves open by accident.

@@ -9,8 +9,11 @@ use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::agent::{Agent, unseen_exit};
+use super::clock::{Age, RunningClock};
 use super::control::Control;
 use super::disk::DiskGuard;
+use super::marks::Marks;
+use super::origin::Origin;
 use super::paths::TurnPaths;
 use super::spec::{Spec, Stdin};
 use super::stream::{HOLE, READ, StreamFile};
@@ -77,6 +80,10 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
     ];
     wakers.add(&stdout);
     wakers.add(&stderr);
+    let marks = Marks::open(&paths.setup(), turn.as_ref());
+    if paths.setup().exists() {
+        wakers.add(&paths.setup());
+    }
     let fifo = paths.stdin_fifo();
     // Not for a moment without a writer: the agent would read the end of its input.
     let stdin = match held {
@@ -89,10 +96,16 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         .listen(paths.folder(), &paths.socket_name())
         .map_err(KeeperError::System)?;
     let now = Instant::now();
+    let age = Age {
+        begun: now,
+        then: agent.age(),
+    };
     let turn = turn.as_ref();
     let exited = turn.is_some_and(|turn| turn.exited.is_some());
     let mut disk = DiskGuard::new(spec.min_free_bytes, turn.is_some_and(|turn| turn.frozen), now);
-    disk.pending.extend(started.map(Body::Started));
+    // Behind a setup, the setup itself tells when the agent starts.
+    disk.pending
+        .extend(started.filter(|_| marks.are_over()).map(Body::Started));
     if wakers.lacks_inotify() {
         let resource =
             "inotify_instances (raise fs.inotify.max_user_instances; output is looked for on a timer)".to_owned();
@@ -114,6 +127,8 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         strangers_changed: !agent.ours,
         ladder: None,
         gave_up: false,
+        clock: RunningClock::new(now),
+        age,
         last_output: now,
         write_again: None,
         buffer: Vec::with_capacity(READ),
@@ -125,6 +140,7 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         streams,
         control,
         disk,
+        marks,
         agent,
     }))
 }
@@ -185,8 +201,10 @@ fn start_or_find(
                 ..Exited::default()
             };
             let fifo = begun().map_err(failed)?;
+            let origin = Origin::of(&launch.cwd);
             let agent = Agent::start(spec, launch, paths).map_err(failed)?;
-            let started = agent.started(launch.program.display().to_string(), spec.attempt);
+            let mut started = agent.started(launch.program.display().to_string(), spec.attempt);
+            (started.begun, started.commit) = (origin.begun, origin.commit);
             Ok((agent, Some(started), fifo))
         }
         // The turn's files are there, but its start is not in the journal: a keeper died between the two.
@@ -202,13 +220,15 @@ fn start_or_find(
                 attempt: spec.attempt,
                 start_ticks: found.start_ticks,
                 boot_id,
+                begun: None,
+                commit: None,
             };
             Ok((Agent::adopt(&started, paths), Some(started), None))
         }
     }
 }
 
-fn read_spec() -> Result<Spec, KeeperError> {
+pub(super) fn read_spec() -> Result<Spec, KeeperError> {
     let mut text = Vec::new();
     io::stdin().lock().read_to_end(&mut text).map_err(KeeperError::Spec)?;
     let spec = serde_json::from_slice(&text).map_err(|error| KeeperError::Spec(error.into()))?;

@@ -91,6 +91,11 @@ impl StreamFile {
         self.file.metadata().map_or(self.seen, |metadata| metadata.len())
     }
 
+    /// Where the next chunk begins, in the file.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Whether everything before `size` is in the journal, as far as it is still there.
     pub(super) fn has_reached(&self, size: u64) -> bool {
         self.position >= size.min(self.size())

@@ -1,38 +1,32 @@
 //! A keeper's life: from its start to an empty tree.
 
 use std::os::fd::AsFd as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use nix::fcntl::Flock;
 use nix::poll::PollFlags;
 
 use super::agent::{Agent, unseen_exit};
+use super::clock::{Age, RunningClock};
 use super::control::{Command, Control, Response};
 use super::disk::DiskGuard;
 use super::ladder::{Ladder, Progress};
+use super::marks::Marks;
 use super::paths::TurnPaths;
 use super::spec::Spec;
-use super::start::{KeeperError, append, begin, remove_files};
-use super::stream::{Look, StreamFile};
+use super::start::{KeeperError, begin, remove_files};
+use super::stream::StreamFile;
 use super::watch::Wakers;
-use crate::journal::{Batch, Chunker, Kind, Reader, WriteError, Writer, output_of, parse_head, whole_lines};
-use crate::model::{Body, Cause, Exited, Gap};
+use crate::journal::{Chunker, WriteError, Writer, output_of};
+use crate::model::{Body, Cause, Exited};
 use crate::sys::{self, PidFd, Waited};
 
 /// One that runs into a timeout gets this long.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 
-/// How long to wait before a journal that could not be written is tried again.
-const WRITE_AGAIN: Duration = Duration::from_millis(250);
-
 /// How long to wait before a tree that changed while it was looked at is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// Blocks of output per round: an agent that writes without pause must not keep us from the control socket.
-const ROUND: usize = 16;
 
 /// Runs as a keeper: reads its spec from standard input and returns when the turn's tree is empty.
 pub fn main() -> ExitCode {
@@ -82,6 +76,10 @@ pub(super) struct Keeper {
     /// The ladder came to its end, and somebody is still there.
     pub(super) gave_up: bool,
     pub(super) disk: DiskGuard,
+    pub(super) clock: RunningClock,
+    pub(super) age: Age,
+    /// How far the setup is.
+    pub(super) marks: Marks,
     pub(super) last_output: Instant,
     /// The journal refused a batch; not before then again.
     pub(super) write_again: Option<Instant>,
@@ -94,7 +92,7 @@ pub(super) struct Keeper {
 impl Keeper {
     fn run(mut self) -> Result<(), KeeperError> {
         loop {
-            let now = Instant::now();
+            let now = self.clock.at(Instant::now());
             let pumped = self.pump(now);
             let nobody_left = self.reap(now)?;
             self.obey(now);
@@ -110,130 +108,6 @@ impl Keeper {
             }
             self.control.sweep();
             self.wait(matches!(pumped, Ok(true)));
-        }
-    }
-
-    /// Brings what the agent wrote into the journal; answers whether there may be more at once.
-    fn pump(&mut self, now: Instant) -> Result<bool, WriteError> {
-        if self.write_again.is_some_and(|again| now < again) {
-            return Ok(false);
-        }
-        self.write_again = None;
-        self.writer.be_careful(self.disk.is_frozen());
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let pumped = self.pump_round(&mut buffer, now);
-        self.buffer = buffer;
-        if pumped.is_err() {
-            // Nothing is lost: what is not in the journal stays in the agent's files.
-            self.write_again = Some(now + WRITE_AGAIN);
-        }
-        pumped
-    }
-
-    fn pump_round(&mut self, buffer: &mut Vec<u8>, now: Instant) -> Result<bool, WriteError> {
-        self.flush_pending()?;
-        let mut more = true;
-        for _ in 0..ROUND {
-            // In turn, so that neither stream starves the other.
-            let stdout = self.pump_stream(0, buffer, now)?;
-            let stderr = self.pump_stream(1, buffer, now)?;
-            more = stdout || stderr;
-            if !more {
-                break;
-            }
-        }
-        let ExitState::Due(_, sizes) = &self.exit else {
-            return Ok(more);
-        };
-        if self
-            .streams
-            .iter()
-            .zip(sizes)
-            .all(|(stream, size)| stream.has_reached(*size))
-            && let ExitState::Due(exited, _) = std::mem::replace(&mut self.exit, ExitState::Recorded)
-        {
-            self.disk.pending.push(Body::Exited(*exited));
-            self.flush_pending()?;
-        }
-        Ok(more)
-    }
-
-    fn flush_pending(&mut self) -> Result<(), WriteError> {
-        if !self.disk.pending.is_empty() {
-            append(&mut self.writer, self.spec.turn, &self.disk.pending)?;
-            self.disk.pending.clear();
-        }
-        Ok(())
-    }
-
-    /// One block of one stream; answers whether there may be more.
-    fn pump_stream(&mut self, index: usize, buffer: &mut Vec<u8>, now: Instant) -> Result<bool, WriteError> {
-        // The last words of an agent that has gone need no newline.
-        let end = matches!(self.exit, ExitState::Due(..));
-        let Some(stream) = self.streams.get_mut(index) else {
-            return Ok(false);
-        };
-        if self.writer.size() > self.spec.session_bytes {
-            // What cannot be kept is counted once whoever wrote it has gone; until then it stays in the file.
-            let bytes = if matches!(self.exit, ExitState::Running) {
-                0
-            } else {
-                stream.skip()
-            };
-            if bytes > 0 {
-                let stream = stream.stream.name().to_owned();
-                let reason = "the session has reached limits.session_bytes".to_owned();
-                self.disk.pending.push(Body::Gap(Gap {
-                    stream,
-                    bytes,
-                    reason,
-                    to: None,
-                }));
-                self.flush_pending()?;
-            }
-            return Ok(false);
-        }
-        let name = stream.stream;
-        match stream.look(buffer).map_err(|source| WriteError::Io {
-            path: self.paths.folder().to_owned(),
-            source,
-        })? {
-            Look::Nothing => Ok(false),
-            Look::Truncated { lost, to } => {
-                let reason =
-                    "the file was truncated by the agent or one of its commands while it was followed".to_owned();
-                let gap = Gap {
-                    stream: name.name().to_owned(),
-                    bytes: lost,
-                    reason,
-                    to: Some(to),
-                };
-                // Among the pending, so that it is written even if the disk is full just now.
-                self.disk.pending.push(Body::Gap(gap));
-                self.flush_pending()?;
-                Ok(true)
-            }
-            Look::Bytes => {
-                let mut chunks = stream.chunks(buffer, end, now).peekable();
-                if chunks.peek().is_none() {
-                    stream.advance(buffer, 0, now);
-                    return Ok(false);
-                }
-                let mut batch = self.writer.lock(Timestamp::now())?;
-                self.turn_ended = self.turn_ended || has_ended(&batch, self.paths.folder(), self.spec.turn);
-                let mut taken = 0_usize;
-                for chunk in chunks {
-                    taken = taken.saturating_add(chunk.stream_len());
-                    let to = stream.offset_after(taken);
-                    if batch.output(self.spec.turn, name, &chunk, to, self.turn_ended) {
-                        break;
-                    }
-                }
-                batch.write()?;
-                stream.advance(buffer, taken, now);
-                self.last_output = now;
-                Ok(true)
-            }
         }
     }
 
@@ -253,13 +127,15 @@ impl Keeper {
             // A look through all of /proc only where there can be somebody.
             let leftover = if childless { 0 } else { self.response().processes };
             let cause = self.ladder.as_ref().map(|ladder| ladder.cause);
-            self.exit_is_due(self.agent.exited(&exit, cause, leftover));
+            let age = self.age.at(now);
+            self.exit_is_due(self.agent.exited(&exit, age, cause, leftover));
             self.pump(now).ok();
         }
         Ok(childless && (self.agent.ours || self.look_at_strangers(now)))
     }
 
-    fn exit_is_due(&mut self, exited: Exited) {
+    fn exit_is_due(&mut self, mut exited: Exited) {
+        self.marks.explain(&mut exited);
         let [stdout, stderr] = &self.streams;
         self.exit = ExitState::Due(Box::new(exited), [stdout.size(), stderr.size()]);
     }
@@ -271,7 +147,7 @@ impl Keeper {
         }
         // Seen to go just now, or gone before we came: then nobody knows when.
         let age = if self.agent.running {
-            self.agent.age()
+            self.age.at(now)
         } else {
             Duration::ZERO
         };
@@ -349,7 +225,7 @@ impl Keeper {
             if self.over_its_limit() && !self.gave_up {
                 // What an agent left behind may not fill the disk, either.
                 self.take_down(Cause::OutputLimit, Duration::ZERO, now);
-            } else if running && self.wall_left().is_some_and(|left| left.is_zero()) {
+            } else if running && self.wall_left(now).is_some_and(|left| left.is_zero()) {
                 self.take_down(Cause::Timeout, TIMEOUT_GRACE, now);
             } else if running && self.idle_until().is_some_and(|until| now >= until) {
                 self.take_down(Cause::IdleTimeout, TIMEOUT_GRACE, now);
@@ -371,14 +247,15 @@ impl Keeper {
         }
     }
 
-    fn wall_left(&self) -> Option<Duration> {
+    fn wall_left(&self, now: Instant) -> Option<Duration> {
         let timeout = Duration::try_from_secs_f64(self.spec.timeout?).ok()?;
-        Some(timeout.saturating_sub(self.agent.age()))
+        Some(timeout.saturating_sub(self.age.at(now)))
     }
 
     fn idle_until(&self) -> Option<Instant> {
-        // A frozen agent cannot write; that is not its fault.
-        let timeout = self.spec.idle_timeout.filter(|_| !self.disk.is_frozen())?;
+        // A frozen agent cannot write; that is not its fault. One that has not started is not silent, either.
+        let timed = self.marks.are_over() && !self.disk.is_frozen();
+        let timeout = self.spec.idle_timeout.filter(|_| timed)?;
         self.last_output.checked_add(Duration::try_from_secs_f64(timeout).ok()?)
     }
 
@@ -392,14 +269,14 @@ impl Keeper {
 
     /// Waits for whatever comes first. Only what the next round will deal with may set the time, or it would spin.
     fn wait(&mut self, at_once: bool) {
-        let now = Instant::now();
+        let now = self.clock.at(Instant::now());
         let mut until = Vec::new();
         if let Some(ladder) = &self.ladder {
             until.push(ladder.next_look());
         } else {
             until.push(self.disk.next_look());
             if self.is_timed() {
-                until.extend(self.wall_left().map(|left| now + left));
+                until.extend(self.wall_left(now).map(|left| now + left));
                 until.extend(self.idle_until());
             }
         }
@@ -417,27 +294,9 @@ impl Keeper {
         let mut interests = self.control.interests();
         let strangers = interests.len();
         interests.extend(self.pidfds.iter().map(|pidfd| (pidfd.as_fd(), PollFlags::POLLIN)));
-        let ready = self.wakers.wait(&interests, until.into_iter().min());
+        let until = until.into_iter().min();
+        let ready = self.wakers.wait(&interests, until.map(|until| self.clock.real(until)));
+        self.clock.woke(until, Instant::now());
         self.strangers_changed |= ready.get(strangers..).unwrap_or_default().contains(&true);
     }
-}
-
-/// Whether somebody else has written the turn's end since our last batch.
-///
-/// Read block by block: an earlier turn's keeper that has been silent for long finds all of a later turn there.
-fn has_ended(batch: &Batch<'_>, folder: &Path, turn: u32) -> bool {
-    if batch.foreign_from == batch.foreign_to() {
-        return false;
-    }
-    let Ok(mut reader) = Reader::open(folder) else {
-        return false;
-    };
-    reader.set_position(batch.foreign_from);
-    while let Ok(Some(piece)) = reader.read() {
-        let mut heads = whole_lines(&piece.bytes).filter_map(parse_head);
-        if heads.any(|head| head.turn == turn && head.kind == Kind::Other("turn_ended")) {
-            return true;
-        }
-    }
-    false
 }

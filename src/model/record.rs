@@ -55,6 +55,9 @@ pub struct Record {
 pub enum Body {
     /// A turn was accepted.
     Prompt(Prompt),
+    /// A step of the session's setup begins. What is written from here to the next `setup` or `started` is its
+    /// output, and none of the agent's.
+    Setup(Setup),
     /// The agent's process runs.
     Started(Started),
     /// The agent's processes were stopped by us until there is room on the disk.
@@ -101,6 +104,9 @@ pub enum Body {
         epoch: String,
         /// Seconds away, by the wall clock.
         away: f64,
+        /// The platform's id of the sandbox that it is now, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sandbox: Option<String>,
     },
     /// The server came back.
     Recovered {
@@ -136,6 +142,46 @@ pub struct Started {
     pub start_ticks: u64,
     /// `/proc/sys/kernel/random/boot_id`, without which pid and ticks mean nothing.
     pub boot_id: String,
+    /// A moment just before the agent could do anything, by the clock that file systems take their times from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
+    /// The commit that was checked out then, where the agent works in a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// A step of what is done before the agent starts. The process is the one that becomes the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Which step, beginning with 1.
+    pub step: u32,
+    /// How many there are.
+    pub of: u32,
+    /// What it does: the command, or what is cloned.
+    pub command: String,
+    /// As in [`Started`].
+    pub attempt: u32,
+    /// As in [`Started`].
+    pub pid: i32,
+    /// As in [`Started`].
+    pub start_ticks: u64,
+    /// As in [`Started`].
+    pub boot_id: String,
+}
+
+impl Setup {
+    /// The process, as it has to be known to be found again.
+    pub fn process(&self) -> Started {
+        Started {
+            pid: self.pid,
+            program: String::new(),
+            attempt: self.attempt,
+            start_ticks: self.start_ticks,
+            boot_id: self.boot_id.clone(),
+            begun: None,
+            commit: None,
+        }
+    }
 }
 
 /// A chunk of a stream: text, or base64 where it is not UTF-8.

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::id::SessionId;
 use super::outcome::Status;
+use super::repo::RepoRequest;
+use super::sink::SinkRequest;
 
 /// The body of `POST /v1/sessions`, and, once accepted, what `session.json` keeps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -55,9 +57,24 @@ pub struct SessionRequest {
     /// The tools the agent may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<String>,
+    /// A repository that is cloned before the first agent starts, which then works in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<RepoRequest>,
+    /// Commands that run one after the other in the agent's working directory, behind the clone and before the
+    /// first agent starts; each is a shell of its own (`bash -c`, or `sh -c` where there is no bash). One that fails
+    /// ends the turn as `setup_failed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<String>,
     /// Whether and when a turn that failed is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Where the journal is pushed to, besides the sinks of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<SinkRequest>,
+    /// Whether values that are known to be secret are replaced by `***` in what leaves: events, output, sinks;
+    /// true when absent. The journal on the disk stays exact in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<bool>,
     /// The caller's own data, given back as it is.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]

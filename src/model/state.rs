@@ -32,6 +32,36 @@ pub enum SessionStatus {
     Lost,
 }
 
+impl SessionStatus {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Idle,
+        Self::Queued,
+        Self::Running,
+        Self::Waiting,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::TimedOut,
+        Self::Lost,
+    ];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 impl From<Status> for SessionStatus {
     fn from(status: Status) -> Self {
         match status {
@@ -81,8 +111,10 @@ pub struct TurnState {
     pub attempt: u32,
     /// The process of the last attempt, and when it was started.
     pub started: Option<(Started, Timestamp)>,
-    /// The `seq` of the last `started`.
+    /// The `seq` of the last `started`, or of the last `setup` where that is newer.
     pub started_seq: u64,
+    /// The step of the setup that runs, or failed; `None` once the agent has started, or where there is no setup.
+    pub setup: Option<u32>,
     /// How the last attempt's process ended.
     pub exited: Option<Exited>,
     /// When the turn was over.
@@ -147,6 +179,8 @@ pub struct SessionState {
     pub updated_at: Option<Timestamp>,
     /// The turns in order; shared, since a state is copied whenever it changes, and old turns do not.
     pub turns: Vec<Arc<TurnState>>,
+    /// The first start of an agent: by then the session was set up, and from then on its agents change things.
+    pub first_start: Option<(Started, Timestamp)>,
 }
 
 impl SessionState {
@@ -163,6 +197,7 @@ impl SessionState {
                 attempt: 1,
                 started: None,
                 started_seq: 0,
+                setup: None,
                 exited: None,
                 ended_at: None,
                 offsets: [StreamOffset::default(); 2],
@@ -172,6 +207,9 @@ impl SessionState {
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
             Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
             body => {
+                if let (Body::Started(started), None) = (&record.body, &self.first_start) {
+                    self.first_start = Some((started.clone(), record.time));
+                }
                 if let Some(turn) = self.turn_mut(record.turn) {
                     apply_to_turn(turn, record.seq, record.time, body);
                 }
@@ -254,12 +292,13 @@ impl SessionState {
 
 fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
     match body {
+        Body::Setup(setup) => {
+            turn.setup = Some(setup.step);
+            apply_start(turn, seq, time, setup.process());
+        }
         Body::Started(started) => {
-            turn.attempt = started.attempt;
-            turn.started = Some((started.clone(), time));
-            turn.started_seq = seq;
-            turn.exited = None;
-            turn.phase = TurnPhase::Running;
+            turn.setup = None;
+            apply_start(turn, seq, time, started.clone());
         }
         Body::Exited(exited) => {
             turn.exited = Some(exited.clone());
@@ -312,92 +351,14 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Output, Prompt};
-
-    fn fold(bodies: Vec<Body>) -> SessionState {
-        let mut state = SessionState::default();
-        for (seq, body) in (1..).zip(bodies) {
-            state.apply(&Record {
-                seq,
-                time: Timestamp::UNIX_EPOCH,
-                turn: 1,
-                body,
-            });
-        }
-        state
-    }
-
-    fn ended(status: Status) -> Body {
-        let (cause, stop_reason, result, error) = (None, None, None, None);
-        Body::TurnEnded(TurnEnded {
-            status,
-            cause,
-            stop_reason,
-            result,
-            error,
-            usage: None,
-            agent_session_id: None,
-        })
-    }
-
-    #[test]
-    fn a_turn_goes_from_queued_to_its_end() {
-        let mut bodies = vec![Body::Prompt(Prompt::default())];
-        assert_eq!(fold(bodies.clone()).status(), SessionStatus::Queued);
-        bodies.push(Body::Started(Started::default()));
-        assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
-        bodies.push(Body::Exited(Exited::default()));
-        assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
-        bodies.push(ended(Status::Completed));
-        let state = fold(bodies);
-        assert_eq!(state.status(), SessionStatus::Completed);
-        assert!(state.is_settled());
-        assert_eq!((state.last_seq, state.next_turn()), (4, 2));
-    }
-
-    #[test]
-    fn a_late_exit_does_not_reopen_an_ended_turn() {
-        let state = fold(vec![
-            Body::Prompt(Prompt::default()),
-            Body::Started(Started::default()),
-            ended(Status::Lost),
-            Body::Exited(Exited::default()),
-        ]);
-        assert_eq!(state.status(), SessionStatus::Lost);
-    }
-
-    #[test]
-    fn a_retry_goes_on_counting_where_the_failed_attempt_ended() {
-        let out = |to| {
-            Body::Stdout(Output {
-                to,
-                eol: true,
-                ..Output::default()
-            })
-        };
-        let retry = Body::Retry {
-            attempt: 2,
-            delay: 0.0,
-            cause: crate::model::Cause::AgentError,
-        };
-        let state = fold(vec![
-            Body::Prompt(Prompt::default()),
-            Body::Started(Started::default()),
-            out(7),
-            retry,
-            out(9),
-        ]);
-        let offset = state.turns.first().map(|turn| turn.offset(Stream::Stdout));
-        assert_eq!(
-            offset,
-            Some(StreamOffset {
-                to: 9,
-                base: 7,
-                truncated: false
-            })
-        );
-    }
+fn apply_start(turn: &mut TurnState, seq: u64, time: Timestamp, started: Started) {
+    turn.attempt = started.attempt;
+    turn.started = Some((started, time));
+    turn.started_seq = seq;
+    turn.exited = None;
+    turn.phase = TurnPhase::Running;
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

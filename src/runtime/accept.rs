@@ -70,14 +70,15 @@ impl Runtime {
         prompt: Option<&str>,
         key: Option<&str>,
     ) -> Result<Reserved, RuntimeError> {
-        let (agent, cwd) = launch::check(&self.settings(), request, prompt.unwrap_or_default())?;
+        let (agent, cwd) = launch::check(&self.settings(), &self.variables(), request, prompt.unwrap_or_default())?;
         self.check_room(prompt.is_some())?;
         let id = match request.id.clone() {
             Some(id) => id,
             None => Self::new_id()?,
         };
         let key = key.map(str::to_owned);
-        let file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key, request.clone());
+        let mut file = SessionFile::new(id, Timestamp::now(), (agent, cwd), key, request.clone());
+        file.sandbox = self.sandbox().await.map(|sandbox| sandbox.id);
         let session = match self.reserve(file) {
             Ok(session) => session,
             Err(other) => return Ok(Reserved::Taken(other)),
@@ -88,6 +89,7 @@ impl Runtime {
         }
         session.set_made(made.is_ok());
         made?;
+        self.deliver(&session);
         let turn = prompt.map(|_| 1);
         if turn.is_some() {
             self.drive(&session, None);
@@ -269,6 +271,7 @@ impl Runtime {
         }
         launch::check(
             &self.settings(),
+            &self.variables(),
             &SessionRequest {
                 agent: Some(session.agent().to_owned()),
                 ..session.request().clone()
@@ -293,6 +296,7 @@ impl Runtime {
         });
         let prompted = prompted.await??;
         self.drive(session, None);
+        self.deliver(session);
         Ok(prompted)
     }
 

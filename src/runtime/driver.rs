@@ -26,6 +26,9 @@ use crate::model::{
 /// this after the last line in the agent's own format.
 const WORKER_QUIET: Duration = Duration::from_secs(30);
 
+/// Waking this much too late means that the machine was paused meanwhile.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+
 /// An error that nobody can do anything about is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,7 @@ pub(super) async fn drive(
     }
     follow.abort();
     let _last_words = session.refresh();
+    runtime.deliver(&session);
     runtime.at_rest.notify_one();
 }
 
@@ -152,7 +156,8 @@ async fn begin(
     let settings = runtime.settings();
     let prepare = {
         let (session, turn, settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
-        move || prepare(&settings, &session, &turn)
+        let variables = runtime.variables();
+        move || Ok(prepare(&settings, &session, &turn)?.map(|launch| variables.under(launch)))
     };
     let prepared = on_a_thread(prepare).await;
     let tend = |launch| {
@@ -291,7 +296,12 @@ async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> 
             tokio::select! {
                 _ = changes.changed() => {}
                 () = gone(tender.as_deref()) => {}
-                () = tokio::time::sleep_until(patience) => {}
+                () = tokio::time::sleep_until(patience) => {
+                    // It slept for longer: so did the worker, which gets its time once more.
+                    if patience.elapsed() > OVERSLEPT {
+                        last_words = Instant::now();
+                    }
+                }
             }
             continue;
         }

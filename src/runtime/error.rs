@@ -30,6 +30,16 @@ pub enum RuntimeError {
         /// Agents that are installed.
         installed: Vec<String>,
     },
+    /// A program that a field needs is not on this machine.
+    #[error("{field} needs {program}, and there is none on PATH; install it with `{install}`")]
+    NotInstalled {
+        /// The field of the request.
+        field: &'static str,
+        /// The program.
+        program: &'static str,
+        /// The command that installs it.
+        install: &'static str,
+    },
     /// The agent cannot do what a field asks for.
     #[error("the agent {agent:?} does not support {field}: {hint}")]
     Unsupported {
@@ -50,12 +60,25 @@ pub enum RuntimeError {
         /// What would be right.
         hint: String,
     },
+    /// A sink that cannot be.
+    #[error("{field} {problem}")]
+    InvalidSink {
+        /// Where it stands in the request, such as `sinks[0].url`.
+        field: String,
+        /// What is wrong with it, and what would be right; never its value.
+        problem: String,
+    },
     /// The same key, or id, with another body.
     #[error("{what} was used before with another body; use a new one, or repeat the first request exactly")]
     Conflict {
         /// What was used: the idempotency key or the id.
         what: String,
     },
+    /// The server has its token from its own environment.
+    #[error(
+        "this server takes its token from PROMPTD_TOKEN in its own environment, and from nowhere else; start it without PROMPTD_TOKEN, and its token can be configured"
+    )]
+    TokenOfEnvironment,
     /// No such session.
     #[error("there is no session {id:?}; GET /v1/sessions lists them")]
     SessionNotFound {

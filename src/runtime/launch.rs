@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::environment::Variables;
 use super::session::Session;
-use super::{AgentInfo, PromptBy, RuntimeError, Settings};
+use super::{AgentInfo, PromptBy, RuntimeError, Settings, delivery, setup};
 use crate::agents::{self, Agent, Custom, TurnRequest, Unsupported};
 use crate::journal::{Reader, decode};
 use crate::keeper::{Launch, Stdin, TurnPaths};
@@ -73,6 +74,7 @@ fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
 /// The default where a request names no agent; then the checks that need no disk.
 pub(super) fn check(
     settings: &Settings,
+    variables: &Variables,
     request: &SessionRequest,
     prompt: &str,
 ) -> Result<(String, PathBuf), RuntimeError> {
@@ -87,7 +89,9 @@ pub(super) fn check(
         });
     };
     check_values(request)?;
-    let cwd = working_directory(settings, request)?;
+    delivery::requested(&request.sinks)?;
+    let base = working_directory(settings, request)?;
+    let cwd = setup::check(request, variables, base)?;
     if program(&agent, request, &cwd).is_none() {
         let install = agent.install().map(str::to_owned);
         let installed = list(settings)
@@ -216,7 +220,7 @@ fn turn_request<'a>(
 }
 
 /// Where programs are looked for: the session's PATH, else ours, and the folders that installers use.
-fn search_path(request: &SessionRequest) -> OsString {
+pub(super) fn search_path(request: &SessionRequest) -> OsString {
     let given = request
         .env
         .get("PATH")
@@ -272,7 +276,10 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     };
     let prompt = read_prompt(session, turn)?;
     let (name, cwd) = (session.agent(), session.cwd());
-    fs::create_dir_all(cwd).map_err(failed(cwd))?;
+    let setup = setup::preparation(session);
+    // Git makes the folder of a repository, or says why it cannot.
+    let folder = setup.as_ref().map_or(cwd, |setup| setup.base.as_path());
+    fs::create_dir_all(folder).map_err(failed(folder))?;
     let agent = agent(settings, name).ok_or_else(|| RuntimeError::AgentNotFound {
         agent: name.to_owned(),
         nearest: None,
@@ -323,6 +330,7 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
         env,
         cwd: cwd.to_owned(),
         stdin,
+        setup,
     })
 }
 

@@ -5,39 +5,58 @@
 //! not know HTTP; it never forks (`posix_spawn` only) and waits for no process but those it started itself.
 
 mod accept;
+mod artifacts;
 pub mod config;
+mod configure;
+mod delivery;
 mod driver;
+mod envd;
+mod environment;
 mod epoch;
 mod error;
+mod forgotten;
+mod identity;
 mod keeper_client;
 mod launch;
+mod masks;
 mod observe;
 mod probe;
 mod queue;
+mod resume;
 mod retention;
 mod session;
 mod settings;
+mod setup;
 mod stop;
 mod store;
 mod tender;
+mod tokens;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
 pub use accept::{Created, Prompted};
+pub use configure::{Configuration, Configured, configured};
+pub use envd::EnvdError;
 pub use error::RuntimeError;
+pub use identity::{Sandbox, Witness};
 pub use launch::list as agents;
+pub use masks::ServerMask;
 pub use probe::version;
 pub use session::Session;
-pub use settings::{AuthMode, ConfiguredAgent, Listen, PromptBy, Settings};
+pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
+pub use tokens::{Token, opens};
 
 use crate::agents::Capabilities;
 use crate::journal::{Follower, Watcher};
+use crate::mask::Masker;
 use crate::model::{SessionId, TurnPhase};
+use crate::sinks::Delivery;
 use queue::{Place, Queue};
 use store::Home;
 
@@ -47,13 +66,23 @@ pub struct Runtime {
     settings: RwLock<Arc<Settings>>,
     home: Home,
     watcher: Arc<Watcher>,
+    tokens: tokens::Tokens,
+    environment: environment::Environment,
+    envd: envd::Envd,
+    masks: masks::Masks,
     queue: Arc<Queue>,
     sessions: RwLock<Sessions>,
+    delivery: Arc<Delivery>,
     epoch: epoch::Epoch,
+    identity: identity::Identity,
     versions: probe::Versions,
     started: Instant,
+    /// What is left of sessions that were given up before every sink had them.
+    forgotten: Mutex<Vec<Arc<Session>>>,
     /// A session has come to rest: perhaps something can be forgotten.
     at_rest: Notify,
+    /// Something goes on by itself from now on: the clocks are looked at.
+    stirs: Notify,
     shutdown: watch::Sender<bool>,
 }
 
@@ -92,19 +121,28 @@ impl Runtime {
             .map_err(|_| RuntimeError::ShuttingDown)??;
         let (shutdown, _) = watch::channel(false);
         let runtime = Arc::new(Self {
+            delivery: Arc::default(),
             epoch: epoch::Epoch::of(&settings.home),
+            identity: identity::Identity::default(),
             versions: probe::Versions::default(),
             queue: Queue::new(settings.limits.running),
             settings: RwLock::new(Arc::new(settings)),
             home,
             watcher: Watcher::start(),
+            tokens: tokens::Tokens::default(),
+            environment: environment::Environment::default(),
+            envd: envd::Envd::default(),
+            masks: masks::Masks::default(),
             sessions: RwLock::default(),
             started: Instant::now(),
+            forgotten: Mutex::default(),
             at_rest: Notify::new(),
+            stirs: Notify::new(),
             shutdown,
         });
         runtime.load().await?;
         tokio::spawn(retention::keep_within_limits(Arc::downgrade(&runtime)));
+        tokio::spawn(resume::watch(Arc::downgrade(&runtime)));
         Ok(runtime)
     }
 
@@ -121,6 +159,7 @@ impl Runtime {
                     Err(error) => runtime.is_damaged(name, &error.to_string()),
                 }
             }
+            runtime.load_forgotten()?;
             Ok(unsettled)
         };
         let path = self.settings().home.clone();
@@ -139,7 +178,13 @@ impl Runtime {
             driver::adopt(self, session);
             self.drive(session, place);
         }
-        Ok(())
+        // Before anything can be forgotten: what a sink has not had is kept.
+        let runtime = Arc::clone(self);
+        on_a_thread(move || {
+            runtime.deliver_all();
+            Ok(())
+        })
+        .await
     }
 
     /// Registers a session that was found on the disk; gives it back when there is something to do for it.
@@ -178,6 +223,7 @@ impl Runtime {
             return;
         }
         duties.driven = true;
+        self.stirs.notify_one();
         // Lined up here and now, so that the order of the queue is the order of acceptance.
         let state = session.state();
         let waits = state.current().is_some_and(|turn| turn.phase == TurnPhase::Queued);
@@ -191,7 +237,7 @@ impl Runtime {
     }
 
     /// Puts new settings into force; where we listen and live stays as it is.
-    pub fn reload(&self, new: Settings) {
+    pub fn reload(self: &Arc<Self>, new: Settings) {
         let old = self.settings();
         let (home, listen, workspace) = (old.home.clone(), old.listen.clone(), old.workspace.clone());
         self.queue.set_limit(new.limits.running);
@@ -201,6 +247,8 @@ impl Runtime {
             workspace,
             ..new
         });
+        let runtime = Arc::clone(self);
+        tokio::task::spawn_blocking(move || runtime.deliver_all());
     }
 
     /// A session by its id.
@@ -232,14 +280,34 @@ impl Runtime {
         all
     }
 
+    fn any_session(&self, what: impl Fn(&Arc<Session>) -> bool) -> bool {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.by_id.values().any(what)
+    }
+
     /// A waiting session's place in the queue, beginning with 1.
     pub fn queue_position(&self, session: &Session) -> Option<usize> {
         self.queue.position(session.id())?.checked_add(1)
     }
 
-    /// A cursor behind the record `after`.
+    /// A cursor behind the record `after`, which shows no secret.
     pub fn follow(&self, session: &Session, after: u64) -> Result<Follower, RuntimeError> {
-        Ok(Follower::open(&self.watcher, &session.folder, after)?)
+        self.follow_masked(session, after, self.masker(session))
+    }
+
+    /// The same with a masker that [`Runtime::masker`] gave before: secrets may have changed since.
+    pub fn follow_masked(
+        &self,
+        session: &Session,
+        after: u64,
+        masker: Option<Arc<Masker>>,
+    ) -> Result<Follower, RuntimeError> {
+        Ok(Follower::open(&self.watcher, &session.folder, after, masker)?)
+    }
+
+    /// The tokens that open the API now.
+    pub fn tokens(&self) -> Arc<[Token]> {
+        self.tokens.current(&self.settings())
     }
 
     /// All agents, and whether they are installed.
@@ -263,6 +331,11 @@ impl Runtime {
     /// The epoch: another after a reboot, a clone or a resume, the same after a restart of the server.
     pub fn epoch(&self) -> String {
         self.epoch.get()
+    }
+
+    /// The epoch, if anybody has needed it yet: who only asks after our health does not.
+    pub fn known_epoch(&self) -> Option<String> {
+        self.epoch.known()
     }
 
     /// Since when this server runs.

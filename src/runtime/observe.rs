@@ -20,6 +20,8 @@ pub(super) struct TurnReader {
     /// Unfinished lines of stdout and stderr.
     lines: [Vec<u8>; 2],
     exit_seen: bool,
+    /// What comes is a setup's output, and none of the agent's.
+    in_setup: bool,
     final_after_exit: bool,
 }
 
@@ -31,13 +33,14 @@ impl TurnReader {
         let begin = state.turn(turn).map_or(0, |turn| turn.started_seq.saturating_sub(1));
         let follower = observer
             .as_ref()
-            .and_then(|_| Follower::open(&runtime.watcher, &session.folder, begin).ok());
+            .and_then(|_| Follower::open(&runtime.watcher, &session.folder, begin, None).ok());
         Self {
             follower,
             turn,
             observer,
             lines: [Vec::new(), Vec::new()],
             exit_seen: false,
+            in_setup: false,
             final_after_exit: false,
         }
     }
@@ -68,7 +71,12 @@ impl TurnReader {
                 let last = [Stream::Stdout, Stream::Stderr].map(|stream| self.finish_line(stream));
                 last.contains(&true)
             }
+            Kind::Other(kind @ ("setup" | "started")) => {
+                self.in_setup = kind == "setup";
+                false
+            }
             Kind::Other(_) => false,
+            Kind::Output(..) if self.in_setup => false,
             Kind::Output(stream, _) => decode(line).is_some_and(|record| self.output(stream, record.body)),
         }
     }

@@ -26,25 +26,33 @@ struct Closed<T> {
     /// Seconds since its last record.
     age: i64,
     bytes: u64,
+    /// Every sink has all of it.
+    delivered: bool,
 }
 
 /// Which to forget, oldest first: all beyond `keep_seconds`, then as many as it takes to be rid of `excess` bytes.
-fn to_forget<T>(mut closed: Vec<Closed<T>>, keep_seconds: i64, mut excess: u64) -> Vec<T> {
-    closed.sort_by_key(|closed| std::cmp::Reverse(closed.age));
+/// Those that a sink has not had go last, and for want of room only.
+fn to_forget<T>(mut closed: Vec<Closed<T>>, keep_seconds: i64, mut excess: u64) -> Vec<Closed<T>> {
+    closed.sort_by_key(|closed| (!closed.delivered, std::cmp::Reverse(closed.age)));
     let mut forget = Vec::new();
-    for Closed { session, age, bytes } in closed {
-        if age > keep_seconds || (excess > 0 && age > FRESH_SECONDS) {
-            excess = excess.saturating_sub(bytes);
-            forget.push(session);
+    for closed in closed {
+        if (closed.delivered && closed.age > keep_seconds) || (excess > 0 && closed.age > FRESH_SECONDS) {
+            excess = excess.saturating_sub(closed.bytes);
+            forget.push(closed);
         }
     }
     forget
 }
 
-/// Forgets what need not or cannot be kept, soon after a session has come to rest.
+/// Forgets what need not or cannot be kept, soon after a session has come to rest. While there is none, nothing wakes.
 pub(super) async fn keep_within_limits(runtime: Weak<Runtime>) {
     while let Some(runtime) = runtime.upgrade() {
-        let _later = tokio::time::timeout(NOT_LATER, runtime.at_rest.notified()).await;
+        let at_rest = runtime.at_rest.notified();
+        if runtime.any_session(|_| true) {
+            let _later = tokio::time::timeout(NOT_LATER, at_rest).await;
+        } else {
+            at_rest.await;
+        }
         runtime.retain().await;
         drop(runtime);
         tokio::time::sleep(NOT_SOONER).await;
@@ -54,10 +62,14 @@ pub(super) async fn keep_within_limits(runtime: Weak<Runtime>) {
 impl Runtime {
     async fn retain(self: &Arc<Self>) {
         let runtime = Arc::clone(self);
-        let Ok(forget) = tokio::task::spawn_blocking(move || runtime.forgettable()).await else {
+        let look = move || {
+            runtime.remove_told();
+            runtime.forgettable()
+        };
+        let Ok(forget) = tokio::task::spawn_blocking(look).await else {
             return;
         };
-        for session in forget {
+        for Closed { session, delivered, .. } in forget {
             {
                 let mut duties = session.duties();
                 // It may have been given a turn since it was looked at.
@@ -66,14 +78,27 @@ impl Runtime {
                 }
                 duties.deleted = true;
             }
-            tracing::info!(session = %session.id(), "forgotten, as the limits ask");
-            if let Err(error) = self.delete(&session).await {
-                tracing::warn!(session = %session.id(), %error, "could not be forgotten");
+            let forgotten = if delivered {
+                self.delete(&session).await.map_err(|error| error.to_string())
+            } else {
+                let (runtime, session) = (Arc::clone(self), Arc::clone(&session));
+                let given_up = tokio::task::spawn_blocking(move || runtime.give_up(&session)).await;
+                given_up.map_or_else(
+                    |error| Err(error.to_string()),
+                    |done| done.map_err(|error| error.to_string()),
+                )
+            };
+            match forgotten {
+                Ok(()) => tracing::info!(session = %session.id(), delivered, "forgotten, as the limits ask"),
+                Err(error) => {
+                    session.duties().deleted = false;
+                    tracing::warn!(session = %session.id(), error, "could not be forgotten");
+                }
             }
         }
     }
 
-    fn forgettable(&self) -> Vec<Arc<Session>> {
+    fn forgettable(&self) -> Vec<Closed<Arc<Session>>> {
         let settings = self.settings();
         let limits = &settings.limits;
         let now = Timestamp::now();
@@ -90,6 +115,7 @@ impl Runtime {
             let last = session.state().updated_at.unwrap_or_else(|| session.created_at());
             closed.push(Closed {
                 age: now.as_second().saturating_sub(last.as_second()),
+                delivered: session.lanes.behind(session.state().last_seq).is_empty(),
                 session,
                 bytes,
             });
@@ -98,7 +124,13 @@ impl Runtime {
         let excess = total
             .saturating_sub(limits.total_bytes)
             .max(limits.min_free_bytes.saturating_sub(free));
-        to_forget(closed, i64::from(limits.keep_days).saturating_mul(86_400), excess)
+        // Whoever wakes a sandbox after a month wants to read what is in it: not for its age, just now.
+        let keep_seconds = if self.epoch.is_back_since_less_than(NOT_LATER) {
+            i64::MAX
+        } else {
+            i64::from(limits.keep_days).saturating_mul(86_400)
+        };
+        to_forget(closed, keep_seconds, excess)
     }
 }
 
@@ -106,17 +138,42 @@ impl Runtime {
 mod tests {
     use super::*;
 
+    fn forgotten(all: &[Closed<&'static str>], keep_seconds: i64, excess: u64) -> Vec<&'static str> {
+        let forget = to_forget(all.to_vec(), keep_seconds, excess);
+        forget.into_iter().map(|closed| closed.session).collect()
+    }
+
+    fn closed(session: &'static str, age: i64, bytes: u64) -> Closed<&'static str> {
+        Closed {
+            session,
+            age,
+            bytes,
+            delivered: true,
+        }
+    }
+
     #[test]
     fn the_oldest_go_first_and_only_as_many_as_must() {
-        let closed = |session, age, bytes| Closed { session, age, bytes };
-        let all = vec![
+        let all = [
             closed("new", 10, 5),
             closed("old", 900, 5),
             closed("older", 1_000, 5),
             closed("ancient", 5_000, 5),
         ];
-        assert_eq!(to_forget(all.clone(), 4_000, 0), ["ancient"]);
-        assert_eq!(to_forget(all.clone(), 4_000, 8), ["ancient", "older"]);
-        assert_eq!(to_forget(all, 10_000, 1_000), ["ancient", "older", "old"]);
+        assert_eq!(forgotten(&all, 4_000, 0), ["ancient"]);
+        assert_eq!(forgotten(&all, 4_000, 8), ["ancient", "older"]);
+        assert_eq!(forgotten(&all, 10_000, 1_000), ["ancient", "older", "old"]);
+    }
+
+    #[test]
+    fn what_a_sink_has_not_had_goes_last_and_never_for_its_age() {
+        let undelivered = Closed {
+            delivered: false,
+            ..closed("undelivered", 9_000, 5)
+        };
+        let all = [undelivered, closed("old", 900, 5), closed("ancient", 5_000, 5)];
+        assert_eq!(forgotten(&all, 4_000, 0), ["ancient"]);
+        assert_eq!(forgotten(&all, 4_000, 8), ["ancient", "old"]);
+        assert_eq!(forgotten(&all, 4_000, 11), ["ancient", "old", "undelivered"]);
     }
 }

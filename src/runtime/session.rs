@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::store::SessionFile;
+use super::masks::SessionMask;
+use super::store::{self, SessionFile};
 use super::tender::Tender;
 use super::{RuntimeError, on_a_thread};
 use crate::journal::{FILE_NAME, ReadError, Reader, Writer, fold};
-use crate::model::{Body, Cause, SessionId, SessionRequest, SessionState};
+use crate::model::{Body, Cause, SessionId, SessionRequest, SessionState, SinkRequest};
+use crate::sinks::Lanes;
 
 /// A session.
 #[derive(Debug)]
@@ -25,6 +27,11 @@ pub struct Session {
     /// Whether it is on the disk; `None` while it is being put there.
     made: watch::Sender<Option<bool>>,
     pub(super) duties: Mutex<Duties>,
+    /// Its own sinks: those of its request, or what `POST /execute` said since.
+    own_sinks: RwLock<Arc<Vec<SinkRequest>>>,
+    /// All its sinks, and how far each is.
+    pub(super) lanes: Lanes,
+    pub(super) mask: SessionMask,
 }
 
 /// What the server does for a session just now.
@@ -55,12 +62,15 @@ impl Session {
     pub(super) fn new(folder: PathBuf, file: SessionFile) -> Self {
         let (snapshot, _) = watch::channel(Arc::default());
         Self {
+            own_sinks: RwLock::new(Arc::new(file.request.sinks.clone())),
             folder,
             file,
             folded: Mutex::default(),
             snapshot,
             made: watch::Sender::new(None),
             duties: Mutex::default(),
+            lanes: Lanes::default(),
+            mask: SessionMask::default(),
         }
     }
 
@@ -100,6 +110,29 @@ impl Session {
         let in_motion = self.duties().driven;
         let refreshed = in_motion.then(|| self.refresh().ok()).flatten();
         refreshed.unwrap_or_else(|| self.state())
+    }
+
+    /// Its own sinks.
+    pub(super) fn own_sinks(&self) -> Arc<Vec<SinkRequest>> {
+        Arc::clone(&self.own_sinks.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives it other sinks of its own; on the disk first.
+    pub(super) fn put_sinks(&self, sinks: Vec<SinkRequest>) -> std::io::Result<()> {
+        let mut own_sinks = self.own_sinks.write().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.clone();
+        file.request.sinks.clone_from(&sinks);
+        store::replace(&self.folder, &file)?;
+        *own_sinks = Arc::new(sinks);
+        // Their keys are secrets, too.
+        self.mask.forget();
+        Ok(())
+    }
+
+    /// Whether nothing will be written before somebody asks for something.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let duties = self.duties();
+        !duties.driven && duties.tenders.is_empty() && self.state().current().is_none()
     }
 
     /// Tells when the state changes.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Limits;
+use crate::model::{Limits, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,19 @@ pub enum AuthMode {
     Token,
     /// Everybody, explicitly.
     None,
+    /// Whoever has a token, or the sandbox's own one of E2B (`X-Access-Token`).
+    E2b,
+}
+
+impl AuthMode {
+    /// The name in configurations and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::None => "none",
+            Self::E2b => "e2b",
+        }
+    }
 }
 
 /// An agent from the configuration: any command.
@@ -46,6 +59,21 @@ pub enum PromptBy {
     Argument,
     /// As the path of a file: `{prompt_file}`, or the last argument.
     File,
+}
+
+/// Where the platform tells which sandbox this is, and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// Its metadata service, `http://169.254.169.254`; on other machines somebody else's.
+    pub metadata: String,
+    /// Its events host, `http://events.e2b.local`.
+    pub events: String,
+    /// Its daemon in the sandbox, which knows who may use it: `http://127.0.0.1:49983`.
+    pub envd: String,
+    /// Its files, `/run/e2b`.
+    pub folder: PathBuf,
+    /// The environment says that this is E2B: `E2B_SANDBOX=true`, or that somebody has set one of the above.
+    pub told: bool,
 }
 
 /// All settings.
@@ -79,4 +107,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Agents from the configuration, by name.
     pub agents: BTreeMap<String, ConfiguredAgent>,
+    /// Sinks of all sessions.
+    pub sinks: Vec<SinkRequest>,
+    /// Where the platform tells which sandbox this is.
+    pub platform: Platform,
 }

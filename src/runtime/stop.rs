@@ -17,6 +17,9 @@ const KEEPER_SLACK: Duration = Duration::from_secs(8);
 /// How long a turn that is just being started may take until it can be ended.
 const STARTING: Duration = Duration::from_secs(15);
 
+/// A session that is deleted right after its end may have its last batch just under way.
+const LAST_BATCH: Duration = Duration::from_secs(5);
+
 impl Runtime {
     /// Ends the session's turns, queued ones too, and their whole process trees, leftovers too; answers how many
     /// processes survived.
@@ -122,6 +125,9 @@ impl Runtime {
             // A process that cannot be killed keeps its keeper, but not its session.
             let _gone = tokio::time::timeout(KEEPER_SLACK, tender.gone()).await;
         }
+        let last_seq = session.refresh().map_or(0, |state| state.last_seq);
+        session.lanes.finish(last_seq, LAST_BATCH).await;
+        session.lanes.close();
         let gone = self.home.delete(session.id());
         gone.map_err(|source| {
             let path = session.folder.clone();

@@ -23,6 +23,9 @@ const VERSION: u32 = 1;
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_AGAIN: Duration = Duration::from_millis(5);
 
+/// Sessions that were given up before every sink had them are renamed to this: no id begins with a dot.
+const SET_ASIDE: &str = ".forgotten-";
+
 /// Deleted sessions are renamed to this and then removed, so that none is ever half there.
 const DELETED: &str = ".deleted-";
 
@@ -42,6 +45,9 @@ pub(super) struct SessionFile {
     /// The caller's `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The platform's id of the sandbox in which it was accepted, where that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// What was asked for; the prompt is in the journal.
     pub request: SessionRequest,
 }
@@ -61,6 +67,7 @@ impl SessionFile {
             agent,
             cwd,
             idempotency_key,
+            sandbox: None,
             request,
         }
     }
@@ -114,11 +121,35 @@ impl Home {
             let entry = entry?;
             if entry.file_name().as_encoded_bytes().starts_with(DELETED.as_bytes()) {
                 remove(&entry.path());
-            } else if entry.file_type()?.is_dir() {
+            } else if entry.file_type()?.is_dir() && !is_set_aside(&entry.file_name()) {
                 folders.push(entry.path());
             }
         }
         Ok(folders)
+    }
+
+    /// All folders that were set aside.
+    pub(super) fn set_aside_before(&self) -> io::Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(self.path.join("sessions"))? {
+            let entry = entry?;
+            if is_set_aside(&entry.file_name()) {
+                folders.push(entry.path());
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Sets a session's folder aside, where nobody finds it by its id.
+    pub(super) fn set_aside(&self, id: &SessionId) -> io::Result<PathBuf> {
+        let sessions = self.path.join("sessions");
+        let names = std::iter::once(format!("{SET_ASIDE}{id}"));
+        // An id may be given again, and that session given up, too.
+        let mut names = names.chain((2_u32..).map(|number| format!("{SET_ASIDE}{id}.{number}")));
+        let free = names.find(|name| !sessions.join(name).exists()).unwrap_or_default();
+        let folder = sessions.join(free);
+        fs::rename(self.session(id), &folder)?;
+        Ok(folder)
     }
 
     /// Makes a session's folder, empty.
@@ -145,7 +176,7 @@ impl Home {
             .create(true)
             .mode(0o600)
             .open(folder.join(FILE_NAME))?;
-        sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)
+        replace(&folder, file)
     }
 
     /// Forgets a session.
@@ -155,6 +186,10 @@ impl Home {
         remove(&gone);
         Ok(())
     }
+}
+
+fn is_set_aside(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(SET_ASIDE.as_bytes())
 }
 
 /// Takes the home's lock; `None` when another server has it.
@@ -168,6 +203,11 @@ fn lock(mut file: File) -> Option<Flock<File>> {
         }
         std::thread::sleep(LOCK_AGAIN);
     }
+}
+
+/// Writes a session's `session.json`.
+pub(super) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
+    sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)
 }
 
 /// Reads a session's `session.json`.

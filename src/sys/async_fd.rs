@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::sys::inotify::Inotify;
+use nix::sys::timerfd::TimerFd;
 use tokio::io::unix::AsyncFd;
 
 use super::process::PidFd;
@@ -39,4 +40,10 @@ pub fn register_inotify(inotify: Inotify) -> io::Result<Registered<Inotify>> {
 pub fn register_pidfd(pidfd: PidFd) -> io::Result<Registered<PidFd>> {
     // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
     unsafe { AsyncFd::register(Owner(pidfd)) }.map_err(Into::into)
+}
+
+/// Waits for a timer.
+pub(super) fn register_timer(timer: TimerFd) -> io::Result<Registered<TimerFd>> {
+    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
+    unsafe { AsyncFd::register(Owner(timer)) }.map_err(Into::into)
 }

@@ -31,6 +31,8 @@ pub fn spawn(mut command: Command, setup: ChildSetup) -> io::Result<Child> {
             nix::unistd::setsid()?;
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)?;
+            // The keeper's own files in /proc are root's, as it is closed to others; so are its child's until exec.
+            super::private::set_dumpable(true);
             let fd = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             if fd >= 0 {
                 // Only a preference: a kernel that refuses it does not keep the agent from running.
@@ -47,9 +49,10 @@ pub fn spawn(mut command: Command, setup: ChildSetup) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Makes this process a keeper: a session of its own, the parent of whatever its descendants leave behind,
-/// and no descriptor but 0, 1 and 2.
+/// Makes this process a keeper: closed to others of its user, a session of its own, the parent of whatever its
+/// descendants leave behind, and no descriptor but 0, 1 and 2.
 pub fn prepare_keeper() -> io::Result<()> {
+    super::private::make_private();
     // SAFETY: integers only; descriptors above 2 were not opened by this process, which has just begun.
     if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } != 0 {
         return Err(io::Error::last_os_error());

@@ -8,8 +8,17 @@
     reason = "a helper of tests fails like a test"
 )]
 
+pub mod backend;
+pub mod delivery;
+pub mod envd;
+pub mod examples;
+pub mod git;
+pub mod hostile;
 pub mod http;
 pub mod model;
+pub mod network;
+pub mod node;
+pub mod platform;
 pub mod procs;
 pub mod ws;
 
@@ -35,6 +44,7 @@ pub struct Builder {
     home: Option<PathBuf>,
     runner: Vec<String>,
     host: String,
+    at: String,
 }
 
 /// A running server, with a folder of its own; dropping it ends everything it started.
@@ -114,6 +124,12 @@ impl Builder {
         self
     }
 
+    /// The IP address to listen on and to be called at, e.g. in a network of its own.
+    pub fn at(mut self, ip: &str) -> Self {
+        ip.clone_into(&mut self.at);
+        self
+    }
+
     /// Starts what must not start; answers the exit code and all it said.
     pub async fn refused(self) -> (Option<i32>, String) {
         let root = folder("refused");
@@ -136,7 +152,7 @@ impl Builder {
             .local_addr()
             .unwrap()
             .port();
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("{}:{port}", self.at);
         let child = spawn(&self, &root, &address);
         // A second server in one test finds it installed already.
         let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -177,8 +193,13 @@ fn spawn(builder: &Builder, root: &Path, address: &str) -> Child {
         .arg("--workspace")
         .arg(root.join("workspace"))
         .args(&builder.args);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PROMPTD_")) {
+    // Proxies and settings are the test's own, not those of whoever runs it.
+    for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
+    }
+    // Root sees everything; anybody else has to be let look into the server.
+    if !nix::unistd::geteuid().is_root() {
+        command.env("PROMPTD_DUMPABLE", "1");
     }
     command
         .env("PROMPTD_DEFAULT_AGENT", "shell")
@@ -189,6 +210,11 @@ fn spawn(builder: &Builder, root: &Path, address: &str) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+fn is_setting(variable: &str) -> bool {
+    let others = ["BACKEND_API_URL", "INTERNAL_API_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+    variable.starts_with("PROMPTD_") || variable.to_ascii_lowercase().ends_with("_proxy") || others.contains(&variable)
 }
 
 impl Server {
@@ -206,6 +232,7 @@ impl Server {
             home: None,
             runner: Vec::new(),
             host: "127.0.0.1".to_owned(),
+            at: "127.0.0.1".to_owned(),
         }
     }
 

@@ -6,8 +6,8 @@ use nix::sys::inotify::{InitFlags, Inotify};
 use nix::unistd::{AccessFlags, access};
 
 use super::super::host;
-use super::Check;
-use crate::runtime::{AgentInfo, Listen, Settings, agents, version};
+use super::{Check, access};
+use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, version};
 use crate::sys;
 
 /// The keys that agents read, and whose they are; only whether they are set is ever told.
@@ -27,7 +27,10 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
     let agents = agents(settings);
     let mut checks = vec![configuration(settings)];
     checks.extend(agents_installed(&agents));
-    checks.extend(keys(&agents));
+    let configured = configured(settings);
+    checks.extend(keys(&agents, &configured.environment));
+    checks.push(access::auth(settings, configured.tokens));
+    checks.extend(access::token_file(settings));
     checks.push(writable("workspace", &settings.workspace, "--workspace"));
     checks.push(writable("home", &settings.home, "--home"));
     checks.push(disk(settings));
@@ -108,25 +111,28 @@ fn agent(info: &AgentInfo) -> Check {
     }
 }
 
-fn keys(agents: &[AgentInfo]) -> Vec<Check> {
+fn keys(agents: &[AgentInfo], configured: &[String]) -> Vec<Check> {
     let wanted = KEYS
         .iter()
         .filter(|(agent, _)| agents.iter().any(|info| info.name == *agent && info.path.is_some()));
-    wanted.map(|(agent, names)| key(agent, names)).collect()
+    wanted.map(|(agent, names)| key(agent, names, configured)).collect()
 }
 
-fn key(agent: &str, names: &[&str]) -> Check {
+fn key(agent: &str, names: &[&str], configured: &[String]) -> Check {
     let set = names
         .iter()
         .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     let name = format!("key for {agent}");
+    if let Some(told) = names.iter().find(|&&name| configured.iter().any(|told| told == name)) {
+        return Check::ok(name, format!("{told} is configured"));
+    }
     match (set, names.first()) {
         (Some(set), _) => Check::ok(name, format!("{set} is set")),
         (None, first) => Check::warn(
             name,
             format!("none of {} is set", names.join(", ")),
             format!(
-                "set {}, give it with a session's `env`, or log in with {agent} itself",
+                "set {} and run promptd configure, give it with a session's `env`, or log in with {agent} itself",
                 first.unwrap_or(&"one")
             ),
         ),
@@ -302,9 +308,14 @@ mod tests {
 
     #[test]
     fn only_the_name_of_a_key_is_told() {
-        let check = key("x", &["PROMPTD_SURELY_NOT_SET", "PATH"]);
+        let check = key("x", &["PROMPTD_SURELY_NOT_SET", "PATH"], &[]);
         assert_eq!((check.state, check.detail.as_str()), (State::Ok, "PATH is set"));
-        assert_eq!(key("x", &["PROMPTD_SURELY_NOT_SET"]).state, State::Warn);
+        assert_eq!(key("x", &["PROMPTD_SURELY_NOT_SET"], &[]).state, State::Warn);
+        let configured = key("x", &["TOLD"], &["TOLD".to_owned()]);
+        assert_eq!(
+            (configured.state, configured.detail.as_str()),
+            (State::Ok, "TOLD is configured")
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Changes nothing and calls nobody but the agents' own `--version`.
 
+mod access;
 mod checks;
 
 use std::fmt::Write as _;
@@ -22,7 +23,7 @@ Examples:
   promptd doctor
   promptd doctor --json | jq '.[] | select(.state != \"ok\")'";
 
-/// Check agents, keys, workspace, disk, cgroup and platform
+/// Check agents, keys, who may use the API, workspace, disk, cgroup and platform
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct DoctorArgs {

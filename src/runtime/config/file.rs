@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::{Environment, Layer, value};
-use crate::model::{Limits, nearest};
+use super::{Environment, Layer, sinks, value};
+use crate::model::{Limits, SinkRequest, nearest};
 use crate::runtime::settings::{ConfiguredAgent, PromptBy};
 
 /// What the file says.
@@ -20,6 +20,7 @@ pub(super) struct FileLayer {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) limits: Limits,
     pub(super) agents: BTreeMap<String, ConfiguredAgent>,
+    pub(super) sinks: Vec<SinkRequest>,
 }
 
 /// Reads the file's text.
@@ -62,6 +63,7 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
             .map(|named| named.and_then(agent))
             .collect::<Result<_, _>>()?;
     }
+    layer.sinks = top.get("sinks", sinks::read)?.unwrap_or_default();
     top.finish()?;
     Ok(layer)
 }
@@ -138,7 +140,7 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
     Ok((name, agent))
 }
 
-fn environment(item: &Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
+pub(super) fn environment(item: &Item<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
     let table = item
         .value
         .as_table()
@@ -148,11 +150,7 @@ fn environment(item: &Item<'_>) -> Result<BTreeMap<String, String>, ConfigError>
         // The value may be a secret, so that an error tells its type only.
         match item.value.as_str() {
             Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
-            None => Err(value::wrong(
-                &item.origin,
-                format!("of type {}", item.value.type_str()),
-                "write it as a string, in quotes",
-            )),
+            None => Err(item.wrong_type("write it as a string, in quotes")),
         }
     });
     entries.collect()
@@ -198,7 +196,7 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// A table of the file, which remembers the keys it was asked for.
-struct Section<'a> {
+pub(super) struct Section<'a> {
     file: Source<'a>,
     /// With its dot: `limits.`; empty at the top.
     prefix: String,
@@ -216,7 +214,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn get<T>(
+    pub(super) fn get<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&Item<'a>) -> Result<T, ConfigError>,
@@ -241,7 +239,7 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses keys that nobody asked for.
-    fn finish(&self) -> Result<(), ConfigError> {
+    pub(super) fn finish(&self) -> Result<(), ConfigError> {
         let unknown = self
             .table
             .iter()
@@ -258,7 +256,7 @@ impl<'a> Section<'a> {
         Err(ConfigError::UnknownKey { origin, hint })
     }
 
-    fn lacks(&self, key: &str, expected: &str) -> ConfigError {
+    pub(super) fn lacks(&self, key: &str, expected: &str) -> ConfigError {
         // The keys know where they stand; their table may be spread over the file.
         let at = self
             .table
@@ -275,15 +273,15 @@ impl<'a> Section<'a> {
 }
 
 /// A value of the file.
-struct Item<'a> {
+pub(super) struct Item<'a> {
     file: Source<'a>,
     key: String,
-    origin: Origin,
-    value: &'a DeValue<'a>,
+    pub(super) origin: Origin,
+    pub(super) value: &'a DeValue<'a>,
 }
 
 impl<'a> Item<'a> {
-    fn expected(&self, expected: &str) -> ConfigError {
+    pub(super) fn expected(&self, expected: &str) -> ConfigError {
         let value = match self.value {
             DeValue::String(text) => format!("{text:?}"),
             DeValue::Integer(number) => number.to_string(),
@@ -296,13 +294,18 @@ impl<'a> Item<'a> {
         value::wrong(&self.origin, value, expected)
     }
 
-    fn text(&self) -> Result<&'a str, ConfigError> {
+    /// An error that does not repeat the value, which may be a secret.
+    pub(super) fn wrong_type(&self, expected: &str) -> ConfigError {
+        value::wrong(&self.origin, format!("of type {}", self.value.type_str()), expected)
+    }
+
+    pub(super) fn text(&self) -> Result<&'a str, ConfigError> {
         self.value
             .as_str()
             .ok_or_else(|| self.expected("write it as a string, in quotes"))
     }
 
-    fn boolean(&self) -> Result<bool, ConfigError> {
+    pub(super) fn boolean(&self) -> Result<bool, ConfigError> {
         self.value
             .as_bool()
             .ok_or_else(|| self.expected("write true or false, without quotes"))
@@ -335,7 +338,7 @@ impl<'a> Item<'a> {
         value::seconds(&self.origin, text.parse().unwrap_or(f64::NAN), text)
     }
 
-    fn one_or_many(&self) -> Result<Vec<Item<'a>>, ConfigError> {
+    pub(super) fn one_or_many(&self) -> Result<Vec<Item<'a>>, ConfigError> {
         match self.value {
             DeValue::Array(items) => Ok(items.iter().map(|value| self.file.item(&self.key, value)).collect()),
             DeValue::String(_) => Ok(vec![Item {
@@ -346,6 +349,20 @@ impl<'a> Item<'a> {
             }]),
             _ => Err(self.expected("write a string, or a list of them")),
         }
+    }
+
+    /// The tables of a list: `[[key]]`, each with what stands there.
+    pub(super) fn sections(&self) -> Result<Vec<(Item<'a>, Section<'a>)>, ConfigError> {
+        let tables = self
+            .value
+            .as_array()
+            .ok_or_else(|| self.expected(&format!("this is a list of sections: write [[{}]]", self.key)))?;
+        let sections = tables.iter().map(|value| {
+            let item = self.file.item(&self.key, value);
+            let section = item.section()?;
+            Ok((item, section))
+        });
+        sections.collect()
     }
 
     fn section(&self) -> Result<Section<'a>, ConfigError> {

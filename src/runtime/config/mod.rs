@@ -6,18 +6,22 @@
 
 mod error;
 mod file;
+mod sinks;
 mod value;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use error::{ConfigError, Origin};
 
 use self::file::FileLayer;
-use super::settings::{AuthMode, Listen, Settings};
+use super::settings::{AuthMode, Listen, Platform, Settings};
+use super::tokens::Token;
+use crate::sys;
 
 /// Where the server listens when nobody says where.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -27,6 +31,9 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// The agent when neither a request nor the configuration names one.
 const DEFAULT_AGENT: &str = "claude";
+
+/// `PROMPTD_TOKEN`, once it is hidden.
+static TOKEN: Mutex<Option<String>> = Mutex::new(None);
 
 /// The environment, as far as it is text.
 pub type Environment = BTreeMap<String, String>;
@@ -109,11 +116,33 @@ fn make_absolute(path: &mut PathBuf) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The environment of this process, as [`settings`] takes it.
+/// The environment of this process, as [`settings`] takes it; with our token, wherever that is kept.
 pub fn environment() -> Environment {
-    std::env::vars_os()
+    let mut environment: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+        .collect();
+    if let Some(token) = &*token() {
+        environment.insert("PROMPTD_TOKEN".to_owned(), token.clone());
+    }
+    environment
+}
+
+/// Takes our token out of the environment, where children and whoever looks at processes would find it. To be called
+/// before there is a second thread.
+pub fn hide_token() {
+    let taken = sys::take_variable(c"PROMPTD_TOKEN").and_then(|token| token.into_string().ok());
+    if taken.is_some() {
+        *token() = taken;
+    }
+}
+
+/// From now on our token is not in the environment: it is meant for another server than one in this process.
+pub fn forget_token() {
+    *token() = None;
+}
+
+fn token() -> MutexGuard<'static, Option<String>> {
+    TOKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Weighs flags, environment and the text of the configuration file.
@@ -132,7 +161,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
         workspace,
         auth: layer.auth.unwrap_or(AuthMode::Token),
         insecure_public: layer.insecure_public.unwrap_or(false),
-        env_tokens: tokens(env),
+        env_tokens: tokens(env)?,
         config_file,
         default_agent: layer.default_agent.unwrap_or_else(|| DEFAULT_AGENT.to_owned()),
         default_timeout: file.timeout,
@@ -141,6 +170,8 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
         stop_agents: layer.stop_agents.unwrap_or(false),
         limits: file.limits,
         agents: file.agents,
+        sinks: file.sinks,
+        platform: platform(env),
     };
     refuse_open_door(&settings)?;
     Ok(settings)
@@ -148,7 +179,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
 
 /// `auth = none` on an address that others can reach has to be meant.
 fn refuse_open_door(settings: &Settings) -> Result<(), ConfigError> {
-    if settings.auth == AuthMode::Token || settings.insecure_public {
+    if settings.auth != AuthMode::None || settings.insecure_public {
         return Ok(());
     }
     let public = settings.listen.iter().find_map(|listen| match listen {
@@ -254,13 +285,37 @@ fn listen_from_environment(env: &Environment) -> Result<Option<Vec<Listen>>, Con
     Ok(Some(vec![Listen::Tcp((Ipv4Addr::UNSPECIFIED, port).into())]))
 }
 
-fn tokens(env: &Environment) -> Vec<String> {
-    let text = set(env, "PROMPTD_TOKEN").unwrap_or_default();
-    text.split([',', '\n'])
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
-        .map(str::to_owned)
+fn tokens(env: &Environment) -> Result<Vec<String>, ConfigError> {
+    let token = |token: &str| match Token::of_line(token) {
+        Ok(_) => Ok(token.to_owned()),
+        // Not the value: it may be a token all the same.
+        Err(expected) => Err(value::wrong(
+            &Origin::Environment("PROMPTD_TOKEN"),
+            "no digest",
+            expected,
+        )),
+    };
+    split_tokens(set(env, "PROMPTD_TOKEN").unwrap_or_default())
+        .map(token)
         .collect()
+}
+
+/// The tokens in the value of `PROMPTD_TOKEN`: several are divided by commas, or stand in lines of their own.
+pub fn split_tokens(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// Where E2B tells which sandbox this is, and who may use it; other places are for tests.
+fn platform(env: &Environment) -> Platform {
+    let place = |name, usual: &str| set(env, name).unwrap_or(usual).trim_end_matches('/').to_owned();
+    let elsewhere = ["PROMPTD_E2B_METADATA", "PROMPTD_E2B_EVENTS", "PROMPTD_E2B_FOLDER"];
+    Platform {
+        metadata: place("PROMPTD_E2B_METADATA", "http://169.254.169.254"),
+        events: place("PROMPTD_E2B_EVENTS", "http://events.e2b.local"),
+        envd: place("PROMPTD_E2B_ENVD", "http://127.0.0.1:49983"),
+        folder: place("PROMPTD_E2B_FOLDER", "/run/e2b").into(),
+        told: set(env, "E2B_SANDBOX") == Some("true") || elsewhere.iter().any(|name| set(env, name).is_some()),
+    }
 }
 
 /// A variable that is set to something; `NAME=` is how a shell says "not set".

@@ -174,9 +174,8 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
         ("grace = nan", "grace is nan: write seconds"),
         (
             "\nauth = \"tokn\"",
-            ":2: auth is \"tokn\": use token or none (did you mean token?)",
+            ":2: auth is \"tokn\": use token or none or e2b (did you mean token?)",
         ),
-        ("auth = \"e2b\"", "comes with a later version"),
         ("listen = 8080", "listen is 8080: write a string"),
         (
             "listen = \"8080\"",
@@ -259,6 +258,27 @@ fn no_authentication_on_a_public_address_has_to_be_meant() {
 fn several_tokens_may_stand_in_the_environment() {
     let settings = settings(Flags::default(), &env(&[("PROMPTD_TOKEN", "one, two\nthree\n")]), None).unwrap();
     assert_eq!(settings.env_tokens, ["one", "two", "three"]);
+}
+
+#[test]
+fn a_digest_may_stand_for_a_token_and_what_is_none_is_refused_unseen() {
+    let of = |token: &str| settings(Flags::default(), &env(&[("PROMPTD_TOKEN", token)]), None);
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(of(&digest).unwrap().env_tokens, [digest.as_str()]);
+    let message = of("sha256:s3cret").unwrap_err().to_string();
+    assert!(
+        message.starts_with("PROMPTD_TOKEN") && !message.contains("s3cret"),
+        "{message}"
+    );
+}
+
+#[test]
+fn with_e2b_a_public_address_is_no_open_door() {
+    let settings = of_file("auth = \"e2b\"\nlisten = \"0.0.0.0:80\"").unwrap();
+    assert_eq!(
+        (settings.auth, settings.platform.envd.as_str()),
+        (AuthMode::E2b, "http://127.0.0.1:49983")
+    );
 }
 
 #[test]

@@ -60,12 +60,8 @@ pub(super) fn auth(origin: &Origin, text: &str) -> Result<AuthMode, ConfigError>
     match text {
         "token" => Ok(AuthMode::Token),
         "none" => Ok(AuthMode::None),
-        "e2b" => Err(wrong_text(
-            origin,
-            text,
-            "this comes with a later version; use token or none",
-        )),
-        _ => Err(wrong_choice(origin, text, &["token", "none"])),
+        "e2b" => Ok(AuthMode::E2b),
+        _ => Err(wrong_choice(origin, text, &["token", "none", "e2b"])),
     }
 }
 

@@ -1,0 +1,330 @@
+//! Changes as git sees them: the working directory against a commit.
+//!
+//! A plain `git diff <commit>` knows nothing of files that were never added. So it gets an index of its own, a copy
+//! of the real one (whose file times save it from reading everything), to which they are added as empty: then their
+//! content is what differs.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::child::run;
+use super::{ArtifactError, Change, MOST_FILES, Place, Status, io_error, size};
+
+/// The empty file, as the two kinds of repositories name it.
+const EMPTY_SHA1: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+const EMPTY_SHA256: &str = "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813";
+
+/// What a repository's configuration may not decide: how it looks, and what runs.
+const SETTINGS: [&str; 9] = [
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "core.untrackedCache=false",
+    "core.quotePath=true",
+    "core.pager=cat",
+    "color.ui=false",
+    "diff.noprefix=false",
+    "diff.mnemonicPrefix=false",
+    "diff.relative=false",
+];
+
+/// The same for `git diff`.
+const PLAIN: [&str; 7] = [
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--find-renames",
+    "--relative",
+    // Git would run in a submodule with the submodule's own configuration.
+    "--ignore-submodules=dirty",
+    "--diff-algorithm=default",
+];
+
+/// A repository, and a view of it that is ours.
+#[derive(Debug)]
+pub(super) struct Repository {
+    cwd: PathBuf,
+    base: String,
+    scratch: Scratch,
+    truncated: bool,
+}
+
+/// A folder that goes when it is no longer needed.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now goes with the session's folder.
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Repository {
+    /// The repository that the session began in; `None` where there is none, or its commit is no longer known.
+    pub(super) fn open(place: &Place) -> Result<Option<Self>, ArtifactError> {
+        let Some(base) = place.commit.clone().filter(|_| place.cwd.is_dir()) else {
+            return Ok(None);
+        };
+        fs::create_dir_all(&place.scratch).map_err(io_error(&place.scratch))?;
+        let mut repository = Self {
+            cwd: place.cwd.clone(),
+            base,
+            scratch: Scratch(place.scratch.clone()),
+            truncated: false,
+        };
+        let commit = format!("{}^{{commit}}", repository.base);
+        // The agent may have made a new repository in the place of the old one, and git may be gone.
+        if repository.ask(&["cat-file", "-e", &commit]).is_err() {
+            return Ok(None);
+        }
+        // A folder that a repository around it ignores is none of that repository's.
+        if repository.ask(&["check-ignore", "--quiet", "."]).is_ok() {
+            return Ok(None);
+        }
+        repository.prepare_index()?;
+        Ok(Some(repository))
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn git(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
+        for name in ["PATH", "HOME"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        // No lock of the user's is taken, nobody is asked, and nothing is fetched because it is missing.
+        for (name, value) in [
+            ("GIT_OPTIONAL_LOCKS", "0"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_NO_LAZY_FETCH", "1"),
+        ] {
+            command.env(name, value);
+        }
+        command.env("GIT_INDEX_FILE", self.index());
+        // Not `current_dir`, which would make this a fork.
+        command.arg("-C").arg(&self.cwd);
+        for setting in SETTINGS {
+            command.arg("-c").arg(setting);
+        }
+        command.args(args);
+        command
+    }
+
+    fn ask(&self, args: &[&str]) -> Result<Vec<u8>, ArtifactError> {
+        let mut answer = Vec::new();
+        run(self.git(args), &mut |bytes| {
+            answer.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(answer)
+    }
+
+    fn index(&self) -> PathBuf {
+        self.scratch.0.join("index")
+    }
+
+    fn prepare_index(&mut self) -> Result<(), ArtifactError> {
+        let folder = self.ask(&["rev-parse", "--absolute-git-dir"])?;
+        let theirs = path_of(folder.strip_suffix(b"\n").unwrap_or(&folder)).join("index");
+        match fs::copy(&theirs, self.index()) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(&theirs)(error)),
+        }
+        let prefix = self.ask(&["rev-parse", "--show-prefix"])?;
+        let prefix = prefix.strip_suffix(b"\n").unwrap_or(&prefix).to_vec();
+        let empty = if self.base.len() > EMPTY_SHA1.len() {
+            EMPTY_SHA256
+        } else {
+            EMPTY_SHA1
+        };
+        let list = self.scratch.0.join("untracked");
+        let mut entries = Vec::new();
+        let mut rest = Vec::new();
+        let mut count = 0_usize;
+        run(
+            self.git(&["ls-files", "--others", "--exclude-standard", "-z"]),
+            &mut |bytes| {
+                rest.extend_from_slice(bytes);
+                while let Some(end) = memchr::memchr(0, &rest) {
+                    let path: Vec<u8> = rest.drain(..=end).collect();
+                    let path = path.strip_suffix(b"\0").unwrap_or_default();
+                    // Repositories in the repository are not its files.
+                    if path.ends_with(b"/") || path.is_empty() {
+                        continue;
+                    }
+                    count = count.saturating_add(1);
+                    if count <= MOST_FILES {
+                        entries.extend_from_slice(format!("100644 {empty} 0\t").as_bytes());
+                        entries.extend_from_slice(&prefix);
+                        entries.extend_from_slice(path);
+                        entries.push(0);
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        self.truncated = count > MOST_FILES;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let written = File::create(&list).and_then(|mut file| file.write_all(&entries));
+        written.map_err(io_error(&list))?;
+        let mut add = self.git(&["update-index", "--add", "--replace", "-z", "--index-info"]);
+        add.stdin(File::open(&list).map_err(io_error(&list))?);
+        run(add, &mut |_| Ok(()))
+    }
+
+    fn diff(&self, more: &[&str]) -> Command {
+        let mut command = self.git(&["diff"]);
+        command.args(PLAIN).args(more).arg(&self.base).arg("--");
+        command
+    }
+
+    /// The changed files, and whether there are more.
+    pub(super) fn changes(&self) -> Result<(Vec<Change>, bool), ArtifactError> {
+        let mut parser = Parser::default();
+        run(self.diff(&["--name-status", "-z"]), &mut |bytes| {
+            parser.take(bytes);
+            Ok(())
+        })?;
+        for change in parser
+            .changes
+            .iter_mut()
+            .filter(|change| change.status != Status::Deleted)
+        {
+            change.size = size(&self.cwd.join(&change.path));
+        }
+        Ok((parser.changes, self.truncated || parser.more))
+    }
+
+    pub(super) fn patch(
+        &self,
+        applicable: bool,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        let more: &[&str] = if applicable { &["--binary", "--full-index"] } else { &[] };
+        run(self.diff(more), take)
+    }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
+}
+
+/// Reads `--name-status -z`: a letter and a path, each ended by a NUL; of a rename, two paths.
+#[derive(Debug, Default)]
+struct Parser {
+    rest: Vec<u8>,
+    /// What was read of the current entry.
+    fields: Vec<Vec<u8>>,
+    changes: Vec<Change>,
+    more: bool,
+}
+
+impl Parser {
+    fn take(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == 0) {
+            self.rest.extend_from_slice(part);
+            if self.rest.last() == Some(&0) {
+                self.rest.pop();
+                let field = std::mem::take(&mut self.rest);
+                self.fields.push(field);
+                self.entry();
+            }
+        }
+    }
+
+    fn entry(&mut self) {
+        let letter = self.fields.first().and_then(|field| field.first()).copied();
+        let two = matches!(letter, Some(b'R' | b'C'));
+        if self.fields.len() < if two { 3 } else { 2 } {
+            return;
+        }
+        let mut paths = std::mem::take(&mut self.fields).into_iter().skip(1).map(path_from);
+        let (first, second) = (paths.next().unwrap_or_default(), paths.next());
+        let status = match letter {
+            Some(b'A' | b'C') => Status::Added,
+            Some(b'D') => Status::Deleted,
+            Some(b'R') => Status::Renamed,
+            Some(_) | None => Status::Modified,
+        };
+        let (path, from) = match second {
+            Some(path) => (path, Some(first).filter(|_| status == Status::Renamed)),
+            None => (first, None),
+        };
+        // A file with a conflict comes twice.
+        if self.changes.last().is_some_and(|last| last.path == path) {
+            return;
+        }
+        if self.changes.len() >= MOST_FILES {
+            self.more = true;
+            return;
+        }
+        self.changes.push(Change {
+            path,
+            from,
+            status,
+            size: None,
+        });
+    }
+}
+
+fn path_from(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(bytes: &[u8], cut: usize) -> Vec<Change> {
+        let mut parser = Parser::default();
+        for block in bytes.chunks(cut.max(1)) {
+            parser.take(block);
+        }
+        parser.changes
+    }
+
+    fn change(status: Status, path: &str, from: Option<&str>) -> Change {
+        let (path, from, size) = (PathBuf::from(path), from.map(PathBuf::from), None);
+        Change {
+            path,
+            from,
+            status,
+            size,
+        }
+    }
+
+    #[test]
+    fn every_status_and_every_name_is_read() {
+        let text = b"A\0new\nline\0D\0gone\0R086\0old name\0new name\0T\0link\0U\0both\0M\0both\0C100\0a\0b\0";
+        for cut in [1, 3, 100] {
+            assert_eq!(
+                parse(text, cut),
+                [
+                    change(Status::Added, "new\nline", None),
+                    change(Status::Deleted, "gone", None),
+                    change(Status::Renamed, "new name", Some("old name")),
+                    change(Status::Modified, "link", None),
+                    change(Status::Modified, "both", None),
+                    change(Status::Added, "b", None),
+                ]
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_are_read_the_same(bytes in proptest::collection::vec(prop_oneof![Just(0_u8), Just(b'R'), any::<u8>()], 0..80), cut in 1_usize..9) {
+            prop_assert_eq!(parse(&bytes, cut), parse(&bytes, 1000));
+        }
+    }
+}

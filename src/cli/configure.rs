@@ -1,0 +1,264 @@
+//! `promptd configure`: tells a running server its token and the environment of agents, over the control socket.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Global;
+use super::client::{Client, Request};
+use super::error::{CliError, exit};
+use super::output::print;
+use super::variables::{self, Variables};
+use crate::runtime::config;
+
+const AFTER_HELP: &str = "\
+What this shell has in its environment is handed to the server of this home: PROMPTD_TOKEN as the token that opens the
+API, all else as what agents get (not PATH, HOME and what else belongs to the shell itself, and nothing of PROMPTD_…).
+It is in force at once, replaces what was configured before, and outlives the server. Of tokens the home keeps digests.
+
+Examples:
+  promptd configure                                    in a sandbox: what it was created with
+  promptd configure --env ANTHROPIC_API_KEY --keep-old only this, besides what there is
+  promptd configure --file .env                        from a file of KEY=VALUE lines, or *.toml
+  PROMPTD_TOKEN=new promptd configure --env PROMPTD_TOKEN --keep-old
+                                                       a second token; without --keep-old, the old one ends";
+
+/// What belongs to a shell and its terminal, and says nothing to an agent that runs elsewhere.
+const OF_THE_SHELL: [&str; 28] = [
+    "_",
+    "COLORTERM",
+    "COLUMNS",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "HOME",
+    "HOSTNAME",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LINES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LOGNAME",
+    "LS_COLORS",
+    "MAIL",
+    "NOTIFY_SOCKET",
+    "OLDPWD",
+    "PATH",
+    "PORT",
+    "PWD",
+    "RUST_LOG",
+    "SHELL",
+    "SHLVL",
+    "STY",
+    "TERM",
+    "TMUX",
+    "TMUX_PANE",
+    "USER",
+    "XDG_RUNTIME_DIR",
+];
+
+/// The same, by how they begin.
+const OF_THE_SHELL_PREFIXES: [&str; 6] = ["BASH_FUNC_", "SSH_", "SUDO_", "SYSTEMD_", "TERM_", "XDG_SESSION_"];
+
+const OURS: &str = "PROMPTD_";
+const TOKEN: &str = "PROMPTD_TOKEN";
+
+/// Hand a token and the environment of agents to the running server
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct ConfigureArgs {
+    /// Read a file of `KEY=VALUE` lines, or TOML (*.toml), instead of this shell's environment; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Take this variable only; may be repeated
+    #[arg(short, long, value_name = "NAME")]
+    env: Vec<String>,
+    /// Add to the tokens and variables that there are, instead of replacing them
+    #[arg(long)]
+    keep_old: bool,
+}
+
+/// The server's answer.
+#[derive(Debug, Deserialize)]
+struct Configured {
+    tokens: usize,
+    environment: Vec<String>,
+}
+
+/// What is to be told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    tokens: Option<Vec<String>>,
+    /// None where nothing but the token was picked.
+    environment: Option<Variables>,
+}
+
+pub(super) async fn configure(global: &Global, args: ConfigureArgs) -> Result<u8, CliError> {
+    if global.url.as_ref().is_some_and(|url| !url.is_empty()) {
+        let hint =
+            "a server is configured on its own machine, over its control socket; leave out --url and PROMPTD_URL";
+        return Err(CliError::Usage(hint.to_owned()));
+    }
+    let told = match &args.file {
+        Some(path) => pick(read(path)?, &args.env)?,
+        None if args.env.is_empty() => pick(without_shell(config::environment()), &[])?,
+        None => pick(config::environment(), &args.env)?,
+    };
+    // Where there is no server, one in this process takes it, and its own token is not the one it is told.
+    config::forget_token();
+    let client = Client::local(global.flags())?;
+    let result = tell(&client, told, args.keep_old).await;
+    client.leave().await;
+    result
+}
+
+async fn tell(client: &Client, told: Told, keep_old: bool) -> Result<u8, CliError> {
+    let Told { tokens, environment } = told;
+    let new_token = tokens.is_some();
+    let body = json!({ "tokens": tokens, "environment": environment, "keep_old": keep_old });
+    let request = Request::put("/v1/configuration", body.to_string().into_bytes());
+    let configured: Configured = client.json(&request).await?;
+    print(&shown(&configured, new_token))?;
+    Ok(exit::DONE)
+}
+
+/// What is in force, by name.
+fn shown(configured: &Configured, new_token: bool) -> String {
+    let token = match (configured.tokens, new_token) {
+        (0, _) => format!("none; set {TOKEN} and run this again"),
+        (_, false) => format!("as before ({} valid)", configured.tokens),
+        (_, true) => format!("set ({} valid)", configured.tokens),
+    };
+    let environment = if configured.environment.is_empty() {
+        "nothing beyond the server's own".to_owned()
+    } else {
+        configured.environment.join(", ")
+    };
+    format!("token:        {token}\nagents get:   {environment}\n")
+}
+
+fn read(path: &Path) -> Result<Variables, CliError> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::read_to_string(path).map(|read| text = read)
+    };
+    read.map_err(|source| CliError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    variables::parse(path, &text).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
+}
+
+fn without_shell(mut variables: Variables) -> Variables {
+    variables.retain(|name, _| {
+        let prefixed = OF_THE_SHELL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        !prefixed && !OF_THE_SHELL.contains(&name.as_str())
+    });
+    variables
+}
+
+/// Of all variables those that were asked for, or all; the token is told apart.
+fn pick(mut variables: Variables, names: &[String]) -> Result<Told, CliError> {
+    for name in names {
+        if name.starts_with(OURS) && name != TOKEN {
+            return Err(CliError::Usage(format!(
+                "{name} is promptd's own; no agent gets it, and of these only {TOKEN} can be configured"
+            )));
+        }
+        if !variables.contains_key(name) {
+            let name = name.split('=').next().unwrap_or_default();
+            return Err(CliError::Usage(format!(
+                "{name} is not set here; set it, and give --env its name alone"
+            )));
+        }
+    }
+    if !names.is_empty() {
+        variables.retain(|name, _| names.contains(name));
+    }
+    let token = variables.remove(TOKEN);
+    let tokens = token.map(|token| config::split_tokens(&token).map(str::to_owned).collect::<Vec<_>>());
+    variables.retain(|name, _| !name.starts_with(OURS));
+    let only_token = !names.is_empty() && variables.is_empty();
+    Ok(Told {
+        // `PROMPTD_TOKEN=` is how a shell says "not set".
+        tokens: tokens.filter(|tokens| !tokens.is_empty()),
+        environment: (!only_token).then_some(variables),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn names(told: &Told) -> Vec<&str> {
+        told.environment
+            .iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn a_shells_own_variables_and_ours_are_none_of_an_agents_business() {
+        let shell = variables(&[
+            ("ANTHROPIC_API_KEY", "k"),
+            ("E2B_SANDBOX_ID", "i"),
+            ("HOME", "/h"),
+            ("LANG", "C"),
+            ("PATH", "/bin"),
+            ("PROMPTD_HOME", "/p"),
+            ("PROMPTD_TOKEN", "one, two"),
+            ("SSH_AUTH_SOCK", "/s"),
+            ("TERM_PROGRAM", "x"),
+        ]);
+        let told = pick(without_shell(shell), &[]).unwrap();
+        assert_eq!(names(&told), ["ANTHROPIC_API_KEY", "E2B_SANDBOX_ID", "LANG"]);
+        assert_eq!(told.tokens, Some(vec!["one".to_owned(), "two".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_picked_has_to_be_there_and_a_token_alone_leaves_the_environment() {
+        let all = variables(&[("A", "1"), ("B", "2"), ("PROMPTD_TOKEN", "t"), ("PROMPTD_HOME", "/p")]);
+        let pick = |names: &[&str]| {
+            pick(
+                all.clone(),
+                &names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(
+            (names(&pick(&["A"]).unwrap()), pick(&["A"]).unwrap().tokens),
+            (vec!["A"], None)
+        );
+        let token = pick(&["PROMPTD_TOKEN"]).unwrap();
+        assert_eq!((token.tokens.unwrap(), token.environment), (vec!["t".to_owned()], None));
+        for wrong in ["C", "PROMPTD_HOME", "A=s3cret"] {
+            let error = pick(&[wrong]).unwrap_err();
+            assert_eq!(error.exit_code(), exit::USAGE);
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+        let unset = super::pick(variables(&[("PROMPTD_TOKEN", " ")]), &[]).unwrap();
+        assert_eq!((unset.tokens, unset.environment), (None, Some(Variables::new())));
+    }
+
+    #[test]
+    fn names_are_shown_and_how_many_tokens_there_are() {
+        let configured = Configured {
+            tokens: 2,
+            environment: vec!["A".to_owned(), "B".to_owned()],
+        };
+        assert_eq!(
+            shown(&configured, true),
+            "token:        set (2 valid)\nagents get:   A, B\n"
+        );
+    }
+}

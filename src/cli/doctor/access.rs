@@ -1,0 +1,88 @@
+//! Who may use the API, as far as it can be told without asking anybody.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::Check;
+use crate::runtime::{AuthMode, Listen, Settings};
+
+const AUTH: &str = "auth";
+
+/// Whether anybody can come in, and who.
+pub(super) fn auth(settings: &Settings, tokens: usize) -> Check {
+    let source = if settings.env_tokens.is_empty() {
+        "the home"
+    } else {
+        "PROMPTD_TOKEN"
+    };
+    let tokens = match tokens {
+        0 => None,
+        1 => Some(format!("1 token, from {source}")),
+        many => Some(format!("{many} tokens, from {source}")),
+    };
+    match (settings.auth, tokens) {
+        (AuthMode::None, _) => Check::warn(
+            AUTH,
+            "none: whoever reaches the server can run anything here",
+            "use --auth token unless that is meant",
+        ),
+        (AuthMode::E2b, tokens) => {
+            let besides = tokens.map_or_else(String::new, |tokens| format!("; besides {tokens}"));
+            let address = &settings.platform.envd;
+            Check::ok(AUTH, format!("e2b: X-Access-Token is checked at {address}{besides}"))
+        }
+        (AuthMode::Token, Some(tokens)) => Check::ok(AUTH, tokens),
+        (AuthMode::Token, None) if settings.listen.iter().any(is_public) => Check::warn(
+            AUTH,
+            "no token: but for this machine, all is refused (401 not_configured)",
+            "run `PROMPTD_TOKEN=… promptd configure`",
+        ),
+        (AuthMode::Token, None) => Check::ok(AUTH, "no token: this machine only is served"),
+    }
+}
+
+fn is_public(listen: &Listen) -> bool {
+    matches!(listen, Listen::Tcp(address) if !address.ip().to_canonical().is_loopback())
+}
+
+/// Whether others can read the token file.
+pub(super) fn token_file(settings: &Settings) -> Option<Check> {
+    let path = settings.home.join("token");
+    let mode = std::fs::metadata(&path).ok()?.permissions().mode();
+    (mode & 0o077 != 0).then(|| {
+        let shown = path.display();
+        Check::warn(
+            "token file",
+            format!("{shown} can be read by other users"),
+            format!("chmod 600 {shown}"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+    use crate::runtime::config::{self, Environment, Flags};
+
+    fn asked(listen: &str, auth: &str, tokens: usize) -> Check {
+        let flags = Flags {
+            listen: vec![listen.to_owned()],
+            home: Some("/nowhere".into()),
+            workspace: Some("/nowhere".into()),
+            auth: Some(auth.to_owned()),
+            insecure_public: true,
+            ..Flags::default()
+        };
+        super::auth(&config::settings(flags, &Environment::new(), None).unwrap(), tokens)
+    }
+
+    #[test]
+    fn a_public_server_that_nobody_can_use_is_told() {
+        assert_eq!(asked("0.0.0.0:80", "token", 0).state, State::Warn);
+        assert_eq!(asked("127.0.0.1:80", "token", 0).state, State::Ok);
+        assert_eq!(asked("0.0.0.0:80", "token", 2).detail, "2 tokens, from the home");
+        assert_eq!(asked("0.0.0.0:80", "none", 0).state, State::Warn);
+        let e2b = asked("0.0.0.0:80", "e2b", 0);
+        assert_eq!((e2b.state, e2b.detail.contains(":49983")), (State::Ok, true));
+    }
+}

@@ -1,0 +1,158 @@
+//! Tests of [`super`]: what is hidden, and that no split shows more.
+
+use super::*;
+use proptest::prelude::*;
+
+fn masker(values: &[&str]) -> Masker {
+    let mut secrets = Secrets::default();
+    for value in values {
+        secrets.add(value);
+    }
+    Masker::new(&secrets).unwrap()
+}
+
+/// What is shown of a line that comes in these chunks.
+fn shown(masker: &Masker, chunks: &[&[u8]]) -> Vec<u8> {
+    let (mut before, mut hidden, mut all) = (Vec::new(), false, Vec::new());
+    for (number, chunk) in (1..).zip(chunks) {
+        let shown = masker.chunk(&before, hidden, chunk, number == chunks.len());
+        all.extend_from_slice(&shown.bytes);
+        hidden = shown.ends_hidden;
+        before.extend_from_slice(chunk);
+        before.drain(..before.len().saturating_sub(masker.reach()));
+    }
+    all
+}
+
+fn split<'a>(text: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+    let mut chunks = Vec::new();
+    let mut rest = text;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, behind) = rest.split_at((*size).clamp(1, rest.len()));
+        chunks.push(chunk);
+        rest = behind;
+    }
+    chunks
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
+#[test]
+fn nothing_to_hide_is_no_masker() {
+    assert!(Masker::new(&Secrets::default()).is_none());
+}
+
+#[test]
+fn every_form_is_hidden() {
+    let masker = masker(&["pa ss/\"word\""]);
+    for text in [
+        "x pa ss/\"word\" y",
+        r#"x pa ss/\"word\" y"#,
+        "x pa%20ss%2F%22word%22 y",
+        "x pa+ss%2f%22word%22 y",
+    ] {
+        assert_eq!(masker.text(text), "x *** y");
+    }
+    assert!(matches!(masker.text("pa ss/\"wor"), Cow::Borrowed(_)));
+}
+
+#[test]
+fn of_secrets_that_overlap_or_touch_nothing_is_left() {
+    let masker = masker(&["abcdef", "defghi", "cdefgh"]);
+    assert_eq!(masker.text("-abcdefghi-"), "-***-");
+    assert_eq!(masker.text("abcdefabcdef"), "***");
+}
+
+#[test]
+fn a_secret_in_single_bytes_shows_three_of_them() {
+    let masker = masker(&["abcdefghij"]);
+    let text = b"say abcdefghij!";
+    assert_eq!(shown(&masker, &split(text, &[1])), b"say abc***!");
+    assert_eq!(shown(&masker, &[b"say abcd", b"efghij!"]), b"say ***!");
+    assert_eq!(shown(&masker, &[b"say abc", b"defghij!"]), b"say abc***!");
+}
+
+#[test]
+fn what_began_like_a_secret_stays_hidden_and_what_follows_is_shown() {
+    let masker = masker(&["abcdefghij"]);
+    assert_eq!(shown(&masker, &[b"say abcd", b"xy"]), b"say ***xy");
+    assert_eq!(shown(&masker, &[b"say abc", b"xy"]), b"say abcxy");
+    // At the end of a line nothing follows.
+    assert_eq!(shown(&masker, &[b"say abcdefghi"]), b"say abcdefghi");
+}
+
+#[test]
+fn a_secret_longer_than_a_pattern_leaves_nothing_at_its_seams() {
+    let secret: String = (0..3_000_u32)
+        .map(|n| char::from(b'a' + u8::try_from(n * n % 23).unwrap()))
+        .collect();
+    let masker = masker(&[&secret]);
+    assert!(masker.longest <= 1 << 10);
+    let text = format!("<{secret}>");
+    assert_eq!(masker.text(&text), "<***>");
+    for at in (5..text.len() - 1).step_by(7) {
+        let (one, two) = text.as_bytes().split_at(at);
+        assert_eq!(shown(&masker, &[one, two]), b"<***>", "cut at {at}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_split_shows_a_secret(
+        secret in "[a-c]{6,9}",
+        other in "[a-e\"/ ]{6,14}",
+        words in proptest::collection::vec("[a-f ]{0,9}", 1..5),
+        sizes in proptest::collection::vec(1_usize..12, 1..6),
+    ) {
+        let masker = masker(&[&secret, &other]);
+        let text = words.join(&secret);
+        let chunks = split(text.as_bytes(), &sizes);
+        let all = shown(&masker, &chunks);
+        prop_assert!(!contains(&all, secret.as_bytes()));
+        // Each chunk by itself ends with no more than three first bytes of it.
+        let (mut before, mut hidden) = (Vec::new(), false);
+        for chunk in chunks.iter().take(chunks.len().saturating_sub(1)) {
+            let shown = masker.chunk(&before, hidden, chunk, false);
+            prop_assert!((4..secret.len()).all(|length| !shown.bytes.ends_with(&secret.as_bytes()[..length])));
+            hidden = shown.ends_hidden;
+            before.extend_from_slice(chunk);
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_does_not_depend_on_how_much_is_known_before(
+        secret in "[ab]{6,8}",
+        before in "[ab]{0,40}",
+        text in "[abc]{0,20}",
+        hidden: bool,
+        ends: bool,
+    ) {
+        let masker = masker(&[&secret]);
+        let near = before.as_bytes().get(before.len().saturating_sub(masker.reach())..).unwrap();
+        let (all, near) = (
+            masker.chunk(before.as_bytes(), hidden, text.as_bytes(), ends),
+            masker.chunk(near, hidden, text.as_bytes(), ends),
+        );
+        prop_assert_eq!(all, near);
+    }
+
+    #[test]
+    fn text_without_its_beginning_is_unchanged(secret in "[a-c]{6,9}", text in "[d-z ]{0,60}", sizes in proptest::collection::vec(1_usize..12, 1..6)) {
+        let masker = masker(&[&secret]);
+        prop_assert_eq!(shown(&masker, &split(text.as_bytes(), &sizes)), text.as_bytes());
+    }
+
+    #[test]
+    fn garbage_never_panics(secret in "\\PC{6,20}", text in proptest::collection::vec(any::<u8>(), 0..99), sizes in proptest::collection::vec(1_usize..12, 1..6)) {
+        let mut secrets = Secrets::default();
+        secrets.add(&secret);
+        if let Some(masker) = Masker::new(&secrets) {
+            shown(&masker, &split(&text, &sizes));
+        }
+    }
+}

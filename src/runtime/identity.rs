@@ -1,0 +1,292 @@
+//! Which sandbox this is: asked of the platform when it is first needed, once in each epoch.
+//!
+//! The witnesses, the most trustworthy first: the metadata service, which the hypervisor answers; the events host, which
+//! knows a sandbox by its address; the `Host` of a request, `{port}-{id}.{domain}`; and a file, which may lag behind by
+//! a moment after a resume. Where nothing says that this is E2B, nobody is asked: on other machines the metadata
+//! service is somebody else's.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Client, redirect};
+use serde::Deserialize;
+
+use super::settings::Platform;
+
+/// How long a witness may take: they all live on this very machine, or next to it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The most that is read of an answer.
+const MOST: usize = 64 << 10;
+
+/// How long the metadata service's token is to be good, in seconds: for one question.
+const TOKEN_SECONDS: &str = "60";
+
+/// The longest id that is believed.
+const MOST_ID: usize = 128;
+
+/// Which sandbox this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The platform's id.
+    pub id: String,
+    /// Who said so.
+    pub source: Witness,
+}
+
+/// Who knows which sandbox this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The hypervisor's metadata service.
+    Metadata,
+    /// The platform's events host.
+    Events,
+    /// The `Host` of a request.
+    Host,
+    /// The platform's file.
+    File,
+}
+
+impl Witness {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "mmds",
+            Self::Events => "events",
+            Self::Host => "host",
+            Self::File => "file",
+        }
+    }
+}
+
+/// What is known of the sandbox, each with the number of the epoch in which it was learned.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    /// What the witnesses that have to be asked said.
+    asked: Mutex<Option<(u64, Said)>>,
+    /// One asks, and the others wait for the answer.
+    asking: tokio::sync::Mutex<()>,
+    /// The id in the `Host` of the last request that had one.
+    heard: Mutex<Option<(u64, String)>>,
+}
+
+/// The sandbox, where any of them knew it.
+type Said = Option<Sandbox>;
+
+impl Identity {
+    /// Which sandbox this is; nothing where it is none, or nobody knows.
+    pub(super) async fn get(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
+        if !is_there(platform) {
+            return None;
+        }
+        let _asking = self.asking.lock().await;
+        let said = match self.asked(epoch) {
+            Some(said) => said,
+            None => self.put(epoch, ask(platform).await),
+        };
+        said.or_else(|| self.without_asking(platform, epoch))
+    }
+
+    /// Asks again where an answer is known; whether this is another sandbox now. The answer is that of the epoch that
+    /// follows.
+    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64) -> bool {
+        let _asking = self.asking.lock().await;
+        let Some(Some(before)) = self.asked(epoch) else {
+            return false;
+        };
+        let now = ask(platform).await;
+        let changed = now.as_ref().is_some_and(|now| now.id != before.id);
+        if changed {
+            self.put(epoch.wrapping_add(1), now);
+        }
+        changed
+    }
+
+    /// Takes note of a request's `Host`; true when it names another sandbox than was known.
+    pub(super) fn hears(&self, host: &str, epoch: u64) -> bool {
+        let Some(id) = id_in(host) else { return false };
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = heard.take().filter(|(of, _)| *of == epoch).map(|(_, id)| id);
+        let known = before.or_else(|| self.asked(epoch).flatten().map(|sandbox| sandbox.id));
+        *heard = Some((epoch, id.to_owned()));
+        known.is_some_and(|known| known != id)
+    }
+
+    /// What they said, where they were asked.
+    fn asked(&self, epoch: u64) -> Option<Said> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked
+            .as_ref()
+            .filter(|(of, _)| *of == epoch)
+            .map(|(_, said)| said.clone())
+    }
+
+    fn put(&self, epoch: u64, said: Said) -> Said {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, said.clone()));
+        said
+    }
+
+    fn without_asking(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let heard = heard.filter(|(of, _)| *of == epoch).map(|(_, id)| id);
+        let sandbox = |source| move |id| Sandbox { id, source };
+        heard
+            .map(sandbox(Witness::Host))
+            .or_else(|| in_file(&platform.folder).map(sandbox(Witness::File)))
+    }
+}
+
+/// Whether anything says that this is a sandbox of the platform.
+pub(super) fn is_there(platform: &Platform) -> bool {
+    platform.told || platform.folder.join(".E2B_SANDBOX").exists()
+}
+
+async fn ask(platform: &Platform) -> Option<Sandbox> {
+    let client = client()?;
+    let metadata = tokio::time::timeout(PATIENCE, of_metadata(&client, &platform.metadata)).await;
+    if let Ok(Some(id)) = metadata {
+        let source = Witness::Metadata;
+        return Some(Sandbox { id, source });
+    }
+    let events = tokio::time::timeout(PATIENCE, of_events(&client, &platform.events)).await;
+    let source = Witness::Events;
+    events.ok().flatten().map(|id| Sandbox { id, source })
+}
+
+/// A client for these questions only: its connections and names go with it.
+fn client() -> Option<Client> {
+    // Fails only where one is installed already, which is as good.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder()
+        // A proxy is for the world outside.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .tls_certs_only([]);
+    builder.build().ok()
+}
+
+async fn of_metadata(client: &Client, address: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        #[serde(rename = "instanceID")]
+        instance: String,
+    }
+    let token = client
+        .put(format!("{address}/latest/api/token"))
+        .header("X-metadata-token-ttl-seconds", TOKEN_SECONDS);
+    let token = body(token).await?;
+    let metadata = client
+        .get(format!("{address}/"))
+        .header("X-metadata-token", token)
+        .header(ACCEPT, "application/json");
+    let metadata: Metadata = serde_json::from_slice(&body(metadata).await?).ok()?;
+    believed(metadata.instance)
+}
+
+async fn of_events(client: &Client, address: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Me {
+        #[serde(rename = "sandboxID")]
+        sandbox: String,
+    }
+    let me: Me = serde_json::from_slice(&body(client.get(format!("{address}/me"))).await?).ok()?;
+    believed(me.sandbox)
+}
+
+/// The body of a good answer.
+async fn body(request: reqwest::RequestBuilder) -> Option<Vec<u8>> {
+    let mut answer = request.send().await.ok()?.error_for_status().ok()?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MOST {
+            return None;
+        }
+    }
+    Some(body)
+}
+
+fn in_file(folder: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(folder.join(".E2B_SANDBOX_ID")).ok()?;
+    believed(text.trim().to_owned())
+}
+
+/// An id that may stand in headers, logs and messages.
+fn believed(id: String) -> Option<String> {
+    let sane = (1..=MOST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    sane.then_some(id)
+}
+
+/// The id in `{port}-{id}.{domain}`.
+fn id_in(host: &str) -> Option<&str> {
+    let (first, _domain) = host.split_once('.')?;
+    let (port, id) = first.split_once('-')?;
+    let port_is_one = port.parse::<u16>().is_ok();
+    let id_is_one =
+        (8..=MOST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (port_is_one && id_is_one).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_names_the_sandbox_only_where_it_has_the_platforms_form() {
+        assert_eq!(id_in("8080-ixyz12345abcdefgh.e2b.app"), Some("ixyz12345abcdefgh"));
+        for other in [
+            "127.0.0.1:8080",
+            "localhost",
+            "my-host.example.com",
+            "99999-ixyz12345abcdefgh.e2b.app",
+            "8080-x.e2b.app",
+            "8080-ixyz12345abcdefgh",
+            "8080-ixyz%2e12345abcdefgh.e2b.app",
+        ] {
+            assert_eq!(id_in(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_changes_is_told_once() {
+        let identity = Identity::default();
+        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0), "the first");
+        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0));
+        assert!(!identity.hears("localhost:8080", 0), "says nothing");
+        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0));
+        assert!(!identity.hears("8080-iother1234abcdefgh.e2b.app", 0));
+        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 1), "another epoch");
+        let id = "ixyz12345abcdefgh".to_owned();
+        let source = Witness::Metadata;
+        identity.put(2, Some(Sandbox { id, source }));
+        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 2), "as was told");
+        identity.put(
+            3,
+            Some(Sandbox {
+                id: "another".to_owned(),
+                source,
+            }),
+        );
+        assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3), "not as was told");
+    }
+
+    #[tokio::test]
+    async fn elsewhere_nobody_is_asked() {
+        let platform = Platform {
+            envd: String::new(),
+            // Would be refused, which is not what this is about: it is not even tried.
+            metadata: "http://127.0.0.1:9".to_owned(),
+            events: "http://127.0.0.1:9".to_owned(),
+            folder: "/nonexistent".into(),
+            told: false,
+        };
+        let identity = Identity::default();
+        identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0);
+        assert_eq!(identity.get(&platform, 0).await, None);
+        let told = Platform { told: true, ..platform };
+        let known = identity.get(&told, 0).await.map(|sandbox| sandbox.source);
+        assert_eq!(known, Some(Witness::Host));
+    }
+}

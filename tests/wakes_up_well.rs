@@ -1,0 +1,443 @@
+//! The machine is paused, cloned, suspended or rebooted: what was promised before holds after.
+//!
+//! A pause is made of its parts: every process of the sandbox is stopped (SIGSTOP), its network is cut and comes back
+//! with other neighbours, the wall clock is stepped, and the platform says another id. Nothing of the machine that the
+//! tests run on is disturbed: the step is in a file that a server with debug assertions adds to its clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of tests fails like a test"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use support::delivery::PATH;
+use support::hostile::{Act, Backend, Reply};
+use support::network::Network;
+use support::platform::Platform;
+use support::{Builder, PATIENCE, Server, assert_no_holes, folder, joined, of_type, procs};
+
+/// By how much the clock is stepped, in seconds.
+const AWAY: f64 = 3_600.0;
+
+/// How soon a resume has to be noticed; and some time for a busy machine.
+const SOON: Duration = Duration::from_secs(1);
+const BUSY: Duration = Duration::from_secs(3);
+
+/// The server's wall clock.
+struct Clock(PathBuf);
+
+impl Clock {
+    fn new() -> Self {
+        Self(folder("clock").join("step"))
+    }
+
+    fn of(&self, builder: Builder) -> Builder {
+        builder.env("PROMPTD_TEST_CLOCK", self.0.display().to_string())
+    }
+
+    /// Sets it forward by so many seconds in all.
+    fn step(&self, seconds: f64) {
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, seconds.to_string()).unwrap();
+        std::fs::rename(new, &self.0).unwrap();
+    }
+}
+
+/// Everything that runs in the sandbox.
+fn processes(server: &Server) -> Vec<i32> {
+    let home = server.home();
+    let mut all = vec![server.pid()];
+    all.extend(procs::keepers(&home));
+    all.extend(procs::marked(&home));
+    all
+}
+
+/// Stops everything; answers what was stopped.
+fn freeze(server: &Server) -> Vec<i32> {
+    let all = processes(server);
+    for pid in &all {
+        procs::signal(*pid, "STOP");
+    }
+    all
+}
+
+fn thaw(all: &[i32]) {
+    // The agents first, as the kernel gives nobody the preference.
+    for pid in all.iter().rev() {
+        procs::signal(*pid, "CONT");
+    }
+}
+
+/// A script that says a line each tenth of a second, `lines` times.
+fn talk(lines: u32) -> String {
+    format!("i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.1; done")
+}
+
+fn said(lines: u32) -> String {
+    (1..=lines).map(|line| format!("line {line}\n")).collect()
+}
+
+async fn epoch(server: &Server) -> String {
+    let answer = server.request("GET", "/v1/sessions").send().await.unwrap();
+    answer.headers()["promptd-epoch"].to_str().unwrap().to_owned()
+}
+
+/// So many records of a type, which have to come soon: found on the disk, since whoever asks the server wakes it.
+async fn in_journal(server: &Server, id: &str, kind: &str, count: usize) -> Vec<Value> {
+    let path = server.session_folder(id).join("journal.ndjson");
+    let begun = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let records = text
+            .split_inclusive('\n')
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let found: Vec<_> = records.filter(|record| record["type"] == kind).collect();
+        if found.len() >= count {
+            return found;
+        }
+        assert!(
+            begun.elapsed() < SOON + BUSY,
+            "{} {kind} instead of {count}:\n{text}",
+            found.len()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_of_the_clock_is_noticed_within_a_second_and_a_correction_is_none() {
+    let clock = Clock::new();
+    let server = clock.of(Server::with()).start().await;
+    let id = server.shell("until [ -e go ]; do sleep 0.05; done").await;
+    let waiting = server.create(json!({ "agent": "shell" })).await;
+    let first = epoch(&server).await;
+    server.record(&id, "started").await;
+    // As NTP would, forward and back.
+    for step in [1.5, 0.0, 1.0, 2.5] {
+        clock.step(step);
+        assert_eq!(epoch(&server).await, first, "after a step to {step}");
+    }
+    clock.step(AWAY);
+    let resumed = in_journal(&server, &id, "resumed", 1).await;
+    let resumed = &resumed[0];
+    assert!((resumed["away"].as_f64().unwrap() - AWAY).abs() < 10.0, "{resumed}");
+    assert_eq!(resumed["turn"], 1);
+    let second = epoch(&server).await;
+    assert_ne!(second, first);
+    assert_eq!(resumed["epoch"], second);
+    // Whoever asks first sees it, not only who asks later.
+    clock.step(AWAY * 2.0);
+    let third = epoch(&server).await;
+    assert_ne!(third, second);
+    let resumed = in_journal(&server, &id, "resumed", 2).await;
+    let epochs: Vec<_> = resumed.iter().map(|record| record["epoch"].clone()).collect();
+    assert_eq!(epochs, [json!(second), json!(third)]);
+    server.touch("go");
+    server.settled(&id).await;
+    assert_no_holes(&server.records(&id).await, 1);
+    assert_eq!(
+        server.records(&waiting).await,
+        Vec::<Value>::new(),
+        "nobody works there"
+    );
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_epoch_and_a_step_while_nobody_was_there_does_not() {
+    let clock = Clock::new();
+    let mut server = clock.of(Server::with()).start().await;
+    let first = epoch(&server).await;
+    server.terminate().await;
+    server.start_again().await;
+    assert_eq!(epoch(&server).await, first);
+    server.kill();
+    clock.step(AWAY);
+    server.start_again().await;
+    assert_ne!(epoch(&server).await, first);
+}
+
+#[tokio::test]
+async fn another_sandbox_with_the_same_clocks_is_another_epoch() {
+    let platform = Platform::start();
+    platform.metadata_says(Some("iparentiparent123456"));
+    let server = Server::with()
+        .platform(&platform)
+        .env("PROMPTD_TOKEN", "t")
+        .start()
+        .await;
+    let ask = async |host: &str| {
+        let request = server.request("GET", "/v1/info").header("authorization", "Bearer t");
+        let answer = request.header("host", host).send().await.unwrap();
+        let epoch = answer.headers()["promptd-epoch"].to_str().unwrap().to_owned();
+        let info: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(info["epoch"], epoch.as_str());
+        (epoch, info["sandbox"]["id"].as_str().unwrap().to_owned())
+    };
+    let parent = ask("8080-iparentiparent123456.e2b.app").await;
+    assert_eq!(parent.1, "iparentiparent123456");
+    // Somebody calls by another name: the platform says whether that means anything.
+    let alias = ask("8080-ialiasialias12345678.example.org").await;
+    assert_eq!(alias, parent);
+    platform.metadata_says(Some("iforkifork1234567890"));
+    let fork = ask("8080-iforkifork1234567890.e2b.app").await;
+    assert_eq!(fork.1, "iforkifork1234567890");
+    assert_ne!(fork.0, parent.0, "the first answer already");
+}
+
+/// The kernel's word that the clock was set, for real, to a server for which nothing else is under way.
+#[tokio::test]
+async fn a_clock_that_is_set_has_an_idle_server_ask_who_it_is() {
+    use nix::time::{ClockId, clock_gettime, clock_settime};
+    let platform = Platform::start();
+    platform.metadata_says(Some("iparent"));
+    let server = Server::with().platform(&platform).start().await;
+    assert_eq!(server.get("/v1/info").await["sandbox"]["id"], "iparent");
+    let first = epoch(&server).await;
+    platform.metadata_says(Some("ifork"));
+    let known = async || {
+        let answer = server.request("GET", "/healthz").send().await.unwrap();
+        answer.headers()["promptd-epoch"].to_str().unwrap().to_owned()
+    };
+    let asked = platform.asked();
+    // To what it is: nobody else notices.
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
+    if let Err(error) = clock_settime(ClockId::CLOCK_REALTIME, now) {
+        eprintln!("passed over: the clock cannot be set: {error}");
+        return;
+    }
+    let begun = Instant::now();
+    while known().await == first {
+        assert!(
+            begun.elapsed() < SOON + BUSY,
+            "asked {} times",
+            platform.asked() - asked
+        );
+    }
+    assert_eq!(known().await, "dormant", "nobody has needed another one yet");
+    assert_ne!(epoch(&server).await, first);
+    assert_eq!(server.get("/v1/info").await["sandbox"]["id"], "ifork");
+}
+
+#[tokio::test]
+async fn timeouts_count_the_time_that_the_agents_had() {
+    let server = Server::start().await;
+    // Each needs less running time than it has, and is away for longer than all of it.
+    let ask = |script: String, limit: &str, seconds: f64| {
+        let mut request = json!({ "agent": "shell", "prompt": script });
+        request[limit] = json!(seconds);
+        request
+    };
+    let talks = server.create(ask(talk(25), "timeout", 6.0)).await;
+    let silent = server
+        .create(ask("sleep 2.5; echo line 1".to_owned(), "idle_timeout", 4.0))
+        .await;
+    let endless = server
+        .create(ask("echo line 1; sleep 1000".to_owned(), "timeout", 3.0))
+        .await;
+    for id in [&talks, &endless] {
+        server.record(id, "stdout").await;
+    }
+    server.record(&silent, "started").await;
+    let frozen = freeze(&server);
+    // The pause itself is what is tested.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    thaw(&frozen);
+    for (id, lines) in [(&talks, 25), (&silent, 1)] {
+        let session = server.settled(id).await;
+        assert_eq!(session["status"], "completed", "{session}");
+        let records = server.records(id).await;
+        assert_eq!(joined(&records, "stdout"), said(lines).as_bytes());
+        assert_no_holes(&records, 1);
+    }
+    let session = server.settled(&endless).await;
+    assert_eq!(
+        (&session["status"], &session["turns"][0]["cause"]),
+        (&json!("timed_out"), &json!("timeout"))
+    );
+    let ran = session["turns"][0]["duration"].as_f64().unwrap();
+    assert!((3.0..7.0).contains(&ran), "it had 3 s, and was counted {ran}");
+}
+
+#[tokio::test]
+async fn a_cold_boot_ends_what_ran_and_says_why() {
+    let mut server = Server::start().await;
+    let id = server.shell("echo line 1; sleep 1000").await;
+    let next = server
+        .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "echo next" }))
+        .await;
+    assert_eq!(next["turn"], 2);
+    server.record(&id, "stdout").await;
+    let first = epoch(&server).await;
+    let all = processes(&server);
+    server.kill();
+    for pid in all {
+        procs::signal(pid, "KILL");
+    }
+    procs::kill_marked(&server.home());
+    // Another boot: what the disk remembers is of the one before.
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let other = boot_id.trim().replace(|digit: char| digit.is_ascii_digit(), "a");
+    for file in [
+        server.session_folder(&id).join("journal.ndjson"),
+        server.home().join("epoch.json"),
+    ] {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(boot_id.trim()), "{}", file.display());
+        std::fs::write(&file, text.replace(boot_id.trim(), &other)).unwrap();
+    }
+    server.start_again().await;
+    let session = server.settled(&id).await;
+    let turns = &session["turns"];
+    assert_eq!(
+        (&turns[0]["status"], &turns[0]["cause"]),
+        (&json!("lost"), &json!("host_restart"))
+    );
+    assert_eq!(turns[1]["status"], "completed", "what waited goes on: {session}");
+    assert_ne!(epoch(&server).await, first);
+    assert_no_holes(&server.records(&id).await, 1);
+}
+
+/// Fails unless all that was taken over came under the first epoch, and from some batch on under the second.
+fn assert_epochs(backend: &Backend, first: &str, second: &str) {
+    let committed = backend.committed();
+    let epochs: Vec<_> = committed
+        .iter()
+        .map(|seen| seen.request.header("promptd-epoch"))
+        .collect();
+    let changes = epochs.iter().position(|epoch| *epoch == second);
+    let (before, after) = epochs.split_at(changes.expect("a batch of the new epoch"));
+    assert!(
+        !before.is_empty() && before.iter().all(|epoch| *epoch == first),
+        "{epochs:?}"
+    );
+    assert!(after.iter().all(|epoch| *epoch == second), "{epochs:?}");
+}
+
+/// A WebSocket that says nothing and is never read.
+async fn silent_websocket(server: &Server, id: &str) -> reqwest::Response {
+    let request = server
+        .request("GET", &format!("/v1/sessions/{id}/ws"))
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 101);
+    answer
+}
+
+/// The whole of it, as it is when a sandbox is paused and comes back somewhere else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_sandbox_that_comes_back_elsewhere_goes_on_as_if_nothing_had_been() {
+    const LINES: u32 = 60;
+    let Some(network) = Network::lay() else { return };
+    let (platform, backend) = (Platform::start(), Backend::start());
+    platform.metadata_says(Some("ibefore"));
+    let records = network.reach(backend.port()).await;
+    let metadata = network.reach(platform.metadata.port()).await;
+    let clock = Clock::new();
+    let mut server = clock
+        .of(Server::with())
+        .platform(&platform)
+        .env("PROMPTD_E2B_METADATA", format!("http://{metadata}"))
+        .runner(&network.runner())
+        .at(&network.inside())
+        .arg("--auth=none")
+        .arg("--insecure-public")
+        .start()
+        .await;
+    let sinks = json!([{ "kind": "http", "name": "backend", "url": format!("http://{records}{PATH}") }]);
+    let request = json!({ "agent": "shell", "prompt": talk(LINES), "sinks": sinks, "timeout": 12.0 });
+    let id = server.create(request).await;
+    assert_eq!(server.get("/v1/info").await["sandbox"]["id"], "ibefore");
+    let first = epoch(&server).await;
+
+    // Readers of every kind, and a delivery that is under way.
+    let path = format!("/v1/sessions/{id}/events");
+    let mut sse = server.sse(&path, None).await;
+    let mut websocket = server.websocket(&format!("/v1/sessions/{id}/ws")).await;
+    let idle = server.create(json!({ "agent": "shell" })).await;
+    let silent = silent_websocket(&server, &idle).await;
+    let mut seen = Vec::new();
+    while seen.len() < 10 {
+        let event = sse.next().await.unwrap();
+        seen.push(serde_json::from_str::<Value>(&event.data).unwrap());
+    }
+    websocket.next().await.unwrap().unwrap();
+    backend.wait_for_record(PATH, &id, 5).await;
+    backend.always(Act::Hang);
+    backend
+        .wait_until("a delivery under way", |log| log.running() > 0)
+        .await;
+
+    // Nothing is to be sent again: only the machine's own word can tell that the answer will not come.
+    support::eventually("the arrival of the request", || network.has_all_arrived()).await;
+
+    let frozen = freeze(&server);
+    let readers = network.left_inside();
+    assert!(readers >= 3, "{readers}");
+    network.cut_off().await;
+    platform.metadata_says(Some("iafter"));
+    clock.step(AWAY);
+    // Long enough that a timeout that counted it would end the turn.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    network.come_back_elsewhere();
+    backend.always(Act::Answer(Reply::ok()));
+    let before = backend.requests().len();
+    thaw(&frozen);
+    let thawed = Instant::now();
+
+    // The first answer is of the new epoch.
+    server.client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let second = epoch(&server).await;
+    assert_ne!(second, first);
+    let sandbox = json!({ "id": "iafter", "source": "mmds" });
+    assert_eq!(server.get("/v1/info").await["sandbox"], sandbox);
+
+    // The delivery did not wait for an answer that cannot come.
+    backend
+        .wait_until("another delivery", |log| {
+            log.requests.len() > before && log.running() == 0
+        })
+        .await;
+    assert!(thawed.elapsed() < SOON + BUSY, "{:?}", thawed.elapsed());
+
+    // A reader comes back with its cursor, and has everything once.
+    let last = seen.last().unwrap()["seq"].as_u64().unwrap();
+    let mut again = server.sse(&path, Some(last)).await;
+    while let Some(event) = again.next().await.filter(|event| event.event != "end") {
+        seen.push(serde_json::from_str(&event.data).unwrap());
+    }
+    let session = server.session(&id).await;
+    assert_eq!(session["status"], "completed", "{session}");
+    assert_no_holes(&seen, 1);
+    assert_eq!(joined(&seen, "stdout"), said(LINES).as_bytes());
+    let resumed = of_type(&seen, "resumed");
+    assert_eq!(resumed.len(), 1, "{resumed:?}");
+    assert_eq!(
+        (&resumed[0]["epoch"], &resumed[0]["sandbox"]),
+        (&json!(second), &json!("iafter"))
+    );
+    assert!(
+        (resumed[0]["away"].as_f64().unwrap() - AWAY).abs() < 20.0,
+        "{resumed:?}"
+    );
+
+    // The backend has everything, what was cut before under the old epoch and the rest under the new one.
+    server.all_arrived(&backend, PATH, &id).await;
+    assert_epochs(&backend, &first, &second);
+
+    // Connections from before are found to lead nowhere.
+    support::eventually("the end of dead connections", || network.left_inside() == 0).await;
+    assert!(thawed.elapsed() < PATIENCE, "{:?}", thawed.elapsed());
+    drop((websocket, silent, sse));
+}
