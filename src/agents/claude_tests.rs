@@ -2,6 +2,7 @@
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;
+use crate::model::{Cause, StopReason, Usage};
 
 pub(in super::super) const TOOL: &str = include_str!("../../tests/agents/recorded/claude-tool.ndjson");
 const PLAIN: &str = include_str!("../../tests/agents/recorded/claude-plain.ndjson");

@@ -2,6 +2,7 @@
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;
+use crate::model::{Cause, StopReason, Usage};
 
 pub(in super::super) const TOOL: &str = include_str!("../../tests/agents/recorded/codex-tool.ndjson");
 const PLAIN: &str = include_str!("../../tests/agents/recorded/codex-plain.ndjson");
@@ -83,7 +84,7 @@ fn a_resumed_thread_counts_its_tokens_on() {
         observe("codex", PLAIN).agent_session_id
     );
     assert_eq!(final_event("codex", FOLLOW_UP).usage.input_tokens, Some(220));
-    assert!(CODEX.usage_is_cumulative);
+    assert!(CODEX.format.usage_is_cumulative);
 }
 
 #[test]

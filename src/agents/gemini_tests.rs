@@ -2,7 +2,7 @@
 
 use super::super::tests::{agent, final_event, launch, observe, plain};
 use super::*;
-use crate::model::Cause;
+use crate::model::{Cause, PermissionMode, StopReason, Stream, Usage};
 
 pub(in super::super) const TOOL: &str = include_str!("../../tests/agents/recorded/gemini-tool.ndjson");
 const PLAIN: &str = include_str!("../../tests/agents/recorded/gemini-plain.ndjson");
@@ -95,7 +95,7 @@ fn an_interrupted_answer_has_no_final_event_but_can_be_resumed() {
 
 #[test]
 fn a_missing_key_is_read_from_stderr() {
-    let mut observer = agent("gemini").observer().unwrap();
+    let mut observer = agent("gemini").observer(PermissionMode::Bypass).unwrap();
     for line in [
         "YOLO mode is enabled. All tool calls will be automatically approved.",
         "When using Gemini API, you must specify the GEMINI_API_KEY environment variable.",

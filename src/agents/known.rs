@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Launch, Observer, TurnRequest, Unsupported};
+use super::drivers::Driver;
+use super::formats::Format;
+use super::{Launch, TurnRequest, Unsupported};
+use crate::model::PermissionMode;
 
 /// An agent that promptd knows by itself. How to start it and how to read it are functions of the agent's own file.
 #[derive(Debug)]
@@ -19,13 +22,35 @@ pub struct Known {
     pub prompt_limit: Option<PromptLimit>,
     /// Whether a new conversation takes its id from us. If not, the id is learnt from the agent's output.
     pub chooses_session_id: bool,
-    /// Whether [`Usage`](crate::model::Usage) counts over all turns of the conversation, so that a turn's own is the
-    /// difference to the turn before.
-    pub usage_is_cumulative: bool,
+    /// How we know it.
+    pub evidence: Evidence,
     /// What a request may ask of it.
     pub capabilities: Capabilities,
+    /// What it writes when it is not talked with.
+    pub format: &'static Format,
     pub(super) launch: fn(&TurnRequest<'_>) -> Launch,
-    pub(super) observer: Option<fn() -> Box<dyn Observer>>,
+    /// How it is talked with, where it can be: for `permission: "ask"`.
+    pub(super) conversation: Option<Conversation>,
+}
+
+/// How an agent is started to be talked with, and the protocol.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) launch: fn(&TurnRequest<'_>) -> Launch,
+    /// What it writes then.
+    pub(super) format: &'static Format,
+    /// A driver for one attempt.
+    pub(super) driver: fn(&TurnRequest<'_>) -> Box<dyn Driver>,
+}
+
+/// How we know an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Its real program is run by the tests.
+    Tested,
+    /// From its maker's documentation; no registry that the tests reach has it.
+    Documented,
 }
 
 /// The longest prompt that an agent takes; what happens beyond it differs and is never good.
@@ -46,8 +71,12 @@ pub enum PromptLimit {
 pub struct Capabilities {
     /// A follow-up turn knows the turns before it.
     pub resume: bool,
-    /// Its stream ends with an event that tells how the turn went.
-    pub final_event: bool,
+    /// `interrupt` ends a turn in the agent's own way, and the next prompt goes on.
+    pub interrupt: bool,
+    /// `permission: "ask"`
+    pub permissions: bool,
+    /// `mcp_servers`
+    pub mcp: bool,
     /// `model`
     pub model: bool,
     /// `system_prompt`
@@ -79,6 +108,18 @@ impl Capabilities {
                 !request.allowed_tools.is_empty(),
                 self.allowed_tools,
                 "leave it out, or pass the agent's own options in `args`",
+            ),
+            (
+                "permission",
+                request.permission == PermissionMode::Ask,
+                self.permissions,
+                "it cannot be asked to ask; leave it out, or use an agent whose `permissions` in /v1/agents is true",
+            ),
+            (
+                "mcp_servers",
+                !request.mcp_servers.is_empty(),
+                self.mcp,
+                "it takes none from us; leave them out, or configure them in the agent's own files",
             ),
         ];
         match asked.into_iter().find(|(_, asked, able, _)| *asked && !able) {

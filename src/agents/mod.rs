@@ -9,16 +9,25 @@ mod cause;
 mod claude;
 mod codex;
 mod custom;
+mod drivers;
+mod formats;
 mod gemini;
 mod known;
 mod observe;
 mod shell;
+mod update;
 
 pub use custom::{Custom, PromptBy};
-pub use known::{Capabilities, Known, PromptLimit};
+pub use drivers::{Driver, Effect, Question};
+pub use formats::Format;
+pub use known::{Capabilities, Evidence, Known, PromptLimit};
 pub use observe::Observer;
+pub use update::{Translator, Update};
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use crate::model::{McpServer, PermissionMode};
 
 /// The longest single argument that Linux takes, in bytes: `MAX_ARG_STRLEN` less the final zero.
 const ARGUMENT_LIMIT: usize = 131_071;
@@ -39,6 +48,12 @@ pub struct TurnRequest<'a> {
     pub prompt_file: &'a Path,
     /// The prompt's text.
     pub prompt: &'a str,
+    /// The working directory.
+    pub cwd: &'a Path,
+    /// Whether the agent is to ask.
+    pub permission: PermissionMode,
+    /// Servers of tools, by name.
+    pub mcp_servers: &'a BTreeMap<String, McpServer>,
     /// The folder where [`Launch::files`] will stand.
     pub files_dir: &'a Path,
     /// True where the agent is to begin a conversation, false where it is to go on with `agent_session_id`.
@@ -80,6 +95,8 @@ pub enum Stdin {
     Null,
     /// [`TurnRequest::prompt_file`].
     Prompt,
+    /// What the agent's [`Driver`] says; open until it says that all is said.
+    Conversation,
 }
 
 /// Something was asked for that this agent cannot do.
@@ -151,7 +168,10 @@ impl Agent {
         let launch = match self {
             Self::Known(known) => {
                 known.check_prompt(request.prompt)?;
-                (known.launch)(request)
+                match (request.permission, &known.conversation) {
+                    (PermissionMode::Ask, Some(conversation)) => (conversation.launch)(request),
+                    (PermissionMode::Ask | PermissionMode::Bypass, _) => (known.launch)(request),
+                }
             }
             Self::Custom(custom) => custom.launch(request)?,
         };
@@ -166,12 +186,43 @@ impl Agent {
         Ok(launch)
     }
 
+    /// What the agent writes when it is started with this permission mode.
+    #[must_use]
+    pub fn format(&self, permission: PermissionMode) -> &'static Format {
+        match (self, permission) {
+            (
+                Self::Known(Known {
+                    conversation: Some(conversation),
+                    ..
+                }),
+                PermissionMode::Ask,
+            ) => conversation.format,
+            (Self::Known(known), _) => known.format,
+            (Self::Custom(_), _) => &formats::LINES,
+        }
+    }
+
     /// What reads the agent's stream; none where only the exit code tells how a turn went.
     #[must_use]
-    pub fn observer(&self) -> Option<Box<dyn Observer>> {
+    pub fn observer(&self, permission: PermissionMode) -> Option<Box<dyn Observer>> {
+        self.format(permission).observer.map(|make| make())
+    }
+
+    /// What puts the agent's stream into ACP's words; none where its bytes are the answer.
+    #[must_use]
+    pub fn translator(&self, permission: PermissionMode) -> Option<Box<dyn Translator>> {
+        self.format(permission).translator.map(|make| make())
+    }
+
+    /// What talks with the agent, where it is started to be talked with.
+    #[must_use]
+    pub fn driver(&self, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
         match self {
-            Self::Known(known) => known.observer.map(|make| make()),
-            Self::Custom(_) => None,
+            Self::Known(known) if request.permission == PermissionMode::Ask => known
+                .conversation
+                .as_ref()
+                .map(|conversation| (conversation.driver)(request)),
+            Self::Known(_) | Self::Custom(_) => None,
         }
     }
 }

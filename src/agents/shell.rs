@@ -1,6 +1,7 @@
 //! The built-in agent `shell`: the prompt is a script, and its exit code is the outcome.
 
-use super::known::{Capabilities, Known, no_native};
+use super::formats::LINES;
+use super::known::{Capabilities, Evidence, Known, no_native};
 use super::{Launch, Stdin, TurnRequest};
 
 pub(super) static SHELL: Known = Known {
@@ -10,17 +11,20 @@ pub(super) static SHELL: Known = Known {
     install: "apt-get install bash",
     prompt_limit: None,
     chooses_session_id: false,
-    usage_is_cumulative: false,
+    evidence: Evidence::Tested,
     capabilities: Capabilities {
         resume: false,
-        final_event: false,
+        interrupt: true,
+        permissions: false,
+        mcp: false,
         model: false,
         system_prompt: false,
         max_turns: false,
         allowed_tools: false,
     },
+    format: &LINES,
     launch,
-    observer: None,
+    conversation: None,
 };
 
 /// The script is run from its file, not from stdin: a command in it that reads stdin would eat the rest of the script.

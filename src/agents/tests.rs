@@ -9,11 +9,16 @@ use crate::model::{Cause, FinalEvent, Observation, Stream};
 
 const UUID: &str = "0198d0b4-0000-7000-8000-000000000001";
 
+static NO_SERVERS: BTreeMap<String, McpServer> = BTreeMap::new();
+
 /// A request for a first turn with nothing special about it.
 pub(super) fn plain() -> TurnRequest<'static> {
     TurnRequest {
         prompt_file: Path::new("/s/prompt"),
         prompt: "hello",
+        cwd: Path::new("/w"),
+        permission: PermissionMode::Bypass,
+        mcp_servers: &NO_SERVERS,
         files_dir: Path::new("/s"),
         first_turn: true,
         agent_session_id: Some(UUID),
@@ -38,7 +43,7 @@ pub(super) fn launch(name: &str, request: &TurnRequest<'_>) -> (String, Launch) 
 
 /// Feeds a recorded stdout to the agent's observer and returns what it saw.
 pub(super) fn observe(name: &str, stdout: &str) -> Observation {
-    let mut observer = agent(name).observer().expect("it has a stream");
+    let mut observer = agent(name).observer(PermissionMode::Bypass).expect("it has a stream");
     for line in stdout.lines() {
         observer.line(Stream::Stdout, line.as_bytes());
         assert!(observer.observation().last_line_known, "{line}");
@@ -76,7 +81,7 @@ fn a_shell_prompt_is_a_script_file_with_the_callers_arguments() {
     let (line, launch) = launch("shell", &TurnRequest { args: &args, ..plain() });
     assert_eq!(line, "/s/prompt one");
     assert_eq!(launch.stdin, Stdin::Null);
-    assert!(agent("shell").observer().is_none());
+    assert!(agent("shell").observer(PermissionMode::Bypass).is_none());
 }
 
 #[test]
@@ -363,7 +368,7 @@ proptest! {
             prop_oneof![event_like(), damaged(), prop::collection::vec(any::<u8>(), 0..200)], 0..20)
     ) {
         for name in ["claude", "codex", "gemini"] {
-            let mut observer = agent(name).observer().expect("it has a stream");
+            let mut observer = agent(name).observer(PermissionMode::Bypass).expect("it has a stream");
             for line in chunks.iter().flat_map(|chunk| chunk.split(|byte| *byte == b'\n')) {
                 observer.line(Stream::Stdout, line);
                 observer.line(Stream::Stderr, line);

@@ -237,8 +237,12 @@ struct AgentView {
 struct AgentCapabilities {
     /// Follow-up prompts go on with its own session.
     resume: bool,
-    /// Its stream ends with an event that tells how the turn went.
-    final_event: bool,
+    /// `interrupt` ends a turn in its own way, and the next prompt goes on.
+    interrupt: bool,
+    /// `permission: "ask"`
+    permissions: bool,
+    /// `mcp_servers`
+    mcp: bool,
     /// `model`
     model: bool,
     /// `system_prompt`
@@ -253,7 +257,9 @@ impl From<Capabilities> for AgentCapabilities {
     fn from(able: Capabilities) -> Self {
         let Capabilities {
             resume,
-            final_event,
+            interrupt,
+            permissions,
+            mcp,
             model,
             system_prompt,
             max_turns,
@@ -261,7 +267,9 @@ impl From<Capabilities> for AgentCapabilities {
         } = able;
         Self {
             resume,
-            final_event,
+            interrupt,
+            permissions,
+            mcp,
             model,
             system_prompt,
             max_turns,

@@ -196,6 +196,7 @@ impl Agent {
             signal: exit.status.err().map(sys::signal_name),
             cause: cause.or(killed_for_memory.then_some(Cause::OutOfMemory)),
             error: None,
+            lingered: false,
             duration: age.as_secs_f64(),
             resources: Resources {
                 cpu_seconds: exit.cpu_seconds,

@@ -211,7 +211,7 @@ fn by_final_event(fin: &FinalEvent) -> (Status, Option<Cause>) {
 }
 
 fn by_exit_and_final_event(exit: Exit<'_>, seen: &Observation) -> (Status, Option<Cause>) {
-    let exited_well = exit.exited.code == Some(0) || exit.launcher_died;
+    let exited_well = exit.exited.code == Some(0) || exit.launcher_died || exit.exited.lingered;
     match &seen.final_event {
         Some(fin) if exited_well || fin.outcome.is_err() => by_final_event(fin),
         None if exited_well && !exit.final_expected => (Status::Completed, None),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::outcome::{Cause, Status, StopReason, Usage};
 
@@ -89,6 +90,10 @@ pub enum Body {
         /// Why the attempt before failed.
         cause: Cause,
     },
+    /// The agent asks whether it may do something, and waits.
+    Permission(Permission),
+    /// The answer it gets.
+    PermissionAnswer(PermissionAnswer),
     /// Something runs short.
     Alert {
         /// What.
@@ -207,6 +212,62 @@ fn yes() -> bool {
     true
 }
 
+/// A question of the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Permission {
+    /// The question's id, unique in its turn's attempt; the agent's own where it has one.
+    pub id: String,
+    /// What the agent wants to do, in a few words.
+    pub title: String,
+    /// What can be answered.
+    pub options: Vec<PermissionOption>,
+    /// The call that waits, as ACP's `ToolCallUpdate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub tool_call: Option<Value>,
+    /// When the default answer is given in place of a caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One possible answer, as in ACP (<https://agentclientprotocol.com/protocol/tool-calls#permission-options>).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PermissionOption {
+    /// What to answer with.
+    #[serde(rename = "optionId")]
+    pub option_id: String,
+    /// For people.
+    pub name: String,
+    /// What it means.
+    pub kind: PermissionKind,
+}
+
+/// What an answer means, in ACP's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionKind {
+    /// This time.
+    AllowOnce,
+    /// From now on.
+    AllowAlways,
+    /// Not this time.
+    RejectOnce,
+    /// Never.
+    RejectAlways,
+}
+
+/// An answer to a question of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionAnswer {
+    /// The question.
+    pub id: String,
+    /// The chosen option; `cancelled` where the turn was interrupted instead.
+    pub option: String,
+    /// `caller`, `default` (nobody answered in time) or `interrupt`.
+    pub by: String,
+}
+
 /// How the agent's process ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Exited {
@@ -222,6 +283,9 @@ pub struct Exited {
     /// Why it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It had said its final result and did not leave, so it was ended: code and signal say nothing about the turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lingered: bool,
     /// Seconds it ran, by a clock that does not count while the machine is paused.
     pub duration: f64,
     /// What it used.

@@ -41,7 +41,14 @@ pub struct SessionRequest {
     pub args: Vec<String>,
     /// What the agent may do without asking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub permission: Option<Permission>,
+    pub permission: Option<PermissionMode>,
+    /// With `permission: "ask"`: seconds until a question that nobody answered gets `permission_default`; 600 when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission_timeout: Option<f64>,
+    /// With `permission: "ask"`: what a question that nobody answered gets; `reject` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission_default: Option<PermissionDefault>,
     /// Standard input: none, or open for `POST …/input`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<StdinMode>,
@@ -57,6 +64,9 @@ pub struct SessionRequest {
     /// The tools the agent may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<String>,
+    /// Servers of tools for the agent, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp_servers: BTreeMap<String, McpServer>,
     /// A repository that is cloned before the first agent starts, which then works in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<RepoRequest>,
@@ -82,11 +92,62 @@ pub struct SessionRequest {
 }
 
 /// What an agent may do without asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionMode {
+    /// Everything: the sandbox is the boundary.
+    #[default]
+    Bypass,
+    /// Nothing that the agent itself would ask for: its questions become `permission` records, the session waits,
+    /// and a caller answers. Only for agents that can be asked to ask.
+    Ask,
+}
+
+/// The answer to a question that no caller answered in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionDefault {
+    /// The agent may not.
+    #[default]
+    Reject,
+    /// It may, this once.
+    Allow,
+}
+
+/// A server of tools for the agent (Model Context Protocol), in the words that agents' own `mcp.json` files share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct McpServer {
+    /// `stdio` (when absent, with `command`), `http` (when absent, with `url`) or `sse`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub transport: Option<McpTransport>,
+    /// The program of a `stdio` server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Its environment; values are secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Where an `http` or `sse` server is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Headers for it; values are secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How an MCP server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Permission {
-    /// Everything: the sandbox is the boundary.
-    Bypass,
+pub enum McpTransport {
+    /// Over a child process's standard streams.
+    Stdio,
+    /// Streamable HTTP.
+    Http,
+    /// HTTP with server-sent events, the older way.
+    Sse,
 }
 
 /// What an agent's standard input is.

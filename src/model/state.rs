@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Status, Usage};
-use super::record::{Body, Exited, Record, Started, Stream, TurnEnded};
+use super::record::{Body, Exited, Permission, Record, Started, Stream, TurnEnded};
 
 /// What a session does, or how its last turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -125,6 +125,8 @@ pub struct TurnState {
     pub stdin_to: u64,
     /// The tree is frozen for want of disk.
     pub frozen: bool,
+    /// Questions of the agent that nobody has answered, and when they were asked.
+    pub permissions: Vec<(Permission, Timestamp)>,
 }
 
 /// How far a stream is in the journal.
@@ -203,6 +205,7 @@ impl SessionState {
                 offsets: [StreamOffset::default(); 2],
                 stdin_to: 0,
                 frozen: false,
+                permissions: Vec::new(),
             })),
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
             Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
@@ -284,9 +287,20 @@ impl SessionState {
         {
             None => SessionStatus::Idle,
             Some(TurnPhase::Queued) => SessionStatus::Queued,
-            Some(TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. }) => SessionStatus::Running,
+            Some(TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. }) => {
+                if self.pending_permissions().next().is_some() {
+                    SessionStatus::Waiting
+                } else {
+                    SessionStatus::Running
+                }
+            }
             Some(TurnPhase::Ended(ended)) => ended.status.into(),
         }
+    }
+
+    /// The questions that the agent of the current turn waits on, and when they were asked; oldest first.
+    pub fn pending_permissions(&self) -> impl Iterator<Item = &(Permission, Timestamp)> {
+        self.current().into_iter().flat_map(|turn| &turn.permissions)
     }
 }
 
@@ -300,7 +314,14 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             turn.setup = None;
             apply_start(turn, seq, time, started.clone());
         }
+        Body::Permission(permission) => {
+            turn.permissions.retain(|(known, _)| known.id != permission.id);
+            turn.permissions.push((permission.clone(), time));
+        }
+        Body::PermissionAnswer(answer) => turn.permissions.retain(|(permission, _)| permission.id != answer.id),
         Body::Exited(exited) => {
+            // Nobody waits any more.
+            turn.permissions.clear();
             turn.exited = Some(exited.clone());
             turn.frozen = false;
             if turn.ended().is_none() {

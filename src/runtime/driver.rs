@@ -15,7 +15,7 @@ use super::queue::{Place, Ticket};
 use super::session::Session;
 use super::tender::{Adopted, Tender};
 use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread, stop};
-use crate::agents::Agent;
+use crate::agents::Format;
 use crate::keeper::{Launch, Request, Spec};
 use crate::model::{
     Body, Cause, Exit, Exited, Observation, Outcome, SessionState, Status, StdinMode, StopReason, TurnPhase, TurnState,
@@ -267,7 +267,9 @@ async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> 
         tender.hold_stdin();
     }
     let agent = launch::agent(&runtime.settings(), session.agent());
-    let final_expected = agent.as_ref().is_some_and(|agent| agent.capabilities().final_event);
+    let permission = session.request().permission.unwrap_or_default();
+    let format = agent.as_ref().map(|agent| agent.format(permission));
+    let final_expected = format.is_some_and(|format| format.final_event);
     let mut reader = TurnReader::new(runtime, session, number, agent.as_ref());
     let mut changes = session.changes();
     let mut last_words = Instant::now();
@@ -314,13 +316,7 @@ async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> 
             },
             &seen,
         );
-        return end(
-            session,
-            turn,
-            limited(out, agent.as_ref(), &state.usage()),
-            tender.as_deref(),
-        )
-        .await;
+        return end(session, turn, limited(out, format, &state.usage()), tender.as_deref()).await;
     }
 }
 
@@ -332,11 +328,11 @@ async fn gone(tender: Option<&Tender>) {
 }
 
 /// Bounds the answer's size, and makes of a conversation's usage the turn's own.
-fn limited(mut out: Outcome, agent: Option<&Agent>, earlier: &Usage) -> Outcome {
+fn limited(mut out: Outcome, format: Option<&Format>, earlier: &Usage) -> Outcome {
     if let Some(result) = &mut out.result {
         result.truncate(result.floor_char_boundary(crate::model::MAX_RESULT));
     }
-    if matches!(agent, Some(Agent::Known(known)) if known.usage_is_cumulative) {
+    if format.is_some_and(|format| format.usage_is_cumulative) {
         out.usage = out.usage.map(|usage| usage.since(*earlier));
     }
     out

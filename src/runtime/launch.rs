@@ -109,7 +109,7 @@ pub(super) fn check(
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
     agent
-        .launch(&turn_request(request, folder, folder, prompt, None, true))
+        .launch(&turn_request(request, &cwd, folder, folder, prompt, None, true))
         .map_err(unsupported)?;
     Ok((name, cwd))
 }
@@ -198,6 +198,7 @@ fn working_directory(settings: &Settings, request: &SessionRequest) -> Result<Pa
 
 fn turn_request<'a>(
     request: &'a SessionRequest,
+    cwd: &'a Path,
     prompt_file: &'a Path,
     files_dir: &'a Path,
     prompt: &'a str,
@@ -210,6 +211,9 @@ fn turn_request<'a>(
         files_dir,
         first_turn,
         agent_session_id,
+        cwd,
+        permission: request.permission.unwrap_or_default(),
+        mcp_servers: &request.mcp_servers,
         model: request.model.as_deref(),
         system_prompt: request.system_prompt.as_deref(),
         max_turns: request.max_turns,
@@ -301,6 +305,7 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     let launch = agent
         .launch(&turn_request(
             request,
+            cwd,
             &prompt_file,
             &session.folder,
             &prompt,
@@ -313,7 +318,7 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
         sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
     }
     let stdin = match (request.stdin, launch.stdin) {
-        (Some(StdinMode::Open), agents::Stdin::Null) => Stdin::Open,
+        (Some(StdinMode::Open), agents::Stdin::Null) | (_, agents::Stdin::Conversation) => Stdin::Open,
         (_, agents::Stdin::Prompt) => Stdin::Prompt,
         (_, agents::Stdin::Null) => Stdin::Null,
     };

@@ -28,7 +28,7 @@ pub(super) struct TurnReader {
 impl TurnReader {
     /// Begins with the last attempt's `started` record.
     pub(super) fn new(runtime: &Runtime, session: &Arc<Session>, turn: u32, agent: Option<&Agent>) -> Self {
-        let observer = agent.and_then(Agent::observer);
+        let observer = agent.and_then(|agent| agent.observer(session.request().permission.unwrap_or_default()));
         let state = session.state();
         let begin = state.turn(turn).map_or(0, |turn| turn.started_seq.saturating_sub(1));
         let follower = observer

@@ -54,6 +54,8 @@ impl Texts {
             | Body::Frozen { .. }
             | Body::Thawed { .. }
             | Body::Stdin(_)
+            | Body::Permission(_)
+            | Body::PermissionAnswer(_)
             | Body::Retry { .. }
             | Body::Alert { .. }
             | Body::Resumed { .. }

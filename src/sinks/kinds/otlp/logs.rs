@@ -122,6 +122,8 @@ fn severity(body: &Body) -> Severity {
         | Body::Stdout(_)
         | Body::Stderr(_)
         | Body::Stdin(_)
+        | Body::Permission(_)
+        | Body::PermissionAnswer(_)
         | Body::Exited(_)
         | Body::Resumed { .. }
         | Body::Recovered { .. } => INFO,

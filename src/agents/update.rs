@@ -1,0 +1,90 @@
+//! What agents say, in the words of ACP's `session/update`, whatever their own words are.
+
+use agent_client_protocol_schema::v1::{
+    ContentBlock, ContentChunk, Cost, Meta, SessionUpdate, TextContent, UsageUpdate,
+};
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use crate::model::{Stream, Usage};
+
+/// One update of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update {
+    /// One that ACP has a word for.
+    Known(Box<SessionUpdate>),
+    /// A line that no translator knows, as it is; so that nothing is dropped.
+    Raw {
+        /// Where it was written.
+        stream: Stream,
+        /// The line without its newline, or a piece of one that is too long to be put together.
+        line: Vec<u8>,
+    },
+}
+
+/// Reads one attempt of one agent, line by line, in order; pure.
+///
+/// Which bytes came together must make no difference: a translator sees whole lines only.
+pub trait Translator: Send {
+    /// What a line of stdout says, without its newline. `None` where the translator does not know the line: it then
+    /// reaches the caller as [`Update::Raw`]. An empty list only where other updates say all that is in it, such as
+    /// the whole message behind its pieces.
+    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>>;
+}
+
+impl Update {
+    /// A piece of the agent's answer.
+    pub(super) fn message(text: impl Into<String>) -> Self {
+        SessionUpdate::AgentMessageChunk(chunk(text)).into()
+    }
+
+    /// A piece of the agent's thoughts.
+    pub(super) fn thought(text: impl Into<String>) -> Self {
+        SessionUpdate::AgentThoughtChunk(chunk(text)).into()
+    }
+
+    /// The prompt.
+    pub fn prompt(text: impl Into<String>) -> Self {
+        SessionUpdate::UserMessageChunk(chunk(text)).into()
+    }
+
+    /// Tokens and money of the turn so far. ACP's `used` is the context in use and `size` the model's window, 0 where
+    /// the agent does not tell it; the turn's own counts stand in `_meta.usage`.
+    pub(super) fn usage(usage: &Usage, size: u64) -> Self {
+        let used = usage
+            .input_tokens
+            .unwrap_or(0)
+            .saturating_add(usage.output_tokens.unwrap_or(0));
+        let mut meta = Meta::new();
+        meta.insert("usage".to_owned(), json!(usage));
+        let cost = usage.cost_usd.map(|amount| Cost::new(amount, "USD"));
+        SessionUpdate::UsageUpdate(UsageUpdate::new(used, size).cost(cost).meta(meta)).into()
+    }
+}
+
+impl From<SessionUpdate> for Update {
+    fn from(update: SessionUpdate) -> Self {
+        Self::Known(Box::new(update))
+    }
+}
+
+fn chunk(text: impl Into<String>) -> ContentChunk {
+    ContentChunk::new(ContentBlock::Text(TextContent::new(text)))
+}
+
+impl Serialize for Update {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Known(update) => update.serialize(serializer),
+            Self::Raw { stream, line } => {
+                use base64::Engine as _;
+                use base64::engine::general_purpose::STANDARD as BASE64;
+                match std::str::from_utf8(line) {
+                    Ok(line) => json!({ "sessionUpdate": "_raw", "stream": stream, "line": line }),
+                    Err(_) => json!({ "sessionUpdate": "_raw", "stream": stream, "base64": BASE64.encode(line) }),
+                }
+                .serialize(serializer)
+            }
+        }
+    }
+}
