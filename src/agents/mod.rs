@@ -2,8 +2,8 @@
 //!
 //! Pure: no I/O, no clock, no environment. A launch is computed from a [`TurnRequest`]; an [`Observer`] is fed the
 //! lines that the agent wrote and keeps what the runtime has to know of them. Why each switch is there stands in the
-//! agent's own file. All of it was seen by running the versions pinned in `tests/agents/package.json`; the recorded
-//! lines in the unit tests are theirs.
+//! agent's own file. It was seen by running the versions pinned in `tests/agents/package.json`, whose recorded lines the
+//! unit tests read; what is known from documentation alone is [`Evidence::Documented`] and names its source.
 
 mod amp;
 mod cause;
