@@ -292,9 +292,6 @@ async fn fields_of_later_versions_are_refused_by_name() {
         assert!(answer.detail().contains(field), "{}", answer.body);
         assert!(answer.detail().contains("version"), "{}", answer.body);
     }
-    let id = server.create(json!({})).await;
-    let path = format!("/v1/sessions/{id}/events?view=updates");
-    refused(&server, "GET", &path, Value::Null, (400, "unsupported")).await;
     for field in ["model", "system_prompt"] {
         let request = json!({ "prompt": "true", field: "x" });
         let answer = refused(&server, "POST", "/v1/sessions", request, (422, "unsupported")).await;
