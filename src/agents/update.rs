@@ -22,7 +22,7 @@ pub enum Update {
         stream: Stream,
         /// The line without its newline, or a piece of one that is too long to be put together.
         line: Vec<u8>,
-        /// The line ends here; not true of a piece of one that goes on.
+        /// A newline ends it here: all of a stream's lines, each with a newline where this is true, are its bytes.
         eol: bool,
     },
 }

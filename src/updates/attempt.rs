@@ -55,7 +55,10 @@ impl Attempt {
             return text(open, output).into_iter().collect();
         }
         let part = self.lines_of(stream).push(output);
-        part.map_or_else(Vec::new, |part| self.part(stream, part))
+        part.map_or_else(Vec::new, |part| {
+            let eol = part.ends;
+            self.part(stream, part, eol)
+        })
     }
 
     /// What no newline has ended, when nothing more will come.
@@ -75,7 +78,8 @@ impl Attempt {
             return due.then_some(Update::Raw { stream, line, eol }).into_iter().collect();
         }
         let part = self.lines_of(stream).finish();
-        part.map_or_else(Vec::new, |part| self.part(stream, part))
+        // No newline has ended it, as in the journal.
+        part.map_or_else(Vec::new, |part| self.part(stream, part, false))
     }
 
     fn lines_of(&mut self, stream: Stream) -> &mut Assembler {
@@ -86,17 +90,14 @@ impl Attempt {
         }
     }
 
-    fn part(&mut self, stream: Stream, part: Part) -> Vec<Update> {
+    fn part(&mut self, stream: Stream, part: Part, eol: bool) -> Vec<Update> {
         let known = match &mut self.voice {
             Voice::Words(translator) if stream == Stream::Stdout && part.is_whole() => translator.line(&part.bytes),
             Voice::Setup | Voice::Words(_) | Voice::Text(_) => None,
         };
         known.unwrap_or_else(|| {
-            vec![Update::Raw {
-                stream,
-                eol: part.ends,
-                line: part.bytes,
-            }]
+            let line = part.bytes;
+            vec![Update::Raw { stream, line, eol }]
         })
     }
 }

@@ -148,6 +148,11 @@ fn raw_of(stream: &str, line: &str) -> Value {
     json!({ "sessionUpdate": "_raw", "stream": stream, "line": line })
 }
 
+/// Of what no newline has ended.
+fn open_of(stream: &str, line: &str) -> Value {
+    json!({ "sessionUpdate": "_raw", "stream": stream, "line": line, "eol": false })
+}
+
 #[test]
 fn a_turn_is_told_in_the_words_of_its_agent() {
     let mut journal = Journal::default();
@@ -210,7 +215,7 @@ fn what_no_newline_ended_comes_before_the_exit_and_under_its_number() {
         said(&lines)[2..],
         [
             json!(["agent_message_chunk", "1:last words"]),
-            raw_of("stderr", "why"),
+            open_of("stderr", "why"),
             json!("exited"),
             json!(["agent_message_chunk", "2:more"]),
             json!("turn_ended"),
@@ -226,17 +231,16 @@ fn setup_and_late_output_are_no_words_of_the_agent() {
     journal.exited(1).ended(1);
     journal.output(1, Stream::Stdout, b"late", false, true);
     journal.output(1, Stream::Stdout, b"r", true, true);
-    let half = json!({ "sessionUpdate": "_raw", "stream": "stdout", "line": "late", "eol": false });
     assert_eq!(
         said(&journal.all())[2..],
         [
             raw_of("stdout", "cloned"),
-            raw_of("stdout", "half"),
+            open_of("stdout", "half"),
             json!("started"),
             json!(["agent_message_chunk", "1:word"]),
             json!("exited"),
             json!("turn_ended"),
-            half,
+            open_of("stdout", "late"),
             raw_of("stdout", "r"),
         ]
     );
