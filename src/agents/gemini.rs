@@ -1,8 +1,12 @@
 //! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`.
 
+use serde_json::{Value, json};
+
 use super::formats::GEMINI_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, PromptLimit, no_native};
-use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
+use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static GEMINI: Known = Known {
     name: "gemini",
@@ -18,7 +22,7 @@ pub(super) static GEMINI: Known = Known {
         resume: true,
         interrupt: true,
         permissions: false,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
         max_turns: false,
@@ -30,11 +34,29 @@ pub(super) static GEMINI: Known = Known {
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
+const INSTRUCTIONS: &str = "AGENTS.md";
 const DEFAULTS: &str = "gemini-defaults.json";
 
-/// There is no option and no variable against its usage statistics, only a setting. As the lowest layer of settings,
-/// the user's own still win. Gemini skips the file, and says so on stderr, where others may write to a folder above it.
-const DEFAULTS_TEXT: &str = r#"{"privacy":{"usageStatisticsEnabled":false},"telemetry":{"enabled":false},"general":{"enableAutoUpdate":false,"enableAutoUpdateNotification":false}}"#;
+/// The lowest layer of gemini's settings, over which the user's own win; lists and objects are merged. Gemini skips the
+/// file, and says so on stderr, where others may write to a folder above it.
+fn defaults(request: &TurnRequest<'_>) -> Value {
+    let mut settings = json!({
+        // There is no option and no variable against its usage statistics.
+        "privacy": {"usageStatisticsEnabled": false},
+        "telemetry": {"enabled": false},
+        "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
+        "context": {"fileName": ["GEMINI.md", INSTRUCTIONS]},
+    });
+    if mounted::instructions(request) != Instructions::Plain {
+        // It reads upwards as far as the next .git, and in folders that are included.
+        settings["context"]["includeDirectories"] = json!([file_path(request, mounted::FOLDER)]);
+        settings["context"]["loadMemoryFromIncludeDirectories"] = json!(true);
+    }
+    if !request.mcp_servers.is_empty() {
+        settings["mcpServers"] = mcp::servers(request, Words::Gemini);
+    }
+    settings
+}
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
@@ -45,7 +67,8 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         ("GEMINI_CLI_NO_RELAUNCH", "true"),
         ("GEMINI_CLI_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
     ]);
-    let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
+    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
+    files.extend(mcp::script(request.mcp_servers));
     if let Some(id) = request.agent_session_id {
         args.extend(words([
             if request.first_turn { "--session-id" } else { "--resume" },
@@ -59,12 +82,20 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         env.extend(vars([("GEMINI_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
+    let mut links = mounted::shared_skills(request);
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        links.push(Link {
+            at: request.files_dir.join(mounted::FOLDER).join(INSTRUCTIONS),
+            to: path.to_owned(),
+        });
+    }
     args.extend_from_slice(request.args);
     Launch {
         args,
         env,
         stdin: Stdin::Prompt,
         files,
+        links,
     }
 }
 
