@@ -106,6 +106,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         stdin: Stdin::Prompt,
         files,
         links,
+        needs_private_folders: None,
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) static GEMINI: Known = Known {
         mcp: true,
         model: true,
         system_prompt: true,
-        max_turns: false,
-        allowed_tools: false,
+        max_turns: true,
+        allowed_tools: true,
     },
     format: &GEMINI_STREAM_JSON,
     launch,
@@ -35,6 +35,7 @@ pub(super) static GEMINI: Known = Known {
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
 const INSTRUCTIONS: &str = "AGENTS.md";
+const SETTINGS: &str = "gemini-settings.json";
 const DEFAULTS: &str = "gemini-defaults.json";
 
 /// The lowest layer of gemini's settings, over which the user's own win; lists and objects are merged. Gemini skips the
@@ -58,6 +59,30 @@ fn defaults(request: &TurnRequest<'_>) -> Value {
     settings
 }
 
+/// What the request bounds, as the highest layer of settings, which nobody's own can loosen; it stands in place of
+/// `/etc/gemini-cli/settings.json`. Tools of MCP servers are named as the model sees them: `mcp_SERVER_TOOL`.
+fn bounds(request: &TurnRequest<'_>) -> Option<Value> {
+    let mut settings = json!({});
+    if !request.allowed_tools.is_empty() {
+        settings["tools"] = json!({"core": request.allowed_tools});
+    }
+    if let Some(turns) = request.max_turns {
+        settings["model"] = json!({"maxSessionTurns": turns});
+    }
+    (settings != json!({})).then_some(settings)
+}
+
+/// Gemini goes on without a file of settings where others may write to a folder above it, and says so on stderr only.
+/// The switches against its calls home may be lost so, what was asked for may not.
+fn lost_in_public(request: &TurnRequest<'_>) -> Option<&'static str> {
+    let fields = [
+        ("allowed_tools", !request.allowed_tools.is_empty()),
+        ("max_turns", request.max_turns.is_some()),
+        ("mcp_servers", !request.mcp_servers.is_empty()),
+    ];
+    fields.into_iter().find_map(|(field, asked)| asked.then_some(field))
+}
+
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
     let mut env = vars([
@@ -69,6 +94,13 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     ]);
     let mut files = vec![(DEFAULTS, defaults(request).to_string())];
     files.extend(mcp::script(request.mcp_servers));
+    if let Some(settings) = bounds(request) {
+        env.extend(vars([(
+            "GEMINI_CLI_SYSTEM_SETTINGS_PATH",
+            &file_path(request, SETTINGS),
+        )]));
+        files.push((SETTINGS, settings.to_string()));
+    }
     if let Some(id) = request.agent_session_id {
         args.extend(words([
             if request.first_turn { "--session-id" } else { "--resume" },
@@ -96,6 +128,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         stdin: Stdin::Prompt,
         files,
         links,
+        needs_private_folders: lost_in_public(request),
     }
 }
 

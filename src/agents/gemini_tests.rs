@@ -51,6 +51,26 @@ fn a_follow_up_turn_resumes() {
 }
 
 #[test]
+fn what_a_request_bounds_is_the_highest_layer_of_settings() {
+    let tools = ["read_file".to_owned(), "run_shell_command(git)".to_owned()];
+    let request = TurnRequest {
+        allowed_tools: &tools,
+        max_turns: Some(7),
+        ..plain()
+    };
+    let (_, launch) = launch("gemini", &request);
+    let variable = ("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "/s/gemini-settings.json");
+    assert!(launch.env.ends_with(&vars([variable])));
+    let (name, text) = launch.files.last().unwrap();
+    assert_eq!(*name, "gemini-settings.json");
+    let settings: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        settings,
+        json!({"tools": {"core": ["read_file", "run_shell_command(git)"]}, "model": {"maxSessionTurns": 7}})
+    );
+}
+
+#[test]
 fn a_plain_turn_ends_with_its_pieces_put_together() {
     let seen = observe("gemini", PLAIN);
     assert!(seen.agent_session_id.is_some());

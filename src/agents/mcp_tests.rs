@@ -39,7 +39,7 @@ fn claude_gets_a_file() {
     );
     let expected = json!({"mcpServers": {
         "docs": {"type": "http", "url": "https://docs/mcp",
-                 "headers": {"Authorization": "Bearer s3cret", "X-Team": "$HOME ${PROMPTD_NONE:-$}{HOME}"}},
+                 "headers": {"Authorization": "Bearer s3cret", "X-Team": "$HOME ${PROMPTD_NONE:-$}{PROMPTD_NONE:-$}{HOME}"}},
         "lab": {"type": "stdio", "command": "/bin/sh", "args": ["/s/mcp.sh", "lab"]},
     }});
     assert_eq!(

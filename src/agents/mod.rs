@@ -93,6 +93,9 @@ pub struct Launch {
     /// Links to make before the start. Below [`TurnRequest::files_dir`] they are new for every turn; elsewhere each is
     /// made only where there is nothing yet.
     pub links: Vec<Link>,
+    /// The field of the request that is lost, without an error of the agent's, where others may write to a folder above
+    /// [`TurnRequest::files_dir`].
+    pub needs_private_folders: Option<&'static str>,
 }
 
 /// A symbolic link.

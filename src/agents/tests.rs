@@ -121,22 +121,6 @@ fn what_an_agent_cannot_do_is_refused_and_says_which_field() {
                 ..plain()
             },
         ),
-        (
-            "gemini",
-            "max_turns",
-            TurnRequest {
-                max_turns: Some(3),
-                ..plain()
-            },
-        ),
-        (
-            "gemini",
-            "allowed_tools",
-            TurnRequest {
-                allowed_tools: &tools,
-                ..plain()
-            },
-        ),
     ];
     for (name, field, request) in cases {
         let refused = agent(name).launch(&request).unwrap_err();

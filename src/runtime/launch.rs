@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -114,7 +115,8 @@ pub(super) fn check(
         mcp_servers: &servers(settings, request, &agent, BTreeMap::new()),
         ..turn_request(request, &cwd, folder, folder, prompt, None, true)
     };
-    agent.launch(&dry_run).map_err(unsupported)?;
+    let launch = agent.launch(&dry_run).map_err(unsupported)?;
+    refuse_open_folder(&agent, &launch, &settings.home)?;
     Ok((name, cwd))
 }
 
@@ -130,6 +132,25 @@ fn servers(
     }
     servers.extend(request.mcp_servers.clone());
     servers
+}
+
+/// Some agents do not trust a file below a folder that others may write to, and go on without it.
+fn refuse_open_folder(agent: &Agent, launch: &agents::Launch, folder: &Path) -> Result<(), RuntimeError> {
+    let Some(field) = launch.needs_private_folders else {
+        return Ok(());
+    };
+    let is_open = |folder: &&Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o022 != 0);
+    folder.ancestors().find(is_open).map_or(Ok(()), |open| {
+        let hint = format!(
+            "it takes no settings from below {}, which others may write to; start promptd with a --home elsewhere",
+            open.display()
+        );
+        Err(unsupported(Unsupported {
+            agent: agent.name().to_owned(),
+            field,
+            hint,
+        }))
+    })
 }
 
 fn unsupported(error: Unsupported) -> RuntimeError {
@@ -359,6 +380,7 @@ pub(super) fn prepare(
         )
     };
     let launch = agent.launch(&asked).map_err(unsupported)?;
+    refuse_open_folder(&agent, &launch, &session.folder)?;
     mounted::link(&launch.links, &session.folder)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
