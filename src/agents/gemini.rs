@@ -1,8 +1,12 @@
 //! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`.
 
+use serde_json::{Value, json};
+
 use super::formats::GEMINI_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, PromptLimit, no_native};
-use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
+use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static GEMINI: Known = Known {
     name: "gemini",
@@ -19,11 +23,11 @@ pub(super) static GEMINI: Known = Known {
         resume: true,
         interrupt: true,
         permissions: false,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
-        max_turns: false,
-        allowed_tools: false,
+        max_turns: true,
+        allowed_tools: true,
     },
     format: &GEMINI_STREAM_JSON,
     launch,
@@ -31,11 +35,54 @@ pub(super) static GEMINI: Known = Known {
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
+const INSTRUCTIONS: &str = "AGENTS.md";
+const SETTINGS: &str = "gemini-settings.json";
 const DEFAULTS: &str = "gemini-defaults.json";
 
-/// There is no option and no variable against its usage statistics, only a setting. As the lowest layer of settings,
-/// the user's own still win. Gemini skips the file, and says so on stderr, where others may write to a folder above it.
-const DEFAULTS_TEXT: &str = r#"{"privacy":{"usageStatisticsEnabled":false},"telemetry":{"enabled":false},"general":{"enableAutoUpdate":false,"enableAutoUpdateNotification":false}}"#;
+/// The lowest layer of gemini's settings, over which the user's own win; lists and objects are merged. Gemini skips the
+/// file, and says so on stderr, where others may write to a folder above it.
+fn defaults(request: &TurnRequest<'_>) -> Value {
+    let mut settings = json!({
+        // There is no option and no variable against its usage statistics.
+        "privacy": {"usageStatisticsEnabled": false},
+        "telemetry": {"enabled": false},
+        "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
+        "context": {"fileName": ["GEMINI.md", INSTRUCTIONS]},
+    });
+    if mounted::instructions(request) != Instructions::Plain {
+        // It reads upwards as far as the next .git, and in folders that are included.
+        settings["context"]["includeDirectories"] = json!([file_path(request, mounted::FOLDER)]);
+        settings["context"]["loadMemoryFromIncludeDirectories"] = json!(true);
+    }
+    if !request.mcp_servers.is_empty() {
+        settings["mcpServers"] = mcp::servers(request, Words::Gemini);
+    }
+    settings
+}
+
+/// What the request bounds, as the highest layer of settings, which nobody's own can loosen; it stands in place of
+/// `/etc/gemini-cli/settings.json`. Tools of MCP servers are named as the model sees them: `mcp_SERVER_TOOL`.
+fn bounds(request: &TurnRequest<'_>) -> Option<Value> {
+    let mut settings = json!({});
+    if !request.allowed_tools.is_empty() {
+        settings["tools"] = json!({"core": request.allowed_tools});
+    }
+    if let Some(turns) = request.max_turns {
+        settings["model"] = json!({"maxSessionTurns": turns});
+    }
+    (settings != json!({})).then_some(settings)
+}
+
+/// Gemini goes on without a file of settings where others may write to a folder above it, and says so on stderr only.
+/// The switches against its calls home may be lost so, what was asked for may not.
+fn lost_in_public(request: &TurnRequest<'_>) -> Option<&'static str> {
+    let fields = [
+        ("allowed_tools", !request.allowed_tools.is_empty()),
+        ("max_turns", request.max_turns.is_some()),
+        ("mcp_servers", !request.mcp_servers.is_empty()),
+    ];
+    fields.into_iter().find_map(|(field, asked)| asked.then_some(field))
+}
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
@@ -46,7 +93,15 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         ("GEMINI_CLI_NO_RELAUNCH", "true"),
         ("GEMINI_CLI_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
     ]);
-    let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
+    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
+    files.extend(mcp::script(request.mcp_servers));
+    if let Some(settings) = bounds(request) {
+        env.extend(vars([(
+            "GEMINI_CLI_SYSTEM_SETTINGS_PATH",
+            &file_path(request, SETTINGS),
+        )]));
+        files.push((SETTINGS, settings.to_string()));
+    }
     if let Some(id) = request.agent_session_id {
         args.extend(words([
             if request.first_turn { "--session-id" } else { "--resume" },
@@ -60,12 +115,21 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         env.extend(vars([("GEMINI_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
+    let mut links = mounted::shared_skills(request);
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        links.push(Link {
+            at: request.files_dir.join(mounted::FOLDER).join(INSTRUCTIONS),
+            to: path.to_owned(),
+        });
+    }
     args.extend_from_slice(request.args);
     Launch {
         args,
         env,
         stdin: Stdin::Prompt,
         files,
+        links,
+        needs_private_folders: lost_in_public(request),
         ..Launch::default()
     }
 }
