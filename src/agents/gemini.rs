@@ -1,9 +1,12 @@
 //! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`, and `gemini --acp` to be talked with.
 
-use super::drivers;
-use super::formats::{ACP, GEMINI_STREAM_JSON};
-use super::known::{Capabilities, Conversation, Evidence, Known, PromptLimit, no_native};
-use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
+use serde_json::{Value, json};
+
+use super::formats::GEMINI_STREAM_JSON;
+use super::known::{Capabilities, Evidence, Known, PromptLimit, acp_conversation, no_native};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
+use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static GEMINI: Known = Known {
     name: "gemini",
@@ -19,7 +22,7 @@ pub(super) static GEMINI: Known = Known {
         resume: true,
         interrupt: true,
         permissions: true,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
         max_turns: false,
@@ -27,19 +30,33 @@ pub(super) static GEMINI: Known = Known {
     },
     format: &GEMINI_STREAM_JSON,
     launch,
-    conversation: Some(Conversation {
-        launch: converse,
-        format: &ACP,
-        driver: drivers::acp,
-    }),
+    conversation: Some(acp_conversation(converse)),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
+const INSTRUCTIONS: &str = "AGENTS.md";
 const DEFAULTS: &str = "gemini-defaults.json";
 
-/// There is no option and no variable against its usage statistics, only a setting. As the lowest layer of settings,
-/// the user's own still win. Gemini skips the file, and says so on stderr, where others may write to a folder above it.
-const DEFAULTS_TEXT: &str = r#"{"privacy":{"usageStatisticsEnabled":false},"telemetry":{"enabled":false},"general":{"enableAutoUpdate":false,"enableAutoUpdateNotification":false}}"#;
+/// The lowest layer of gemini's settings, over which the user's own win; lists and objects are merged. Gemini skips the
+/// file, and says so on stderr, where others may write to a folder above it.
+fn defaults(request: &TurnRequest<'_>) -> Value {
+    let mut settings = json!({
+        // There is no option and no variable against its usage statistics.
+        "privacy": {"usageStatisticsEnabled": false},
+        "telemetry": {"enabled": false},
+        "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
+        "context": {"fileName": ["GEMINI.md", INSTRUCTIONS]},
+    });
+    if mounted::instructions(request) != Instructions::Plain {
+        // It reads upwards as far as the next .git, and in folders that are included.
+        settings["context"]["includeDirectories"] = json!([file_path(request, mounted::FOLDER)]);
+        settings["context"]["loadMemoryFromIncludeDirectories"] = json!(true);
+    }
+    if !request.mcp_servers.is_empty() {
+        settings["mcpServers"] = mcp::servers(request, Words::Gemini);
+    }
+    settings
+}
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
@@ -52,10 +69,10 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     start(request, args, Stdin::Prompt)
 }
 
-/// It asks before edits and commands; the driver says which session.
+/// It asks before edits and commands.
 fn converse(request: &TurnRequest<'_>) -> Launch {
     let args = words(["--acp", "--approval-mode", "default"]);
-    start(request, args, Stdin::Conversation)
+    start(&request.without_servers(), args, Stdin::Conversation)
 }
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
@@ -66,7 +83,8 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         ("GEMINI_CLI_NO_RELAUNCH", "true"),
         ("GEMINI_CLI_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
     ]);
-    let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
+    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
+    files.extend(mcp::script(request.mcp_servers));
     if let Some(model) = request.model {
         args.extend(words(["-m", model]));
     }
@@ -74,12 +92,20 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         env.extend(vars([("GEMINI_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
+    let mut links = mounted::shared_skills(request);
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        links.push(Link {
+            at: request.files_dir.join(mounted::FOLDER).join(INSTRUCTIONS),
+            to: path.to_owned(),
+        });
+    }
     args.extend_from_slice(request.args);
     Launch {
         args,
         env,
         stdin,
         files,
+        links,
     }
 }
 

@@ -27,7 +27,7 @@ fn a_first_turn_takes_the_id_we_chose_and_reports_nothing_home() {
         panic!("one file")
     };
     assert_eq!(*name, "gemini-defaults.json");
-    let settings: serde_json::Value = serde_json::from_str(text).unwrap();
+    let settings: Value = serde_json::from_str(text).unwrap();
     assert_eq!(settings["privacy"]["usageStatisticsEnabled"], false);
 }
 

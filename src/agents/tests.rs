@@ -19,6 +19,7 @@ pub(super) fn plain() -> TurnRequest<'static> {
         cwd: Path::new("/w"),
         permission: PermissionMode::Bypass,
         mcp_servers: &NO_SERVERS,
+        mounted: &NOTHING_MOUNTED,
         files_dir: Path::new("/s"),
         first_turn: true,
         agent_session_id: Some(UUID),

@@ -1,17 +1,19 @@
 //! From a request to a program with arguments: checks before it is accepted, files before it is started.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Variables;
+use super::mounted::{self, Places};
 use super::session::Session;
 use super::{AgentInfo, PromptBy, RuntimeError, Settings, delivery, setup};
-use crate::agents::{self, Agent, Custom, TurnRequest, Unsupported};
+use crate::agents::{self, Agent, Custom, NOTHING_MOUNTED, TurnRequest, Unsupported};
 use crate::journal::{Reader, decode};
 use crate::keeper::{Launch, Stdin, TurnPaths};
-use crate::model::{Body, SessionRequest, StdinMode, TurnState, nearest};
+use crate::model::{Body, McpServer, SessionRequest, StdinMode, TurnState, nearest};
 use crate::sys;
 
 /// Folders where installers put agents, for a server whose own PATH lacks them.
@@ -108,10 +110,26 @@ pub(super) fn check(
     }
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
-    agent
-        .launch(&turn_request(request, &cwd, folder, folder, prompt, None, true))
-        .map_err(unsupported)?;
+    let dry_run = TurnRequest {
+        mcp_servers: &servers(settings, request, &agent, BTreeMap::new()),
+        ..turn_request(request, &cwd, folder, folder, prompt, None, true)
+    };
+    agent.launch(&dry_run).map_err(unsupported)?;
     Ok((name, cwd))
+}
+
+/// The session's servers over the configuration's over those of files; the latter two only for an agent that takes any.
+fn servers(
+    settings: &Settings,
+    request: &SessionRequest,
+    agent: &Agent,
+    mut servers: BTreeMap<String, McpServer>,
+) -> BTreeMap<String, McpServer> {
+    if agent.capabilities().mcp {
+        servers.extend(settings.mcp_servers.clone());
+    }
+    servers.extend(request.mcp_servers.clone());
+    servers
 }
 
 fn unsupported(error: Unsupported) -> RuntimeError {
@@ -160,6 +178,9 @@ fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
                 "names that begin with PROMPTD_ are promptd's own",
             );
         }
+    }
+    if let Err(wrong) = McpServer::check_all(&request.mcp_servers) {
+        return invalid("mcp_servers", format!("{:?}", wrong.name), &wrong.hint);
     }
     if let Some(arg) = request.args.iter().find(|arg| arg.contains('\0')) {
         return invalid("args", format!("{arg:?}"), "an argument cannot hold a NUL");
@@ -214,6 +235,7 @@ fn turn_request<'a>(
         cwd,
         permission: request.permission.unwrap_or_default(),
         mcp_servers: &request.mcp_servers,
+        mounted: &NOTHING_MOUNTED,
         model: request.model.as_deref(),
         system_prompt: request.system_prompt.as_deref(),
         max_turns: request.max_turns,
@@ -272,7 +294,12 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Writes the turn's files and says what to run.
-pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) -> Result<Launch, RuntimeError> {
+pub(super) fn prepare(
+    settings: &Settings,
+    variables: &Variables,
+    session: &Session,
+    turn: &TurnState,
+) -> Result<Launch, RuntimeError> {
     let request = session.request();
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -302,8 +329,26 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
     let id = resume.unwrap_or(&fresh);
     let prompt_file = paths.prompt();
-    let launch = agent
-        .launch(&turn_request(
+    let configured = settings.agents.get(name).map(|configured| &configured.env);
+    let places = Places {
+        cwd,
+        workspace: &settings.workspace,
+        // In the order in which the agent will have them.
+        variable: &|name| {
+            let told = request.env.get(name).or_else(|| configured?.get(name));
+            let told = told.map(String::as_str).or_else(|| variables.get(name));
+            told.map(str::to_owned).or_else(|| std::env::var(name).ok())
+        },
+    };
+    let of_files = if agent.capabilities().mcp {
+        places.servers()?
+    } else {
+        BTreeMap::new()
+    };
+    let asked = TurnRequest {
+        mcp_servers: &servers(settings, request, &agent, of_files),
+        mounted: &places.find(),
+        ..turn_request(
             request,
             cwd,
             &prompt_file,
@@ -311,8 +356,10 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
             &prompt,
             Some(id),
             resume.is_none(),
-        ))
-        .map_err(unsupported)?;
+        )
+    };
+    let launch = agent.launch(&asked).map_err(unsupported)?;
+    mounted::link(&launch.links, &session.folder)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
         sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
@@ -324,9 +371,12 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     };
     let mut env = vec![("PATH".to_owned(), search_path(request).to_string_lossy().into_owned())];
     env.extend(launch.env);
-    if let Some(configured) = settings.agents.get(name) {
-        env.extend(configured.env.clone());
-    }
+    env.extend(
+        configured
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     // The caller's own words come last and win, but for PATH, which contains them.
     env.extend(request.env.clone().into_iter().filter(|(name, _)| name != "PATH"));
     Ok(Launch {

@@ -19,6 +19,7 @@ mod identity;
 mod keeper_client;
 mod launch;
 mod masks;
+mod mounted;
 mod observe;
 mod probe;
 mod queue;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Limits, SinkRequest};
+use crate::model::{Limits, McpServer, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +109,8 @@ pub struct Settings {
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// Sinks of all sessions.
     pub sinks: Vec<SinkRequest>,
+    /// Servers of tools for all sessions, by name; a session's own win.
+    pub mcp_servers: BTreeMap<String, McpServer>,
     /// Where the platform tells which sandbox this is.
     pub platform: Platform,
 }

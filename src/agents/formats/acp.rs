@@ -3,10 +3,13 @@
 //!
 //! The ids of our own requests are fixed ([`INITIALIZE`] and so on), so that the agent's lines alone tell what is
 //! answered. What is not obvious:
-//! - `session/load` sends the former turns again before it answers; they are none of this turn's doing.
+//! - `session/load` sends the former turns again before it answers; they are none of this turn's doing. Gemini answers
+//!   in the midst of it, and is through with it when it tells its commands.
 //! - Tokens stand in the prompt's result (`usage`, not yet in the standard), in its `_meta` (gemini), or in the `_meta`
 //!   of an empty piece of text after each of the model's answers (qwen). Opencode reports its last answer only.
 //! - Some count cached input as a part of the input, some beside it; the total tells which.
+//! - Copilot says `end_turn` when the model's API fails, and writes "Error: …" as the agent's message. Only the counts
+//!   of tokens are missing then, or an HTTP status comes first in the message.
 //! - Gemini sends no `tool_call` before it asks whether it may; the call stands in the question alone.
 
 use std::borrow::Cow;
@@ -20,7 +23,7 @@ use serde::Deserialize;
 
 use super::super::json_rpc::{self, Failure, Message};
 use super::super::observe::{lenient, limited, push_text};
-use super::super::{Observer, Translator, Update};
+use super::super::{Observer, Translator, Update, cause};
 use super::Format;
 use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
@@ -50,8 +53,7 @@ pub(in crate::agents) struct Reader {
     seen: Observation,
     /// Whether the session is an earlier turn's.
     resumes: bool,
-    /// The session is there: what comes now belongs to this turn.
-    ready: bool,
+    opening: Opening,
     /// The session, until there is something in it that a later turn can resume.
     session_id: Option<String>,
     /// The newest message of the agent; the last one is the answer.
@@ -60,6 +62,67 @@ pub(in crate::agents) struct Reader {
     answer_is_over: bool,
     message_id: Option<String>,
     usage: Usage,
+}
+
+/// Where the turn begins in the agent's lines.
+#[derive(Default)]
+struct Opening {
+    agent: AgentName,
+    /// Something of former turns was sent again.
+    replays: bool,
+    /// The session was answered for.
+    answered: bool,
+    /// What comes now belongs to this turn.
+    ready: bool,
+}
+
+/// Agents that need more than the protocol.
+#[derive(Default, PartialEq, Eq)]
+enum AgentName {
+    Gemini,
+    Copilot,
+    #[default]
+    Other,
+}
+
+impl Opening {
+    fn result(&mut self, id: &RequestId, result: &str) {
+        match id {
+            RequestId::Number(INITIALIZE) => {
+                let result = serde_json::from_str::<InitializeResult>(result).unwrap_or_default();
+                self.agent = match result.agent_info.name.as_str() {
+                    GEMINI => AgentName::Gemini,
+                    "Copilot" => AgentName::Copilot,
+                    _ => AgentName::Other,
+                };
+            }
+            RequestId::Number(SESSION) => {
+                self.answered = true;
+                self.ready = self.agent != AgentName::Gemini || !self.replays;
+            }
+            _ => {}
+        }
+    }
+
+    fn update(&mut self, kind: &str) {
+        self.replays |= !self.answered && kind.ends_with("_chunk");
+        self.ready |= self.answered && kind == "available_commands_update";
+    }
+}
+
+/// The name with which gemini answers `initialize`.
+pub(in crate::agents) const GEMINI: &str = "gemini-cli";
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct InitializeResult {
+    #[serde(deserialize_with = "lenient")]
+    agent_info: AgentInfo,
+}
+
+#[derive(Deserialize, Default)]
+struct AgentInfo {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -177,10 +240,11 @@ impl Observer for Reader {
         self.seen.last_line_known = message.is_some();
         match message {
             Some(Message::Notification { method, params }) if *method == *CLIENT_METHOD_NAMES.session_update => {
-                if let Ok(notified) = serde_json::from_str::<Notified<'_>>(params)
-                    && self.ready
-                {
-                    self.piece(notified.update);
+                if let Ok(Notified { update }) = serde_json::from_str(params) {
+                    self.opening.update(&update.session_update);
+                    if self.opening.ready {
+                        self.piece(update);
+                    }
                 }
             }
             Some(Message::Result { id, result }) => self.result(&id, result),
@@ -244,16 +308,26 @@ impl Reader {
         }
     }
 
+    /// Whether the agent may have the prompt: all of former turns that it says again is said.
+    pub(in crate::agents) fn is_ready(&self) -> bool {
+        self.opening.ready
+    }
+
     fn result(&mut self, id: &RequestId, result: &str) {
+        self.opening.result(id, result);
         match id {
             RequestId::Number(SESSION) => {
-                self.ready = true;
                 let result = serde_json::from_str::<SessionResult>(result).unwrap_or_default();
                 self.session_id = result.session_id.or(self.session_id.take());
             }
             RequestId::Number(PROMPT) => {
                 self.has_begun();
                 match serde_json::from_str::<PromptResult>(result) {
+                    Ok(result) if self.is_error_in_disguise(&result) => {
+                        let error = std::mem::take(&mut self.answer);
+                        let usage = result.usage().unwrap_or_default();
+                        self.end(Err(cause::tell(None, &error)), None, None, Some(error), usage);
+                    }
                     Ok(result) => self.stopped(result.stop_reason, result.usage().unwrap_or(self.usage)),
                     Err(error) => {
                         let error = format!("the agent's answer to the prompt is not ACP's: {error}");
@@ -263,6 +337,16 @@ impl Reader {
             }
             _ => {}
         }
+    }
+
+    fn is_error_in_disguise(&self, result: &PromptResult) -> bool {
+        let Some(error) = self.answer.strip_prefix("Error: ") else {
+            return false;
+        };
+        let status = error.split(' ').next().and_then(|word| word.parse::<u16>().ok());
+        self.opening.agent == AgentName::Copilot
+            && result.stop_reason == AcpStopReason::EndTurn
+            && (result.usage().is_none() || status.is_some_and(|status| (400..600).contains(&status)))
     }
 
     fn stopped(&mut self, reason: AcpStopReason, usage: Usage) {
@@ -326,7 +410,7 @@ impl Reader {
 /// The agent's lines are ACP's words already: what is left is to leave out what is not this turn's.
 #[derive(Default)]
 struct Updates {
-    ready: bool,
+    opening: Opening,
     /// The calls that were announced.
     calls: BTreeSet<String>,
 }
@@ -334,6 +418,18 @@ struct Updates {
 #[derive(Deserialize)]
 struct Whole {
     update: SessionUpdate,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    update: KindOf<'a>,
+}
+
+#[derive(Deserialize)]
+struct KindOf<'a> {
+    #[serde(rename = "sessionUpdate", borrow)]
+    name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -346,6 +442,8 @@ impl Translator for Updates {
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         match json_rpc::parse(line)? {
             Message::Notification { method, params } if *method == *CLIENT_METHOD_NAMES.session_update => {
+                let kind = serde_json::from_str::<Kind<'_>>(params).ok()?;
+                self.opening.update(&kind.update.name);
                 Some(self.update(serde_json::from_str::<Whole>(params).ok()?.update))
             }
             Message::Request { method, params, .. } if *method == *CLIENT_METHOD_NAMES.session_request_permission => {
@@ -356,10 +454,10 @@ impl Translator for Updates {
                 Some(vec![SessionUpdate::ToolCall(announced(call)).into()])
             }
             Message::Result {
-                id: RequestId::Number(id @ (INITIALIZE | SESSION | MODEL)),
-                ..
+                id: id @ RequestId::Number(INITIALIZE | SESSION | MODEL),
+                result,
             } => {
-                self.ready |= id == SESSION;
+                self.opening.result(&id, result);
                 Some(Vec::new())
             }
             Message::Result {
@@ -383,7 +481,7 @@ impl Updates {
                 | SessionUpdate::ConfigOptionUpdate(_)
                 | SessionUpdate::SessionInfoUpdate(_)
         );
-        let is_replay = !self.ready && !is_about_the_session;
+        let is_replay = !self.opening.ready && !is_about_the_session;
         // The prompt stands in the journal already.
         if is_replay || matches!(update, SessionUpdate::UserMessageChunk(_)) {
             return Vec::new();
