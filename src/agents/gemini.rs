@@ -1,9 +1,9 @@
-//! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`.
+//! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`, and `gemini --acp` to be talked with.
 
 use serde_json::{Value, json};
 
 use super::formats::GEMINI_STREAM_JSON;
-use super::known::{Capabilities, Evidence, Known, PromptLimit, no_native};
+use super::known::{Capabilities, Evidence, Known, PromptLimit, acp_conversation, no_native};
 use super::mcp::{self, Words};
 use super::mounted::{self, Instructions};
 use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
@@ -22,7 +22,7 @@ pub(super) static GEMINI: Known = Known {
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: true,
         model: true,
         system_prompt: true,
@@ -31,7 +31,7 @@ pub(super) static GEMINI: Known = Known {
     },
     format: &GEMINI_STREAM_JSON,
     launch,
-    conversation: None,
+    conversation: Some(acp_conversation(converse)),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -86,6 +86,22 @@ fn lost_in_public(request: &TurnRequest<'_>) -> Option<&'static str> {
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
+    if let Some(id) = request.agent_session_id {
+        args.extend(words([
+            if request.first_turn { "--session-id" } else { "--resume" },
+            id,
+        ]));
+    }
+    start(request, args, Stdin::Prompt)
+}
+
+/// It asks before edits and commands.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    let args = words(["--acp", "--approval-mode", "default"]);
+    start(&request.without_servers(), args, Stdin::Conversation)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
     let mut env = vars([
         // Else it refuses to work in a folder that nobody has trusted interactively.
         ("GEMINI_CLI_TRUST_WORKSPACE", "true"),
@@ -101,12 +117,6 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
             &file_path(request, SETTINGS),
         )]));
         files.push((SETTINGS, settings.to_string()));
-    }
-    if let Some(id) = request.agent_session_id {
-        args.extend(words([
-            if request.first_turn { "--session-id" } else { "--resume" },
-            id,
-        ]));
     }
     if let Some(model) = request.model {
         args.extend(words(["-m", model]));
@@ -126,7 +136,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     Launch {
         args,
         env,
-        stdin: Stdin::Prompt,
+        stdin,
         files,
         links,
         needs_private_folders: lost_in_public(request),

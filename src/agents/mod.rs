@@ -18,6 +18,7 @@ mod droid;
 mod formats;
 mod gemini;
 mod goose;
+mod json_rpc;
 mod known;
 mod mcp;
 mod mounted;
@@ -86,6 +87,17 @@ pub struct TurnRequest<'a> {
     pub args: &'a [String],
     /// Whether the agent will run with effective uid 0.
     pub root: bool,
+}
+
+impl TurnRequest<'_> {
+    /// The same for a launch whose conversation brings the servers of tools.
+    fn without_servers(self) -> Self {
+        static NONE: BTreeMap<String, McpServer> = BTreeMap::new();
+        Self {
+            mcp_servers: &NONE,
+            ..self
+        }
+    }
 }
 
 /// How to start an agent; the caller finds the program.

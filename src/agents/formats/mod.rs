@@ -2,7 +2,7 @@
 //!
 //! One file per format; several agents may share one, and a configured agent names one. Pure, like all of `agents`.
 
-mod acp;
+pub(super) mod acp;
 mod claude_stream_json;
 mod codex_json;
 mod copilot_json;
