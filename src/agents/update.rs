@@ -76,6 +76,7 @@ impl Update {
         Self::Raw {
             stream: Stream::Stdout,
             line: line.to_vec(),
+            eol: true,
         }
     }
 
