@@ -74,6 +74,7 @@ impl Update {
     /// A whole line of stdout as it is, beside updates that do not say all of it.
     pub(super) fn raw(line: &[u8]) -> Self {
         Self::Raw {
+            eol: true,
             stream: Stream::Stdout,
             line: line.to_vec(),
             eol: true,

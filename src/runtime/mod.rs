@@ -52,7 +52,7 @@ pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 pub use tokens::{Token, opens};
 
-use crate::agents::Capabilities;
+use crate::agents::{Capabilities, Evidence};
 use crate::journal::{Follower, Watcher};
 use crate::mask::Masker;
 use crate::model::{SessionId, TurnPhase};
@@ -107,6 +107,8 @@ pub struct AgentInfo {
     pub install: Option<String>,
     /// From the configuration.
     pub configured: bool,
+    /// How we know it; `None` for one from the configuration.
+    pub evidence: Option<Evidence>,
     /// What a request may ask of it.
     pub capabilities: Capabilities,
     /// What is missing, in a sentence.
