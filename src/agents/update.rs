@@ -77,6 +77,7 @@ impl Update {
             eol: true,
             stream: Stream::Stdout,
             line: line.to_vec(),
+            eol: true,
         }
     }
 
