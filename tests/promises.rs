@@ -24,6 +24,7 @@ mod nobody_gets_in_first;
 mod nothing_leaks;
 mod one_configuration_for_all;
 mod one_cursor_serves_all;
+mod one_vocabulary_for_all;
 mod real_clis;
 mod secrets_stay_inside;
 mod sleeps_until_needed;

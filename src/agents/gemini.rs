@@ -18,6 +18,7 @@ pub(super) static GEMINI: Known = Known {
     prompt_limit: Some(PromptLimit::Bytes(8 << 20)),
     chooses_session_id: true,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
@@ -140,6 +141,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         files,
         links,
         needs_private_folders: lost_in_public(request),
+        ..Launch::default()
     }
 }
 

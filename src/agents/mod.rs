@@ -2,20 +2,29 @@
 //!
 //! Pure: no I/O, no clock, no environment. A launch is computed from a [`TurnRequest`]; an [`Observer`] is fed the
 //! lines that the agent wrote and keeps what the runtime has to know of them. Why each switch is there stands in the
-//! agent's own file. All of it was seen by running the versions pinned in `tests/agents/package.json`; the recorded
-//! lines in the unit tests are theirs.
+//! agent's own file. It was seen by running the versions pinned in `tests/agents/package.json`, whose recorded lines the
+//! unit tests read; what is known from documentation alone is [`Evidence::Documented`] and names its source.
 
+mod amp;
 mod cause;
 mod claude;
 mod codex;
+mod copilot;
+mod crush;
+mod cursor;
 mod custom;
 mod drivers;
+mod droid;
 mod formats;
 mod gemini;
+mod goose;
 mod known;
 mod mcp;
 mod mounted;
 mod observe;
+mod opencode;
+mod pi;
+mod qwen;
 mod shell;
 mod update;
 
@@ -90,6 +99,8 @@ pub struct Launch {
     pub stdin: Stdin,
     /// Files to write into [`TurnRequest::files_dir`] before the start: names and contents, which can be secret.
     pub files: Vec<(&'static str, String)>,
+    /// Folders to make in [`TurnRequest::files_dir`] before the start; what a former turn left in them goes.
+    pub folders: Vec<&'static str>,
     /// Links to make before the start. Below [`TurnRequest::files_dir`] they are new for every turn; elsewhere each is
     /// made only where there is nothing yet.
     pub links: Vec<Link>,
@@ -133,7 +144,22 @@ pub struct Unsupported {
 
 /// The agents that promptd knows by itself.
 pub fn known() -> impl Iterator<Item = &'static Known> {
-    [&shell::SHELL, &claude::CLAUDE, &codex::CODEX, &gemini::GEMINI].into_iter()
+    [
+        &shell::SHELL,
+        &claude::CLAUDE,
+        &codex::CODEX,
+        &gemini::GEMINI,
+        &amp::AMP,
+        &cursor::CURSOR,
+        &qwen::QWEN,
+        &opencode::OPENCODE,
+        &copilot::COPILOT,
+        &droid::DROID,
+        &pi::PI,
+        &goose::GOOSE,
+        &crush::CRUSH,
+    ]
+    .into_iter()
 }
 
 /// Finds a known agent by its name.
@@ -170,12 +196,30 @@ impl Agent {
         }
     }
 
+    /// How we know it; `None` for one from the configuration.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Evidence> {
+        match self {
+            Self::Known(known) => Some(known.evidence),
+            Self::Custom(_) => None,
+        }
+    }
+
     /// What a request may ask of it.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Known(known) => known.capabilities,
-            Self::Custom(_) => Capabilities::default(),
+            Self::Custom(custom) => custom.capabilities(),
+        }
+    }
+
+    /// Variables without which a turn would wait for ever.
+    #[must_use]
+    pub fn required_env(&self) -> &'static [&'static str] {
+        match self {
+            Self::Known(known) => known.required_env,
+            Self::Custom(_) => &[],
         }
     }
 
@@ -219,7 +263,7 @@ impl Agent {
                 PermissionMode::Ask,
             ) => conversation.format,
             (Self::Known(known), _) => known.format,
-            (Self::Custom(_), _) => &formats::LINES,
+            (Self::Custom(custom), _) => custom.stream,
         }
     }
 
@@ -243,7 +287,8 @@ impl Agent {
                 .conversation
                 .as_ref()
                 .map(|conversation| (conversation.driver)(request)),
-            Self::Known(_) | Self::Custom(_) => None,
+            Self::Known(_) => None,
+            Self::Custom(custom) => custom.driver(request),
         }
     }
 }

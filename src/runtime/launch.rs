@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
             name: name.to_owned(),
             command: configured.command.clone(),
             prompt,
+            stream: configured.stream,
         })
     });
     configured.or_else(|| agents::find(name).map(Agent::Known))
@@ -59,7 +60,7 @@ pub fn list(settings: &Settings) -> Vec<AgentInfo> {
 
 fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
     let agent = agent(settings, &name)?;
-    let path = program(&agent, &SessionRequest::default(), &settings.workspace);
+    let path = program(&agent, &SessionRequest::default(), &settings.workspace).map(|program| program.found);
     let missing = path
         .is_none()
         .then(|| format!("no {} on PATH", agent.programs().join(" or ")));
@@ -69,6 +70,7 @@ fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
         install: agent.install().map(str::to_owned),
         name,
         path,
+        evidence: agent.evidence(),
         capabilities,
         missing,
     })
@@ -109,6 +111,7 @@ pub(super) fn check(
             installed,
         });
     }
+    check_environment(settings, variables, request, &agent)?;
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
     let dry_run = TurnRequest {
@@ -158,6 +161,35 @@ fn unsupported(error: Unsupported) -> RuntimeError {
         agent: error.agent,
         field: error.field.to_owned(),
         hint: error.hint,
+    }
+}
+
+/// Some agents wait for ever where a variable is missing, so that nobody would learn why.
+fn check_environment(
+    settings: &Settings,
+    variables: &Variables,
+    request: &SessionRequest,
+    agent: &Agent,
+) -> Result<(), RuntimeError> {
+    let is_set = |name: &str| {
+        let configured = settings.agents.get(agent.name());
+        let configured = configured.and_then(|agent| agent.env.get(name)).map(String::as_str);
+        let given = request.env.get(name).map(String::as_str).or(configured);
+        match given.or_else(|| variables.get(name)) {
+            Some(value) => !value.is_empty(),
+            None => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
+        }
+    };
+    match agent.required_env().iter().find(|name| !is_set(name)) {
+        None => Ok(()),
+        Some(name) => Err(RuntimeError::Unsupported {
+            agent: agent.name().to_owned(),
+            field: "env".to_owned(),
+            hint: format!(
+                "{name} is missing, and without it the agent waits for a login for ever; \
+                 give it in `env`, or to the server with `promptd configure`"
+            ),
+        }),
     }
 }
 
@@ -295,19 +327,58 @@ pub(super) fn search_path(request: &SessionRequest) -> OsString {
     std::env::join_paths(folders).unwrap_or(given)
 }
 
-/// The program to run: the first of the agent's names that is found, or the native binary behind it.
-fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<PathBuf> {
+/// What runs an agent.
+struct Program {
+    /// The agent's own program.
+    found: PathBuf,
+    /// What is started: that program, or the node that runs it.
+    run: PathBuf,
+    /// The script, where node is started.
+    script: Option<String>,
+}
+
+/// The program to run: the first of the agent's names that is found, or the native binary or the script behind it.
+fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<Program> {
     let path = search_path(request);
+    let itself = |found: PathBuf| Program {
+        run: found.clone(),
+        found,
+        script: None,
+    };
     let found = agent
         .programs()
         .into_iter()
         .find_map(|name| which::which_in(name, Some(&path), cwd).ok())?;
-    let Agent::Known(known) = agent else { return Some(found) };
+    let Agent::Known(known) = agent else {
+        return Some(itself(found));
+    };
     // Behind all links: a launcher finds its package by where it really lies.
     let native = fs::canonicalize(&found)
         .map(|real| (known.native)(&real))
         .unwrap_or_default();
-    Some(native.into_iter().find(|path| is_executable(path)).unwrap_or(found))
+    let behind = native.into_iter().find_map(|path_behind| {
+        if path_behind.extension().is_some_and(|extension| extension == "js") {
+            let script = path_behind.is_file().then(|| path_behind.to_str())??.to_owned();
+            let node = which::which_in("node", Some(&path), cwd).ok()?;
+            return Some(Program {
+                found: found.clone(),
+                run: node,
+                script: Some(script),
+            });
+        }
+        is_executable(&path_behind).then(|| itself(path_behind))
+    });
+    Some(behind.unwrap_or_else(|| itself(found)))
+}
+
+/// Makes a folder, or empties the one that is there. What stands there in its place, a link for one, goes.
+fn empty_folder(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => fs::remove_file(path)?,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -381,6 +452,10 @@ pub(super) fn prepare(
     };
     let launch = agent.launch(&asked).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &session.folder)?;
+    for name in &launch.folders {
+        let path = session.folder.join(name);
+        empty_folder(&path).map_err(failed(&path))?;
+    }
     mounted::link(&launch.links, &session.folder)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
@@ -401,9 +476,11 @@ pub(super) fn prepare(
     );
     // The caller's own words come last and win, but for PATH, which contains them.
     env.extend(request.env.clone().into_iter().filter(|(name, _)| name != "PATH"));
+    let mut args: Vec<String> = program.script.into_iter().collect();
+    args.extend(launch.args);
     Ok(Launch {
-        program,
-        args: launch.args,
+        program: program.run,
+        args,
         env,
         cwd: cwd.to_owned(),
         stdin,

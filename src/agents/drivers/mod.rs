@@ -5,7 +5,7 @@
 //! the same records, it says the same, so that a server that comes back finds by replay what a former one had not sent
 //! yet. It may not do I/O, look at a clock, or use randomness.
 
-use super::Observer;
+use super::{Format, Observer, TurnRequest};
 use crate::model::PermissionOption;
 
 /// Something that is due.
@@ -46,4 +46,9 @@ pub trait Driver: Observer {
     /// A line stands in the journal as written to the agent, without its newline. Needed for what is not a
     /// consequence of the agent's own lines: after a restart, an interrupt is known by this alone.
     fn wrote(&mut self, line: &[u8]);
+}
+
+/// What talks with an agent that is configured by the stream it writes.
+pub(super) fn of_stream(_stream: &Format, _request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
+    None
 }
