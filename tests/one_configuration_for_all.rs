@@ -1,6 +1,12 @@
 //! One request, or one configuration, says what tools, instructions and skills an agent has; each agent gets them in its
 //! own way. No secret stands in arguments, nothing is overwritten, and nothing is written where the agent works.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of tests fails like a test"
+)]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

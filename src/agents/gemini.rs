@@ -1,6 +1,6 @@
 //! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`, and `gemini --acp` to be talked with.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::formats::GEMINI_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, PromptLimit, acp_conversation, no_native};
@@ -42,35 +42,46 @@ const DEFAULTS: &str = "gemini-defaults.json";
 /// The lowest layer of gemini's settings, over which the user's own win; lists and objects are merged. Gemini skips the
 /// file, and says so on stderr, where others may write to a folder above it.
 fn defaults(request: &TurnRequest<'_>) -> Value {
-    let mut settings = json!({
-        // There is no option and no variable against its usage statistics.
-        "privacy": {"usageStatisticsEnabled": false},
-        "telemetry": {"enabled": false},
-        "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
-        "context": {"fileName": ["GEMINI.md", INSTRUCTIONS]},
-    });
+    let mut context = object([("fileName", json!(["GEMINI.md", INSTRUCTIONS]))]);
     if mounted::instructions(request) != Instructions::Plain {
         // It reads upwards as far as the next .git, and in folders that are included.
-        settings["context"]["includeDirectories"] = json!([file_path(request, mounted::FOLDER)]);
-        settings["context"]["loadMemoryFromIncludeDirectories"] = json!(true);
+        let folder = json!([file_path(request, mounted::FOLDER)]);
+        let included = [
+            ("includeDirectories", folder),
+            ("loadMemoryFromIncludeDirectories", json!(true)),
+        ];
+        context.extend(object(included));
     }
+    let mut settings = object([
+        // There is no option and no variable against its usage statistics.
+        ("privacy", json!({"usageStatisticsEnabled": false})),
+        ("telemetry", json!({"enabled": false})),
+        (
+            "general",
+            json!({"enableAutoUpdate": false, "enableAutoUpdateNotification": false}),
+        ),
+        ("context", context.into()),
+    ]);
     if !request.mcp_servers.is_empty() {
-        settings["mcpServers"] = mcp::servers(request, Words::Gemini);
+        settings.extend(object([("mcpServers", mcp::servers(request, Words::Gemini))]));
     }
-    settings
+    settings.into()
 }
 
 /// What the request bounds, as the highest layer of settings, which nobody's own can loosen; it stands in place of
 /// `/etc/gemini-cli/settings.json`. Tools of MCP servers are named as the model sees them: `mcp_SERVER_TOOL`.
 fn bounds(request: &TurnRequest<'_>) -> Option<Value> {
-    let mut settings = json!({});
-    if !request.allowed_tools.is_empty() {
-        settings["tools"] = json!({"core": request.allowed_tools});
-    }
-    if let Some(turns) = request.max_turns {
-        settings["model"] = json!({"maxSessionTurns": turns});
-    }
-    (settings != json!({})).then_some(settings)
+    let tools = Some(request.allowed_tools).filter(|tools| !tools.is_empty());
+    let tools = tools.map(|tools| ("tools", json!({"core": tools})));
+    let turns = request.max_turns;
+    let turns = turns.map(|turns| ("model", json!({"maxSessionTurns": turns})));
+    let settings = object(tools.into_iter().chain(turns));
+    (!settings.is_empty()).then(|| settings.into())
+}
+
+fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
+    let fields = fields.into_iter();
+    fields.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Gemini goes on without a file of settings where others may write to a folder above it, and says so on stderr only.
