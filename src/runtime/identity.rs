@@ -1,4 +1,4 @@
-//! Which sandbox this is: asked of the platform when it is first needed, once in each epoch.
+//! Which sandbox this is: asked of the platform when it is first needed, and where it knows, once in each epoch.
 //!
 //! The witnesses, the most trustworthy first: the metadata service, which the hypervisor answers; the events host, which
 //! knows a sandbox by its address; the `Host` of a request, `{port}-{id}.{domain}`; and a file, which may lag behind by
@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::ACCEPT;
 use reqwest::{Client, redirect};
@@ -17,6 +17,9 @@ use super::settings::Platform;
 
 /// How long a witness may take: they all live on this very machine, or next to it.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it is believed that no witness knows: one that is only late is asked again.
+const UNKNOWN: Duration = Duration::from_secs(10);
 
 /// The most that is read of an answer.
 const MOST: usize = 64 << 10;
@@ -65,7 +68,7 @@ impl Witness {
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     /// What the witnesses that have to be asked said.
-    asked: Mutex<Option<(u64, Said)>>,
+    asked: Mutex<Option<Asked>>,
     /// One asks, and the others wait for the answer.
     asking: tokio::sync::Mutex<()>,
     /// The id in the `Host` of the last request that had one.
@@ -74,6 +77,13 @@ pub(super) struct Identity {
 
 /// The sandbox, where any of them knew it.
 type Said = Option<Sandbox>;
+
+#[derive(Debug)]
+struct Asked {
+    epoch: u64,
+    when: Instant,
+    said: Said,
+}
 
 impl Identity {
     /// Which sandbox this is; nothing where it is none, or nobody knows.
@@ -114,17 +124,28 @@ impl Identity {
         known.is_some_and(|known| known != id)
     }
 
-    /// What they said, where they were asked.
+    /// What they said, where they were asked and it still holds.
     fn asked(&self, epoch: u64) -> Option<Said> {
+        self.asked_by(epoch, Instant::now())
+    }
+
+    fn asked_by(&self, epoch: u64, now: Instant) -> Option<Said> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked
-            .as_ref()
-            .filter(|(of, _)| *of == epoch)
-            .map(|(_, said)| said.clone())
+        let holds = |asked: &&Asked| {
+            let fresh = now.saturating_duration_since(asked.when) < UNKNOWN;
+            asked.epoch == epoch && (asked.said.is_some() || fresh)
+        };
+        asked.as_ref().filter(holds).map(|asked| asked.said.clone())
     }
 
     fn put(&self, epoch: u64, said: Said) -> Said {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, said.clone()));
+        let when = Instant::now();
+        let asked = Asked {
+            epoch,
+            when,
+            said: said.clone(),
+        };
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         said
     }
 
@@ -270,6 +291,21 @@ mod tests {
             }),
         );
         assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3), "not as was told");
+    }
+
+    #[test]
+    fn that_nobody_knows_is_believed_for_a_moment_only() {
+        let identity = Identity::default();
+        identity.put(0, None);
+        let now = Instant::now();
+        assert_eq!(identity.asked_by(0, now), Some(None));
+        assert_eq!(identity.asked_by(0, now + UNKNOWN), None, "asked again");
+        let sandbox = Sandbox {
+            id: "ixyz12345abcdefgh".to_owned(),
+            source: Witness::Metadata,
+        };
+        identity.put(0, Some(sandbox.clone()));
+        assert_eq!(identity.asked_by(0, now + UNKNOWN * 9), Some(Some(sandbox)));
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ pub(super) struct Masks {
 #[derive(Clone, Debug)]
 struct Server {
     settings: Arc<Settings>,
-    tokens: Arc<[Token]>,
+    tokens: Vec<Token>,
     variables: Arc<Variables>,
     secrets: Arc<Secrets>,
     masker: Option<Arc<Masker>>,
@@ -106,7 +106,8 @@ impl Runtime {
     }
 
     fn server_secrets(&self) -> Server {
-        let (settings, tokens, variables) = (self.settings(), self.tokens(), self.variables());
+        let (settings, variables) = (self.settings(), self.variables());
+        let tokens = self.tokens.known(&settings);
         let mut known = self.masks.server.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |server: &&Server| {
             Arc::ptr_eq(&server.settings, &settings)
@@ -161,6 +162,9 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
+    if let Some(variable) = request.repo.as_ref().and_then(|repo| repo.token_env.as_ref()) {
+        variables.add_secret(variable, secrets);
+    }
     for sink in delivery::requested(sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
     }
@@ -203,7 +207,7 @@ mod tests {
         };
         let file = "[agents.mine]\ncommand = [\"cat\"]\nenv = { MY_TOKEN = \"configured\" }\n";
         let settings = Arc::new(config::settings(flags, &config::Environment::new(), Some(file)).unwrap());
-        let tokens: Arc<[Token]> = [Token::of_line("opens-the-door").unwrap()].into();
+        let tokens = vec![Token::of_line("opens-the-door").unwrap()];
         let variables = Arc::new(Variables {
             configured: [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into(),
             ..Variables::default()

@@ -68,6 +68,8 @@ pub struct Runtime {
     watcher: Arc<Watcher>,
     tokens: tokens::Tokens,
     environment: environment::Environment,
+    /// Held by whoever changes tokens or the environment.
+    configuring: Mutex<()>,
     envd: envd::Envd,
     masks: masks::Masks,
     queue: Arc<Queue>,
@@ -82,7 +84,7 @@ pub struct Runtime {
     /// A session has come to rest: perhaps something can be forgotten.
     at_rest: Notify,
     /// Something goes on by itself from now on: the clocks are looked at.
-    stirs: Notify,
+    stirs: Arc<Notify>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -122,7 +124,7 @@ impl Runtime {
         let (shutdown, _) = watch::channel(false);
         let runtime = Arc::new(Self {
             delivery: Arc::default(),
-            epoch: epoch::Epoch::of(&settings.home),
+            epoch: epoch::Epoch::of(&settings.home, settings.platform.clone()),
             identity: identity::Identity::default(),
             versions: probe::Versions::default(),
             queue: Queue::new(settings.limits.running),
@@ -131,13 +133,14 @@ impl Runtime {
             watcher: Watcher::start(),
             tokens: tokens::Tokens::default(),
             environment: environment::Environment::default(),
+            configuring: Mutex::default(),
             envd: envd::Envd::default(),
             masks: masks::Masks::default(),
             sessions: RwLock::default(),
             started: Instant::now(),
             forgotten: Mutex::default(),
             at_rest: Notify::new(),
-            stirs: Notify::new(),
+            stirs: Arc::default(),
             shutdown,
         });
         runtime.load().await?;

@@ -31,6 +31,7 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
     checks.extend(keys(&agents, &configured.environment));
     checks.push(access::auth(settings, configured.tokens));
     checks.extend(access::token_file(settings));
+    checks.push(git(which::which("git").ok().as_deref()));
     checks.push(writable("workspace", &settings.workspace, "--workspace"));
     checks.push(writable("home", &settings.home, "--home"));
     checks.push(disk(settings));
@@ -135,6 +136,19 @@ fn key(agent: &str, names: &[&str], configured: &[String]) -> Check {
                 "set {} and run promptd configure, give it with a session's `env`, or log in with {agent} itself",
                 first.unwrap_or(&"one")
             ),
+        ),
+    }
+}
+
+/// Not every session needs it.
+fn git(path: Option<&Path>) -> Check {
+    const NAME: &str = "git";
+    match path {
+        Some(path) => Check::ok(NAME, path.display().to_string()),
+        None => Check::warn(
+            NAME,
+            "not on PATH: no session can have a repo, and artifacts have no diff",
+            "install it, such as with `apt-get install git`",
         ),
     }
 }
@@ -304,6 +318,13 @@ mod tests {
             writable("home", Path::new("/proc/version/x"), "--home").state,
             State::Fail
         );
+    }
+
+    #[test]
+    fn a_missing_git_is_told_and_fails_nothing() {
+        assert_eq!(git(Some(Path::new("/usr/bin/git"))).state, State::Ok);
+        let missing = git(None);
+        assert!(missing.state == State::Warn && missing.detail.contains("repo") && missing.hint.is_some());
     }
 
     #[test]
