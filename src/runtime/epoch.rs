@@ -208,7 +208,7 @@ impl Epoch {
         if let Some(gap) = gap {
             // Told once, and not again by whoever looks before the next promise.
             state.seen.due = None;
-            if gap.suspended || identity::is_there(&self.platform) {
+            if gap.suspended || identity::is_sandbox(&self.platform) {
                 self.begin_anew(&mut state, gap.away);
             } else {
                 self.breaks_off(&mut state, Break::Jumped);
@@ -245,7 +245,7 @@ impl Epoch {
             .and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
         // The same rule, for what has come while no server was there.
         let holds = |kept: &Kept| {
-            let is_set = booted - kept.booted > step && identity::is_there(&self.platform);
+            let is_set = booted - kept.booted > step && identity::is_sandbox(&self.platform);
             kept.boot_id == boot_id && kept.home == home && suspended - kept.suspended <= step && !is_set
         };
         if let Some(kept) = kept.filter(holds) {

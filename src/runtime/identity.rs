@@ -88,7 +88,7 @@ struct Asked {
 impl Identity {
     /// Which sandbox this is; nothing where it is none, or nobody knows.
     pub(super) async fn get(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
-        if !is_there(platform) {
+        if !is_sandbox(platform) {
             return None;
         }
         let _asking = self.asking.lock().await;
@@ -160,7 +160,7 @@ impl Identity {
 }
 
 /// Whether anything says that this is a sandbox of the platform.
-pub(super) fn is_there(platform: &Platform) -> bool {
+pub fn is_sandbox(platform: &Platform) -> bool {
     platform.told || platform.folder.join(".E2B_SANDBOX").exists()
 }
 

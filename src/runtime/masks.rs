@@ -208,10 +208,9 @@ mod tests {
         let file = "[agents.mine]\ncommand = [\"cat\"]\nenv = { MY_TOKEN = \"configured\" }\n";
         let settings = Arc::new(config::settings(flags, &config::Environment::new(), Some(file)).unwrap());
         let tokens = vec![Token::of_line("opens-the-door").unwrap()];
-        let variables = Arc::new(Variables {
-            configured: [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into(),
-            ..Variables::default()
-        });
+        let mut variables = Variables::default();
+        variables.configured = [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into();
+        let variables = Arc::new(variables);
         let secrets = Arc::new(secrets_of(&settings, &tokens, &variables));
         let masker = Masker::new(&secrets).map(Arc::new);
         Server {

@@ -44,7 +44,7 @@ pub use accept::{Created, Prompted};
 pub use configure::{Configuration, Configured, configured};
 pub use envd::EnvdError;
 pub use error::RuntimeError;
-pub use identity::{Sandbox, Witness};
+pub use identity::{Sandbox, Witness, is_sandbox};
 pub use launch::list as agents;
 pub use masks::ServerMask;
 pub use probe::version;

@@ -108,7 +108,7 @@ impl Runtime {
     /// the right one.
     pub async fn is_needed(self: &Arc<Self>, host: Option<&str>) {
         let platform = &self.settings().platform;
-        if !identity::is_there(platform) {
+        if !identity::is_sandbox(platform) {
             return;
         }
         let number = self.epoch.number();

@@ -7,7 +7,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::super::host;
 use super::{Check, access};
-use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, version};
+use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, is_sandbox, version};
 use crate::sys;
 
 /// The keys that agents read, and whose they are; only whether they are set is ever told.
@@ -37,7 +37,7 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
     checks.push(disk(settings));
     checks.push(inotify());
     checks.push(cgroup());
-    checks.push(platform());
+    checks.push(platform(settings));
     checks.push(server(settings));
     checks
 }
@@ -268,9 +268,9 @@ fn cgroup() -> Check {
     }
 }
 
-fn platform() -> Check {
+/// As the server itself sees it.
+fn platform(settings: &Settings) -> Check {
     const NAME: &str = "platform";
-    let in_e2b = std::env::var_os("E2B_SANDBOX").is_some() || Path::new("/run/e2b").exists();
     let machine = nix::sys::utsname::uname().map_or_else(
         |_| "Linux".to_owned(),
         |name| {
@@ -284,7 +284,7 @@ fn platform() -> Check {
     );
     Check::ok(
         NAME,
-        if in_e2b {
+        if is_sandbox(&settings.platform) {
             format!("E2B sandbox, {machine}")
         } else {
             machine
