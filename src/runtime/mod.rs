@@ -82,7 +82,7 @@ pub struct Runtime {
     /// What is left of sessions that were given up before every sink had them.
     forgotten: Mutex<Vec<Arc<Session>>>,
     /// A session has come to rest: perhaps something can be forgotten.
-    at_rest: Notify,
+    at_rest: Arc<Notify>,
     /// Something goes on by itself from now on: the clocks are looked at.
     stirs: Arc<Notify>,
     shutdown: watch::Sender<bool>,
@@ -139,7 +139,7 @@ impl Runtime {
             sessions: RwLock::default(),
             started: Instant::now(),
             forgotten: Mutex::default(),
-            at_rest: Notify::new(),
+            at_rest: Arc::default(),
             stirs: Arc::default(),
             shutdown,
         });

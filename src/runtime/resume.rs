@@ -131,3 +131,31 @@ impl Runtime {
         self.identity.get(&self.settings().platform, number).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::config;
+
+    #[tokio::test]
+    async fn whoever_only_waits_keeps_no_runtime_alive() {
+        let home = std::env::temp_dir().join(format!("promptd-watched-runtime-{}", std::process::id()));
+        let flags = config::Flags {
+            home: Some(home.clone()),
+            workspace: Some(home.clone()),
+            ..config::Flags::default()
+        };
+        let settings = config::settings(flags, &config::Environment::new(), None).unwrap();
+        let runtime = Runtime::start(settings).await.unwrap();
+        let alone = async {
+            while Arc::strong_count(&runtime) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), alone).await.unwrap();
+        let gone = Arc::downgrade(&runtime);
+        drop(runtime);
+        assert!(gone.upgrade().is_none());
+        std::fs::remove_dir_all(home).unwrap();
+    }
+}

@@ -50,16 +50,15 @@ pub(super) fn token_file(settings: &Settings) -> Option<Check> {
     let path = settings.home.join("token");
     let shown = path.display();
     let mode = std::fs::metadata(&path).ok()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let detail = format!("{shown} can be read by other users");
-        return Some(Check::warn(NAME, detail, format!("chmod 600 {shown}")));
+    if std::fs::read_to_string(&path).is_ok_and(|text| text.trim().is_empty()) {
+        let detail = format!("{shown} is there and has no token: nobody is let in");
+        let hint = "run `PROMPTD_TOKEN=… promptd configure`, or remove it";
+        return Some(Check::fail(NAME, detail, hint));
     }
-    std::fs::read_to_string(&path)
-        .is_ok_and(|text| text.trim().is_empty())
-        .then(|| {
-            let detail = format!("{shown} is there and has no token: nobody is let in");
-            Check::fail(NAME, detail, "run `PROMPTD_TOKEN=… promptd configure`, or remove it")
-        })
+    (mode & 0o077 != 0).then(|| {
+        let detail = format!("{shown} can be read by other users");
+        Check::warn(NAME, detail, format!("chmod 600 {shown}"))
+    })
 }
 
 #[cfg(test)]
