@@ -15,6 +15,7 @@ mod environment;
 mod epoch;
 mod error;
 mod forgotten;
+mod gap;
 mod identity;
 mod keeper_client;
 mod launch;
