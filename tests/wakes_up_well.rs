@@ -267,6 +267,29 @@ async fn another_sandbox_with_the_same_clocks_is_another_epoch() {
     assert_ne!(fork.0, parent.0, "the first answer already");
 }
 
+#[tokio::test]
+async fn a_clone_is_noticed_also_where_the_platform_had_not_answered_before() {
+    let platform = Platform::start();
+    let server = Server::with()
+        .platform(&platform)
+        .env("PROMPTD_TOKEN", "t")
+        .start()
+        .await;
+    let ask = async |host: &str| {
+        let request = server.request("GET", "/v1/info").header("authorization", "Bearer t");
+        let answer = request.header("host", host).send().await.unwrap();
+        let epoch = answer.headers()["promptd-epoch"].to_str().unwrap().to_owned();
+        let info: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        (epoch, info["sandbox"].clone())
+    };
+    let parent = ask("8080-iparentiparent123456.e2b.app").await;
+    assert_eq!(parent.1["source"], "host", "nobody else has said anything");
+    platform.metadata_says(Some("iforkifork1234567890"));
+    let fork = ask("8080-iforkifork1234567890.e2b.app").await;
+    assert_ne!(fork.0, parent.0);
+    assert_eq!(fork.1, json!({ "id": "iforkifork1234567890", "source": "mmds" }));
+}
+
 /// The kernel's word that the clock was set, for real, to a server for which nothing else is under way.
 #[tokio::test]
 async fn a_clock_that_is_set_has_an_idle_server_ask_who_it_is() {
@@ -368,7 +391,7 @@ async fn a_keeper_that_comes_after_a_pause_does_not_count_it_either() {
     assert!(ran < 8.0, "it was counted {ran}");
     let expected = format!("begun\n{}", said(15));
     assert_eq!(server.output(&id, "stdout").await, expected.as_bytes());
-    assert!(!told.exists());
+    support::eventually("the end of the turn's files", || !told.exists()).await;
 }
 
 #[tokio::test]

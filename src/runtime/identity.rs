@@ -99,29 +99,28 @@ impl Identity {
         said.or_else(|| self.without_asking(platform, epoch))
     }
 
-    /// Asks again where an answer is known; whether this is another sandbox now. The answer is that of the epoch that
-    /// follows.
-    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64) -> bool {
+    /// Asks again where it is known which sandbox this was, by an earlier answer or else as `heard`; whether it is another
+    /// one now. The answer is that of the epoch that follows.
+    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64, heard: Option<String>) -> bool {
         let _asking = self.asking.lock().await;
-        let Some(Some(before)) = self.asked(epoch) else {
-            return false;
-        };
+        let told = self.asked(epoch).flatten().map(|sandbox| sandbox.id);
+        let Some(before) = told.or(heard) else { return false };
         let now = ask(platform).await;
-        let changed = now.as_ref().is_some_and(|now| now.id != before.id);
+        let changed = now.as_ref().is_some_and(|now| now.id != before);
         if changed {
             self.put(epoch.wrapping_add(1), now);
         }
         changed
     }
 
-    /// Takes note of a request's `Host`; true when it names another sandbox than was known.
-    pub(super) fn hears(&self, host: &str, epoch: u64) -> bool {
-        let Some(id) = id_in(host) else { return false };
+    /// Takes note of a request's `Host`; where it names another sandbox than was known, which that was.
+    pub(super) fn hears(&self, host: &str, epoch: u64) -> Option<String> {
+        let id = id_in(host)?;
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let before = heard.take().filter(|(of, _)| *of == epoch).map(|(_, id)| id);
         let known = before.or_else(|| self.asked(epoch).flatten().map(|sandbox| sandbox.id));
         *heard = Some((epoch, id.to_owned()));
-        known.is_some_and(|known| known != id)
+        known.filter(|known| known != id)
     }
 
     /// What they said, where they were asked and it still holds.
@@ -273,16 +272,25 @@ mod tests {
     #[test]
     fn a_host_that_changes_is_told_once() {
         let identity = Identity::default();
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0), "the first");
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0));
-        assert!(!identity.hears("localhost:8080", 0), "says nothing");
-        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0));
-        assert!(!identity.hears("8080-iother1234abcdefgh.e2b.app", 0));
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 1), "another epoch");
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0).is_none(),
+            "the first"
+        );
+        assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0).is_none());
+        assert!(identity.hears("localhost:8080", 0).is_none(), "says nothing");
+        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0).is_some());
+        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0).is_none());
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 1).is_none(),
+            "another epoch"
+        );
         let id = "ixyz12345abcdefgh".to_owned();
         let source = Witness::Metadata;
         identity.put(2, Some(Sandbox { id, source }));
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 2), "as was told");
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 2).is_none(),
+            "as was told"
+        );
         identity.put(
             3,
             Some(Sandbox {
@@ -290,7 +298,10 @@ mod tests {
                 source,
             }),
         );
-        assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3), "not as was told");
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3).is_some(),
+            "not as was told"
+        );
     }
 
     #[test]

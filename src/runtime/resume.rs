@@ -48,7 +48,7 @@ pub(super) async fn watch(runtime: Weak<Runtime>) {
                 here.delivery.resumed();
             }
             // Clocks are set right after a resume, by however little.
-            None if was_set => drop(tokio::spawn(async move { here.is_the_same_sandbox().await })),
+            None if was_set => drop(tokio::spawn(async move { here.is_the_same_sandbox(None).await })),
             None => {}
         }
     }
@@ -112,15 +112,16 @@ impl Runtime {
             return;
         }
         let number = self.epoch.number();
-        if host.is_some_and(|host| self.identity.hears(host, number)) {
-            self.is_the_same_sandbox().await;
+        if let Some(before) = host.and_then(|host| self.identity.hears(host, number)) {
+            self.is_the_same_sandbox(Some(before)).await;
         }
     }
 
-    /// Begins another epoch if the platform says that this is another sandbox.
-    async fn is_the_same_sandbox(&self) {
+    /// Begins another epoch if the platform says that this is another sandbox than it has said, or than was heard.
+    async fn is_the_same_sandbox(&self, heard: Option<String>) {
         let number = self.epoch.number();
-        if self.identity.has_changed(&self.settings().platform, number).await {
+        let platform = &self.settings().platform;
+        if self.identity.has_changed(platform, number, heard).await {
             self.epoch.is_another(number);
         }
     }
