@@ -5,7 +5,9 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string};
+use super::{
+    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string, tool_named,
+};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
@@ -52,12 +54,41 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             let deltas: Vec<Value> = pieces.iter().map(|piece| text(piece)).collect();
             (json!({"type": "text", "text": ""}), deltas, "end_turn")
         }
-        Reply::Run(command) => {
-            let input = json!({"command": command, "description": "Does what the script says"}).to_string();
+        Reply::Think(thought, pieces) => {
+            let thought = json!({"type": "content_block_delta", "index": 0,
+                                 "delta": {"type": "thinking_delta", "thinking": thought}});
+            let text = |piece: &String| {
+                json!({"type": "content_block_delta", "index": 1,
+                                               "delta": {"type": "text_delta", "text": piece}})
+            };
+            let mut deltas = vec![
+                thought,
+                json!({"type": "content_block_stop", "index": 0}),
+                json!({"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}}),
+            ];
+            deltas.extend(pieces.iter().map(text));
+            (
+                json!({"type": "thinking", "thinking": "", "signature": ""}),
+                deltas,
+                "end_turn",
+            )
+        }
+        Reply::Run(_) | Reply::Call(..) => {
+            let (name, input) = match reply {
+                Reply::Call(words, arguments) => {
+                    let names = list(body, "tools").iter().map(|tool| string(tool, "name"));
+                    (tool_named(names, words), arguments.to_string())
+                }
+                Reply::Run(command) => {
+                    let input = json!({"command": command, "description": "Does what the script says"});
+                    ("Bash".to_owned(), input.to_string())
+                }
+                _ => unreachable!(),
+            };
             let delta = json!({"type": "input_json_delta", "partial_json": input});
             // The id must differ between the calls of one conversation.
             let id = format!("toolu_{}", list(body, "messages").len());
-            let block = json!({"type": "tool_use", "id": id, "name": "Bash", "input": {}});
+            let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
             (
                 block,
                 vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})],
@@ -70,7 +101,8 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
         json!({"type": "content_block_start", "index": 0, "content_block": block}),
     ];
     lines.extend(deltas);
-    lines.push(json!({"type": "content_block_stop", "index": 0}));
+    let last = u8::from(matches!(reply, Reply::Think(..)));
+    lines.push(json!({"type": "content_block_stop", "index": last}));
     lines.push(
         json!({"type": "message_delta", "delta": {"stop_reason": stop_reason, "stop_sequence": null},
                       "usage": {"output_tokens": OUTPUT_TOKENS}}),

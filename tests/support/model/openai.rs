@@ -5,7 +5,9 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string};
+use super::{
+    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string, tool_named,
+};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
@@ -35,13 +37,20 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             lines.push(delta("Thinking about"));
             return events(lines.iter().map(named_event).collect(), true);
         }
-        Reply::Text(pieces) => {
+        // Its thoughts come encrypted or as summaries; the agents that use it are asked for neither.
+        Reply::Text(pieces) | Reply::Think(_, pieces) => {
             lines.push(added(&message("")));
             lines.extend(pieces.iter().map(|piece| delta(piece)));
             lines.push(done(&message(&pieces.concat())));
         }
         Reply::Run(command) => {
-            let call = call(body, command);
+            let call = call(body, "exec_command", &json!({"cmd": command}));
+            lines.push(added(&call));
+            lines.push(done(&call));
+        }
+        Reply::Call(words, arguments) => {
+            let names = list(body, "tools").iter().map(|tool| string(tool, "name"));
+            let call = call(body, &tool_named(names, words), arguments);
             lines.push(added(&call));
             lines.push(done(&call));
         }
@@ -64,10 +73,10 @@ fn message(text: &str) -> Value {
     json!({"type": "message", "role": "assistant", "id": "msg_scripted", "content": content})
 }
 
-fn call(body: &Value, command: &str) -> Value {
+fn call(body: &Value, name: &str, arguments: &Value) -> Value {
     let id = format!("call_{}", list(body, "input").len());
-    json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": "exec_command",
-           "arguments": json!({"cmd": command}).to_string()})
+    json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": name,
+           "arguments": arguments.to_string()})
 }
 
 fn added(item: &Value) -> Value {
