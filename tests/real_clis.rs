@@ -136,7 +136,7 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "goes on",
             "begins anew",
             "agent_error",
-            "quota",
+            "timeout",
             "timeout",
         ],
     ),
@@ -219,10 +219,11 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
                 .replace("goes on", "begins anew")
         }
         "hang" => cause(&lab.begin("model: hang", json!({"timeout": 5})).await.1),
-        status => {
+        "429" => {
             let limit = json!({"timeout": lab.setup.patience});
-            cause(&lab.begin(&format!("model: status {status}"), limit).await.1)
+            cause(&lab.begin("model: status 429", limit).await.1)
         }
+        status => cause(&lab.begin(&format!("model: status {status}"), Value::Null).await.1),
     }
 }
 

@@ -41,9 +41,11 @@ pub const AGENTS: [Setup; 8] = [
         agent: "gemini",
         package: "@google/gemini-cli",
         env: |model, _| model.gemini_env(),
-        files: |_| vec![(".gemini/settings.json", json_of(model::GEMINI_SETTINGS))],
-        // It tries ten times, whatever its settings say.
-        patience: 8,
+        files: |_| {
+            let mut settings = json_of(model::GEMINI_SETTINGS);
+            settings["general"] = json!({"maxAttempts": 1});
+            vec![(".gemini/settings.json", settings)]
+        },
         ..NOTHING
     },
     Setup {
