@@ -162,34 +162,19 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
-    for server in request.mcp_servers.values() {
-        for value in server.env.values() {
-            secrets.add_value(value);
-        }
-        for (name, value) in &server.headers {
-            secrets.add_header(name, value);
-        }
-        if let Some(url) = &server.url {
-            secrets.add_url(url);
-        }
-    }
     for sink in delivery::requested(sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
     }
 }
 
-/// Variables as those of a session. Headers are there to prove who asks, unless their name says otherwise; a bearer's
-/// token is one without its first word, too.
+/// All that servers of tools are given is there to let them in.
 fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
     for server in servers {
-        for (name, value) in &server.env {
-            secrets.add_env(name, value);
+        for value in server.env.values() {
+            secrets.add_value(value);
         }
         for (name, value) in &server.headers {
-            secrets.add_env(name, value);
-            if let Some((_, token)) = value.split_once(' ') {
-                secrets.add_env(name, token);
-            }
+            secrets.add_header(name, value);
         }
         if let Some(url) = &server.url {
             secrets.add_url(url);
@@ -226,7 +211,6 @@ fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::McpServer;
 
     fn server() -> Server {
         let flags = config::Flags {
