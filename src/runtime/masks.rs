@@ -215,7 +215,6 @@ fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::McpServer;
 
     fn server() -> Server {
         let flags = config::Flags {
