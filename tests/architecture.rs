@@ -195,6 +195,19 @@ fn nothing_outside_tests_can_panic_by_word() {
 }
 
 #[test]
+fn no_promise_is_forgotten() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let all = std::fs::read_to_string(tests.join("promises.rs")).unwrap();
+    let forgotten: Vec<_> = std::fs::read_dir(tests)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned()))
+        .filter(|name| name != "promises" && !all.contains(&format!("mod {name};")))
+        .collect();
+    assert!(forgotten.is_empty(), "tests/promises.rs does not name {forgotten:?}");
+}
+
+#[test]
 fn every_dependency_says_why() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     let dependencies = manifest.split("[lints.rust]").next().unwrap();

@@ -6,7 +6,7 @@
     reason = "a field that is missing is `null`, and fails the comparison"
 )]
 
-mod support;
+use crate::support;
 
 use std::path::PathBuf;
 
