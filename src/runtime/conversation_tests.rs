@@ -170,7 +170,8 @@ fn what_stands_in_the_journal_is_not_said_again() {
 #[test]
 fn a_line_that_was_handed_over_in_part_is_finished_first() {
     let mut conversation = Conversation::new(Toy::begun(1));
-    conversation.written(&stdin(0, &String::from_utf8(conversation.due()).unwrap()));
+    let hello = String::from_utf8(conversation.due()).unwrap();
+    conversation.written(&stdin(0, &hello));
     conversation.line(Stream::Stdout, b"say long");
     conversation.line(Stream::Stdout, b"say b");
     conversation.written(&stdin(3, "sai"));
