@@ -128,7 +128,7 @@ async fn who_does_not_answer_in_time_has_said_what_the_default_says() {
     }
     // An agent to which nothing can be said that the default means is told that the turn is over.
     let id = server
-        .ask(
+        .act(
             "ask-odd",
             json!({ "permission_timeout": 0.1, "permission_default": "allow" }),
         )
@@ -159,7 +159,7 @@ async fn a_question_outlives_the_server_and_its_time_limit_does_not_begin_anew()
     assert_eq!(server.heard_in_short(""), heard(["allow-once", "EOF"]));
     // Away for longer than the limit: the default is given as soon as somebody is there again.
     let id = server
-        .ask("ask", json!({ "cwd": "late", "permission_timeout": 1.0 }))
+        .act("ask", json!({ "cwd": "late", "permission_timeout": 1.0 }))
         .await;
     server.question(&id).await;
     server.kill();

@@ -141,7 +141,7 @@ async fn listener(session: &Arc<Session>, number: u32, agent: Option<&Agent>) ->
 
 /// It has said its final result, and nothing goes on behind that.
 fn is_done(seen: &Observation) -> bool {
-    seen.final_event.is_some()
+    seen.final_event.is_some() && !seen.busy
 }
 
 async fn at(moment: Option<Instant>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Environment;
 use super::error::{ConfigError, Origin};
+use crate::agents::Format;
 use crate::model::{PermissionMode, nearest};
 use crate::runtime::settings::{AuthMode, Listen, PromptBy};
 
@@ -80,6 +81,10 @@ pub(super) fn permission(origin: &Origin, text: &str) -> Result<PermissionMode, 
         "ask" => Ok(PermissionMode::Ask),
         _ => Err(wrong_choice(origin, text, &["bypass", "ask"])),
     }
+}
+
+pub(super) fn stream(origin: &Origin, text: &str) -> Result<&'static Format, ConfigError> {
+    Format::by_name(text).ok_or_else(|| wrong_choice(origin, text, &Format::names().collect::<Vec<_>>()))
 }
 
 fn wrong_choice(origin: &Origin, text: &str, choices: &[&str]) -> ConfigError {
