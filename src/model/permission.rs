@@ -3,7 +3,7 @@
 use super::record::{Permission, PermissionKind, PermissionOption};
 use super::request::PermissionDefault;
 
-/// The answer in place of an option: nothing was chosen, since the turn is to end. ACP's word for it.
+/// The answer in place of an option: none was chosen, since the turn is to end. ACP's word for it.
 pub const CANCELLED: &str = "cancelled";
 
 impl Permission {
@@ -17,7 +17,7 @@ impl Permission {
     }
 
     /// What the agent is told when nobody has answered in time; never more than what the default means. Where the agent
-    /// offers nothing of the kind, it is told that nothing was chosen.
+    /// offers nothing of the kind, it is told that the turn is over.
     pub fn default_option(&self, default: PermissionDefault) -> &str {
         let kinds: &[PermissionKind] = match default {
             PermissionDefault::Allow => &[PermissionKind::AllowOnce],

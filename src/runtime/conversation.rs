@@ -10,10 +10,7 @@ use serde_json::Value;
 
 use crate::agents::{Driver, Effect, Question};
 use crate::journal::decode_output;
-use crate::model::{Observation, Output, PermissionAnswer, Stream};
-
-/// Who answered a question in place of a caller: the end of the turn that somebody wished for.
-pub(super) const BY_INTERRUPT: &str = "interrupt";
+use crate::model::{CANCELLED, Observation, Output, PermissionAnswer, Stream};
 
 /// The conversation of one attempt.
 pub(super) struct Conversation {
@@ -85,7 +82,8 @@ impl Conversation {
 
     /// A `permission_answer` record.
     pub(super) fn answered(&mut self, answer: &PermissionAnswer) {
-        if answer.by == BY_INTERRUPT {
+        if answer.option == CANCELLED {
+            // No agent can be told that nothing was chosen, but that the turn is to end.
             self.interrupt();
         }
         self.questions.retain(|question| question.id != answer.id);

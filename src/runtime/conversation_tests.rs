@@ -202,7 +202,7 @@ fn an_interrupt_is_known_from_what_was_said_or_answered() {
     let mut world = World::new();
     world.send(usize::MAX);
     world.append(Heard::Line("ask q".to_owned()));
-    world.append(Heard::Answer(answer("q", "cancelled", BY_INTERRUPT)));
+    world.append(Heard::Answer(answer("q", "cancelled", "interrupt")));
     world.kill();
     assert!(world.server.is_interrupted());
     assert_eq!(world.server.due(), b"stop\nq=cancelled\n");
@@ -266,7 +266,7 @@ proptest! {
                 Step::Interrupt => {
                     // As the runtime does it: the record of what is open first.
                     for id in &open {
-                        world.append(Heard::Answer(answer(id, "cancelled", BY_INTERRUPT)));
+                        world.append(Heard::Answer(answer(id, "cancelled", "interrupt")));
                     }
                     world.server.interrupt();
                     interrupted = true;

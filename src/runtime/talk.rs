@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::conversation::{BY_INTERRUPT, Conversation};
+use super::conversation::Conversation;
 use super::launch::INTERRUPT_GRACE;
 use super::session::Session;
 use super::tender::Tender;
@@ -24,6 +24,9 @@ use crate::model::{Body, CANCELLED, Cause, Permission, PermissionAnswer, Session
 
 /// How long a question waits for a caller when the request does not say, in seconds.
 const PERMISSION_TIMEOUT: f64 = 600.0;
+
+/// Who answered in place of a caller: the end of the turn that somebody wished for.
+const BY_INTERRUPT: &str = "interrupt";
 
 /// Who answered in place of a caller that did not.
 const BY_DEFAULT: &str = "default";
