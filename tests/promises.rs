@@ -25,6 +25,7 @@ mod knows_its_sandbox;
 mod nobody_gets_in_first;
 mod nothing_leaks;
 mod one_cursor_serves_all;
+mod one_vocabulary_for_all;
 mod real_clis;
 mod secrets_stay_inside;
 mod sleeps_until_needed;

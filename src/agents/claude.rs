@@ -80,6 +80,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         env,
         stdin: Stdin::Prompt,
         files,
+        ..Launch::default()
     }
 }
 

@@ -81,6 +81,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         env,
         stdin,
         files,
+        ..Launch::default()
     }
 }
 

@@ -14,7 +14,8 @@ pub struct Known {
     pub name: &'static str,
     /// Names to look up on the `PATH`, best first.
     pub programs: &'static [&'static str],
-    /// From the launcher that was found, with all links resolved: native binaries to try first, best first.
+    /// From the launcher that was found, with all links resolved: native binaries to try first, best first. A script
+    /// for node (`….js`) is run by the `node` of the `PATH`.
     pub native: fn(&Path) -> Vec<PathBuf>,
     /// The command that installs it.
     pub install: &'static str,

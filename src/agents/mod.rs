@@ -9,14 +9,21 @@ mod amp;
 mod cause;
 mod claude;
 mod codex;
+mod copilot;
+mod crush;
 mod cursor;
 mod custom;
 mod drivers;
+mod droid;
 mod formats;
 mod gemini;
+mod goose;
 mod json_rpc;
 mod known;
 mod observe;
+mod opencode;
+mod pi;
+mod qwen;
 mod shell;
 mod update;
 
@@ -88,6 +95,8 @@ pub struct Launch {
     pub stdin: Stdin,
     /// Files to write into [`TurnRequest::files_dir`] before the start: names and contents, which can be secret.
     pub files: Vec<(&'static str, String)>,
+    /// Folders to make in [`TurnRequest::files_dir`] before the start; what a former turn left in them goes.
+    pub folders: Vec<&'static str>,
 }
 
 /// What an agent gets as its standard input. Never an open pipe: most agents wait on it for ever.
@@ -123,6 +132,13 @@ pub fn known() -> impl Iterator<Item = &'static Known> {
         &gemini::GEMINI,
         &amp::AMP,
         &cursor::CURSOR,
+        &qwen::QWEN,
+        &opencode::OPENCODE,
+        &copilot::COPILOT,
+        &droid::DROID,
+        &pi::PI,
+        &goose::GOOSE,
+        &crush::CRUSH,
     ]
     .into_iter()
 }
@@ -157,6 +173,15 @@ impl Agent {
     pub fn install(&self) -> Option<&'static str> {
         match self {
             Self::Known(known) => Some(known.install),
+            Self::Custom(_) => None,
+        }
+    }
+
+    /// How we know it; `None` for one from the configuration.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Evidence> {
+        match self {
+            Self::Known(known) => Some(known.evidence),
             Self::Custom(_) => None,
         }
     }

@@ -86,6 +86,108 @@ fn a_shell_prompt_is_a_script_file_with_the_callers_arguments() {
 }
 
 #[test]
+fn each_agent_starts_and_goes_on_in_its_own_words() {
+    let launches = [
+        (
+            "qwen",
+            "-o stream-json --include-partial-messages -y --session-id ID",
+            "-o stream-json --include-partial-messages -y --resume ID -m m --extra",
+        ),
+        (
+            "opencode",
+            "run --format json --thinking --auto",
+            "run --format json --thinking --auto -s ID -m m --extra",
+        ),
+        (
+            "copilot",
+            "--output-format json --no-color --allow-all --no-ask-user --disable-client-telemetry --session-id ID",
+            "--output-format json --no-color --allow-all --no-ask-user --disable-client-telemetry --resume=ID --model m \
+             --extra",
+        ),
+        (
+            "droid",
+            "exec -o stream-json --skip-permissions-unsafe",
+            "exec -o stream-json --skip-permissions-unsafe -s ID -m m --extra",
+        ),
+        ("pi", "-p --mode json", "-p --mode json --session ID --model m --extra"),
+        (
+            "goose",
+            "run --no-session --output-format stream-json -i -",
+            "run --no-session --output-format stream-json --model m --extra -i -",
+        ),
+        ("crush", "run --quiet", "run --quiet --model m --extra"),
+    ];
+    let args = ["--extra".to_owned()];
+    for (name, first, next) in launches {
+        let (line, begun) = launch(name, &plain());
+        assert_eq!(line, first.replace("ID", UUID));
+        assert_eq!(begun.stdin, Stdin::Prompt, "{name}");
+        let follow_up = TurnRequest {
+            first_turn: false,
+            model: Some("m"),
+            args: &args,
+            ..plain()
+        };
+        assert_eq!(launch(name, &follow_up).0, next.replace("ID", UUID));
+    }
+}
+
+#[test]
+fn a_system_prompt_reaches_the_agent_as_a_file() {
+    let request = TurnRequest {
+        system_prompt: Some("Be brief."),
+        ..plain()
+    };
+    for known in known().filter(|known| known.capabilities.system_prompt) {
+        let (line, launch) = launch(known.name, &request);
+        assert!(launch.files.contains(&("system-prompt.md", "Be brief.".to_owned())));
+        let in_files = launch
+            .files
+            .iter()
+            .any(|(_, text)| text.contains("/s/system-prompt.md"));
+        let in_env = launch.env.iter().any(|(_, value)| value == "/s/system-prompt.md");
+        let in_args = line.contains("/s/system-prompt.md");
+        assert!(in_files || in_env || in_args, "{}", known.name);
+    }
+}
+
+#[test]
+fn a_list_of_tools_reaches_those_that_can_be_limited() {
+    let tools = ["read".to_owned(), "bash".to_owned()];
+    let request = TurnRequest {
+        allowed_tools: &tools,
+        ..plain()
+    };
+    for (name, option) in [
+        ("copilot", "--available-tools=read,bash"),
+        ("droid", "--only-tools read,bash"),
+        ("pi", "--tools read,bash"),
+    ] {
+        assert!(launch(name, &request).0.contains(option), "{name}");
+    }
+}
+
+#[test]
+fn a_launcher_is_passed_over_for_what_it_would_start() {
+    let behind = |name: &str, launcher: &str| {
+        let found = (find(name).expect("a known agent").native)(Path::new(launcher));
+        found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        behind("qwen", "/n/@qwen-code/qwen-code/cli-entry.js"),
+        ["/n/@qwen-code/qwen-code/cli.js"]
+    );
+    let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
+    assert_eq!(
+        behind("copilot", "/n/@github/copilot/npm-loader.js"),
+        [
+            format!("/n/@github/copilot/node_modules/@github/copilot-linux-{arch}/copilot"),
+            format!("/n/@github/copilot-linux-{arch}/copilot"),
+        ]
+    );
+}
+
+#[test]
 fn what_an_agent_cannot_do_is_refused_and_says_which_field() {
     let tools = ["Read".to_owned()];
     let cases = [
@@ -332,6 +434,18 @@ fn event_like() -> impl Strategy<Value = Vec<u8>> {
         "init",
         "message",
         "tool_use",
+        "text",
+        "step_finish",
+        "completion",
+        "reasoning",
+        "tool_result",
+        "assistant.message",
+        "session.error",
+        "tool.execution_complete",
+        "message_update",
+        "message_end",
+        "agent_end",
+        "complete",
     ]);
     let key = prop::sample::select(vec![
         "subtype",
@@ -351,6 +465,13 @@ fn event_like() -> impl Strategy<Value = Vec<u8>> {
         "status",
         "model_usage_since_last_result",
         "api_error_status",
+        "part",
+        "data",
+        "exitCode",
+        "sessionId",
+        "assistantMessageEvent",
+        "isError",
+        "value",
     ]);
     let value = prop::sample::select(vec![
         "null",
@@ -381,7 +502,11 @@ fn event_like() -> impl Strategy<Value = Vec<u8>> {
 
 /// A recorded stream with one byte changed and its end cut off.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let streams = vec![claude::tests::TOOL, codex::tests::TOOL, gemini::tests::TOOL];
+    let streams = [
+        &[claude::tests::TOOL, codex::tests::TOOL, gemini::tests::TOOL][..],
+        &formats::TOOLS,
+    ]
+    .concat();
     (
         prop::sample::select(streams),
         any::<prop::sample::Index>(),
@@ -403,9 +528,13 @@ proptest! {
         chunks in prop::collection::vec(
             prop_oneof![event_like(), damaged(), prop::collection::vec(any::<u8>(), 0..200)], 0..20)
     ) {
-        for name in ["claude", "codex", "gemini"] {
-            let mut observer = agent(name).observer(PermissionMode::Bypass).expect("it has a stream");
+        for known in known() {
+            let Some(mut observer) = known.format.observer.map(|make| make()) else { continue };
+            let mut translator = known.format.translator.map(|make| make());
             for line in chunks.iter().flat_map(|chunk| chunk.split(|byte| *byte == b'\n')) {
+                if let Some(translator) = &mut translator {
+                    translator.line(line);
+                }
                 observer.line(Stream::Stdout, line);
                 observer.line(Stream::Stderr, line);
                 prop_assert!(!observer.observation().last_line_known);

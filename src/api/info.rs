@@ -8,7 +8,7 @@ use super::Shared;
 use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
-use crate::agents::Capabilities;
+use crate::agents::{Capabilities, Evidence};
 use crate::model::{Limits, PermissionMode, SinkKind};
 use crate::runtime::{AgentInfo, Listen, Sandbox};
 use crate::sinks::Sink;
@@ -223,6 +223,9 @@ struct AgentView {
     configured: bool,
     /// What it says of its version.
     version: Option<String>,
+    /// `tested`: its real program is run by promptd's tests; `documented`: from its maker's documentation. Null for one
+    /// from the configuration.
+    evidence: Option<Evidence>,
     capabilities: AgentCapabilities,
     /// The command that installs it.
     install: Option<String>,
@@ -288,6 +291,7 @@ impl From<(AgentInfo, Option<String>)> for AgentView {
             path: agent.path.map(|path| path.display().to_string()),
             configured: agent.configured,
             version,
+            evidence: agent.evidence,
             capabilities: agent.capabilities.into(),
             install: agent.install,
             missing: agent.missing,

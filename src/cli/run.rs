@@ -39,7 +39,8 @@ pub(super) struct RunArgs {
     /// What the agent is to do; `-`, or nothing at all, reads it from standard input
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
-    /// The agent: claude, codex, gemini, shell, or one from config.toml [default: the server's default agent]
+    /// The agent: claude, codex, gemini, shell, another one that `promptd doctor` names, or one from config.toml
+    /// [default: the server's default agent]
     #[arg(short, long, value_name = "NAME")]
     agent: Option<String>,
     /// The model, in the agent's words

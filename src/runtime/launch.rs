@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub fn list(settings: &Settings) -> Vec<AgentInfo> {
 
 fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
     let agent = agent(settings, &name)?;
-    let path = program(&agent, &SessionRequest::default(), &settings.workspace);
+    let path = program(&agent, &SessionRequest::default(), &settings.workspace).map(|program| program.found);
     let missing = path
         .is_none()
         .then(|| format!("no {} on PATH", agent.programs().join(" or ")));
@@ -67,6 +68,7 @@ fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
         install: agent.install().map(str::to_owned),
         name,
         path,
+        evidence: agent.evidence(),
         capabilities,
         missing,
     })
@@ -300,19 +302,58 @@ pub(super) fn search_path(request: &SessionRequest) -> OsString {
     std::env::join_paths(folders).unwrap_or(given)
 }
 
-/// The program to run: the first of the agent's names that is found, or the native binary behind it.
-fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<PathBuf> {
+/// What runs an agent.
+struct Program {
+    /// The agent's own program.
+    found: PathBuf,
+    /// What is started: that program, or the node that runs it.
+    run: PathBuf,
+    /// The script, where node is started.
+    script: Option<String>,
+}
+
+/// The program to run: the first of the agent's names that is found, or the native binary or the script behind it.
+fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<Program> {
     let path = search_path(request);
+    let itself = |found: PathBuf| Program {
+        run: found.clone(),
+        found,
+        script: None,
+    };
     let found = agent
         .programs()
         .into_iter()
         .find_map(|name| which::which_in(name, Some(&path), cwd).ok())?;
-    let Agent::Known(known) = agent else { return Some(found) };
+    let Agent::Known(known) = agent else {
+        return Some(itself(found));
+    };
     // Behind all links: a launcher finds its package by where it really lies.
     let native = fs::canonicalize(&found)
         .map(|real| (known.native)(&real))
         .unwrap_or_default();
-    Some(native.into_iter().find(|path| is_executable(path)).unwrap_or(found))
+    let behind = native.into_iter().find_map(|path_behind| {
+        if path_behind.extension().is_some_and(|extension| extension == "js") {
+            let script = path_behind.is_file().then(|| path_behind.to_str())??.to_owned();
+            let node = which::which_in("node", Some(&path), cwd).ok()?;
+            return Some(Program {
+                found: found.clone(),
+                run: node,
+                script: Some(script),
+            });
+        }
+        is_executable(&path_behind).then(|| itself(path_behind))
+    });
+    Some(behind.unwrap_or_else(|| itself(found)))
+}
+
+/// Makes a folder, or empties the one that is there. What stands there in its place, a link for one, goes.
+fn empty_folder(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => fs::remove_file(path)?,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -361,6 +402,10 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
             resume.is_none(),
         ))
         .map_err(unsupported)?;
+    for name in &launch.folders {
+        let path = session.folder.join(name);
+        empty_folder(&path).map_err(failed(&path))?;
+    }
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
         sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
@@ -377,9 +422,11 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     }
     // The caller's own words come last and win, but for PATH, which contains them.
     env.extend(request.env.clone().into_iter().filter(|(name, _)| name != "PATH"));
+    let mut args: Vec<String> = program.script.into_iter().collect();
+    args.extend(launch.args);
     Ok(Launch {
-        program,
-        args: launch.args,
+        program: program.run,
+        args,
         env,
         cwd: cwd.to_owned(),
         stdin,

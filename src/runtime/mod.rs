@@ -56,11 +56,12 @@ pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 pub use tokens::{Token, opens};
 
-use crate::agents::Capabilities;
+use crate::agents::{Capabilities, Evidence};
 use crate::journal::{Follower, Watcher};
 use crate::mask::Masker;
 use crate::model::{SessionId, TurnPhase};
 use crate::sinks::Delivery;
+use crate::updates::Translation;
 use queue::{Place, Queue};
 use store::Home;
 
@@ -110,6 +111,8 @@ pub struct AgentInfo {
     pub install: Option<String>,
     /// From the configuration.
     pub configured: bool,
+    /// How we know it; `None` for one from the configuration.
+    pub evidence: Option<Evidence>,
     /// What a request may ask of it.
     pub capabilities: Capabilities,
     /// What is missing, in a sentence.
@@ -307,6 +310,13 @@ impl Runtime {
         masker: Option<Arc<Masker>>,
     ) -> Result<Follower, RuntimeError> {
         Ok(Follower::open(&self.watcher, &session.folder, after, masker)?)
+    }
+
+    /// What puts a session's journal behind the record `after` into the words of `view=updates`.
+    pub fn translation(&self, session: &Session, after: u64) -> Translation {
+        let permission = session.request().permission.unwrap_or_default();
+        let agent = launch::agent(&self.settings(), session.agent());
+        Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
     }
 
     /// The tokens that open the API now.

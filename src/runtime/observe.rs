@@ -6,11 +6,8 @@ use super::conversation::Conversation;
 use super::session::Session;
 use super::{Runtime, RuntimeError};
 use crate::agents::Observer;
-use crate::journal::{Follower, Kind, decode, decode_output, parse_head, whole_lines};
+use crate::journal::{Assembler, Follower, Kind, Part, decode, parse_head, whole_lines};
 use crate::model::{Body, Observation, Stream};
-
-/// The most bytes of one line that are put together for the agent's translator; longer ones are data, not events.
-const LONGEST_EVENT: usize = 16 << 20;
 
 /// Who makes sense of what an agent writes.
 pub(super) enum Listener {
@@ -55,7 +52,7 @@ pub(super) struct TurnReader {
     turn: u32,
     listener: Listener,
     /// Unfinished lines of stdout and stderr.
-    lines: [Vec<u8>; 2],
+    lines: [Assembler; 2],
     exit_seen: bool,
     /// What comes is a setup's output, and none of the agent's.
     in_setup: bool,
@@ -74,7 +71,7 @@ impl TurnReader {
             follower,
             turn,
             listener,
-            lines: [Vec::new(), Vec::new()],
+            lines: Default::default(),
             exit_seen: false,
             in_setup: false,
             final_after_exit: false,
@@ -143,28 +140,31 @@ impl TurnReader {
         let (Body::Stdout(output) | Body::Stderr(output)) = body else {
             return Read::default();
         };
-        let [stdout, stderr] = &mut self.lines;
-        let line = if stream == Stream::Stdout { stdout } else { stderr };
-        if line.len() < LONGEST_EVENT {
-            decode_output(&output, line);
-        }
-        if output.eol {
-            self.finish_line(stream)
-        } else {
-            Read::default()
-        }
+        let part = self.lines_of(stream).push(&output);
+        part.map_or_else(Read::default, |part| self.said(stream, &part))
     }
 
     fn finish_line(&mut self, stream: Stream) -> Read {
+        let part = self.lines_of(stream).finish();
+        part.map_or_else(Read::default, |part| self.said(stream, &part))
+    }
+
+    fn lines_of(&mut self, stream: Stream) -> &mut Assembler {
         let [stdout, stderr] = &mut self.lines;
-        let line = if stream == Stream::Stdout { stdout } else { stderr };
-        if line.is_empty() {
+        match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
+    }
+
+    fn said(&mut self, stream: Stream, part: &Part) -> Read {
+        // What goes on with a line that is too long is none of its own, whatever it looks like.
+        if !part.begins {
             return Read::default();
         }
         let has_final = |listener: &Listener| listener.observation().is_some_and(|seen| seen.final_event.is_some());
         let had_final = has_final(&self.listener);
-        self.listener.line(stream, line.strip_suffix(b"\n").unwrap_or(line));
-        line.clear();
+        self.listener.line(stream, &part.bytes);
         self.final_after_exit |= self.exit_seen && !had_final && has_final(&self.listener);
         Read {
             lines: true,

@@ -324,7 +324,7 @@ impl Reader {
 }
 
 /// The agent's lines are ACP's words already: what is left is to leave out what is not this turn's.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Updates {
     ready: bool,
     /// The calls that were announced.

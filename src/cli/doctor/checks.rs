@@ -20,6 +20,17 @@ const KEYS: &[(&str, &[&str])] = &[
     ("gemini", &["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
     ("amp", &["AMP_API_KEY"]),
     ("cursor", &["CURSOR_API_KEY"]),
+    ("qwen", &["OPENAI_API_KEY"]),
+    (
+        "copilot",
+        &[
+            "COPILOT_GITHUB_TOKEN",
+            "GH_TOKEN",
+            "GITHUB_TOKEN",
+            "COPILOT_PROVIDER_API_KEY",
+        ],
+    ),
+    ("droid", &["FACTORY_API_KEY"]),
 ];
 
 /// The kernel's own default; each running turn needs one instance, and so does the server.
@@ -327,6 +338,7 @@ mod tests {
             path: None,
             install: Some("npm install -g x".into()),
             configured: false,
+            evidence: None,
             capabilities: crate::agents::Capabilities::default(),
             missing: Some("no claude on PATH".into()),
         };
