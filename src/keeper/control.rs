@@ -341,3 +341,47 @@ impl Connection {
         self.state = State::Closed;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(control: &mut Control, at: Option<u64>, text: &str) -> (UnixStream, Vec<Command>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let length = crate::model::len64(text.as_bytes());
+        let close = false;
+        let request = serde_json::to_string(&Request::Input { length, close, at }).unwrap();
+        theirs.write_all(format!("{request}\n{text}").as_bytes()).unwrap();
+        control.connections.push(Connection {
+            stream: ours,
+            state: State::Reading,
+            received: Vec::new(),
+            ended: false,
+        });
+        (theirs, control.work())
+    }
+
+    #[test]
+    fn what_has_been_said_meanwhile_is_not_said_again() {
+        let path = std::env::temp_dir().join(format!("promptd-control-{}", std::process::id()));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut control = Control::new(Some(Control::open_fifo(&path).unwrap()), 7);
+        let (_first, commands) = ask(&mut control, Some(7), "hello\n");
+        assert!(
+            matches!(commands.as_slice(), [Command::Written { bytes, to: 13, answer: Some(0) }] if bytes == b"hello\n")
+        );
+        control.answer(0, &Response::default());
+        control.sweep();
+        // A server that does not know of it yet.
+        let (mut second, commands) = ask(&mut control, Some(7), "hello\n");
+        assert!(commands.is_empty());
+        let mut answer = [0; 200];
+        let read = second.read(&mut answer).unwrap();
+        let answer: Response = serde_json::from_slice(&answer[..read]).unwrap();
+        assert!(answer.error.unwrap().contains("13 bytes, not 7"));
+        let (_third, commands) = ask(&mut control, None, "x");
+        assert_eq!(commands.len(), 1);
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -45,7 +45,7 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
     let mut talk = Talk::new(session, number, tender.as_ref());
     let mut changes = session.changes();
     let (mut last_words, mut last_line) = (Instant::now(), Instant::now());
-    let mut lingered = false;
+    let (mut lingered, mut frozen) = (false, false);
     loop {
         let state = Arc::clone(&changes.borrow_and_update());
         let Some(turn) = state.turn(number) else { return Ok(()) };
@@ -56,14 +56,15 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
         if read.known {
             last_words = Instant::now();
         }
-        if read.lines {
-            last_line = Instant::now();
+        // Who is frozen cannot leave, and gets its time when it goes on.
+        if read.lines || frozen != turn.frozen {
+            (last_line, frozen) = (Instant::now(), turn.frozen);
         }
         let Some(exited) = turn.exited.as_ref().filter(|_| turn.phase == TurnPhase::Exited) else {
             if let Some(conversation) = reader.conversation() {
                 talk.go_on(conversation, turn).await?;
             }
-            let leaves = (!lingered && is_done(&reader.observation())).then(|| last_line + LINGER);
+            let leaves = (!lingered && !frozen && is_done(&reader.observation())).then(|| last_line + LINGER);
             if let (Some(leaves), Some(tender)) = (leaves, &tender)
                 && Instant::now() >= leaves
             {
