@@ -5,8 +5,10 @@
 mod a_dead_backend_harms_nobody;
 mod a_full_disk_loses_nothing;
 mod a_prompt_runs_once;
+mod a_question_waits_for_its_answer;
 mod a_refusal_is_told_and_mended;
 mod a_slow_reader_harms_nobody;
+mod a_turn_ends_in_the_agents_own_way;
 mod a_whole_job_is_one_request;
 mod an_ended_turn_is_ended;
 mod architecture;

@@ -6,8 +6,10 @@
 
 mod accept;
 mod artifacts;
+mod attend;
 pub mod config;
 mod configure;
+mod conversation;
 mod delivery;
 mod driver;
 mod envd;
@@ -22,6 +24,7 @@ mod launch;
 mod masks;
 mod mounted;
 mod observe;
+mod permissions;
 mod probe;
 mod queue;
 mod resume;
@@ -31,6 +34,7 @@ mod settings;
 mod setup;
 mod stop;
 mod store;
+mod talk;
 mod tender;
 mod tokens;
 mod watched;

@@ -21,6 +21,7 @@ pub mod network;
 pub mod node;
 pub mod platform;
 pub mod procs;
+pub mod scripted;
 pub mod ws;
 
 use std::path::{Path, PathBuf};
@@ -361,7 +362,10 @@ impl Server {
     /// Waits until all turns are over; answers the session.
     pub async fn settled(&self, id: &str) -> Value {
         self.session_when(id, |session| {
-            !matches!(session["status"].as_str(), Some("queued" | "running" | "idle"))
+            !matches!(
+                session["status"].as_str(),
+                Some("queued" | "running" | "waiting" | "idle")
+            )
         })
         .await
     }
