@@ -60,10 +60,9 @@ fn said(lines: &[Value], stream: &str) -> Vec<u8> {
             bytes.extend_from_slice(update["content"]["text"].as_str().unwrap().as_bytes());
         }
         if update["sessionUpdate"] == "_raw" && update["stream"] == stream {
-            match (update["line"].as_str(), update["base64"].as_str()) {
-                (Some(line), None) => bytes.extend_from_slice(line.as_bytes()),
-                (None, Some(line)) => bytes.extend(BASE64.decode(line).unwrap()),
-                other => panic!("neither or both: {other:?}"),
+            match update["line"].as_str() {
+                Some(line) => bytes.extend_from_slice(line.as_bytes()),
+                None => bytes.extend(BASE64.decode(update["base64"].as_str().unwrap()).unwrap()),
             }
             if update["eol"] != json!(false) {
                 bytes.push(b'\n');

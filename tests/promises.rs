@@ -24,6 +24,7 @@ mod execute_stands_in;
 mod knows_its_sandbox;
 mod nobody_gets_in_first;
 mod nothing_leaks;
+mod one_configuration_for_all;
 mod one_cursor_serves_all;
 mod one_vocabulary_for_all;
 mod real_clis;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::drivers::Driver;
-use super::formats::Format;
+use super::drivers::{self, Driver};
+use super::formats::{self, Format};
 use super::{Launch, TurnRequest, Unsupported};
 use crate::model::PermissionMode;
 
@@ -44,6 +44,16 @@ pub(super) struct Conversation {
     pub(super) format: &'static Format,
     /// A driver for one attempt.
     pub(super) driver: fn(&TurnRequest<'_>) -> Box<dyn Driver>,
+}
+
+/// For agents that speak ACP. The driver says which session, and hands over the servers of tools, so that the launch
+/// names neither; see [`TurnRequest::without_servers`].
+pub(super) const fn acp_conversation(launch: fn(&TurnRequest<'_>) -> Launch) -> Conversation {
+    Conversation {
+        launch,
+        format: &formats::ACP,
+        driver: drivers::acp,
+    }
 }
 
 /// How we know an agent.

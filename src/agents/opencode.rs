@@ -69,5 +69,6 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         stdin: Stdin::Prompt,
         files,
         folders: vec![TEMPORARY],
+        ..Launch::default()
     }
 }

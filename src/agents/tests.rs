@@ -19,6 +19,7 @@ pub(super) fn plain() -> TurnRequest<'static> {
         cwd: Path::new("/w"),
         permission: PermissionMode::Bypass,
         mcp_servers: &NO_SERVERS,
+        mounted: &NOTHING_MOUNTED,
         files_dir: Path::new("/s"),
         first_turn: true,
         agent_session_id: Some(UUID),
@@ -217,22 +218,6 @@ fn what_an_agent_cannot_do_is_refused_and_says_which_field() {
         ),
         (
             "codex",
-            "allowed_tools",
-            TurnRequest {
-                allowed_tools: &tools,
-                ..plain()
-            },
-        ),
-        (
-            "gemini",
-            "max_turns",
-            TurnRequest {
-                max_turns: Some(3),
-                ..plain()
-            },
-        ),
-        (
-            "gemini",
             "allowed_tools",
             TurnRequest {
                 allowed_tools: &tools,

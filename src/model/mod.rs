@@ -5,6 +5,7 @@
 
 mod id;
 mod limits;
+mod mcp;
 mod outcome;
 mod permission;
 mod record;
@@ -15,6 +16,7 @@ mod state;
 
 pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
+pub use mcp::{McpServer, McpTransport, WrongMcp};
 pub use outcome::{Cause, Exit, FinalEvent, Observation, Outcome, Status, StopReason, Usage, outcome};
 pub use permission::CANCELLED;
 pub use record::{
@@ -22,6 +24,6 @@ pub use record::{
     Resources, Setup, Started, Stream, TurnEnded,
 };
 pub use repo::{RepoRequest, WrongRepo};
-pub use request::{McpServer, McpTransport, PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
+pub use request::{PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
 pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
 pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

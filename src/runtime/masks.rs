@@ -11,7 +11,7 @@ use super::environment::Variables;
 use super::tokens::Token;
 use super::{Runtime, Session, Settings, config, delivery, setup};
 use crate::mask::{Masker, Secrets};
-use crate::model::{SessionRequest, SinkRequest};
+use crate::model::{McpServer, SessionRequest, SinkRequest};
 use crate::sinks::Sink;
 
 /// How many automata are kept though nobody uses them: enough for those who ask again and again.
@@ -158,6 +158,7 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     for (name, value) in &request.env {
         secrets.add_env(name, value);
     }
+    add_servers(request.mcp_servers.values(), secrets);
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
@@ -177,6 +178,25 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     }
 }
 
+/// Variables as those of a session. Headers are there to prove who asks, unless their name says otherwise; a bearer's
+/// token is one without its first word, too.
+fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
+    for server in servers {
+        for (name, value) in &server.env {
+            secrets.add_env(name, value);
+        }
+        for (name, value) in &server.headers {
+            secrets.add_env(name, value);
+            if let Some((_, token)) = value.split_once(' ') {
+                secrets.add_env(name, token);
+            }
+        }
+        if let Some(url) = &server.url {
+            secrets.add_url(url);
+        }
+    }
+}
+
 fn add_sink(sink: &Sink, secrets: &mut Secrets) {
     for secret in sink.secrets() {
         secrets.add(secret);
@@ -192,6 +212,7 @@ fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> S
     for (name, value) in settings.agents.values().flat_map(|agent| &agent.env) {
         secrets.add_env(name, value);
     }
+    add_servers(settings.mcp_servers.values(), &mut secrets);
     variables.add_secrets(&mut secrets);
     for token in tokens.iter().filter_map(Token::secret) {
         secrets.add(token);

@@ -7,6 +7,7 @@
 mod accept;
 mod artifacts;
 mod attend;
+mod checks;
 pub mod config;
 mod configure;
 mod conversation;
@@ -21,6 +22,7 @@ mod identity;
 mod keeper_client;
 mod launch;
 mod masks;
+mod mounted;
 mod observe;
 mod permissions;
 mod probe;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::agents::Format;
-use crate::model::{Limits, PermissionMode, SinkRequest};
+use crate::model::{Limits, McpServer, PermissionMode, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,8 @@ pub struct Settings {
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// Sinks of all sessions.
     pub sinks: Vec<SinkRequest>,
+    /// Servers of tools for all sessions, by name; a session's own win.
+    pub mcp_servers: BTreeMap<String, McpServer>,
     /// Where the platform tells which sandbox this is.
     pub platform: Platform,
 }

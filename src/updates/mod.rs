@@ -68,3 +68,6 @@ pub fn begin(state: &SessionState, after: u64) -> u64 {
     let read = ends.chain(begins).filter(|(seq, _)| *seq <= after);
     read.map(|(_, begin)| begin).max().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod support_tests;

@@ -17,7 +17,7 @@ use agent_client_protocol_schema::v1::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::formats::acp::{CANCEL, INITIALIZE, MODEL, PROMPT, Reader, SESSION};
+use super::super::formats::acp::{CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, Reader, SESSION};
 use super::super::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message};
 use super::super::observe::lenient;
 use super::super::{Observer, TurnRequest};
@@ -38,6 +38,7 @@ pub(in crate::agents) fn driver(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         session: resumed.map(str::to_owned),
         reader: resumed.map_or_else(Reader::default, Reader::resuming),
         questions: Questions::default(),
+        is_opened: false,
         is_prompted: false,
         is_interrupted: false,
         is_over: false,
@@ -60,6 +61,8 @@ struct Acp {
     session: Option<String>,
     reader: Reader,
     questions: Questions<RequestId>,
+    /// The session is there, with the model that was asked for.
+    is_opened: bool,
     is_prompted: bool,
     is_interrupted: bool,
     is_over: bool,
@@ -89,6 +92,9 @@ impl Observer for Acp {
             Some(Message::Result { id, result }) => self.result(&id, result),
             Some(Message::Request { id, method, params }) => self.requested(id, &method, params),
             Some(Message::Error { .. } | Message::Notification { .. }) | None => {}
+        }
+        if self.is_opened && !self.is_prompted && self.reader.is_ready() {
+            self.say_the_prompt();
         }
         self.close_at_the_end();
     }
@@ -154,11 +160,11 @@ impl Acp {
                 self.session = offer.session_id.clone().or(self.session.take());
                 if self.session.is_none() {
                     self.fail("the agent began a session without an id");
-                } else if !self.choose_model(&offer) {
-                    self.say_the_prompt();
+                } else {
+                    self.is_opened = !self.choose_model(&offer);
                 }
             }
-            RequestId::Number(MODEL) => self.say_the_prompt(),
+            RequestId::Number(MODEL) => self.is_opened = true,
             _ => {}
         }
     }
@@ -193,6 +199,12 @@ impl Acp {
                 self.request(SESSION, AGENT_METHOD_NAMES.session_resume, &resume);
             }
             Some(id) if able.load_session => {
+                // Gemini begins to record a session when it has its id, and only then looks for the one to load. Within
+                // the minute in which that was begun, both are one file, and the recording destroys what was to be
+                // loaded. It looks for the id without the space, but records under the id with it.
+                let is_gemini = offer.agent_info.as_ref().is_some_and(|agent| agent.name == GEMINI);
+                let id = if is_gemini { format!(" {id}") } else { id };
+                self.session = Some(id.clone());
                 let load = LoadSessionRequest::new(id, cwd).mcp_servers(servers);
                 self.request(SESSION, AGENT_METHOD_NAMES.session_load, &load);
             }

@@ -6,7 +6,7 @@
 //! - Each piece of an answer repeats the whole message so far, which may already hold what comes in later pieces: only
 //!   `delta` counts.
 //! - `usage` of each answer is that answer's own, and counts cached input apart. `cost` is 0 where pi has no price.
-//! - The session stands in the first line, and an interrupted turn can be gone on with.
+//! - The session stands in the first line, but can be gone on with only once the model has answered.
 
 use std::borrow::Cow;
 
@@ -29,6 +29,8 @@ pub(in crate::agents) static PI_JSON: Format = Format {
 #[derive(Default)]
 struct Reader {
     seen: Observation,
+    /// The id of the first line, until there is something to resume.
+    session_id: Option<String>,
     /// The sum over all answers.
     usage: Usage,
     last: Answer,
@@ -158,9 +160,12 @@ impl Observer for Reader {
         self.seen.last_line_known = event.is_some();
         let Some(event) = event else { return };
         match &*event.kind {
-            "session" => self.seen.agent_session_id = event.id.map(Cow::into_owned),
+            "session" => self.session_id = event.id.map(Cow::into_owned),
             "message_end" => {
                 if let Some(answer) = Answer::of(line) {
+                    if let Some(id) = self.session_id.take() {
+                        self.seen.agent_session_id = Some(id);
+                    }
                     self.usage = self.usage.plus((&answer.usage).into());
                     self.last = answer;
                 }

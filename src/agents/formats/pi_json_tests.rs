@@ -51,9 +51,9 @@ fn an_end_before_another_try_is_none() {
 }
 
 #[test]
-fn an_interrupted_turn_has_a_session_and_no_end() {
+fn a_turn_that_was_interrupted_before_an_answer_has_neither_a_session_nor_an_end() {
     let seen = observe("pi", INTERRUPT);
-    assert!(seen.agent_session_id.is_some() && seen.final_event.is_none());
+    assert!(seen.agent_session_id.is_none() && seen.final_event.is_none());
 }
 
 #[test]

@@ -57,13 +57,13 @@ fn sink(mut section: Section<'_>) -> Result<SinkRequest, ConfigError> {
 }
 
 /// A text that an error must not repeat.
-fn secret(item: &Item<'_>) -> Result<String, ConfigError> {
+pub(super) fn secret(item: &Item<'_>) -> Result<String, ConfigError> {
     let text = item.value.as_str().map(str::to_owned);
     text.ok_or_else(|| item.wrong_type("write it as a string, in quotes"))
 }
 
 /// A word of a list that serde knows.
-fn one_of<T: serde::de::DeserializeOwned>(item: &Item<'_>) -> Result<T, ConfigError> {
+pub(super) fn one_of<T: serde::de::DeserializeOwned>(item: &Item<'_>) -> Result<T, ConfigError> {
     let text = item.text()?;
     serde_json::from_value(text.into()).map_err(|error| {
         let text = error.to_string();

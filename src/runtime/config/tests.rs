@@ -222,6 +222,15 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
             "[agents.a]\ncommand = \"x\"\nstream = \"acp\"\nprompt = \"file\"",
             ":4: agents.a.prompt is \"file\": leave it out",
         ),
+        (
+            "[mcp_servers.docs]\ncommand = \"x\"\nurl = \"http://y\"",
+            ":2: mcp_servers.docs is not usable: it has `command` and `url`",
+        ),
+        (
+            "[mcp_servers.docs]\nurls = \"http://y\"",
+            "did you mean mcp_servers.docs.url?",
+        ),
+        ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
         ("a = = 3", "config.toml:1:5: "),
     ] {
         let message = of_file(text).unwrap_err().to_string();
@@ -241,6 +250,31 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
         .unwrap_err()
         .to_string();
     assert_eq!(message, "PROMPTD_STOP_AGENTS is \"perhaps\": use true or false");
+}
+
+#[test]
+fn servers_of_tools_are_read_in_a_requests_words() {
+    let text = r#"
+        [mcp_servers.lab]
+        command = "lab"
+        args = ["-v"]
+        env = { TOKEN = "s3cret" }
+        [mcp_servers.docs]
+        type = "sse"
+        url = "https://docs/sse"
+        headers = { Authorization = "Bearer s3cret" }
+    "#;
+    let servers = of_file(text).unwrap().mcp_servers;
+    let expected = serde_json::json!({
+        "lab": {"command": "lab", "args": ["-v"], "env": {"TOKEN": "s3cret"}},
+        "docs": {"type": "sse", "url": "https://docs/sse", "headers": {"Authorization": "Bearer s3cret"}},
+    });
+    assert_eq!(serde_json::to_value(servers).unwrap(), expected);
+    let message = of_file("[mcp_servers.docs]\nurl = 12345").unwrap_err().to_string();
+    assert!(
+        message.contains("mcp_servers.docs.url") && !message.contains("12345"),
+        "{message}"
+    );
 }
 
 #[test]

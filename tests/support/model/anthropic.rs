@@ -53,17 +53,10 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             (json!({"type": "text", "text": ""}), deltas, "end_turn")
         }
         Reply::Run(command) => {
-            let input = json!({"command": command, "description": "Does what the script says"}).to_string();
-            let delta = json!({"type": "input_json_delta", "partial_json": input});
-            // The id must differ between the calls of one conversation.
-            let id = format!("toolu_{}", list(body, "messages").len());
-            let block = json!({"type": "tool_use", "id": id, "name": "Bash", "input": {}});
-            (
-                block,
-                vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})],
-                "tool_use",
-            )
+            let input = json!({"command": command, "description": "Does what the script says"});
+            tool_use(body, "Bash", &input)
         }
+        Reply::Mcp(call) => tool_use(body, &format!("mcp__{}__{}", call.server, call.tool), &call.arguments),
     };
     let mut lines = vec![
         start,
@@ -77,6 +70,15 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
     );
     lines.push(json!({"type": "message_stop"}));
     events(lines.iter().map(named_event).collect(), false)
+}
+
+fn tool_use(body: &Value, name: &str, input: &Value) -> (Value, Vec<Value>, &'static str) {
+    let delta = json!({"type": "input_json_delta", "partial_json": input.to_string()});
+    // The id must differ between the calls of one conversation.
+    let id = format!("toolu_{}", list(body, "messages").len());
+    let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+    let deltas = vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})];
+    (block, deltas, "tool_use")
 }
 
 fn text(piece: &str) -> Value {

@@ -42,6 +42,10 @@ fn respond(uri: &Uri, _body: &Value, reply: &Reply) -> Response {
             let args = json!({"command": command, "description": "Does what the script says"});
             vec![json!({"functionCall": {"name": "run_shell_command", "args": args}})]
         }
+        Reply::Mcp(call) => {
+            let name = format!("mcp_{}_{}", call.server, call.tool);
+            vec![json!({"functionCall": {"name": name, "args": call.arguments}})]
+        }
     };
     let hang = matches!(reply, Reply::Hang);
     let last = parts.len().saturating_sub(1);

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | (none) | the text `Answer N.`, where N counts the answers of this conversation: a resumed one goes on counting |
 //! | `model: run COMMAND` | a call of the agent's shell tool; once its result came, `Answer N.` |
+//! | `model: mcp SERVER TOOL JSON` | a call of that tool of an MCP server, by the agent's own name for it |
 //! | `model: say BYTES` | a text of that many bytes, in pieces of 1 KiB |
 //! | `model: hang` | the start of a text, then silence, with the connection open |
 //! | `model: status CODE` | that HTTP status, with the vendor's error body |
@@ -153,10 +154,37 @@ enum Part {
     ToolResult,
 }
 
+/// A call of an MCP server's tool.
+struct McpCall {
+    server: String,
+    tool: String,
+    arguments: Value,
+}
+
+impl McpCall {
+    fn parse(text: &str) -> Self {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || {
+            words
+                .next()
+                .expect("`model: mcp` takes a server, a tool and JSON")
+                .to_owned()
+        };
+        let (server, tool) = (word(), word());
+        let arguments = serde_json::from_str(&word()).expect("`model: mcp` ends in JSON");
+        Self {
+            server,
+            tool,
+            arguments,
+        }
+    }
+}
+
 /// What to answer, before it is put into a vendor's words.
 enum Reply {
     Text(Vec<String>),
     Run(String),
+    Mcp(McpCall),
     Hang,
     Status(StatusCode),
 }
@@ -209,6 +237,7 @@ fn script(parts: &[Part]) -> Reply {
         .find_map(|line| line.trim().strip_prefix("model: "));
     match order.map(|order| order.split_once(' ').unwrap_or((order, ""))) {
         Some(("run", command)) => Reply::Run(command.to_owned()),
+        Some(("mcp", call)) => Reply::Mcp(McpCall::parse(call)),
         Some(("say", bytes)) => Reply::Text(filler(bytes.parse().expect("`model: say` takes a number of bytes"))),
         Some(("hang", _)) => Reply::Hang,
         Some(("status", code)) => Reply::Status(code.parse().expect("`model: status` takes an HTTP status")),

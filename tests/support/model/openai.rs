@@ -41,7 +41,13 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             lines.push(done(&message(&pieces.concat())));
         }
         Reply::Run(command) => {
-            let call = call(body, command);
+            let call = call(body, "exec_command", &json!({"cmd": command}));
+            lines.push(added(&call));
+            lines.push(done(&call));
+        }
+        Reply::Mcp(mcp) => {
+            let mut call = call(body, &mcp.tool, &mcp.arguments);
+            call["namespace"] = json!(format!("mcp__{}", mcp.server));
             lines.push(added(&call));
             lines.push(done(&call));
         }
@@ -64,10 +70,10 @@ fn message(text: &str) -> Value {
     json!({"type": "message", "role": "assistant", "id": "msg_scripted", "content": content})
 }
 
-fn call(body: &Value, command: &str) -> Value {
+fn call(body: &Value, name: &str, arguments: &Value) -> Value {
     let id = format!("call_{}", list(body, "input").len());
-    json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": "exec_command",
-           "arguments": json!({"cmd": command}).to_string()})
+    json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": name,
+           "arguments": arguments.to_string()})
 }
 
 fn added(item: &Value) -> Value {

@@ -3,24 +3,25 @@
 //!
 //! The ids of our own requests are fixed ([`INITIALIZE`] and so on), so that the agent's lines alone tell what is
 //! answered. What is not obvious:
-//! - `session/load` sends the former turns again before it answers; they are none of this turn's doing.
+//! - `session/load` sends the former turns again before it answers; they are none of this turn's doing. Gemini answers
+//!   in the midst of it, and is through with it when it tells its commands.
 //! - Tokens stand in the prompt's result (`usage`, not yet in the standard), in its `_meta` (gemini), or in the `_meta`
 //!   of an empty piece of text after each of the model's answers (qwen). Opencode reports its last answer only.
 //! - Some count cached input as a part of the input, some beside it; the total tells which.
+//! - Copilot says `end_turn` when the model's API fails, and writes "Error: …" as the agent's message. Only the counts
+//!   of tokens are missing then, or an HTTP status comes first in the message.
 //! - Gemini sends no `tool_call` before it asks whether it may; the call stands in the question alone.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use agent_client_protocol_schema::v1::{
-    AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, RequestId, SessionUpdate, StopReason as AcpStopReason, ToolCall,
-    ToolCallUpdate,
+    AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, RequestId, StopReason as AcpStopReason,
 };
 use serde::Deserialize;
 
 use super::super::json_rpc::{self, Failure, Message};
 use super::super::observe::{lenient, limited, push_text};
-use super::super::{Observer, Translator, Update};
+use super::super::{Observer, cause};
 use super::Format;
 use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
@@ -29,7 +30,7 @@ pub(in crate::agents) static ACP: Format = Format {
     final_event: true,
     usage_is_cumulative: false,
     observer: Some(|| Box::new(Reader::default())),
-    translator: Some(|| Box::new(Updates::default())),
+    translator: Some(|| Box::new(updates::Updates::default())),
 };
 
 /// The id of our `initialize`.
@@ -50,8 +51,7 @@ pub(in crate::agents) struct Reader {
     seen: Observation,
     /// Whether the session is an earlier turn's.
     resumes: bool,
-    /// The session is there: what comes now belongs to this turn.
-    ready: bool,
+    opening: Opening,
     /// The session, until there is something in it that a later turn can resume.
     session_id: Option<String>,
     /// The newest message of the agent; the last one is the answer.
@@ -60,6 +60,67 @@ pub(in crate::agents) struct Reader {
     answer_is_over: bool,
     message_id: Option<String>,
     usage: Usage,
+}
+
+/// Where the turn begins in the agent's lines.
+#[derive(Default, Clone)]
+struct Opening {
+    agent: AgentName,
+    /// Something of former turns was sent again.
+    replays: bool,
+    /// The session was answered for.
+    answered: bool,
+    /// What comes now belongs to this turn.
+    ready: bool,
+}
+
+/// Agents that need more than the protocol.
+#[derive(Default, Clone, PartialEq, Eq)]
+enum AgentName {
+    Gemini,
+    Copilot,
+    #[default]
+    Other,
+}
+
+impl Opening {
+    fn result(&mut self, id: &RequestId, result: &str) {
+        match id {
+            RequestId::Number(INITIALIZE) => {
+                let result = serde_json::from_str::<InitializeResult>(result).unwrap_or_default();
+                self.agent = match result.agent_info.name.as_str() {
+                    GEMINI => AgentName::Gemini,
+                    "Copilot" => AgentName::Copilot,
+                    _ => AgentName::Other,
+                };
+            }
+            RequestId::Number(SESSION) => {
+                self.answered = true;
+                self.ready = self.agent != AgentName::Gemini || !self.replays;
+            }
+            _ => {}
+        }
+    }
+
+    fn update(&mut self, kind: &str) {
+        self.replays |= !self.answered && kind.ends_with("_chunk");
+        self.ready |= self.answered && kind == "available_commands_update";
+    }
+}
+
+/// The name with which gemini answers `initialize`.
+pub(in crate::agents) const GEMINI: &str = "gemini-cli";
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct InitializeResult {
+    #[serde(deserialize_with = "lenient")]
+    agent_info: AgentInfo,
+}
+
+#[derive(Deserialize, Default)]
+struct AgentInfo {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -177,10 +238,11 @@ impl Observer for Reader {
         self.seen.last_line_known = message.is_some();
         match message {
             Some(Message::Notification { method, params }) if *method == *CLIENT_METHOD_NAMES.session_update => {
-                if let Ok(notified) = serde_json::from_str::<Notified<'_>>(params)
-                    && self.ready
-                {
-                    self.piece(notified.update);
+                if let Ok(Notified { update }) = serde_json::from_str(params) {
+                    self.opening.update(&update.session_update);
+                    if self.opening.ready {
+                        self.piece(update);
+                    }
                 }
             }
             Some(Message::Result { id, result }) => self.result(&id, result),
@@ -244,16 +306,26 @@ impl Reader {
         }
     }
 
+    /// Whether the agent may have the prompt: all of former turns that it says again is said.
+    pub(in crate::agents) fn is_ready(&self) -> bool {
+        self.opening.ready
+    }
+
     fn result(&mut self, id: &RequestId, result: &str) {
+        self.opening.result(id, result);
         match id {
             RequestId::Number(SESSION) => {
-                self.ready = true;
                 let result = serde_json::from_str::<SessionResult>(result).unwrap_or_default();
                 self.session_id = result.session_id.or(self.session_id.take());
             }
             RequestId::Number(PROMPT) => {
                 self.has_begun();
                 match serde_json::from_str::<PromptResult>(result) {
+                    Ok(result) if self.is_error_in_disguise(&result) => {
+                        let error = std::mem::take(&mut self.answer);
+                        let usage = result.usage().unwrap_or_default();
+                        self.end(Err(cause::tell(None, &error)), None, None, Some(error), usage);
+                    }
                     Ok(result) => self.stopped(result.stop_reason, result.usage().unwrap_or(self.usage)),
                     Err(error) => {
                         let error = format!("the agent's answer to the prompt is not ACP's: {error}");
@@ -263,6 +335,16 @@ impl Reader {
             }
             _ => {}
         }
+    }
+
+    fn is_error_in_disguise(&self, result: &PromptResult) -> bool {
+        let Some(error) = self.answer.strip_prefix("Error: ") else {
+            return false;
+        };
+        let status = error.split(' ').next().and_then(|word| word.parse::<u16>().ok());
+        self.opening.agent == AgentName::Copilot
+            && result.stop_reason == AcpStopReason::EndTurn
+            && (result.usage().is_none() || status.is_some_and(|status| (400..600).contains(&status)))
     }
 
     fn stopped(&mut self, reason: AcpStopReason, usage: Usage) {
@@ -323,89 +405,10 @@ impl Reader {
     }
 }
 
-/// The agent's lines are ACP's words already: what is left is to leave out what is not this turn's.
-#[derive(Clone, Default)]
-struct Updates {
-    ready: bool,
-    /// The calls that were announced.
-    calls: BTreeSet<String>,
-}
-
-#[derive(Deserialize)]
-struct Whole {
-    update: SessionUpdate,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Asked {
-    tool_call: ToolCallUpdate,
-}
-
-impl Translator for Updates {
-    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
-        match json_rpc::parse(line)? {
-            Message::Notification { method, params } if *method == *CLIENT_METHOD_NAMES.session_update => {
-                Some(self.update(serde_json::from_str::<Whole>(params).ok()?.update))
-            }
-            Message::Request { method, params, .. } if *method == *CLIENT_METHOD_NAMES.session_request_permission => {
-                let call = serde_json::from_str::<Asked>(params).ok()?.tool_call;
-                if !self.calls.insert(call.tool_call_id.to_string()) {
-                    return Some(vec![SessionUpdate::ToolCallUpdate(call).into()]);
-                }
-                Some(vec![SessionUpdate::ToolCall(announced(call)).into()])
-            }
-            Message::Result {
-                id: RequestId::Number(id @ (INITIALIZE | SESSION | MODEL)),
-                ..
-            } => {
-                self.ready |= id == SESSION;
-                Some(Vec::new())
-            }
-            Message::Result {
-                id: RequestId::Number(PROMPT),
-                result,
-            } => {
-                let result = serde_json::from_str::<PromptResult>(result).ok()?;
-                Some(result.usage().iter().map(|usage| Update::usage(usage, 0)).collect())
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Updates {
-    fn update(&mut self, update: SessionUpdate) -> Vec<Update> {
-        let is_about_the_session = matches!(
-            update,
-            SessionUpdate::AvailableCommandsUpdate(_)
-                | SessionUpdate::CurrentModeUpdate(_)
-                | SessionUpdate::ConfigOptionUpdate(_)
-                | SessionUpdate::SessionInfoUpdate(_)
-        );
-        let is_replay = !self.ready && !is_about_the_session;
-        // The prompt stands in the journal already.
-        if is_replay || matches!(update, SessionUpdate::UserMessageChunk(_)) {
-            return Vec::new();
-        }
-        match &update {
-            SessionUpdate::ToolCall(call) => self.calls.insert(call.tool_call_id.to_string()),
-            SessionUpdate::ToolCallUpdate(call) => self.calls.insert(call.tool_call_id.to_string()),
-            _ => false,
-        };
-        vec![update.into()]
-    }
-}
-
-/// A call of which nothing was said before the agent asked for it.
-fn announced(update: ToolCallUpdate) -> ToolCall {
-    let id = update.tool_call_id.clone();
-    ToolCall::try_from(update).unwrap_or_else(|_| ToolCall::new(id, "a tool"))
-}
-
 /// The method of a notification that cancels a turn.
 pub(in crate::agents) const CANCEL: &str = AGENT_METHOD_NAMES.session_cancel;
 
+mod updates;
+
 #[cfg(test)]
-#[path = "acp_tests.rs"]
 mod tests;
