@@ -50,15 +50,6 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// Something that only a later version can do.
-    pub(super) fn not_in_this_version(what: &str, instead: &str) -> Self {
-        let version = env!("CARGO_PKG_VERSION");
-        Self::bad_request(
-            "unsupported",
-            format!("{what} is not supported by this version of promptd ({version}); {instead}"),
-        )
-    }
-
     /// A failure of ours: the log tells more than the answer.
     pub(super) fn internal(what: &dyn Display) -> Self {
         tracing::error!(error = %what, "a request failed");

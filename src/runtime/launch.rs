@@ -313,7 +313,11 @@ pub(super) fn prepare(
         (_, agents::Stdin::Prompt) => Stdin::Prompt,
         (_, agents::Stdin::Null) => Stdin::Null,
     };
-    let mut env = vec![("PATH".to_owned(), search_path(request).to_string_lossy().into_owned())];
+    let mut env = vec![
+        ("PATH".to_owned(), search_path(request).to_string_lossy().into_owned()),
+        // A shell that changes its folder changes this, too; opencode works where it says.
+        ("PWD".to_owned(), cwd.to_string_lossy().into_owned()),
+    ];
     env.extend(launch.env);
     let configured = settings.agents.get(name).map(|configured| &configured.env);
     env.extend(

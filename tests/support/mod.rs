@@ -15,6 +15,7 @@ pub mod examples;
 pub mod git;
 pub mod hostile;
 pub mod http;
+pub mod lab;
 pub mod model;
 pub mod network;
 pub mod node;

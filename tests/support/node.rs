@@ -9,7 +9,7 @@ pub fn agents() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agents")
 }
 
-/// The pinned programs: `node`, `claude`, `codex`, `gemini`.
+/// The pinned programs: `node` and the agents.
 pub fn programs() -> PathBuf {
     agents().join("node_modules/.bin")
 }

@@ -35,7 +35,8 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             lines.push(delta("Thinking about"));
             return events(lines.iter().map(named_event).collect(), true);
         }
-        Reply::Text(pieces) => {
+        // Its thoughts come encrypted or as summaries; the agents that use it are asked for neither.
+        Reply::Text(pieces) | Reply::Think(_, pieces) => {
             lines.push(added(&message("")));
             lines.extend(pieces.iter().map(|piece| delta(piece)));
             lines.push(done(&message(&pieces.concat())));
@@ -45,9 +46,10 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             lines.push(added(&call));
             lines.push(done(&call));
         }
-        Reply::Mcp(mcp) => {
-            let mut call = call(body, &mcp.tool, &mcp.arguments);
-            call["namespace"] = json!(format!("mcp__{}", mcp.server));
+        // Codex knows the tools of a server by the server's namespace, and names none of them in the request's list.
+        Reply::Call([server, tool], arguments) => {
+            let mut call = call(body, tool, arguments);
+            call["namespace"] = json!(format!("mcp__{server}"));
             lines.push(added(&call));
             lines.push(done(&call));
         }
