@@ -153,6 +153,7 @@ fn the_time_that_the_machine_was_away_is_nobodys_time_to_answer() {
     let resumed = Body::Resumed {
         epoch: String::new(),
         away: 90.5,
+        previous: None,
         sandbox: None,
     };
     let mut bodies = vec![Body::Prompt(Prompt::default()), Body::Started(Started::default())];

@@ -71,20 +71,17 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
                 lingered = true;
                 stop::end_later(session, tender, None, LINGER_GRACE);
             }
-            let wake = [talk.wake(turn), leaves.filter(|_| !lingered)]
-                .into_iter()
-                .flatten()
-                .min();
+            let wake = [talk.wake(), leaves.filter(|_| !lingered)];
+            let (wake, asleep) = (wake.into_iter().flatten().min(), Instant::now());
             tokio::select! {
                 _ = changes.changed() => {}
                 () = session.stirred.notified() => {}
                 () = talk.sent() => {}
-                () = at(wake) => {
-                    if wake.is_some_and(|wake| wake.elapsed() > OVERSLEPT) {
-                        last_line = Instant::now();
-                        talk.was_paused();
-                    }
-                }
+                () = at(wake) => {}
+            }
+            if wake.is_some_and(|wake| wake.elapsed() > OVERSLEPT) {
+                last_line = Instant::now();
+                talk.was_paused(asleep.elapsed());
             }
             continue;
         };
