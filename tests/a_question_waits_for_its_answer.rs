@@ -15,6 +15,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::{Server, assert_no_holes, eventually, has_program, of_type, procs};
 
+/// How many questions are asked while servers are killed.
+const QUESTIONS: usize = 12;
+
+/// How many sessions wait at once.
+const MANY: u64 = 12;
+
 /// What the agent hears in a first turn before anything is asked.
 const OPENING: [&str; 4] = ["START", "initialize", "session/new", "session/prompt"];
 
@@ -169,16 +175,33 @@ async fn a_question_outlives_the_server_and_its_time_limit_does_not_begin_anew()
     assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
 }
 
+#[tokio::test]
+async fn a_pause_is_nobodys_time_to_answer() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("ask", json!({ "permission_timeout": 2.0 })).await;
+    server.question(&id).await;
+    procs::signal(server.pid(), "STOP");
+    // Not to wait for anything: this is the pause.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    procs::signal(server.pid(), "CONT");
+    assert_eq!(server.session(&id).await["status"], "waiting");
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][0]["result"], "told reject-once. ", "{session}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_at_any_moment_says_everything_once() {
     if !has_program("python3") {
         return;
     }
-    const QUESTIONS: usize = 12;
     let mut server = Server::with().scripted().start().await;
     let id = server.act(&"ask\n".repeat(QUESTIONS), json!({})).await;
     for round in 0..QUESTIONS {
-        let asked = move |session: &Value| session["pending_permissions"][0]["id"] == (round + 1).to_string();
+        let asked =
+            move |session: &Value| session["pending_permissions"][0]["id"].as_str() == Some(&*(round + 1).to_string());
         let session = server.session_when(&id, asked).await;
         let (status, _) = server
             .reply(&id, &session["pending_permissions"][0], "allow_once")
@@ -226,7 +249,9 @@ async fn a_question_outlives_its_keeper() {
     let first = server.question(&id).await;
     let home = server.home();
     let killed = procs::keepers(&home);
-    killed.iter().for_each(|keeper| procs::signal(*keeper, "KILL"));
+    for keeper in &killed {
+        procs::signal(*keeper, "KILL");
+    }
     // While there is no keeper, too.
     assert_eq!(server.reply(&id, &first, "allow_once").await.0, 200);
     let second = move |session: &Value| session["pending_permissions"][0]["id"] == "2";
@@ -364,7 +389,6 @@ async fn many_who_wait_cost_the_server_nothing() {
     if !has_program("python3") {
         return;
     }
-    const MANY: u64 = 12;
     let server = Server::with().scripted_and("[limits]\nrunning = 20").start().await;
     let mut ids = Vec::new();
     for number in 0..MANY {

@@ -151,9 +151,9 @@ fn a_session_waits_while_a_question_is_open_and_knows_which_were_answered() {
 #[test]
 fn the_time_that_the_machine_was_away_is_nobodys_time_to_answer() {
     let resumed = Body::Resumed {
-        previous: None,
         epoch: String::new(),
         away: 90.5,
+        previous: None,
         sandbox: None,
     };
     let mut bodies = vec![Body::Prompt(Prompt::default()), Body::Started(Started::default())];

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use jiff::Timestamp;
 
 use super::store::SessionFile;
-use super::{Runtime, RuntimeError, Session, Settings, launch, on_a_thread};
+use super::{Runtime, RuntimeError, Session, Settings, checks, launch, on_a_thread};
 use crate::model::{Body, PermissionMode, Prompt, SessionId, SessionRequest, SessionState, TurnState};
 use crate::sys;
 
@@ -81,7 +81,7 @@ impl Runtime {
     ) -> Result<Reserved, RuntimeError> {
         let settings = self.settings();
         let request = &with_defaults(request, &settings);
-        let (agent, cwd) = launch::check(&settings, &self.variables(), request, prompt.unwrap_or_default())?;
+        let (agent, cwd) = checks::check(&settings, &self.variables(), request, prompt.unwrap_or_default())?;
         self.check_room(prompt.is_some())?;
         let id = match request.id.clone() {
             Some(id) => id,
@@ -282,7 +282,7 @@ impl Runtime {
         if let Some(turn) = known(&session.state()) {
             return Self::same_prompt(session, &turn, &text);
         }
-        launch::check(
+        checks::check(
             &self.settings(),
             &self.variables(),
             &SessionRequest {

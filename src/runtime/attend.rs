@@ -38,7 +38,7 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
     let permission = session.request().permission.unwrap_or_default();
     let format = agent.as_ref().map(|agent| agent.format(permission));
     let final_expected = format.is_some_and(|format| format.final_event);
-    let listener = listener(session, number, agent.as_ref()).await?;
+    let listener = listener(runtime, session, number, agent.as_ref()).await?;
     let resumes = agent.as_ref().is_some_and(|agent| agent.capabilities().resume)
         || matches!(listener, Listener::Conversation(_));
     let mut reader = TurnReader::new(runtime, session, number, listener);
@@ -71,20 +71,17 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
                 lingered = true;
                 stop::end_later(session, tender, None, LINGER_GRACE);
             }
-            let wake = [talk.wake(turn), leaves.filter(|_| !lingered)]
-                .into_iter()
-                .flatten()
-                .min();
+            let wake = [talk.wake(), leaves.filter(|_| !lingered)];
+            let (wake, asleep) = (wake.into_iter().flatten().min(), Instant::now());
             tokio::select! {
                 _ = changes.changed() => {}
                 () = session.stirred.notified() => {}
                 () = talk.sent() => {}
-                () = at(wake) => {
-                    if wake.is_some_and(|wake| wake.elapsed() > OVERSLEPT) {
-                        last_line = Instant::now();
-                        talk.was_paused();
-                    }
-                }
+                () = at(wake) => {}
+            }
+            if wake.is_some_and(|wake| wake.elapsed() > OVERSLEPT) {
+                last_line = Instant::now();
+                talk.was_paused(asleep.elapsed());
             }
             continue;
         };
@@ -125,13 +122,19 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
 }
 
 /// Who is to make sense of what the agent writes.
-async fn listener(session: &Arc<Session>, number: u32, agent: Option<&Agent>) -> Result<Listener, RuntimeError> {
+async fn listener(
+    runtime: &Runtime,
+    session: &Arc<Session>,
+    number: u32,
+    agent: Option<&Agent>,
+) -> Result<Listener, RuntimeError> {
     let (Some(agent), state) = (agent, session.state()) else {
         return Ok(Listener::Nobody);
     };
     if let Some(turn) = state.turn(number).filter(|_| launch::converses(agent, session)) {
+        let (settings, variables) = (runtime.settings(), runtime.variables());
         let (agent, session, turn) = (agent.clone(), Arc::clone(session), turn.clone());
-        let driver = on_a_thread(move || launch::driver(&agent, &session, &turn)).await?;
+        let driver = on_a_thread(move || launch::driver(&settings, &variables, &session, &agent, &turn)).await?;
         if let Some(driver) = driver {
             return Ok(Listener::Conversation(Box::new(Conversation::new(driver))));
         }

@@ -1,20 +1,21 @@
-//! From a request to a program with arguments: checks before it is accepted, files before it is started.
+//! From a request to a program with arguments, and the files that stand ready when it starts.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::checks::{refuse_open_folder, unsupported};
 use super::environment::Variables;
 use super::mounted::{self, Places};
 use super::session::Session;
-use super::{AgentInfo, PromptBy, RuntimeError, Settings, delivery, setup};
-use crate::agents::{self, Agent, Custom, Driver, NOTHING_MOUNTED, TurnRequest, Unsupported};
+use super::{AgentInfo, PromptBy, RuntimeError, Settings, setup};
+use crate::agents::{self, Agent, Custom, Driver, Mounted, NOTHING_MOUNTED, TurnRequest};
 use crate::journal::{Reader, decode};
 use crate::keeper::{Launch, Stdin, TurnPaths};
-use crate::model::{Body, McpServer, PermissionMode, SessionRequest, StdinMode, TurnState, nearest};
+use crate::model::{Body, McpServer, SessionRequest, StdinMode, TurnState};
 use crate::sys;
 
 /// Folders where installers put agents, for a server whose own PATH lacks them.
@@ -25,9 +26,6 @@ const MORE_PATH: [&str; 5] = [
     "/usr/bin",
     "/bin",
 ];
-
-/// The longest timeout that means one: a hundred years, in seconds.
-const LONGEST: f64 = 3.2e9;
 
 /// An agent by its name: from the configuration, else one that we know.
 pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
@@ -76,62 +74,8 @@ fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
     })
 }
 
-/// The default where a request names no agent; then the checks that need no disk.
-pub(super) fn check(
-    settings: &Settings,
-    variables: &Variables,
-    request: &SessionRequest,
-    prompt: &str,
-) -> Result<(String, PathBuf), RuntimeError> {
-    let name = request.agent.clone().unwrap_or_else(|| settings.default_agent.clone());
-    let Some(agent) = agent(settings, &name) else {
-        let known: Vec<String> = list(settings).into_iter().map(|agent| agent.name).collect();
-        let nearest = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
-        return Err(RuntimeError::AgentNotFound {
-            agent: name,
-            nearest,
-            known,
-        });
-    };
-    check_values(request)?;
-    delivery::requested(&request.sinks)?;
-    let base = working_directory(settings, request)?;
-    let cwd = setup::check(request, variables, base)?;
-    if program(&agent, request, &cwd).is_none() {
-        let install = agent.install().map(str::to_owned);
-        let installed = list(settings)
-            .into_iter()
-            .filter(|agent| agent.path.is_some())
-            .map(|agent| agent.name)
-            .collect();
-        return Err(RuntimeError::AgentNotInstalled {
-            program: agent.programs().join(" or "),
-            agent: name,
-            install,
-            installed,
-        });
-    }
-    check_environment(settings, variables, request, &agent)?;
-    // A dry run: what the agent cannot do is refused now, not when its turn comes.
-    let folder = Path::new("/");
-    let dry_run = TurnRequest {
-        mcp_servers: &servers(settings, request, &agent, BTreeMap::new()),
-        ..turn_request(request, &cwd, folder, folder, prompt, None, true)
-    };
-    let launch = agent.launch(&dry_run).map_err(unsupported)?;
-    refuse_open_folder(&agent, &launch, &settings.home)?;
-    if launch.stdin == agents::Stdin::Conversation && request.stdin == Some(StdinMode::Open) {
-        return Err(RuntimeError::Unsupported {
-            agent: name,
-            field: "stdin".to_owned(),
-            hint: "promptd itself talks with this agent; leave it out, and send prompts and answers".to_owned(),
-        });
-    }
-    Ok((name, cwd))
-}
-
 /// The session's servers over the configuration's over those of files; the latter two only for an agent that takes any.
-fn servers(
+pub(super) fn servers(
     settings: &Settings,
     request: &SessionRequest,
     agent: &Agent,
@@ -144,150 +88,7 @@ fn servers(
     servers
 }
 
-/// Some agents do not trust a file below a folder that others may write to, and go on without it.
-fn refuse_open_folder(agent: &Agent, launch: &agents::Launch, folder: &Path) -> Result<(), RuntimeError> {
-    let Some(field) = launch.needs_private_folders else {
-        return Ok(());
-    };
-    let is_open = |folder: &&Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o022 != 0);
-    folder.ancestors().find(is_open).map_or(Ok(()), |open| {
-        let hint = format!(
-            "it takes no settings from below {}, which others may write to; start promptd with a --home elsewhere",
-            open.display()
-        );
-        Err(unsupported(Unsupported {
-            agent: agent.name().to_owned(),
-            field,
-            hint,
-        }))
-    })
-}
-
-fn unsupported(error: Unsupported) -> RuntimeError {
-    RuntimeError::Unsupported {
-        agent: error.agent,
-        field: error.field.to_owned(),
-        hint: error.hint,
-    }
-}
-
-/// Some agents wait for ever where a variable is missing, so that nobody would learn why.
-fn check_environment(
-    settings: &Settings,
-    variables: &Variables,
-    request: &SessionRequest,
-    agent: &Agent,
-) -> Result<(), RuntimeError> {
-    let is_set = |name: &str| {
-        let configured = settings.agents.get(agent.name());
-        let configured = configured.and_then(|agent| agent.env.get(name)).map(String::as_str);
-        let given = request.env.get(name).map(String::as_str).or(configured);
-        match given.or_else(|| variables.get(name)) {
-            Some(value) => !value.is_empty(),
-            None => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
-        }
-    };
-    match agent.required_env().iter().find(|name| !is_set(name)) {
-        None => Ok(()),
-        Some(name) => Err(RuntimeError::Unsupported {
-            agent: agent.name().to_owned(),
-            field: "env".to_owned(),
-            hint: format!(
-                "{name} is missing, and without it the agent waits for a login for ever; \
-                 give it in `env`, or to the server with `promptd configure`"
-            ),
-        }),
-    }
-}
-
-fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
-    let invalid = |field, value: String, hint: &str| {
-        Err(RuntimeError::InvalidField {
-            field,
-            value,
-            hint: hint.to_owned(),
-        })
-    };
-    for (field, seconds) in [
-        ("timeout", request.timeout),
-        ("idle_timeout", request.idle_timeout),
-        ("permission_timeout", request.permission_timeout),
-        ("retry.delay", request.retry.as_ref().map(|retry| retry.delay)),
-    ] {
-        let allowed = if field == "retry.delay" {
-            0.0..=LONGEST
-        } else {
-            0.001..=LONGEST
-        };
-        if let Some(seconds) = seconds.filter(|seconds| !allowed.contains(seconds)) {
-            return invalid(field, seconds.to_string(), "use a positive number of seconds");
-        }
-    }
-    let asks = request.permission == Some(PermissionMode::Ask);
-    let only_for_ask = "it is for sessions with \"permission\":\"ask\"; leave it out, or have the agent ask";
-    if let Some(timeout) = request.permission_timeout.filter(|_| !asks) {
-        return invalid("permission_timeout", timeout.to_string(), only_for_ask);
-    }
-    if let Some(default) = request.permission_default.filter(|_| !asks) {
-        let value = serde_json::to_string(&default).unwrap_or_default();
-        return invalid("permission_default", value, only_for_ask);
-    }
-    for (name, value) in &request.env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            // The value may be a secret; the name is enough to find it.
-            return invalid(
-                "env",
-                format!("{name:?}"),
-                "a name is not empty and has no '='; neither name nor value has a NUL",
-            );
-        }
-        if name.starts_with("PROMPTD_") {
-            return invalid(
-                "env",
-                format!("{name:?}"),
-                "names that begin with PROMPTD_ are promptd's own",
-            );
-        }
-    }
-    if let Err(wrong) = McpServer::check_all(&request.mcp_servers) {
-        return invalid("mcp_servers", format!("{:?}", wrong.name), &wrong.hint);
-    }
-    if let Some(arg) = request.args.iter().find(|arg| arg.contains('\0')) {
-        return invalid("args", format!("{arg:?}"), "an argument cannot hold a NUL");
-    }
-    Ok(())
-}
-
-/// Relative to the workspace and inside it; absolute wherever there is such a folder.
-fn working_directory(settings: &Settings, request: &SessionRequest) -> Result<PathBuf, RuntimeError> {
-    let Some(cwd) = &request.cwd else {
-        return Ok(settings.workspace.clone());
-    };
-    let path = Path::new(cwd);
-    let invalid = |hint: &str| {
-        Err(RuntimeError::InvalidField {
-            field: "cwd",
-            value: format!("{cwd:?}"),
-            hint: hint.to_owned(),
-        })
-    };
-    if cwd.contains('\0') {
-        return invalid("a path cannot hold a NUL");
-    }
-    if path.is_absolute() {
-        return if path.is_dir() {
-            Ok(path.to_owned())
-        } else {
-            invalid("there is no such folder; make it, or use a path relative to the workspace")
-        };
-    }
-    if path.components().any(|part| part == Component::ParentDir) {
-        return invalid("it leaves the workspace; use a path below it");
-    }
-    Ok(settings.workspace.join(path))
-}
-
-fn turn_request<'a>(
+pub(super) fn turn_request<'a>(
     request: &'a SessionRequest,
     cwd: &'a Path,
     prompt_file: &'a Path,
@@ -345,9 +146,9 @@ pub(super) fn search_path(request: &SessionRequest) -> OsString {
 }
 
 /// What runs an agent.
-struct Program {
+pub(super) struct Program {
     /// The agent's own program.
-    found: PathBuf,
+    pub(super) found: PathBuf,
     /// What is started: that program, or the node that runs it.
     run: PathBuf,
     /// The script, where node is started.
@@ -355,7 +156,7 @@ struct Program {
 }
 
 /// The program to run: the first of the agent's names that is found, or the native binary or the script behind it.
-fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<Program> {
+pub(super) fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<Program> {
     let path = search_path(request);
     let itself = |found: PathBuf| Program {
         run: found.clone(),
@@ -402,6 +203,68 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
+/// What a turn's launch, and what is said to its agent, depend on beyond the session.
+struct Basis {
+    prompt: String,
+    prompt_file: PathBuf,
+    servers: BTreeMap<String, McpServer>,
+    mounted: Mounted,
+    /// The agent's own session that it is to go on with.
+    resumes: Option<String>,
+}
+
+impl Basis {
+    fn of(
+        settings: &Settings,
+        variables: &Variables,
+        session: &Session,
+        agent: &Agent,
+        turn: &TurnState,
+    ) -> Result<Self, RuntimeError> {
+        let request = session.request();
+        let configured = settings.agents.get(agent.name()).map(|configured| &configured.env);
+        let places = Places {
+            cwd: session.cwd(),
+            workspace: &settings.workspace,
+            // In the order in which the agent will have them.
+            variable: &|name| {
+                let told = request.env.get(name).or_else(|| configured?.get(name));
+                let told = told.map(String::as_str).or_else(|| variables.get(name));
+                told.map(str::to_owned).or_else(|| std::env::var(name).ok())
+            },
+        };
+        let of_files = if agent.capabilities().mcp {
+            places.servers()?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self {
+            prompt: read_prompt(session, turn)?,
+            prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
+            servers: servers(settings, request, agent, of_files),
+            mounted: places.find(),
+            resumes: session.state().agent_session_id().map(str::to_owned),
+        })
+    }
+
+    /// The request; `fresh` is the id for a conversation that begins.
+    fn request<'a>(&'a self, session: &'a Session, fresh: Option<&'a str>) -> TurnRequest<'a> {
+        TurnRequest {
+            mcp_servers: &self.servers,
+            mounted: &self.mounted,
+            ..turn_request(
+                session.request(),
+                session.cwd(),
+                &self.prompt_file,
+                &session.folder,
+                &self.prompt,
+                self.resumes.as_deref().or(fresh),
+                self.resumes.is_none(),
+            )
+        }
+    }
+}
+
 /// Writes the turn's files and says what to run.
 pub(super) fn prepare(
     settings: &Settings,
@@ -414,7 +277,6 @@ pub(super) fn prepare(
         let path = path.to_owned();
         move |source| RuntimeError::Io { path, source }
     };
-    let prompt = read_prompt(session, turn)?;
     let (name, cwd) = (session.agent(), session.cwd());
     let setup = setup::preparation(session);
     // Git makes the folder of a repository, or says why it cannot.
@@ -431,42 +293,10 @@ pub(super) fn prepare(
         install: agent.install().map(str::to_owned),
         installed: Vec::new(),
     })?;
-    let paths = TurnPaths::new(&session.folder, turn.turn);
-    sys::replace(&paths.prompt(), prompt.as_bytes()).map_err(failed(&paths.prompt()))?;
-    let state = session.state();
-    let resume = state.agent_session_id();
+    let basis = Basis::of(settings, variables, session, &agent, turn)?;
+    sys::replace(&basis.prompt_file, basis.prompt.as_bytes()).map_err(failed(&basis.prompt_file))?;
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
-    let id = resume.unwrap_or(&fresh);
-    let prompt_file = paths.prompt();
-    let configured = settings.agents.get(name).map(|configured| &configured.env);
-    let places = Places {
-        cwd,
-        workspace: &settings.workspace,
-        // In the order in which the agent will have them.
-        variable: &|name| {
-            let told = request.env.get(name).or_else(|| configured?.get(name));
-            let told = told.map(String::as_str).or_else(|| variables.get(name));
-            told.map(str::to_owned).or_else(|| std::env::var(name).ok())
-        },
-    };
-    let of_files = if agent.capabilities().mcp {
-        places.servers()?
-    } else {
-        BTreeMap::new()
-    };
-    let asked = TurnRequest {
-        mcp_servers: &servers(settings, request, &agent, of_files),
-        mounted: &places.find(),
-        ..turn_request(
-            request,
-            cwd,
-            &prompt_file,
-            &session.folder,
-            &prompt,
-            Some(id),
-            resume.is_none(),
-        )
-    };
+    let asked = basis.request(session, Some(&fresh));
     let launch = agent.launch(&asked).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &session.folder)?;
     for name in &launch.folders {
@@ -489,6 +319,7 @@ pub(super) fn prepare(
         ("PWD".to_owned(), cwd.to_string_lossy().into_owned()),
     ];
     env.extend(launch.env);
+    let configured = settings.agents.get(name).map(|configured| &configured.env);
     env.extend(
         configured
             .into_iter()
@@ -516,26 +347,17 @@ pub(super) fn converses(agent: &Agent, session: &Session) -> bool {
     agent.driver(&request).is_some()
 }
 
-/// What talks with the agent in one attempt of a turn. The same every time, so that it can be fed from the journal: an
+/// What talks with the agent in one attempt of a turn. It is fed from the journal, and so begins the same every time: an
 /// id for a new conversation, which is drawn at random, is none of its business.
 pub(super) fn driver(
-    agent: &Agent,
+    settings: &Settings,
+    variables: &Variables,
     session: &Session,
+    agent: &Agent,
     turn: &TurnState,
 ) -> Result<Option<Box<dyn Driver>>, RuntimeError> {
-    let prompt = read_prompt(session, turn)?;
-    let state = session.state();
-    let resume = state.agent_session_id();
-    let prompt_file = TurnPaths::new(&session.folder, turn.turn).prompt();
-    Ok(agent.driver(&turn_request(
-        session.request(),
-        session.cwd(),
-        &prompt_file,
-        &session.folder,
-        &prompt,
-        resume,
-        resume.is_none(),
-    )))
+    let basis = Basis::of(settings, variables, session, agent, turn)?;
+    Ok(agent.driver(&basis.request(session, None)))
 }
 
 /// A random UUID for an agent that takes its session's id from us.

@@ -7,6 +7,7 @@
 mod accept;
 mod artifacts;
 mod attend;
+mod checks;
 pub mod config;
 mod configure;
 mod conversation;

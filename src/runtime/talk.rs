@@ -3,6 +3,7 @@
 //! What is to be done is found in the journal and done once: records under the journal's lock, lines by way of the
 //! keeper, which refuses to write what has been written meanwhile. Nothing here is remembered but the moment.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -37,9 +38,6 @@ const SEND_AGAIN: Duration = Duration::from_millis(100);
 /// An agent takes its input when it likes.
 const SEND_PATIENCE: Duration = Duration::from_hours(24);
 
-/// The machine was paused: so long until the journal tells for how long, and time limits have been put off by it.
-const SETTLE: Duration = Duration::from_secs(2);
-
 /// The most bytes of a question's tool call that its record holds: it is to fit into one read of the journal. What the
 /// agent wrote is there in full in any case.
 const MAX_TOOL_CALL: usize = 64 << 10;
@@ -64,8 +62,8 @@ pub(super) struct Talk {
     interrupted: Option<Instant>,
     /// It did not end by itself, and is being ended.
     ending: bool,
-    /// No default answer is given before.
-    settled: Option<Instant>,
+    /// When open questions get their default answer, by the clock that runs: a wall clock is set now and then.
+    limits: BTreeMap<String, Instant>,
 }
 
 struct Sending {
@@ -84,7 +82,7 @@ impl Talk {
             closed: false,
             interrupted: None,
             ending: false,
-            settled: None,
+            limits: BTreeMap::new(),
         }
     }
 
@@ -155,15 +153,26 @@ impl Talk {
         self.session.transact(ask).await
     }
 
-    async fn answer_by_default(&self, turn: &TurnState) -> Result<(), RuntimeError> {
-        let unsettled = self.settled.is_some_and(|settled| Instant::now() < settled);
-        let is_due = |permission: &Permission| permission.expires_at.is_some_and(|at| at <= Timestamp::now());
-        if unsettled || !turn.permissions.iter().any(|(permission, _)| is_due(permission)) {
+    async fn answer_by_default(&mut self, turn: &TurnState) -> Result<(), RuntimeError> {
+        let now = Instant::now();
+        self.limits
+            .retain(|id, _| turn.permissions.iter().any(|(permission, _)| permission.id == *id));
+        for (permission, _) in &turn.permissions {
+            // A server that follows another counts on from what the journal says.
+            if let (Some(at), false) = (permission.expires_at, self.limits.contains_key(&permission.id)) {
+                let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+                self.limits.insert(permission.id.clone(), now + left);
+            }
+        }
+        let due = self.limits.iter().filter(|(_, at)| **at <= now);
+        let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
+        if due.is_empty() {
             return Ok(());
         }
         let default = self.session.request().permission_default.unwrap_or_default();
         let answer = move |permission: &Permission| {
-            is_due(permission).then(|| (permission.default_option(default).to_owned(), BY_DEFAULT))
+            let is_due = due.contains(&permission.id);
+            is_due.then(|| (permission.default_option(default).to_owned(), BY_DEFAULT))
         };
         self.answer(answer).await
     }
@@ -233,29 +242,17 @@ impl Talk {
     }
 
     /// When there is something to do that no event announces.
-    pub(super) fn wake(&self, turn: &TurnState) -> Option<Instant> {
-        let expiries = turn
-            .permissions
-            .iter()
-            .filter_map(|(permission, _)| permission.expires_at);
-        let expiry = expiries.min().filter(|_| self.interrupted.is_none()).map(|at| {
-            let left = at.duration_since(Timestamp::now());
-            let left = Duration::try_from(left).unwrap_or_default();
-            let at = Instant::now() + left;
-            self.settled.map_or(at, |settled| at.max(settled))
-        });
-        let grace = self
-            .interrupted
-            .filter(|_| !self.ending)
-            .map(|since| since + INTERRUPT_GRACE);
-        [expiry, grace, self.again].into_iter().flatten().min()
+    pub(super) fn wake(&self) -> Option<Instant> {
+        let limit = self.limits.values().min().filter(|_| self.interrupted.is_none());
+        let grace = self.interrupted.filter(|_| !self.ending);
+        let grace = grace.map(|since| since + INTERRUPT_GRACE);
+        [limit.copied(), grace, self.again].into_iter().flatten().min()
     }
 
-    /// The machine was paused meanwhile.
-    pub(super) fn was_paused(&mut self) {
-        let now = Instant::now();
-        self.settled = Some(now + SETTLE);
-        self.interrupted = self.interrupted.map(|_| now);
+    /// The machine was paused while we waited for so long: nobody knows for how much of it, and none of it counts.
+    pub(super) fn was_paused(&mut self, waited: Duration) {
+        self.limits.values_mut().for_each(|at| *at += waited);
+        self.interrupted = self.interrupted.map(|since| since + waited);
     }
 }
 

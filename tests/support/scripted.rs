@@ -1,6 +1,5 @@
 //! An agent that is talked with and does what its prompt says; see `scripted_agent.py` for the words.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use super::{Builder, PATIENCE, Server, eventually};
 
 /// The configuration of servers that have the agent: `scripted`, and `forgetful`, which resumes nothing.
 fn config(more: &str) -> String {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/support/scripted_agent.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/scripted_agent.py");
     format!(
         "{more}\n[agents.scripted]\ncommand = [\"python3\", {script:?}]\nstream = \"acp\"\n\
          [agents.forgetful]\ncommand = [\"python3\", {script:?}, \"forgets\"]\nstream = \"acp\"\n"
