@@ -16,6 +16,7 @@ pub(super) static CLAUDE: Known = Known {
     prompt_limit: Some(PromptLimit::Bytes(10 << 20)),
     chooses_session_id: true,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,

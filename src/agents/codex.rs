@@ -16,6 +16,7 @@ pub(super) static CODEX: Known = Known {
     prompt_limit: Some(PromptLimit::Characters(1 << 20)),
     chooses_session_id: false,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,

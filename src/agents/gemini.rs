@@ -18,6 +18,7 @@ pub(super) static GEMINI: Known = Known {
     prompt_limit: Some(PromptLimit::Bytes(8 << 20)),
     chooses_session_id: true,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,

@@ -24,6 +24,8 @@ pub struct Known {
     pub chooses_session_id: bool,
     /// How we know it.
     pub evidence: Evidence,
+    /// Variables without which it neither works nor ends: a turn would wait for ever.
+    pub required_env: &'static [&'static str],
     /// What a request may ask of it.
     pub capabilities: Capabilities,
     /// What it writes when it is not talked with.

@@ -2,12 +2,14 @@
 //!
 //! Pure: no I/O, no clock, no environment. A launch is computed from a [`TurnRequest`]; an [`Observer`] is fed the
 //! lines that the agent wrote and keeps what the runtime has to know of them. Why each switch is there stands in the
-//! agent's own file. All of it was seen by running the versions pinned in `tests/agents/package.json`; the recorded
-//! lines in the unit tests are theirs.
+//! agent's own file. It was seen by running the versions pinned in `tests/agents/package.json`, whose recorded lines the
+//! unit tests read; what is known from documentation alone is [`Evidence::Documented`] and names its source.
 
+mod amp;
 mod cause;
 mod claude;
 mod codex;
+mod cursor;
 mod custom;
 mod drivers;
 mod formats;
@@ -142,7 +144,15 @@ pub struct Unsupported {
 
 /// The agents that promptd knows by itself.
 pub fn known() -> impl Iterator<Item = &'static Known> {
-    [&shell::SHELL, &claude::CLAUDE, &codex::CODEX, &gemini::GEMINI].into_iter()
+    [
+        &shell::SHELL,
+        &claude::CLAUDE,
+        &codex::CODEX,
+        &gemini::GEMINI,
+        &amp::AMP,
+        &cursor::CURSOR,
+    ]
+    .into_iter()
 }
 
 /// Finds a known agent by its name.
@@ -184,7 +194,16 @@ impl Agent {
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Known(known) => known.capabilities,
-            Self::Custom(_) => Capabilities::default(),
+            Self::Custom(custom) => custom.capabilities(),
+        }
+    }
+
+    /// Variables without which a turn would wait for ever.
+    #[must_use]
+    pub fn required_env(&self) -> &'static [&'static str] {
+        match self {
+            Self::Known(known) => known.required_env,
+            Self::Custom(_) => &[],
         }
     }
 
@@ -228,7 +247,7 @@ impl Agent {
                 PermissionMode::Ask,
             ) => conversation.format,
             (Self::Known(known), _) => known.format,
-            (Self::Custom(_), _) => &formats::LINES,
+            (Self::Custom(custom), _) => custom.stream,
         }
     }
 
@@ -252,7 +271,8 @@ impl Agent {
                 .conversation
                 .as_ref()
                 .map(|conversation| (conversation.driver)(request)),
-            Self::Known(_) | Self::Custom(_) => None,
+            Self::Known(_) => None,
+            Self::Custom(custom) => custom.driver(request),
         }
     }
 }

@@ -4,7 +4,7 @@ use agent_client_protocol_schema::v1::{
     ContentBlock, ContentChunk, Cost, Meta, SessionUpdate, TextContent, UsageUpdate,
 };
 use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::{Stream, Usage};
 
@@ -59,6 +59,34 @@ impl Update {
         meta.insert("usage".to_owned(), json!(usage));
         let cost = usage.cost_usd.map(|amount| Cost::new(amount, "USD"));
         SessionUpdate::UsageUpdate(UsageUpdate::new(used, size).cost(cost).meta(meta)).into()
+    }
+}
+
+impl Update {
+    /// A whole line of stdout as it is, beside updates that do not say all of it.
+    pub(super) fn raw(line: &[u8]) -> Self {
+        Self::Raw {
+            stream: Stream::Stdout,
+            line: line.to_vec(),
+        }
+    }
+
+    /// Adds to `_meta`, in the kinds of updates that our translators make.
+    #[must_use]
+    pub(super) fn with_meta(mut self, key: &str, value: Value) -> Self {
+        let Self::Known(update) = &mut self else { return self };
+        let meta = match &mut **update {
+            SessionUpdate::UserMessageChunk(chunk)
+            | SessionUpdate::AgentMessageChunk(chunk)
+            | SessionUpdate::AgentThoughtChunk(chunk) => &mut chunk.meta,
+            SessionUpdate::ToolCall(call) => &mut call.meta,
+            SessionUpdate::ToolCallUpdate(call) => &mut call.meta,
+            SessionUpdate::Plan(plan) => &mut plan.meta,
+            SessionUpdate::UsageUpdate(usage) => &mut usage.meta,
+            _ => return self,
+        };
+        meta.get_or_insert_default().insert(key.to_owned(), value);
+        self
     }
 }
 

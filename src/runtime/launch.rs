@@ -40,6 +40,7 @@ pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
             name: name.to_owned(),
             command: configured.command.clone(),
             prompt,
+            stream: configured.stream,
         })
     });
     configured.or_else(|| agents::find(name).map(Agent::Known))
@@ -108,6 +109,7 @@ pub(super) fn check(
             installed,
         });
     }
+    check_environment(settings, variables, request, &agent)?;
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
     let dry_run = TurnRequest {
@@ -137,6 +139,35 @@ fn unsupported(error: Unsupported) -> RuntimeError {
         agent: error.agent,
         field: error.field.to_owned(),
         hint: error.hint,
+    }
+}
+
+/// Some agents wait for ever where a variable is missing, so that nobody would learn why.
+fn check_environment(
+    settings: &Settings,
+    variables: &Variables,
+    request: &SessionRequest,
+    agent: &Agent,
+) -> Result<(), RuntimeError> {
+    let is_set = |name: &str| {
+        let configured = settings.agents.get(agent.name());
+        let configured = configured.and_then(|agent| agent.env.get(name)).map(String::as_str);
+        let given = request.env.get(name).map(String::as_str).or(configured);
+        match given.or_else(|| variables.get(name)) {
+            Some(value) => !value.is_empty(),
+            None => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
+        }
+    };
+    match agent.required_env().iter().find(|name| !is_set(name)) {
+        None => Ok(()),
+        Some(name) => Err(RuntimeError::Unsupported {
+            agent: agent.name().to_owned(),
+            field: "env".to_owned(),
+            hint: format!(
+                "{name} is missing, and without it the agent waits for a login for ever; \
+                 give it in `env`, or to the server with `promptd configure`"
+            ),
+        }),
     }
 }
 

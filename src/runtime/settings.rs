@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::agents::Format;
 use crate::model::{Limits, McpServer, SinkRequest};
 
 /// Where to listen.
@@ -45,6 +46,8 @@ pub struct ConfiguredAgent {
     pub command: Vec<String>,
     /// How it gets the prompt.
     pub prompt: PromptBy,
+    /// What it writes.
+    pub stream: &'static Format,
     /// Environment for it.
     pub env: BTreeMap<String, String>,
 }

@@ -11,7 +11,7 @@ mod questions;
 pub(super) use acp::driver as acp;
 use questions::Questions;
 
-use super::Observer;
+use super::{Format, Observer, TurnRequest};
 use crate::model::PermissionOption;
 
 /// The answer that is no option: the turn was interrupted instead.
@@ -58,4 +58,9 @@ pub trait Driver: Observer {
     /// consequence of the agent's own lines: after a restart, an interrupt is known by this alone. What the interrupt
     /// wants written is then due as if it had not been written, like all else in a replay.
     fn wrote(&mut self, line: &[u8]);
+}
+
+/// What talks with an agent that is configured by the stream it writes.
+pub(super) fn of_stream(stream: &Format, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
+    stream.is_conversation().then(|| acp(request))
 }

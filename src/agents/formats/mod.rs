@@ -7,6 +7,8 @@ mod claude_stream_json;
 mod codex_json;
 mod gemini_stream_json;
 mod lines;
+mod plan;
+mod tool;
 
 pub(super) use acp::ACP;
 pub(super) use claude_stream_json::CLAUDE_STREAM_JSON;
@@ -15,6 +17,9 @@ pub(super) use gemini_stream_json::GEMINI_STREAM_JSON;
 pub(super) use lines::LINES;
 
 use super::{Observer, Translator};
+
+/// The formats that a configuration may name.
+const NAMED: [&Format; 5] = [&LINES, &CLAUDE_STREAM_JSON, &CODEX_JSON, &GEMINI_STREAM_JSON, &ACP];
 
 /// A format of an agent's standard output.
 #[derive(Debug)]
@@ -31,3 +36,40 @@ pub struct Format {
     /// What reads it for the callers; none where the bytes themselves are the answer.
     pub(super) translator: Option<fn() -> Box<dyn Translator>>,
 }
+
+/// A format is its name: there is one of each.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Format {}
+
+impl Format {
+    /// The format that a configuration names.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        NAMED.into_iter().find(|format| format.name == name)
+    }
+
+    /// All names that a configuration may use.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.into_iter().map(|format| format.name)
+    }
+
+    /// Plain text.
+    #[must_use]
+    pub fn lines() -> &'static Self {
+        &LINES
+    }
+
+    /// An agent that writes this is talked with, whatever the permission mode.
+    #[must_use]
+    pub fn is_conversation(&self) -> bool {
+        *self == ACP
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::{Environment, Layer, mcp, sinks, value};
+use crate::agents::Format;
 use crate::model::{Limits, McpServer, SinkRequest, nearest};
-use crate::runtime::settings::{ConfiguredAgent, PromptBy};
+use crate::runtime::settings::ConfiguredAgent;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -128,6 +129,14 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
             Err(item.expected("write the program and its arguments, such as [\"my-agent\", \"--yes\"]"))
         }
     })?;
+    let stream = section.get("stream", |item| value::stream(&item.origin, item.text()?))?;
+    let stream = stream.unwrap_or(Format::lines());
+    let prompt = section.get("prompt", |item| {
+        if stream.is_conversation() {
+            return Err(item.expected("leave it out: an agent with stream = \"acp\" gets its prompt by the protocol"));
+        }
+        value::prompt_by(&item.origin, item.text()?)
+    })?;
     let agent = ConfiguredAgent {
         command: command.ok_or_else(|| {
             section.lacks(
@@ -135,9 +144,8 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
                 "write the program and its arguments, such as command = [\"my-agent\", \"--yes\"]",
             )
         })?,
-        prompt: section
-            .get("prompt", |item| value::prompt_by(&item.origin, item.text()?))?
-            .unwrap_or(PromptBy::Stdin),
+        prompt: prompt.unwrap_or_default(),
+        stream,
         env: section.get("env", environment)?.unwrap_or_default(),
     };
     section.finish()?;

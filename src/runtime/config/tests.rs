@@ -117,6 +117,7 @@ fn a_whole_file_is_read() {
         env = { LANG = "C" }
         [agents.other]
         command = "other"
+        stream = "acp"
         "#,
     )
     .unwrap();
@@ -142,7 +143,12 @@ fn a_whole_file_is_read() {
         (["my-agent".to_owned(), "--yes".to_owned()].as_slice(), PromptBy::File)
     );
     assert_eq!(mine.env.get("LANG").map(String::as_str), Some("C"));
-    assert_eq!(settings.agents.get("other").unwrap().command, ["other"]);
+    assert_eq!(mine.stream.name, "lines");
+    let other = settings.agents.get("other").unwrap();
+    assert_eq!(
+        (other.command.as_slice(), other.stream.name),
+        (["other".to_owned()].as_slice(), "acp")
+    );
 }
 
 #[test]
@@ -213,6 +219,14 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
             "did you mean mcp_servers.docs.url?",
         ),
         ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
+            "[agents.a]\ncommand = \"x\"\nstream = \"claude-json\"",
+            ":3: agents.a.stream is \"claude-json\": use lines or claude-stream-json or codex-json or \
+             gemini-stream-json or acp (did you mean codex-json?)",
+        ),
+        (
+            "[agents.a]\ncommand = \"x\"\nstream = \"acp\"\nprompt = \"file\"",
+            ":4: agents.a.prompt is \"file\": leave it out",
+        ),
         ("a = = 3", "config.toml:1:5: "),
     ] {
         let message = of_file(text).unwrap_err().to_string();
