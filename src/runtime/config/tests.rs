@@ -219,6 +219,7 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
             "did you mean mcp_servers.docs.url?",
         ),
         ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
+        (
             "[agents.a]\ncommand = \"x\"\nstream = \"claude-json\"",
             ":3: agents.a.stream is \"claude-json\": use lines or claude-stream-json or codex-json or \
              gemini-stream-json or acp (did you mean codex-json?)",
