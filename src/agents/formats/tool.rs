@@ -26,6 +26,11 @@ pub(super) fn started(id: &str, name: &str, input: Value) -> Update {
     SessionUpdate::ToolCall(call(id, name, input).status(ToolCallStatus::InProgress)).into()
 }
 
+/// A call waits for somebody's leave.
+pub(in crate::agents) fn asked(id: &str, name: &str, input: Value) -> ToolCallUpdate {
+    call(id, name, input).status(ToolCallStatus::Pending).into()
+}
+
 /// All that a call has put out so far.
 pub(super) fn output_so_far(id: &str, output: &str) -> Update {
     let fields = ToolCallUpdateFields::new()
@@ -44,7 +49,7 @@ pub(super) fn ended_with(id: &str, succeeded: bool, output: &str, raw: Option<Va
 }
 
 /// A text under a key; empty where there is none.
-pub(super) fn string<'a>(object: &'a Value, key: &str) -> &'a str {
+pub(in crate::agents) fn string<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
