@@ -1,7 +1,8 @@
 //! Claude Code, as seen with 2.1.329: `claude -p` with its stream of JSON lines.
 
-use super::formats::CLAUDE_STREAM_JSON;
-use super::known::{Capabilities, Evidence, Known, PromptLimit, no_native};
+use super::drivers;
+use super::formats::{CLAUDE_CONTROL, CLAUDE_STREAM_JSON};
+use super::known::{Capabilities, Conversation, Evidence, Known, PromptLimit, no_native};
 use super::mcp::{self, Words};
 use super::mounted::{self, Instructions};
 use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
@@ -20,7 +21,7 @@ pub(super) static CLAUDE: Known = Known {
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: true,
         model: true,
         system_prompt: true,
@@ -29,7 +30,11 @@ pub(super) static CLAUDE: Known = Known {
     },
     format: &CLAUDE_STREAM_JSON,
     launch,
-    conversation: None,
+    conversation: Some(Conversation {
+        launch: converse,
+        format: &CLAUDE_CONTROL,
+        driver: drivers::claude_control,
+    }),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -37,6 +42,45 @@ const MCP_SERVERS: &str = "mcp.json";
 const SKILLS: &str = ".claude/skills";
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
+    let mut args = Vec::new();
+    let mut env = Vec::new();
+    if request.allowed_tools.is_empty() {
+        args.push("--dangerously-skip-permissions".to_owned());
+        if request.root {
+            // Without it, the switch is refused to root.
+            env.extend(vars([("IS_SANDBOX", "1")]));
+        }
+    } else {
+        // Skipping permissions would allow every tool; this mode denies what is not listed, without asking.
+        args.extend(allowed(request));
+        args.extend(words(["--permission-mode", "dontAsk"]));
+    }
+    start(request, args, env, Stdin::Prompt)
+}
+
+/// It asks before all that changes something, but for the tools that are allowed anyway.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    let mut args = words(["--input-format", "stream-json", "--permission-prompt-tool", "stdio"]);
+    if !request.allowed_tools.is_empty() {
+        args.extend(allowed(request));
+    }
+    args.extend(words(["--permission-mode", "default"]));
+    start(request, args, Vec::new(), Stdin::Conversation)
+}
+
+/// To be followed by another option: it takes all words up to that.
+fn allowed(request: &TurnRequest<'_>) -> Vec<String> {
+    let mut args = words(["--allowedTools"]);
+    args.extend_from_slice(request.allowed_tools);
+    args
+}
+
+fn start(
+    request: &TurnRequest<'_>,
+    permissions: Vec<String>,
+    permissions_env: Vec<(String, String)>,
+    stdin: Stdin,
+) -> Launch {
     // Without --verbose it refuses to write stream-json.
     let mut args = words([
         "-p",
@@ -67,18 +111,8 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     if !links.is_empty() {
         args.extend(words(["--add-dir", &folder.to_string_lossy()]));
     }
-    if request.allowed_tools.is_empty() {
-        args.push("--dangerously-skip-permissions".to_owned());
-        if request.root {
-            // Without it, the switch is refused to root.
-            env.extend(vars([("IS_SANDBOX", "1")]));
-        }
-    } else {
-        // Skipping permissions would allow every tool; this mode denies what is not listed, without asking.
-        args.push("--allowedTools".to_owned());
-        args.extend_from_slice(request.allowed_tools);
-        args.extend(words(["--permission-mode", "dontAsk"]));
-    }
+    args.extend(permissions);
+    env.extend(permissions_env);
     if let Some(id) = request.agent_session_id {
         args.extend(words([
             if request.first_turn { "--session-id" } else { "--resume" },
@@ -99,7 +133,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     Launch {
         args,
         env,
-        stdin: Stdin::Prompt,
+        stdin,
         files,
         links,
         needs_private_folders: None,

@@ -1,9 +1,10 @@
-//! Codex, as seen with 0.169.0: `codex exec --json`.
+//! Codex, as seen with 0.169.0: `codex exec --json`, and `codex app-server` to be talked with.
 
 use std::path::{Path, PathBuf};
 
-use super::formats::CODEX_JSON;
-use super::known::{Capabilities, Evidence, Known, PromptLimit};
+use super::drivers;
+use super::formats::{APP_SERVER, CODEX_JSON};
+use super::known::{Capabilities, Conversation, Evidence, Known, PromptLimit};
 use super::mounted::{self, Instructions};
 use super::{Launch, Link, Stdin, TurnRequest, file_path, mcp, words};
 
@@ -20,7 +21,7 @@ pub(super) static CODEX: Known = Known {
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: true,
         model: true,
         system_prompt: true,
@@ -29,7 +30,11 @@ pub(super) static CODEX: Known = Known {
     },
     format: &CODEX_JSON,
     launch,
-    conversation: None,
+    conversation: Some(Conversation {
+        launch: converse,
+        format: &APP_SERVER,
+        driver: drivers::app_server,
+    }),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -59,6 +64,25 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         "--json",
         "--skip-git-repo-check",
         "--dangerously-bypass-approvals-and-sandbox",
+    ]);
+    if let Some(model) = request.model {
+        args.extend(words(["-m", model]));
+    }
+    let mut launch = start(request, args, Stdin::Prompt);
+    if let (false, Some(thread)) = (request.first_turn, request.agent_session_id) {
+        launch.args.extend(words(["resume", thread]));
+    }
+    launch.args.push("-".to_owned());
+    launch
+}
+
+/// The driver says which thread, which model, and when it is to ask.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    start(request, words(["app-server"]), Stdin::Conversation)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
+    args.extend(words([
         // These three keep it from calling home: metrics, and the marketplaces of plug-ins and apps.
         "-c",
         "analytics.enabled=false",
@@ -66,11 +90,8 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         "plugins",
         "--disable",
         "apps",
-    ]);
+    ]));
     let mut files = Vec::new();
-    if let Some(model) = request.model {
-        args.extend(words(["-m", model]));
-    }
     if let Some(text) = request.system_prompt {
         // The value is TOML, whose basic strings take JSON's escapes.
         let path = serde_json::Value::String(file_path(request, SYSTEM_PROMPT));
@@ -97,14 +118,10 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     args.extend(servers);
     files.extend(mcp::script(request.mcp_servers));
     args.extend_from_slice(request.args);
-    if let (false, Some(thread)) = (request.first_turn, request.agent_session_id) {
-        args.extend(words(["resume", thread]));
-    }
-    args.push("-".to_owned());
     Launch {
         args,
         env,
-        stdin: Stdin::Prompt,
+        stdin,
         files,
         links,
         ..Launch::default()

@@ -298,7 +298,8 @@ impl Acp {
     }
 
     fn refuse(&mut self, id: &RequestId, code: i64, message: &str) {
-        let answer = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } });
+        let mut answer = json_rpc::refusal(id, code, message);
+        answer["jsonrpc"] = json!("2.0");
         self.due.push(Effect::Write(json_rpc::line(&answer)));
     }
 

@@ -6,13 +6,17 @@
 //! yet. It may not do I/O, look at a clock, or use randomness.
 
 mod acp;
+mod app_server;
+mod claude_control;
 mod questions;
 
 pub(super) use acp::driver as acp;
+pub(super) use app_server::driver as app_server;
+pub(super) use claude_control::driver as claude_control;
 use questions::Questions;
 
 use super::{Format, Observer, TurnRequest};
-use crate::model::PermissionOption;
+use crate::model::{PermissionKind, PermissionOption};
 
 /// The answer that is no option: the turn was interrupted instead.
 const CANCELLED: &str = "cancelled";
@@ -41,6 +45,16 @@ pub struct Question {
     pub tool_call: Option<serde_json::Value>,
 }
 
+impl Question {
+    fn option(id: &str, name: &str, kind: PermissionKind) -> PermissionOption {
+        PermissionOption {
+            option_id: id.to_owned(),
+            name: name.to_owned(),
+            kind,
+        }
+    }
+}
+
 /// The conversation of one attempt. [`Observer::line`] takes what the agent writes.
 pub trait Driver: Observer {
     /// What has become due since the last call; at first, what opens the conversation. Whether it stands in the journal
@@ -64,3 +78,6 @@ pub trait Driver: Observer {
 pub(super) fn of_stream(stream: &Format, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
     stream.is_conversation().then(|| acp(request))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 //! One file per format; several agents may share one, and a configured agent names one. Pure, like all of `agents`.
 
 pub(super) mod acp;
-mod claude_stream_json;
+pub(super) mod app_server;
+mod claude_control;
+pub(super) mod claude_stream_json;
 mod codex_json;
 mod copilot_json;
 mod droid_json;
@@ -14,11 +16,13 @@ mod opencode_json;
 mod pi_json;
 mod plan;
 mod qwen_stream_json;
-mod tool;
+pub(super) mod tool;
 #[cfg(test)]
 mod transcript;
 
 pub(super) use acp::ACP;
+pub(super) use app_server::APP_SERVER;
+pub(super) use claude_control::CLAUDE_CONTROL;
 pub(super) use claude_stream_json::CLAUDE_STREAM_JSON;
 pub(super) use codex_json::CODEX_JSON;
 pub(super) use copilot_json::COPILOT_JSON;

@@ -32,6 +32,11 @@ pub(super) fn whole(id: &str, name: &str, input: Value, succeeded: bool, output:
     SessionUpdate::ToolCall(call).into()
 }
 
+/// A call waits for somebody's leave.
+pub(in crate::agents) fn asked(id: &str, name: &str, input: Value) -> ToolCallUpdate {
+    call(id, name, input).status(ToolCallStatus::Pending).into()
+}
+
 /// All that a call has put out so far.
 pub(super) fn output_so_far(id: &str, output: &str) -> Update {
     let fields = ToolCallUpdateFields::new()
@@ -55,7 +60,7 @@ pub(super) fn ended_with(id: &str, succeeded: bool, output: &str, raw: Option<Va
 }
 
 /// A text under a key; empty where there is none.
-pub(super) fn string<'a>(object: &'a Value, key: &str) -> &'a str {
+pub(in crate::agents) fn string<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 

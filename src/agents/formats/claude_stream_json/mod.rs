@@ -15,6 +15,9 @@ mod cursor;
 mod observer;
 mod updates;
 
+pub(in crate::agents) use observer::Reader;
+pub(in crate::agents) use updates::Updates;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -28,8 +31,8 @@ pub(in crate::agents) static CLAUDE_STREAM_JSON: Format = Format {
     name: "claude-stream-json",
     final_event: true,
     usage_is_cumulative: false,
-    observer: Some(|| Box::new(observer::Reader::default())),
-    translator: Some(|| Box::new(updates::Updates::default())),
+    observer: Some(|| Box::new(Reader::default())),
+    translator: Some(|| Box::new(Updates::default())),
 };
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use super::ResultLine;
 use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
-pub(super) struct Reader {
+pub(in crate::agents) struct Reader {
     seen: Observation,
     /// The sum over all `result`s of this turn.
     usage: Usage,

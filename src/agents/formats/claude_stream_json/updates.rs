@@ -12,7 +12,7 @@ use crate::model::Usage;
 
 /// One attempt, as far as it was read.
 #[derive(Default, Clone)]
-pub(super) struct Updates {
+pub(in crate::agents) struct Updates {
     /// What the pieces of unfinished messages said, by the call that a subagent works for; empty for the agent itself.
     said: HashMap<String, Said>,
     /// The agent itself has said something.
