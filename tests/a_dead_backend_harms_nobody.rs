@@ -9,7 +9,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use serde_json::{Value, json};
 use support::Server;

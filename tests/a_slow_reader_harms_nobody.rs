@@ -7,7 +7,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -7,7 +7,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use std::os::unix::fs::PermissionsExt as _;
 

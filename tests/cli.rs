@@ -7,7 +7,7 @@
     reason = "a test says what it expects by failing"
 )]
 
-mod support;
+use crate::support;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,6 +1,6 @@
 //! A session's folder is its own fault domain: what is broken is reported, and costs no other.
 
-mod support;
+use crate::support;
 
 use std::io::Write as _;
 

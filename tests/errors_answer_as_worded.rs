@@ -6,7 +6,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use serde_json::{Value, json};
 use support::http::Answer;
@@ -224,7 +224,7 @@ async fn values_that_cannot_be_used_are_named_with_what_would_be_right() {
         (json!({"env":{"":"x"}}), "env"),
         (json!({"env":{"PROMPTD_TOKEN":"x"}}), "env"),
         (json!({"args":["a\u{0}"]}), "args"),
-        (json!({"permission":"ask"}), "permission"),
+        (json!({"permission":"perhaps"}), "permission"),
         (json!({"stdin":"ajar"}), "stdin"),
         (json!({"prompt":7}), "prompt"),
         (json!({"metadata":[]}), "metadata"),
@@ -284,19 +284,16 @@ async fn values_that_cannot_be_used_are_named_with_what_would_be_right() {
 }
 
 #[tokio::test]
-async fn fields_of_later_versions_are_refused_by_name() {
+async fn what_an_agent_cannot_do_is_refused_by_name() {
     let server = Server::start().await;
-    for field in ["mcp_servers"] {
-        let request = json!({ "prompt": "true", field: {} });
-        let answer = refused(&server, "POST", "/v1/sessions", request, (400, "unsupported")).await;
-        assert!(answer.detail().contains(field), "{}", answer.body);
-        assert!(answer.detail().contains("version"), "{}", answer.body);
-    }
-    let id = server.create(json!({})).await;
-    let path = format!("/v1/sessions/{id}/events?view=updates");
-    refused(&server, "GET", &path, Value::Null, (400, "unsupported")).await;
-    for field in ["model", "system_prompt"] {
-        let request = json!({ "prompt": "true", field: "x" });
+    let tools = json!({ "tools": { "command": "true" } });
+    for (field, value) in [
+        ("model", json!("x")),
+        ("system_prompt", json!("x")),
+        ("permission", json!("ask")),
+        ("mcp_servers", tools),
+    ] {
+        let request = json!({ "prompt": "true", field: value });
         let answer = refused(&server, "POST", "/v1/sessions", request, (422, "unsupported")).await;
         assert_eq!(answer.body["field"], field);
     }
@@ -473,6 +470,34 @@ async fn an_agent_that_is_not_there_is_answered_with_how_to_get_it() {
         }
     }
     assert_eq!(server.get("/v1/sessions").await["sessions"], json!([]));
+    drop(server);
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_would_wait_for_a_login_for_ever_is_refused_without_its_key() {
+    let home = folder("no-login");
+    let bin = home.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink("/bin/true", bin.join("amp")).unwrap();
+    let server = Server::with()
+        .env("PATH", bin.display().to_string())
+        .env("HOME", home.display().to_string())
+        .start()
+        .await;
+    for env in [json!({}), json!({"AMP_API_KEY": ""})] {
+        let request = json!({"agent":"amp","prompt":"x","env":env});
+        let answer = refused(&server, "POST", "/v1/sessions", request, (422, "unsupported")).await;
+        assert_eq!(answer.body["field"], "env");
+        assert!(
+            answer.detail().contains("AMP_API_KEY is missing") && answer.detail().contains("promptd configure"),
+            "{}",
+            answer.body
+        );
+    }
+    server
+        .create(json!({"agent":"amp","prompt":"x","env":{"AMP_API_KEY":"key"}}))
+        .await;
     drop(server);
     std::fs::remove_dir_all(home).unwrap();
 }

@@ -6,7 +6,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@
     reason = "a field that is missing is `null`, and fails the comparison"
 )]
 
-mod support;
+use crate::support;
 
 use std::fmt::Write as _;
 
@@ -323,7 +323,7 @@ async fn the_page_of_agents_is_the_table_in_words() {
     }
     assert!(
         std::fs::read_to_string(path).unwrap_or_default() == page,
-        "docs/agents.md differs; write it with WRITE_DOCS=1 cargo test --test real_clis the_page"
+        "docs/agents.md differs; write it with WRITE_DOCS=1 cargo test --test promises the_page"
     );
 }
 
@@ -339,7 +339,7 @@ fn page(agents: &Value) -> String {
     let mut page = String::from(
         "# What each agent does\n\n\
          Written by a test from the table that the tests hold the real programs to: `WRITE_DOCS=1 cargo test --test \
-         real_clis the_page`.\n\n| agent | evidence | version |",
+         promises the_page`.\n\n| agent | evidence | version |",
     );
     let mut line = |text: &str| page.push_str(text);
     CELLS.iter().for_each(|(cell, _)| line(&format!(" {cell} |")));

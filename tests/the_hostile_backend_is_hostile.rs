@@ -8,7 +8,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

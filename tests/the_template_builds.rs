@@ -1,6 +1,6 @@
 //! The template for E2B is what it says: `template/check`, as far as it needs no root.
 
-mod support;
+use crate::support;
 
 use std::path::Path;
 use std::process::Command;

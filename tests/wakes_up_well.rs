@@ -12,7 +12,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
-mod support;
+use crate::support;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use crate::model::Cause;
 
 /// Sentences that tell more than the status beside them, or come without one. Lower case.
-const PHRASES: [(&str, Cause); 15] = [
+const PHRASES: [(&str, Cause); 16] = [
     ("not logged in", Cause::Auth),
     ("invalid api key", Cause::Auth),
     // Gemini answers a wrong key with status 400.
@@ -13,6 +13,8 @@ const PHRASES: [(&str, Cause); 15] = [
     ("set an auth method", Cause::Auth),
     ("invalid auth method", Cause::Auth),
     ("unauthenticated", Cause::Auth),
+    // Cursor without a key or a login.
+    ("authentication required", Cause::Auth),
     // Anthropic answers an empty account with status 400.
     ("credit balance", Cause::Quota),
     ("usage limit", Cause::Quota),

@@ -2,6 +2,8 @@
 
 use super::formats::CLAUDE_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, PromptLimit, no_native};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
 use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static CLAUDE: Known = Known {
@@ -14,11 +16,12 @@ pub(super) static CLAUDE: Known = Known {
     prompt_limit: Some(PromptLimit::Bytes(10 << 20)),
     chooses_session_id: true,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
         permissions: false,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
         max_turns: true,
@@ -30,6 +33,8 @@ pub(super) static CLAUDE: Known = Known {
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
+const MCP_SERVERS: &str = "mcp.json";
+const SKILLS: &str = ".claude/skills";
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     // Without --verbose it refuses to write stream-json.
@@ -45,6 +50,23 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ]);
     let mut files = Vec::new();
+    if !request.mcp_servers.is_empty() {
+        // Takes all words up to the next option; servers that are named so are trusted without a question.
+        args.extend(words(["--mcp-config", &file_path(request, MCP_SERVERS)]));
+        let servers = mcp::servers(request, Words::Claude);
+        files.push((MCP_SERVERS, serde_json::json!({ "mcpServers": servers }).to_string()));
+        files.extend(mcp::script(request.mcp_servers));
+    }
+    // It reads AGENTS.md by itself in the working directory and above, where no CLAUDE.md stands beside it.
+    if let Instructions::Elsewhere(path) = mounted::instructions(request) {
+        args.extend(words(["--append-system-prompt-file", &path.to_string_lossy()]));
+    }
+    // In a folder that is added, it looks for skills as in the working directory: in .claude/skills only.
+    let folder = request.files_dir.join(mounted::FOLDER);
+    let links = mounted::skills(request, SKILLS, &folder.join(SKILLS));
+    if !links.is_empty() {
+        args.extend(words(["--add-dir", &folder.to_string_lossy()]));
+    }
     if request.allowed_tools.is_empty() {
         args.push("--dangerously-skip-permissions".to_owned());
         if request.root {
@@ -79,6 +101,8 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         env,
         stdin: Stdin::Prompt,
         files,
+        links,
+        needs_private_folders: None,
         ..Launch::default()
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::formats::CODEX_JSON;
 use super::known::{Capabilities, Evidence, Known, PromptLimit};
-use super::{Launch, Stdin, TurnRequest, file_path, words};
+use super::mounted::{self, Instructions};
+use super::{Launch, Link, Stdin, TurnRequest, file_path, mcp, words};
 
 pub(super) static CODEX: Known = Known {
     name: "codex",
@@ -15,11 +16,12 @@ pub(super) static CODEX: Known = Known {
     prompt_limit: Some(PromptLimit::Characters(1 << 20)),
     chooses_session_id: false,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
         permissions: false,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
         max_turns: false,
@@ -75,6 +77,25 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         args.extend(["-c".to_owned(), format!("model_instructions_file={path}")]);
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
+    let mut links = mounted::shared_skills(request);
+    let mut in_home = |name: &str, to: &Path| {
+        links.extend(request.mounted.codex_home.iter().map(|home| Link {
+            at: home.join(name),
+            to: to.to_owned(),
+        }));
+    };
+    match mounted::instructions(request) {
+        Instructions::Plain => {}
+        // It reads from the project's root down to the working directory; else that is where .git is.
+        Instructions::Above(_) => args.extend(words(["-c", r#"project_root_markers=["AGENTS.md"]"#])),
+        Instructions::Elsewhere(path) => in_home("AGENTS.md", path),
+    }
+    if let Some(config) = &request.mounted.codex_config {
+        in_home("config.toml", config);
+    }
+    let (servers, env) = mcp::codex(request);
+    args.extend(servers);
+    files.extend(mcp::script(request.mcp_servers));
     args.extend_from_slice(request.args);
     if let (false, Some(thread)) = (request.first_turn, request.agent_session_id) {
         args.extend(words(["resume", thread]));
@@ -82,8 +103,10 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     args.push("-".to_owned());
     Launch {
         args,
+        env,
         stdin: Stdin::Prompt,
         files,
+        links,
         ..Launch::default()
     }
 }

@@ -16,6 +16,7 @@ pub(super) static CRUSH: Known = Known {
     prompt_limit: None,
     chooses_session_id: false,
     evidence: Evidence::Documented,
+    required_env: &[],
     capabilities: Capabilities {
         resume: false,
         interrupt: true,

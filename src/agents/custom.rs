@@ -1,6 +1,6 @@
 //! An agent from the configuration: any command that takes a prompt.
 
-use super::{ARGUMENT_LIMIT, Launch, Stdin, TurnRequest, Unsupported};
+use super::{ARGUMENT_LIMIT, Capabilities, Driver, Format, Launch, Stdin, TurnRequest, Unsupported, drivers};
 
 /// Stands for the prompt file's path in a configured command.
 const PROMPT_FILE: &str = "{prompt_file}";
@@ -14,8 +14,10 @@ pub struct Custom {
     pub name: String,
     /// The program and its arguments, in which `{prompt_file}` and `{prompt}` are replaced.
     pub command: Vec<String>,
-    /// How the prompt reaches it.
+    /// How the prompt reaches it. One that is talked with gets it by the protocol.
     pub prompt: PromptBy,
+    /// What it writes.
+    pub stream: &'static Format,
 }
 
 /// How a configured agent gets its prompt.
@@ -34,6 +36,23 @@ pub enum PromptBy {
 impl Custom {
     pub(super) fn program(&self) -> Option<&str> {
         self.command.first().map(String::as_str)
+    }
+
+    /// What the Agent Client Protocol has a word for can be asked of an agent that speaks it.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        let speaks_acp = self.stream.is_conversation();
+        Capabilities {
+            resume: speaks_acp,
+            interrupt: speaks_acp,
+            permissions: speaks_acp,
+            mcp: speaks_acp,
+            ..Capabilities::default()
+        }
+    }
+
+    /// What talks with it, whatever the permission mode: an agent that speaks ACP has no other way to get its prompt.
+    pub(super) fn driver(&self, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
+        drivers::of_stream(self.stream, request)
     }
 
     pub(super) fn launch(&self, request: &TurnRequest<'_>) -> Result<Launch, Unsupported> {
@@ -63,10 +82,10 @@ impl Custom {
             PromptBy::File if !names(PROMPT_FILE) => args.push(prompt_file.into_owned()),
             PromptBy::Stdin | PromptBy::Argument | PromptBy::File => {}
         }
-        let stdin = if self.prompt == PromptBy::Stdin {
-            Stdin::Prompt
-        } else {
-            Stdin::Null
+        let stdin = match self.prompt {
+            _ if self.stream.is_conversation() => Stdin::Conversation,
+            PromptBy::Stdin => Stdin::Prompt,
+            PromptBy::Argument | PromptBy::File => Stdin::Null,
         };
         Ok(Launch {
             args,

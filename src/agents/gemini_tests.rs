@@ -27,7 +27,7 @@ fn a_first_turn_takes_the_id_we_chose_and_reports_nothing_home() {
         panic!("one file")
     };
     assert_eq!(*name, "gemini-defaults.json");
-    let settings: serde_json::Value = serde_json::from_str(text).unwrap();
+    let settings: Value = serde_json::from_str(text).unwrap();
     assert_eq!(settings["privacy"]["usageStatisticsEnabled"], false);
 }
 
@@ -48,6 +48,26 @@ fn a_follow_up_turn_resumes() {
             .contains(&("GEMINI_SYSTEM_MD".to_owned(), "/s/system-prompt.md".to_owned()))
     );
     assert!(launch.files.contains(&("system-prompt.md", "Be brief.".to_owned())));
+}
+
+#[test]
+fn what_a_request_bounds_is_the_highest_layer_of_settings() {
+    let tools = ["read_file".to_owned(), "run_shell_command(git)".to_owned()];
+    let request = TurnRequest {
+        allowed_tools: &tools,
+        max_turns: Some(7),
+        ..plain()
+    };
+    let (_, launch) = launch("gemini", &request);
+    let variable = ("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "/s/gemini-settings.json");
+    assert!(launch.env.ends_with(&vars([variable])));
+    let (name, text) = launch.files.last().unwrap();
+    assert_eq!(*name, "gemini-settings.json");
+    let settings: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        settings,
+        json!({"tools": {"core": ["read_file", "run_shell_command(git)"]}, "model": {"maxSessionTurns": 7}})
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub(super) static GOOSE: Known = Known {
     prompt_limit: None,
     chooses_session_id: false,
     evidence: Evidence::Documented,
+    required_env: &[],
     capabilities: Capabilities {
         // Its stream does not name the session, so nothing would tell a resumed one from a new one.
         resume: false,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::drivers::Driver;
-use super::formats::Format;
+use super::drivers::{self, Driver};
+use super::formats::{self, Format};
 use super::{Launch, TurnRequest, Unsupported};
 use crate::model::PermissionMode;
 
@@ -25,6 +25,8 @@ pub struct Known {
     pub chooses_session_id: bool,
     /// How we know it.
     pub evidence: Evidence,
+    /// Variables without which it neither works nor ends: a turn would wait for ever.
+    pub required_env: &'static [&'static str],
     /// What a request may ask of it.
     pub capabilities: Capabilities,
     /// What it writes when it is not talked with.
@@ -42,6 +44,16 @@ pub(super) struct Conversation {
     pub(super) format: &'static Format,
     /// A driver for one attempt.
     pub(super) driver: fn(&TurnRequest<'_>) -> Box<dyn Driver>,
+}
+
+/// For agents that speak ACP. The driver says which session, and hands over the servers of tools, so that the launch
+/// names neither; see [`TurnRequest::without_servers`].
+pub(super) const fn acp_conversation(launch: fn(&TurnRequest<'_>) -> Launch) -> Conversation {
+    Conversation {
+        launch,
+        format: &formats::ACP,
+        driver: drivers::acp,
+    }
 }
 
 /// How we know an agent.

@@ -2,21 +2,26 @@
 //!
 //! Pure: no I/O, no clock, no environment. A launch is computed from a [`TurnRequest`]; an [`Observer`] is fed the
 //! lines that the agent wrote and keeps what the runtime has to know of them. Why each switch is there stands in the
-//! agent's own file. All of it was seen by running the versions pinned in `tests/agents/package.json`; the recorded
-//! lines in the unit tests are theirs.
+//! agent's own file. It was seen by running the versions pinned in `tests/agents/package.json`, whose recorded lines the
+//! unit tests read; what is known from documentation alone is [`Evidence::Documented`] and names its source.
 
+mod amp;
 mod cause;
 mod claude;
 mod codex;
 mod copilot;
 mod crush;
+mod cursor;
 mod custom;
 mod drivers;
 mod droid;
 mod formats;
 mod gemini;
 mod goose;
+mod json_rpc;
 mod known;
+mod mcp;
+mod mounted;
 mod observe;
 mod opencode;
 mod pi;
@@ -28,11 +33,12 @@ pub use custom::{Custom, PromptBy};
 pub use drivers::{Driver, Effect, Question};
 pub use formats::Format;
 pub use known::{Capabilities, Evidence, Known, PromptLimit};
+pub use mounted::{Mounted, NOTHING_MOUNTED};
 pub use observe::Observer;
 pub use update::{Translator, Update};
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::{McpServer, PermissionMode};
 
@@ -61,6 +67,8 @@ pub struct TurnRequest<'a> {
     pub permission: PermissionMode,
     /// Servers of tools, by name.
     pub mcp_servers: &'a BTreeMap<String, McpServer>,
+    /// What stands ready in the agent's folders.
+    pub mounted: &'a Mounted,
     /// The folder where [`Launch::files`] will stand.
     pub files_dir: &'a Path,
     /// True where the agent is to begin a conversation, false where it is to go on with `agent_session_id`.
@@ -81,6 +89,17 @@ pub struct TurnRequest<'a> {
     pub root: bool,
 }
 
+impl TurnRequest<'_> {
+    /// The same for a launch whose conversation brings the servers of tools.
+    fn without_servers(self) -> Self {
+        static NONE: BTreeMap<String, McpServer> = BTreeMap::new();
+        Self {
+            mcp_servers: &NONE,
+            ..self
+        }
+    }
+}
+
 /// How to start an agent; the caller finds the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Launch {
@@ -94,6 +113,21 @@ pub struct Launch {
     pub files: Vec<(&'static str, String)>,
     /// Folders to make in [`TurnRequest::files_dir`] before the start; what a former turn left in them goes.
     pub folders: Vec<&'static str>,
+    /// Links to make before the start. Below [`TurnRequest::files_dir`] they are new for every turn; elsewhere each is
+    /// made only where there is nothing yet.
+    pub links: Vec<Link>,
+    /// The field of the request that is lost, without an error of the agent's, where others may write to a folder above
+    /// [`TurnRequest::files_dir`].
+    pub needs_private_folders: Option<&'static str>,
+}
+
+/// A symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where it is, absolute.
+    pub at: PathBuf,
+    /// What it leads to, absolute.
+    pub to: PathBuf,
 }
 
 /// What an agent gets as its standard input. Never an open pipe: most agents wait on it for ever.
@@ -127,6 +161,8 @@ pub fn known() -> impl Iterator<Item = &'static Known> {
         &claude::CLAUDE,
         &codex::CODEX,
         &gemini::GEMINI,
+        &amp::AMP,
+        &cursor::CURSOR,
         &qwen::QWEN,
         &opencode::OPENCODE,
         &copilot::COPILOT,
@@ -186,7 +222,16 @@ impl Agent {
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Known(known) => known.capabilities,
-            Self::Custom(_) => Capabilities::default(),
+            Self::Custom(custom) => custom.capabilities(),
+        }
+    }
+
+    /// Variables without which a turn would wait for ever.
+    #[must_use]
+    pub fn required_env(&self) -> &'static [&'static str] {
+        match self {
+            Self::Known(known) => known.required_env,
+            Self::Custom(_) => &[],
         }
     }
 
@@ -196,6 +241,7 @@ impl Agent {
     /// Where the request holds something that the agent cannot do; better refused than silently left out.
     pub fn launch(&self, request: &TurnRequest<'_>) -> Result<Launch, Unsupported> {
         self.capabilities().check(self.name(), request)?;
+        mcp::check(self.name(), request.mcp_servers)?;
         let launch = match self {
             Self::Known(known) => {
                 known.check_prompt(request.prompt)?;
@@ -229,7 +275,7 @@ impl Agent {
                 PermissionMode::Ask,
             ) => conversation.format,
             (Self::Known(known), _) => known.format,
-            (Self::Custom(_), _) => &formats::LINES,
+            (Self::Custom(custom), _) => custom.stream,
         }
     }
 
@@ -253,7 +299,8 @@ impl Agent {
                 .conversation
                 .as_ref()
                 .map(|conversation| (conversation.driver)(request)),
-            Self::Known(_) | Self::Custom(_) => None,
+            Self::Known(_) => None,
+            Self::Custom(custom) => custom.driver(request),
         }
     }
 }

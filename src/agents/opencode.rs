@@ -14,6 +14,7 @@ pub(super) static OPENCODE: Known = Known {
     prompt_limit: None,
     chooses_session_id: false,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         // In the same working directory only, which a session keeps.
         resume: true,
@@ -68,5 +69,6 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         stdin: Stdin::Prompt,
         files,
         folders: vec![TEMPORARY],
+        ..Launch::default()
     }
 }

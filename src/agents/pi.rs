@@ -13,6 +13,7 @@ pub(super) static PI: Known = Known {
     prompt_limit: None,
     chooses_session_id: false,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,

@@ -14,6 +14,7 @@ pub(super) static QWEN: Known = Known {
     prompt_limit: None,
     chooses_session_id: true,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: true,
         interrupt: true,

@@ -12,6 +12,7 @@ pub(super) static SHELL: Known = Known {
     prompt_limit: None,
     chooses_session_id: false,
     evidence: Evidence::Tested,
+    required_env: &[],
     capabilities: Capabilities {
         resume: false,
         interrupt: true,

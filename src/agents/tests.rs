@@ -19,6 +19,7 @@ pub(super) fn plain() -> TurnRequest<'static> {
         cwd: Path::new("/w"),
         permission: PermissionMode::Bypass,
         mcp_servers: &NO_SERVERS,
+        mounted: &NOTHING_MOUNTED,
         files_dir: Path::new("/s"),
         first_turn: true,
         agent_session_id: Some(UUID),
@@ -63,6 +64,7 @@ fn custom(command: &[&str], prompt: PromptBy) -> Agent {
         name: "mine".to_owned(),
         command,
         prompt,
+        stream: Format::lines(),
     })
 }
 
@@ -222,22 +224,6 @@ fn what_an_agent_cannot_do_is_refused_and_says_which_field() {
                 ..plain()
             },
         ),
-        (
-            "gemini",
-            "max_turns",
-            TurnRequest {
-                max_turns: Some(3),
-                ..plain()
-            },
-        ),
-        (
-            "gemini",
-            "allowed_tools",
-            TurnRequest {
-                allowed_tools: &tools,
-                ..plain()
-            },
-        ),
     ];
     for (name, field, request) in cases {
         let refused = agent(name).launch(&request).unwrap_err();
@@ -332,6 +318,41 @@ fn a_configured_command_gets_the_prompt_the_way_it_asks_for() {
         assert_eq!(launch.args, expected);
         assert_eq!(launch.stdin, stdin);
     }
+}
+
+#[test]
+fn a_configured_agent_is_read_by_the_stream_it_names() {
+    let with = |stream: &str| {
+        Agent::Custom(Custom {
+            name: "mine".to_owned(),
+            command: vec!["tool".to_owned(), "acp".to_owned()],
+            prompt: PromptBy::Stdin,
+            stream: Format::by_name(stream).expect("a format"),
+        })
+    };
+    for name in Format::names() {
+        for permission in [PermissionMode::Bypass, PermissionMode::Ask] {
+            assert_eq!(with(name).format(permission).name, name);
+        }
+    }
+    assert!(with("claude-stream-json").observer(PermissionMode::Bypass).is_some());
+    assert!(with("lines").observer(PermissionMode::Bypass).is_none());
+    assert!(Format::by_name("claude").is_none());
+
+    // One that speaks ACP gets its prompt by the protocol, and can be asked for what the protocol has a word for.
+    let ask = TurnRequest {
+        permission: PermissionMode::Ask,
+        ..plain()
+    };
+    for request in [plain(), ask] {
+        let launch = with("acp").launch(&request).unwrap();
+        assert_eq!(
+            (launch.args, launch.stdin),
+            (vec!["acp".to_owned()], Stdin::Conversation)
+        );
+    }
+    assert_eq!(with("codex-json").launch(&plain()).unwrap().stdin, Stdin::Prompt);
+    assert_eq!(with("codex-json").launch(&ask).unwrap_err().field, "permission");
 }
 
 #[test]

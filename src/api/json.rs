@@ -14,9 +14,6 @@ use super::Shared;
 use super::problem::Problem;
 use crate::model::nearest;
 
-/// Fields of the contract that a later version brings.
-const LATER: [&str; 1] = ["mcp_servers"];
-
 /// How long an oversized body is read and thrown away, so that the refusal is not lost in a reset connection.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -148,6 +145,9 @@ fn wrong_data(path: &str, what: &str) -> Problem {
     // The library quotes what it found, and in there that can be a key.
     let what = if field == "env" || field.starts_with("env.") {
         "it must be an object of names and texts, such as {\"NAME\":\"value\"}"
+    } else if field == "mcp_servers" || field.starts_with("mcp_servers.") {
+        "a server is an object such as {\"command\":\"npx\",\"args\":[\"-y\",\"package\"],\"env\":{}} or \
+         {\"type\":\"http\",\"url\":\"https://…\",\"headers\":{}}"
     } else if field == "repo" || field.starts_with("repo.") {
         "it must be an object of texts, such as {\"url\":\"https://github.com/owner/name\"}"
     } else {
@@ -157,9 +157,6 @@ fn wrong_data(path: &str, what: &str) -> Problem {
 }
 
 fn unknown_field(field: &str, known: &[&str]) -> Problem {
-    if LATER.contains(&field) && known.contains(&"prompt") {
-        return Problem::not_in_this_version(&format!("the field {field:?}"), "leave it out").with("field", field);
-    }
     let nearest = nearest(field, known.iter().copied());
     let hint = nearest.map_or_else(
         || format!("known fields: {}", known.join(", ")),
@@ -194,12 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_later_versions_say_so() {
-        for field in LATER {
-            let (code, detail) = refusal(&format!(r#"{{"{field}":1}}"#));
-            assert_eq!(code, "unsupported");
-            assert!(detail.contains(field) && detail.contains("this version"), "{detail}");
-        }
+    fn a_wrong_server_of_tools_names_its_field_and_repeats_no_value() {
+        let (code, detail) = refusal(r#"{"mcp_servers":{"docs":{"comand":"x"}}}"#);
+        assert_eq!((code, detail.contains("\"command\"")), ("unknown_field", true));
+        let (code, detail) = refusal(r#"{"mcp_servers":{"docs":{"url":"http://x","headers":{"A":["s3cret"]}}}}"#);
+        assert_eq!(code, "invalid_field");
+        assert!(detail.starts_with("mcp_servers.docs.headers.A"), "{detail}");
+        let (_, detail) = refusal(r#"{"mcp_servers":{"docs":{"command":"x","env":"s3cret"}}}"#);
+        assert!(
+            detail.starts_with("mcp_servers.docs.env") && !detail.contains("s3cret"),
+            "{detail}"
+        );
     }
 
     #[test]

@@ -182,6 +182,7 @@ impl From<RuntimeError> for Problem {
             RuntimeError::Unsupported { field, .. } => unprocessable("unsupported").with("field", field),
             RuntimeError::InvalidField { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::InvalidSink { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
+            RuntimeError::WrongMounted { .. } => unprocessable("wrong_mounted_file"),
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
             RuntimeError::TokenOfEnvironment => conflict("token_of_environment"),
             RuntimeError::HomeInUse { .. } => conflict("home_in_use"),

@@ -152,6 +152,9 @@ pub struct Observation {
     pub final_event: Option<FinalEvent>,
     /// Why the turn failed, where no final event says it: gemini reports a missing key on stderr alone.
     pub failure: Option<(Cause, String)>,
+    /// Work that the agent announced goes on in the background, or what it brought is being answered: even after a
+    /// final event, another one will follow.
+    pub busy: bool,
 }
 
 /// What is known when the agent's process has gone.

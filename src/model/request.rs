@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::id::SessionId;
+use super::mcp::McpServer;
 use super::outcome::Status;
 use super::repo::RepoRequest;
 use super::sink::SinkRequest;
@@ -112,42 +113,6 @@ pub enum PermissionDefault {
     Reject,
     /// It may, this once.
     Allow,
-}
-
-/// A server of tools for the agent (Model Context Protocol), in the words that agents' own `mcp.json` files share.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct McpServer {
-    /// `stdio` (when absent, with `command`), `http` (when absent, with `url`) or `sse`.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub transport: Option<McpTransport>,
-    /// The program of a `stdio` server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// Its arguments.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-    /// Its environment; values are secret.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-    /// Where an `http` or `sse` server is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Headers for it; values are secret.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-}
-
-/// How an MCP server is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum McpTransport {
-    /// Over a child process's standard streams.
-    Stdio,
-    /// Streamable HTTP.
-    Http,
-    /// HTTP with server-sent events, the older way.
-    Sse,
 }
 
 /// What an agent's standard input is.

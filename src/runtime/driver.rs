@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::environment::Variables;
 use super::launch;
 use super::observe::TurnReader;
 use super::queue::{Place, Ticket};
@@ -157,7 +158,7 @@ async fn begin(
     let prepare = {
         let (session, turn, settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
         let variables = runtime.variables();
-        move || Ok(prepare(&settings, &session, &turn)?.map(|launch| variables.under(launch)))
+        move || Ok(prepare(&settings, &variables, &session, &turn)?.map(|launch| variables.under(launch)))
     };
     let prepared = on_a_thread(prepare).await;
     let tend = |launch| {
@@ -182,7 +183,12 @@ async fn begin(
 }
 
 /// What to start; `None` when the turn is not due any more, or cannot be started and has been told so.
-fn prepare(settings: &Settings, session: &Session, turn: &TurnState) -> Result<Option<Launch>, RuntimeError> {
+fn prepare(
+    settings: &Settings,
+    variables: &Variables,
+    session: &Session,
+    turn: &TurnState,
+) -> Result<Option<Launch>, RuntimeError> {
     let number = turn.turn;
     let still_due = session.transact_here(move |session, state| {
         if !state.turn(number).is_some_and(TurnState::waits) {
@@ -198,7 +204,7 @@ fn prepare(settings: &Settings, session: &Session, turn: &TurnState) -> Result<O
     if !still_due {
         return Ok(None);
     }
-    let error = match launch::prepare(settings, session, turn) {
+    let error = match launch::prepare(settings, variables, session, turn) {
         Ok(launch) => return Ok(Some(launch)),
         Err(error) => error,
     };

@@ -60,6 +60,14 @@ pub enum RuntimeError {
         /// What would be right.
         hint: String,
     },
+    /// A file that stands ready for agents and is not what it has to be.
+    #[error("{path} cannot be used: {problem}")]
+    WrongMounted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right; never a value of it.
+        problem: String,
+    },
     /// A sink that cannot be.
     #[error("{field} {problem}")]
     InvalidSink {

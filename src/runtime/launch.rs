@@ -1,18 +1,20 @@
 //! From a request to a program with arguments: checks before it is accepted, files before it is started.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Variables;
+use super::mounted::{self, Places};
 use super::session::Session;
 use super::{AgentInfo, PromptBy, RuntimeError, Settings, delivery, setup};
-use crate::agents::{self, Agent, Custom, TurnRequest, Unsupported};
+use crate::agents::{self, Agent, Custom, NOTHING_MOUNTED, TurnRequest, Unsupported};
 use crate::journal::{Reader, decode};
 use crate::keeper::{Launch, Stdin, TurnPaths};
-use crate::model::{Body, SessionRequest, StdinMode, TurnState, nearest};
+use crate::model::{Body, McpServer, SessionRequest, StdinMode, TurnState, nearest};
 use crate::sys;
 
 /// Folders where installers put agents, for a server whose own PATH lacks them.
@@ -39,6 +41,7 @@ pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
             name: name.to_owned(),
             command: configured.command.clone(),
             prompt,
+            stream: configured.stream,
         })
     });
     configured.or_else(|| agents::find(name).map(Agent::Known))
@@ -108,12 +111,49 @@ pub(super) fn check(
             installed,
         });
     }
+    check_environment(settings, variables, request, &agent)?;
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
-    agent
-        .launch(&turn_request(request, &cwd, folder, folder, prompt, None, true))
-        .map_err(unsupported)?;
+    let dry_run = TurnRequest {
+        mcp_servers: &servers(settings, request, &agent, BTreeMap::new()),
+        ..turn_request(request, &cwd, folder, folder, prompt, None, true)
+    };
+    let launch = agent.launch(&dry_run).map_err(unsupported)?;
+    refuse_open_folder(&agent, &launch, &settings.home)?;
     Ok((name, cwd))
+}
+
+/// The session's servers over the configuration's over those of files; the latter two only for an agent that takes any.
+fn servers(
+    settings: &Settings,
+    request: &SessionRequest,
+    agent: &Agent,
+    mut servers: BTreeMap<String, McpServer>,
+) -> BTreeMap<String, McpServer> {
+    if agent.capabilities().mcp {
+        servers.extend(settings.mcp_servers.clone());
+    }
+    servers.extend(request.mcp_servers.clone());
+    servers
+}
+
+/// Some agents do not trust a file below a folder that others may write to, and go on without it.
+fn refuse_open_folder(agent: &Agent, launch: &agents::Launch, folder: &Path) -> Result<(), RuntimeError> {
+    let Some(field) = launch.needs_private_folders else {
+        return Ok(());
+    };
+    let is_open = |folder: &&Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o022 != 0);
+    folder.ancestors().find(is_open).map_or(Ok(()), |open| {
+        let hint = format!(
+            "it takes no settings from below {}, which others may write to; start promptd with a --home elsewhere",
+            open.display()
+        );
+        Err(unsupported(Unsupported {
+            agent: agent.name().to_owned(),
+            field,
+            hint,
+        }))
+    })
 }
 
 fn unsupported(error: Unsupported) -> RuntimeError {
@@ -121,6 +161,35 @@ fn unsupported(error: Unsupported) -> RuntimeError {
         agent: error.agent,
         field: error.field.to_owned(),
         hint: error.hint,
+    }
+}
+
+/// Some agents wait for ever where a variable is missing, so that nobody would learn why.
+fn check_environment(
+    settings: &Settings,
+    variables: &Variables,
+    request: &SessionRequest,
+    agent: &Agent,
+) -> Result<(), RuntimeError> {
+    let is_set = |name: &str| {
+        let configured = settings.agents.get(agent.name());
+        let configured = configured.and_then(|agent| agent.env.get(name)).map(String::as_str);
+        let given = request.env.get(name).map(String::as_str).or(configured);
+        match given.or_else(|| variables.get(name)) {
+            Some(value) => !value.is_empty(),
+            None => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
+        }
+    };
+    match agent.required_env().iter().find(|name| !is_set(name)) {
+        None => Ok(()),
+        Some(name) => Err(RuntimeError::Unsupported {
+            agent: agent.name().to_owned(),
+            field: "env".to_owned(),
+            hint: format!(
+                "{name} is missing, and without it the agent waits for a login for ever; \
+                 give it in `env`, or to the server with `promptd configure`"
+            ),
+        }),
     }
 }
 
@@ -162,6 +231,9 @@ fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
                 "names that begin with PROMPTD_ are promptd's own",
             );
         }
+    }
+    if let Err(wrong) = McpServer::check_all(&request.mcp_servers) {
+        return invalid("mcp_servers", format!("{:?}", wrong.name), &wrong.hint);
     }
     if let Some(arg) = request.args.iter().find(|arg| arg.contains('\0')) {
         return invalid("args", format!("{arg:?}"), "an argument cannot hold a NUL");
@@ -216,6 +288,7 @@ fn turn_request<'a>(
         cwd,
         permission: request.permission.unwrap_or_default(),
         mcp_servers: &request.mcp_servers,
+        mounted: &NOTHING_MOUNTED,
         model: request.model.as_deref(),
         system_prompt: request.system_prompt.as_deref(),
         max_turns: request.max_turns,
@@ -313,7 +386,12 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Writes the turn's files and says what to run.
-pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) -> Result<Launch, RuntimeError> {
+pub(super) fn prepare(
+    settings: &Settings,
+    variables: &Variables,
+    session: &Session,
+    turn: &TurnState,
+) -> Result<Launch, RuntimeError> {
     let request = session.request();
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -343,8 +421,26 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
     let id = resume.unwrap_or(&fresh);
     let prompt_file = paths.prompt();
-    let launch = agent
-        .launch(&turn_request(
+    let configured = settings.agents.get(name).map(|configured| &configured.env);
+    let places = Places {
+        cwd,
+        workspace: &settings.workspace,
+        // In the order in which the agent will have them.
+        variable: &|name| {
+            let told = request.env.get(name).or_else(|| configured?.get(name));
+            let told = told.map(String::as_str).or_else(|| variables.get(name));
+            told.map(str::to_owned).or_else(|| std::env::var(name).ok())
+        },
+    };
+    let of_files = if agent.capabilities().mcp {
+        places.servers()?
+    } else {
+        BTreeMap::new()
+    };
+    let asked = TurnRequest {
+        mcp_servers: &servers(settings, request, &agent, of_files),
+        mounted: &places.find(),
+        ..turn_request(
             request,
             cwd,
             &prompt_file,
@@ -352,12 +448,15 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
             &prompt,
             Some(id),
             resume.is_none(),
-        ))
-        .map_err(unsupported)?;
+        )
+    };
+    let launch = agent.launch(&asked).map_err(unsupported)?;
+    refuse_open_folder(&agent, &launch, &session.folder)?;
     for name in &launch.folders {
         let path = session.folder.join(name);
         empty_folder(&path).map_err(failed(&path))?;
     }
+    mounted::link(&launch.links, &session.folder)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
         sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
@@ -373,9 +472,12 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
         ("PWD".to_owned(), cwd.to_string_lossy().into_owned()),
     ];
     env.extend(launch.env);
-    if let Some(configured) = settings.agents.get(name) {
-        env.extend(configured.env.clone());
-    }
+    env.extend(
+        configured
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     // The caller's own words come last and win, but for PATH, which contains them.
     env.extend(request.env.clone().into_iter().filter(|(name, _)| name != "PATH"));
     let mut args: Vec<String> = program.script.into_iter().collect();

@@ -11,7 +11,7 @@ use super::environment::Variables;
 use super::tokens::Token;
 use super::{Runtime, Session, Settings, config, delivery, setup};
 use crate::mask::{Masker, Secrets};
-use crate::model::{SessionRequest, SinkRequest};
+use crate::model::{McpServer, SessionRequest, SinkRequest};
 use crate::sinks::Sink;
 
 /// How many automata are kept though nobody uses them: enough for those who ask again and again.
@@ -158,11 +158,42 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     for (name, value) in &request.env {
         secrets.add_env(name, value);
     }
+    add_servers(request.mcp_servers.values(), secrets);
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
+    for server in request.mcp_servers.values() {
+        for value in server.env.values() {
+            secrets.add_value(value);
+        }
+        for (name, value) in &server.headers {
+            secrets.add_header(name, value);
+        }
+        if let Some(url) = &server.url {
+            secrets.add_url(url);
+        }
+    }
     for sink in delivery::requested(sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
+    }
+}
+
+/// Variables as those of a session. Headers are there to prove who asks, unless their name says otherwise; a bearer's
+/// token is one without its first word, too.
+fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
+    for server in servers {
+        for (name, value) in &server.env {
+            secrets.add_env(name, value);
+        }
+        for (name, value) in &server.headers {
+            secrets.add_env(name, value);
+            if let Some((_, token)) = value.split_once(' ') {
+                secrets.add_env(name, token);
+            }
+        }
+        if let Some(url) = &server.url {
+            secrets.add_url(url);
+        }
     }
 }
 
@@ -181,6 +212,7 @@ fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> S
     for (name, value) in settings.agents.values().flat_map(|agent| &agent.env) {
         secrets.add_env(name, value);
     }
+    add_servers(settings.mcp_servers.values(), &mut secrets);
     variables.add_secrets(&mut secrets);
     for token in tokens.iter().filter_map(Token::secret) {
         secrets.add(token);
@@ -194,6 +226,7 @@ fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::McpServer;
 
     fn server() -> Server {
         let flags = config::Flags {
@@ -237,6 +270,28 @@ mod tests {
     fn configuration_and_tokens_are_known() {
         let masker = server().masker.unwrap();
         assert_eq!(masker.text("configured opens-the-door told-later"), "*** *** ***");
+    }
+
+    #[test]
+    fn what_a_server_of_tools_is_given_is_known() {
+        let (server, mut secrets) = (server(), Secrets::default());
+        let words = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+        let tools = McpServer {
+            env: words("ANYTHING", "in-the-env-1"),
+            headers: words("X-Any", "in-a-header-2"),
+            url: Some("https://user:in-the-url-3@host/mcp".to_owned()),
+            ..McpServer::default()
+        };
+        let request = SessionRequest {
+            mcp_servers: [("tools".to_owned(), tools)].into(),
+            ..SessionRequest::default()
+        };
+        request_secrets(&request, &[], &server.variables, &mut secrets);
+        let masker = Masker::new(&secrets).unwrap();
+        assert_eq!(
+            masker.text("in-the-env-1 in-a-header-2 in-the-url-3 host"),
+            "*** *** *** host"
+        );
     }
 
     #[test]

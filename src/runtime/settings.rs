@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Limits, SinkRequest};
+use crate::agents::Format;
+use crate::model::{Limits, McpServer, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct ConfiguredAgent {
     pub command: Vec<String>,
     /// How it gets the prompt.
     pub prompt: PromptBy,
+    /// What it writes.
+    pub stream: &'static Format,
     /// Environment for it.
     pub env: BTreeMap<String, String>,
 }
@@ -109,6 +112,8 @@ pub struct Settings {
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// Sinks of all sessions.
     pub sinks: Vec<SinkRequest>,
+    /// Servers of tools for all sessions, by name; a session's own win.
+    pub mcp_servers: BTreeMap<String, McpServer>,
     /// Where the platform tells which sandbox this is.
     pub platform: Platform,
 }

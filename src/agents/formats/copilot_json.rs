@@ -37,7 +37,7 @@ struct Reader {
 }
 
 /// What has come in pieces, by its id.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Words {
     message: String,
     thought: String,

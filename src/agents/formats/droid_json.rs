@@ -31,7 +31,7 @@ struct Reader {
     seen: Observation,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Words {
     /// The id of the last thought.
     thought: String,

@@ -31,6 +31,7 @@ struct Reader {
     error: Option<(Cause, String)>,
 }
 
+#[derive(Clone)]
 struct Words;
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@
 //!
 //! One file per format; several agents may share one, and a configured agent names one. Pure, like all of `agents`.
 
+pub(super) mod acp;
 mod claude_stream_json;
 mod codex_json;
 mod copilot_json;
@@ -11,11 +12,13 @@ mod goose_stream_json;
 mod lines;
 mod opencode_json;
 mod pi_json;
+mod plan;
 mod qwen_stream_json;
 mod tool;
 #[cfg(test)]
 mod transcript;
 
+pub(super) use acp::ACP;
 pub(super) use claude_stream_json::CLAUDE_STREAM_JSON;
 pub(super) use codex_json::CODEX_JSON;
 pub(super) use copilot_json::COPILOT_JSON;
@@ -28,6 +31,9 @@ pub(super) use pi_json::PI_JSON;
 pub(super) use qwen_stream_json::QWEN_STREAM_JSON;
 
 use super::{Observer, Translator};
+
+/// The formats that a configuration may name.
+const NAMED: [&Format; 5] = [&LINES, &CLAUDE_STREAM_JSON, &CODEX_JSON, &GEMINI_STREAM_JSON, &ACP];
 
 /// A format of an agent's standard output.
 #[derive(Debug)]
@@ -45,6 +51,40 @@ pub struct Format {
     pub(super) translator: Option<fn() -> Box<dyn Translator>>,
 }
 
+/// A format is its name: there is one of each.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Format {}
+
+impl Format {
+    /// The format that a configuration names.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        NAMED.into_iter().find(|format| format.name == name)
+    }
+
+    /// All names that a configuration may use.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMED.into_iter().map(|format| format.name)
+    }
+
+    /// Plain text.
+    #[must_use]
+    pub fn lines() -> &'static Self {
+        &LINES
+    }
+
+    /// An agent that writes this is talked with, whatever the permission mode.
+    #[must_use]
+    pub fn is_conversation(&self) -> bool {
+        *self == ACP
+    }
+}
+
 /// Recorded turns with a tool, one of each format that has its recordings beside it.
 #[cfg(test)]
 pub(super) const TOOLS: [&str; 5] = [
@@ -54,3 +94,6 @@ pub(super) const TOOLS: [&str; 5] = [
     pi_json::tests::TOOL,
     qwen_stream_json::tests::TOOL,
 ];
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ pub(in crate::agents) static OPENCODE_JSON: Format = Format {
     translator: Some(|| Box::new(Reader::default())),
 };
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Reader {
     seen: Observation,
     /// What the model said since its last call of a tool.

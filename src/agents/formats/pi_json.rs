@@ -36,7 +36,7 @@ struct Reader {
     last: Answer,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Words {
     usage: Usage,
     /// The answer at hand has come in pieces.

@@ -8,9 +8,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::{Environment, Layer, sinks, value};
-use crate::model::{Limits, SinkRequest, nearest};
-use crate::runtime::settings::{ConfiguredAgent, PromptBy};
+use super::{Environment, Layer, mcp, sinks, value};
+use crate::agents::Format;
+use crate::model::{Limits, McpServer, SinkRequest, nearest};
+use crate::runtime::settings::ConfiguredAgent;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ pub(super) struct FileLayer {
     pub(super) limits: Limits,
     pub(super) agents: BTreeMap<String, ConfiguredAgent>,
     pub(super) sinks: Vec<SinkRequest>,
+    pub(super) mcp_servers: BTreeMap<String, McpServer>,
 }
 
 /// Reads the file's text.
@@ -62,6 +64,9 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
             .sections()
             .map(|named| named.and_then(agent))
             .collect::<Result<_, _>>()?;
+    }
+    if let Some(section) = top.section("mcp_servers")? {
+        layer.mcp_servers = mcp::read(section)?;
     }
     layer.sinks = top.get("sinks", sinks::read)?.unwrap_or_default();
     top.finish()?;
@@ -124,6 +129,14 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
             Err(item.expected("write the program and its arguments, such as [\"my-agent\", \"--yes\"]"))
         }
     })?;
+    let stream = section.get("stream", |item| value::stream(&item.origin, item.text()?))?;
+    let stream = stream.unwrap_or(Format::lines());
+    let prompt = section.get("prompt", |item| {
+        if stream.is_conversation() {
+            return Err(item.expected("leave it out: an agent with stream = \"acp\" gets its prompt by the protocol"));
+        }
+        value::prompt_by(&item.origin, item.text()?)
+    })?;
     let agent = ConfiguredAgent {
         command: command.ok_or_else(|| {
             section.lacks(
@@ -131,9 +144,8 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
                 "write the program and its arguments, such as command = [\"my-agent\", \"--yes\"]",
             )
         })?,
-        prompt: section
-            .get("prompt", |item| value::prompt_by(&item.origin, item.text()?))?
-            .unwrap_or(PromptBy::Stdin),
+        prompt: prompt.unwrap_or_default(),
+        stream,
         env: section.get("env", environment)?.unwrap_or_default(),
     };
     section.finish()?;
@@ -231,7 +243,7 @@ impl<'a> Section<'a> {
     }
 
     /// All entries as sections, whatever their names.
-    fn sections(self) -> impl Iterator<Item = Result<(String, Section<'a>), ConfigError>> {
+    pub(super) fn sections(self) -> impl Iterator<Item = Result<(String, Section<'a>), ConfigError>> {
         self.table.iter().map(move |(name, value)| {
             let item = self.file.item(&format!("{}{}", self.prefix, name.get_ref()), value);
             Ok((name.get_ref().to_string(), item.section()?))
@@ -257,18 +269,18 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn lacks(&self, key: &str, expected: &str) -> ConfigError {
-        // The keys know where they stand; their table may be spread over the file.
-        let at = self
-            .table
-            .iter()
-            .map(|(key, _)| key.span().start)
-            .min()
-            .unwrap_or(self.file.text.len());
-        value::wrong(
-            &self.file.origin(&format!("{}{key}", self.prefix), at),
-            "missing",
-            expected,
-        )
+        value::wrong(&self.origin(&format!("{}{key}", self.prefix)), "missing", expected)
+    }
+
+    /// The section as a whole makes no sense.
+    pub(super) fn not_usable(&self, expected: &str) -> ConfigError {
+        value::wrong(&self.origin(self.prefix.trim_end_matches('.')), "not usable", expected)
+    }
+
+    /// Where it begins: the keys know where they stand, their table may be spread over the file.
+    fn origin(&self, key: &str) -> Origin {
+        let places = self.table.iter().map(|(key, _)| key.span().start);
+        self.file.origin(key, places.min().unwrap_or(self.file.text.len()))
     }
 }
 

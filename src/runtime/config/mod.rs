@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod mcp;
 mod sinks;
 mod value;
 
@@ -171,6 +172,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
         limits: file.limits,
         agents: file.agents,
         sinks: file.sinks,
+        mcp_servers: file.mcp_servers,
         platform: platform(env),
     };
     refuse_open_door(&settings)?;

@@ -117,6 +117,7 @@ fn a_whole_file_is_read() {
         env = { LANG = "C" }
         [agents.other]
         command = "other"
+        stream = "acp"
         "#,
     )
     .unwrap();
@@ -142,7 +143,12 @@ fn a_whole_file_is_read() {
         (["my-agent".to_owned(), "--yes".to_owned()].as_slice(), PromptBy::File)
     );
     assert_eq!(mine.env.get("LANG").map(String::as_str), Some("C"));
-    assert_eq!(settings.agents.get("other").unwrap().command, ["other"]);
+    assert_eq!(mine.stream.name, "lines");
+    let other = settings.agents.get("other").unwrap();
+    assert_eq!(
+        (other.command.as_slice(), other.stream.name),
+        (["other".to_owned()].as_slice(), "acp")
+    );
 }
 
 #[test]
@@ -204,6 +210,24 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
             "[agents.a]\ncommand = [\"x\", 3]",
             "agents.a.command is 3: write it as a string",
         ),
+        (
+            "[agents.a]\ncommand = \"x\"\nstream = \"claude-json\"",
+            ":3: agents.a.stream is \"claude-json\": use lines or claude-stream-json or codex-json or \
+             gemini-stream-json or acp (did you mean codex-json?)",
+        ),
+        (
+            "[agents.a]\ncommand = \"x\"\nstream = \"acp\"\nprompt = \"file\"",
+            ":4: agents.a.prompt is \"file\": leave it out",
+        ),
+        (
+            "[mcp_servers.docs]\ncommand = \"x\"\nurl = \"http://y\"",
+            ":2: mcp_servers.docs is not usable: it has `command` and `url`",
+        ),
+        (
+            "[mcp_servers.docs]\nurls = \"http://y\"",
+            "did you mean mcp_servers.docs.url?",
+        ),
+        ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
         ("a = = 3", "config.toml:1:5: "),
     ] {
         let message = of_file(text).unwrap_err().to_string();
@@ -223,6 +247,31 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
         .unwrap_err()
         .to_string();
     assert_eq!(message, "PROMPTD_STOP_AGENTS is \"perhaps\": use true or false");
+}
+
+#[test]
+fn servers_of_tools_are_read_in_a_requests_words() {
+    let text = r#"
+        [mcp_servers.lab]
+        command = "lab"
+        args = ["-v"]
+        env = { TOKEN = "s3cret" }
+        [mcp_servers.docs]
+        type = "sse"
+        url = "https://docs/sse"
+        headers = { Authorization = "Bearer s3cret" }
+    "#;
+    let servers = of_file(text).unwrap().mcp_servers;
+    let expected = serde_json::json!({
+        "lab": {"command": "lab", "args": ["-v"], "env": {"TOKEN": "s3cret"}},
+        "docs": {"type": "sse", "url": "https://docs/sse", "headers": {"Authorization": "Bearer s3cret"}},
+    });
+    assert_eq!(serde_json::to_value(servers).unwrap(), expected);
+    let message = of_file("[mcp_servers.docs]\nurl = 12345").unwrap_err().to_string();
+    assert!(
+        message.contains("mcp_servers.docs.url") && !message.contains("12345"),
+        "{message}"
+    );
 }
 
 #[test]

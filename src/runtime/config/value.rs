@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Environment;
 use super::error::{ConfigError, Origin};
+use crate::agents::Format;
 use crate::model::nearest;
 use crate::runtime::settings::{AuthMode, Listen, PromptBy};
 
@@ -72,6 +73,10 @@ pub(super) fn prompt_by(origin: &Origin, text: &str) -> Result<PromptBy, ConfigE
         "file" => Ok(PromptBy::File),
         _ => Err(wrong_choice(origin, text, &["stdin", "argument", "file"])),
     }
+}
+
+pub(super) fn stream(origin: &Origin, text: &str) -> Result<&'static Format, ConfigError> {
+    Format::by_name(text).ok_or_else(|| wrong_choice(origin, text, &Format::names().collect::<Vec<_>>()))
 }
 
 fn wrong_choice(origin: &Origin, text: &str, choices: &[&str]) -> ConfigError {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{
-    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string, tool_named,
+    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string,
 };
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
@@ -73,28 +73,11 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
                 "end_turn",
             )
         }
-        Reply::Run(_) | Reply::Call(..) => {
-            let (name, input) = match reply {
-                Reply::Call(words, arguments) => {
-                    let names = list(body, "tools").iter().map(|tool| string(tool, "name"));
-                    (tool_named(names, words), arguments.to_string())
-                }
-                Reply::Run(command) => {
-                    let input = json!({"command": command, "description": "Does what the script says"});
-                    ("Bash".to_owned(), input.to_string())
-                }
-                _ => unreachable!(),
-            };
-            let delta = json!({"type": "input_json_delta", "partial_json": input});
-            // The id must differ between the calls of one conversation.
-            let id = format!("toolu_{}", list(body, "messages").len());
-            let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-            (
-                block,
-                vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})],
-                "tool_use",
-            )
+        Reply::Run(command) => {
+            let input = json!({"command": command, "description": "Does what the script says"});
+            tool_use(body, "Bash", &input)
         }
+        Reply::Mcp(call) => tool_use(body, &format!("mcp__{}__{}", call.server, call.tool), &call.arguments),
     };
     let mut lines = vec![
         start,
@@ -109,6 +92,15 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
     );
     lines.push(json!({"type": "message_stop"}));
     events(lines.iter().map(named_event).collect(), false)
+}
+
+fn tool_use(body: &Value, name: &str, input: &Value) -> (Value, Vec<Value>, &'static str) {
+    let delta = json!({"type": "input_json_delta", "partial_json": input.to_string()});
+    // The id must differ between the calls of one conversation.
+    let id = format!("toolu_{}", list(body, "messages").len());
+    let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+    let deltas = vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})];
+    (block, deltas, "tool_use")
 }
 
 fn text(piece: &str) -> Value {

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, string, tool_named};
+use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, string};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
@@ -66,9 +66,11 @@ fn respond(uri: &Uri, body: &Value, reply: &Reply) -> Response {
             };
             (vec![call(body, shell, &arguments)], Some("tool_calls"))
         }
-        Reply::Call(words, arguments) => {
-            let name = tool_named(names(body), words);
-            (vec![call(body, &name, arguments)], Some("tool_calls"))
+        Reply::Mcp(mcp) => {
+            // Each agent joins the two in its own way. One that does not offer it refuses the call.
+            let both = |name: &&str| name.contains(&mcp.server) && name.contains(&mcp.tool);
+            let name = names(body).find(both).unwrap_or(&mcp.tool);
+            (vec![call(body, name, &mcp.arguments)], Some("tool_calls"))
         }
     };
     let mut lines = vec![chunk(&json!({"role": "assistant", "content": ""}), None)];

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, string, tool_named};
+use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, string};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
@@ -28,7 +28,7 @@ fn parts(body: &Value) -> Vec<Part> {
     parts
 }
 
-fn respond(uri: &Uri, body: &Value, reply: &Reply) -> Response {
+fn respond(uri: &Uri, _body: &Value, reply: &Reply) -> Response {
     if uri.path().ends_with(":generateContent") {
         let rating = json!({"complexity_reasoning": "scripted", "complexity_score": 10}).to_string();
         let content = json!({"role": "model", "parts": [{"text": rating}]});
@@ -39,16 +39,13 @@ fn respond(uri: &Uri, body: &Value, reply: &Reply) -> Response {
         Reply::Hang => vec![json!({"text": "Thinking about"})],
         // Its stream does not show thoughts.
         Reply::Text(pieces) | Reply::Think(_, pieces) => pieces.iter().map(|piece| json!({"text": piece})).collect(),
-        Reply::Call(words, arguments) => {
-            let lists = list(body, "tools")
-                .iter()
-                .flat_map(|tools| list(tools, "functionDeclarations"));
-            let name = tool_named(lists.map(|tool| string(tool, "name")), words);
-            vec![json!({"functionCall": {"name": name, "args": arguments}})]
-        }
         Reply::Run(command) => {
             let args = json!({"command": command, "description": "Does what the script says"});
             vec![json!({"functionCall": {"name": "run_shell_command", "args": args}})]
+        }
+        Reply::Mcp(call) => {
+            let name = format!("mcp_{}_{}", call.server, call.tool);
+            vec![json!({"functionCall": {"name": name, "args": call.arguments}})]
         }
     };
     let hang = matches!(reply, Reply::Hang);

@@ -6,9 +6,9 @@
 //! |---|---|
 //! | (none) | the text `Answer N.`, where N counts the answers of this conversation: a resumed one goes on counting |
 //! | `model: run COMMAND` | a call of the agent's shell tool; once its result came, `Answer N.` |
+//! | `model: mcp SERVER TOOL JSON` | a call of that tool of an MCP server, by the agent's own name for it |
 //! | `model: say BYTES` | a text of that many bytes, in pieces of 1 KiB |
 //! | `model: think TEXT` | that text as a thought, then `Answer N.`; `OpenAI`'s Responses and Gemini: the answer alone |
-//! | `model: mcp SERVER TOOL JSON` | a call, with these arguments, of the tool whose name has both words; then `Answer N.` |
 //! | `model: hang` | the start of a text, then silence, with the connection open |
 //! | `model: status CODE` | that HTTP status, with the vendor's error body |
 //!
@@ -160,13 +160,38 @@ enum Part {
     ToolResult,
 }
 
+/// A call of an MCP server's tool.
+struct McpCall {
+    server: String,
+    tool: String,
+    arguments: Value,
+}
+
+impl McpCall {
+    fn parse(text: &str) -> Self {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || {
+            words
+                .next()
+                .expect("`model: mcp` takes a server, a tool and JSON")
+                .to_owned()
+        };
+        let (server, tool) = (word(), word());
+        let arguments = serde_json::from_str(&word()).expect("`model: mcp` ends in JSON");
+        Self {
+            server,
+            tool,
+            arguments,
+        }
+    }
+}
+
 /// What to answer, before it is put into a vendor's words.
 enum Reply {
     Text(Vec<String>),
     Think(String, Vec<String>),
     Run(String),
-    /// A tool by the words that its name must have, and its arguments.
-    Call([String; 2], Value),
+    Mcp(McpCall),
     Hang,
     Status(StatusCode),
 }
@@ -235,29 +260,13 @@ fn script(parts: &[Part]) -> Reply {
             thought.to_owned(),
             vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()],
         ),
-        Some(("mcp", call)) => called(call),
         Some(("run", command)) => Reply::Run(command.to_owned()),
+        Some(("mcp", call)) => Reply::Mcp(McpCall::parse(call)),
         Some(("say", bytes)) => Reply::Text(filler(bytes.parse().expect("`model: say` takes a number of bytes"))),
         Some(("hang", _)) => Reply::Hang,
         Some(("status", code)) => Reply::Status(code.parse().expect("`model: status` takes an HTTP status")),
         _ => answer,
     }
-}
-
-/// `SERVER TOOL JSON`.
-fn called(call: &str) -> Reply {
-    let mut words = call.splitn(3, ' ').map(str::to_owned);
-    let [server, tool, arguments] = [(); 3].map(|()| words.next().unwrap_or_default());
-    let arguments = serde_json::from_str(&arguments).expect("`model: mcp` takes a server, a tool and JSON");
-    Reply::Call([server, tool], arguments)
-}
-
-/// The tool whose name has all the words, or says so: the agent then refuses the call, and a test sees it.
-fn tool_named<'a>(names: impl Iterator<Item = &'a str>, words: &[String; 2]) -> String {
-    let mut names = names.filter(|name| words.iter().all(|word| name.contains(word.as_str())));
-    names
-        .next()
-        .map_or_else(|| format!("no_tool_of_{}_{}", words[0], words[1]), str::to_owned)
 }
 
 /// A text of exactly this many bytes, in pieces of 1 KiB. It counts, as gemini stops a model that repeats itself.

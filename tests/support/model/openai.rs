@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{
-    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string, tool_named,
+    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string,
 };
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
@@ -48,9 +48,9 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             lines.push(added(&call));
             lines.push(done(&call));
         }
-        Reply::Call(words, arguments) => {
-            let names = list(body, "tools").iter().map(|tool| string(tool, "name"));
-            let call = call(body, &tool_named(names, words), arguments);
+        Reply::Mcp(mcp) => {
+            let mut call = call(body, &mcp.tool, &mcp.arguments);
+            call["namespace"] = json!(format!("mcp__{}", mcp.server));
             lines.push(added(&call));
             lines.push(done(&call));
         }

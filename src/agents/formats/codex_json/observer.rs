@@ -1,30 +1,16 @@
-//! The output of Codex, as seen with 0.169.0: `codex exec --json`.
-//!
-//! What is not obvious about the stream:
-//! - `turn.completed` and `turn.failed` are final; an `error` event is not (it says "Reconnecting… 1/5" too), and an
-//!   item of type `error` is only a warning.
-//! - SIGINT ends the stream without a word, exit code 1.
-//! - `usage` counts over all turns of a thread, and there is no cost.
+//! What the stream says of the turn's end.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::super::observe::{lenient, limited};
-use super::super::{Observer, cause};
-use super::Format;
+use super::super::super::observe::{lenient, limited};
+use super::super::super::{Observer, cause};
+use super::TokenCounts;
 use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(in crate::agents) static CODEX_JSON: Format = Format {
-    name: "codex-json",
-    final_event: true,
-    usage_is_cumulative: true,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: None,
-};
-
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     seen: Observation,
     /// The newest message of the agent; the last one is the answer.
     answer: Option<String>,
@@ -58,14 +44,6 @@ struct Item<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow)]
     text: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "they are the wire's")]
-struct TokenCounts {
-    input_tokens: Option<u64>,
-    cached_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
 }
 
 impl Observer for Reader {
@@ -120,12 +98,7 @@ impl Reader {
         error: Option<String>,
         counts: Option<TokenCounts>,
     ) {
-        let usage = counts.map_or_else(Usage::default, |counts| Usage {
-            input_tokens: counts.input_tokens,
-            output_tokens: counts.output_tokens,
-            cached_tokens: counts.cached_input_tokens,
-            cost_usd: None,
-        });
+        let usage = counts.map(Usage::from).unwrap_or_default();
         self.seen.final_event = Some(FinalEvent {
             outcome,
             stop_reason,

@@ -1,35 +1,24 @@
-//! The output of Claude Code, as seen with 2.1.329: `claude -p` with its stream of JSON lines.
-//!
-//! What is not obvious about the stream:
-//! - `result` ends a turn, but with a background task running another answer and another `result` follow.
-//! - `is_error` decides; `subtype` is `success` even where the API refused the request.
-//! - SIGINT gives exit code 0 and a `result` with `terminal_reason` `aborted_…`.
-//! - `total_cost_usd` counts over all turns of a session, but leaves out what interrupted turns cost; `usage` leaves out
-//!   interrupted answers and subagents. `model_usage_since_last_result` has all of it, for this turn alone.
+//! What the stream says of the turn's end.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::super::observe::{lenient, limited};
-use super::super::{Observer, cause};
-use super::Format;
+use super::super::super::observe::{lenient, limited};
+use super::super::super::{Observer, cause};
+use super::ResultLine;
 use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(in crate::agents) static CLAUDE_STREAM_JSON: Format = Format {
-    name: "claude-stream-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: None,
-};
-
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     seen: Observation,
     /// The sum over all `result`s of this turn.
     usage: Usage,
+    /// Background tasks that run, by their ids.
+    tasks: HashSet<String>,
+    /// The model was asked again after a `result`: another one will come.
+    answering: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,35 +31,20 @@ struct Head<'a> {
     session_id: Option<Cow<'a, str>>,
     /// Of `system/api_retry`.
     error_status: Option<u16>,
+    /// Of `system/task_…`.
+    #[serde(borrow)]
+    task_id: Option<Cow<'a, str>>,
+    /// Of `system/task_started`; not in versions that tell of background tasks only.
+    #[serde(default, deserialize_with = "lenient")]
+    is_backgrounded: Option<bool>,
+    /// Of `system/background_tasks_changed`: all that run.
+    #[serde(default, deserialize_with = "lenient")]
+    tasks: Option<Vec<Task>>,
 }
 
 #[derive(Deserialize)]
-struct ResultLine<'a> {
-    #[serde(default)]
-    is_error: bool,
-    #[serde(borrow)]
-    result: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "lenient")]
-    errors: Vec<String>,
-    #[serde(borrow)]
-    stop_reason: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    terminal_reason: Option<Cow<'a, str>>,
-    api_error_status: Option<u16>,
-    /// What each model took.
-    #[serde(default, deserialize_with = "lenient")]
-    model_usage_since_last_result: HashMap<String, ModelUsage>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ModelUsage {
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_input_tokens: u64,
-    cache_creation_input_tokens: u64,
-    #[serde(rename = "costUSD")]
-    cost_usd: f64,
+struct Task {
+    task_id: String,
 }
 
 impl Observer for Reader {
@@ -81,8 +55,10 @@ impl Observer for Reader {
         let head = serde_json::from_slice::<Head<'_>>(line).ok();
         self.seen.last_line_known = head.is_some();
         let Some(head) = head else { return };
+        self.answering |= self.seen.final_event.is_some() && is_work(&head);
         match (&*head.kind, head.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = head.session_id.map(Cow::into_owned),
+            ("system", Some("task_started" | "task_notification" | "background_tasks_changed")) => self.task(head),
             ("system", Some("api_retry")) => {
                 let message = "the model's API is being retried";
                 self.seen.failure = Some((cause::tell(head.error_status, message), message.to_owned()));
@@ -95,6 +71,7 @@ impl Observer for Reader {
             }
             _ => {}
         }
+        self.seen.busy = self.answering || !self.tasks.is_empty();
     }
 
     fn observation(&self) -> &Observation {
@@ -102,11 +79,31 @@ impl Observer for Reader {
     }
 }
 
+/// A line that only comes where the model works: then a `result` follows.
+fn is_work(head: &Head<'_>) -> bool {
+    match &*head.kind {
+        "system" => matches!(head.subtype.as_deref(), Some("init" | "status")),
+        kind => matches!(kind, "stream_event" | "assistant" | "user"),
+    }
+}
+
 impl Reader {
+    fn task(&mut self, head: Head<'_>) {
+        match (head.subtype.as_deref(), head.task_id, head.tasks) {
+            (_, _, Some(tasks)) => self.tasks = tasks.into_iter().map(|task| task.task_id).collect(),
+            (Some("task_started"), Some(id), None) if head.is_backgrounded != Some(false) => {
+                self.tasks.insert(id.into_owned());
+            }
+            (Some("task_notification"), Some(id), None) => {
+                self.tasks.remove(&*id);
+            }
+            _ => {}
+        }
+    }
+
     fn result(&mut self, line: &ResultLine<'_>) {
-        line.model_usage_since_last_result
-            .values()
-            .for_each(|model| add(&mut self.usage, model));
+        self.answering = false;
+        self.usage = self.usage.plus(line.usage());
         let text = line.result.as_deref().map(limited);
         let (outcome, result, error) = if line.is_error {
             let error = text.unwrap_or_else(|| limited(&line.errors.join("; ")));
@@ -138,18 +135,4 @@ fn stop_reason(line: &ResultLine<'_>, outcome: Result<(), Cause>) -> Option<Stop
         Some("end_turn" | "stop_sequence") if outcome.is_ok() => Some(StopReason::EndTurn),
         _ => None,
     }
-}
-
-/// Anthropic counts cached input apart; in [`Usage`] it is a part of the input, as with the other vendors.
-fn add(usage: &mut Usage, more: &ModelUsage) {
-    let input = [
-        more.input_tokens,
-        more.cache_read_input_tokens,
-        more.cache_creation_input_tokens,
-    ];
-    let sum = |total: Option<u64>, more: u64| Some(total.unwrap_or(0).saturating_add(more));
-    usage.input_tokens = input.into_iter().fold(usage.input_tokens, sum);
-    usage.output_tokens = sum(usage.output_tokens, more.output_tokens);
-    usage.cached_tokens = sum(usage.cached_tokens, more.cache_read_input_tokens);
-    usage.cost_usd = Some(usage.cost_usd.unwrap_or(0.0) + more.cost_usd);
 }

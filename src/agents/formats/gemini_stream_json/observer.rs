@@ -1,33 +1,16 @@
-//! The output of Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`.
-//!
-//! What is not obvious:
-//! - `result` is final and its `status` decides; the exit code is the HTTP status mod 256, or 0 after a broken stream.
-//! - SIGINT ends the stream without a word, exit code 0.
-//! - A missing key is said on stderr alone, exit code 41.
-//! - A session can be resumed only once the model has answered; before that, its id is used up all the same.
-//! - After a broken stream the pieces of the failed attempt are repeated without any mark, so they stand in the answer.
-//! - `GOOGLE_GEMINI_BASE_URL` works only together with `security.auth.selectedType` in the user's own settings; we do
-//!   not set that, as it would shut out Vertex AI and Google accounts.
+//! What the stream says of the turn's end.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::super::observe::{lenient, limited, push_text};
-use super::super::{Observer, cause};
-use super::Format;
+use super::super::super::observe::{lenient, limited, push_text};
+use super::super::super::{Observer, cause};
+use super::Stats;
 use crate::model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(in crate::agents) static GEMINI_STREAM_JSON: Format = Format {
-    name: "gemini-stream-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: None,
-};
-
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     seen: Observation,
     /// The id of the `init` event, until there is something to resume.
     session_id: Option<String>,
@@ -57,13 +40,6 @@ struct Event<'a> {
 struct Failure {
     #[serde(default)]
     message: String,
-}
-
-#[derive(Deserialize)]
-struct Stats {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cached: Option<u64>,
 }
 
 impl Observer for Reader {
@@ -104,12 +80,7 @@ impl Reader {
 
     fn result(&mut self, event: Event<'_>) {
         let answer = Some(std::mem::take(&mut self.answer)).filter(|answer| !answer.is_empty());
-        let usage = event.stats.map_or_else(Usage::default, |stats| Usage {
-            input_tokens: stats.input_tokens,
-            output_tokens: stats.output_tokens,
-            cached_tokens: stats.cached,
-            cost_usd: None,
-        });
+        let usage = event.stats.map(Usage::from).unwrap_or_default();
         let (outcome, stop_reason, result, error) = if event.status.as_deref() == Some("success") {
             (Ok(()), Some(StopReason::EndTurn), answer, None)
         } else {

@@ -1,0 +1,22 @@
+//! What Gemini's recordings do not show: a tool that the tests' version does not offer.
+
+use super::super::tests::updates;
+use super::*;
+
+#[test]
+fn a_list_of_steps_is_the_plan_once_it_was_taken() {
+    let lines = [
+        r#"{"type":"tool_use","tool_name":"write_todos","tool_id":"t1","parameters":{"todos":[{"description":"a","status":"in_progress"}]}}"#,
+        r#"{"type":"tool_result","tool_id":"t1","status":"success","output":"done"}"#,
+    ];
+    let updates = updates(&GEMINI_STREAM_JSON, &lines.join("\n"));
+    assert_eq!(updates[2]["sessionUpdate"], "plan");
+    assert_eq!(updates[2]["entries"][0]["content"], "a");
+    assert_eq!(updates[2]["entries"][0]["status"], "in_progress");
+}
+
+#[test]
+fn a_warning_in_the_stream_is_passed_on() {
+    let line = r#"{"type":"error","severity":"warning","message":"Loop detected, stopping execution"}"#;
+    assert_eq!(updates(&GEMINI_STREAM_JSON, line)[0]["line"], line);
+}
