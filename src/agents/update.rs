@@ -77,7 +77,6 @@ impl Update {
             eol: true,
             stream: Stream::Stdout,
             line: line.to_vec(),
-            eol: true,
         }
     }
 

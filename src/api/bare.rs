@@ -50,7 +50,7 @@ pub(super) async fn root(
         tokio::select! {
             // Who has gone needs no answer.
             _gone = converse(&api, &client, inbox, view) => {}
-            () = client.ping(api.runtime.resumes()) => {}
+            () = client.ping(api.runtime.breaks()) => {}
             () = is_down(&mut shutdown) => client.close(shutting_down()).await,
         }
         drop(open);

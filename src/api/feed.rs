@@ -52,7 +52,7 @@ pub(super) struct Feed {
     translation: Option<Translation>,
     shutdown: watch::Receiver<bool>,
     changes: watch::Receiver<Arc<SessionState>>,
-    resumes: watch::Receiver<u64>,
+    breaks: watch::Receiver<u64>,
     until: Until,
     silent_since: Instant,
     /// The piece before reached the journal's end.
@@ -90,7 +90,7 @@ impl Feed {
             translation: None,
             shutdown: runtime.shutdown(),
             changes: session.changes(),
-            resumes: runtime.resumes(),
+            breaks: runtime.breaks(),
             runtime: Arc::clone(runtime),
             session: Arc::clone(session),
             until,
@@ -144,7 +144,7 @@ impl Feed {
                 changed = self.changes.changed(), if state.last_seq < seen => changed.is_err(),
                 () = tokio::time::sleep_until(silence_ends) => true,
                 // What is said now tells the kernel whether the reader is still there.
-                _ = self.resumes.changed() => true,
+                _ = self.breaks.changed() => true,
                 () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
             };
             if silent {

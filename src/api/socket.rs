@@ -94,7 +94,7 @@ pub(super) async fn session(
         tokio::select! {
             close = send_records(feed, &client) => client.close(close).await,
             () = commands => {}
-            () = client.ping(api.runtime.resumes()) => {}
+            () = client.ping(api.runtime.breaks()) => {}
         }
         drop(open);
     }))
@@ -163,12 +163,12 @@ impl Client {
         drop(self.send(Message::Close(Some(frame))).await);
     }
 
-    /// Keeps the connection alive, and asks at once when the machine has come back; ends when nobody is there.
-    pub(super) async fn ping(&self, mut resumes: watch::Receiver<u64>) {
+    /// Keeps the connection alive, and asks at once when it has become doubtful; ends when nobody is there.
+    pub(super) async fn ping(&self, mut breaks: watch::Receiver<u64>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(PING) => {}
-                _ = resumes.changed() => {}
+                _ = breaks.changed() => {}
             }
             if !self.pulse.beats() || self.send(Message::Ping(Bytes::new())).await.is_err() {
                 return;

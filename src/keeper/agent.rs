@@ -151,7 +151,8 @@ impl Agent {
 
     /// How long ago it was started, by the kernel's clock.
     ///
-    /// That clock may count a pause of the machine: who stays with the agent counts on by its own (see `clock`).
+    /// That clock may count a pause of the machine: who stays with the agent counts on by its own, and tells whoever
+    /// comes later by how much they differ (see `clock`).
     pub(super) fn age(&self) -> Duration {
         let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
             .ok()

@@ -96,10 +96,7 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         .listen(paths.folder(), &paths.socket_name())
         .map_err(KeeperError::System)?;
     let now = Instant::now();
-    let age = Age {
-        begun: now,
-        then: agent.age(),
-    };
+    let age = Age::of(agent.age(), paths.paused(), now);
     let turn = turn.as_ref();
     let exited = turn.is_some_and(|turn| turn.exited.is_some());
     let mut disk = DiskGuard::new(spec.min_free_bytes, turn.is_some_and(|turn| turn.frozen), now);

@@ -297,6 +297,10 @@ impl Keeper {
         let until = until.into_iter().min();
         let ready = self.wakers.wait(&interests, until.map(|until| self.clock.real(until)));
         self.clock.woke(until, Instant::now());
+        if matches!(self.exit, ExitState::Running) {
+            // What cannot be kept costs the next keeper no more than its knowledge of this pause.
+            let _kept = self.age.compare(self.agent.age(), self.clock.at(Instant::now()));
+        }
         self.strangers_changed |= ready.get(strangers..).unwrap_or_default().contains(&true);
     }
 }

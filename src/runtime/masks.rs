@@ -30,7 +30,7 @@ pub(super) struct Masks {
 #[derive(Clone, Debug)]
 struct Server {
     settings: Arc<Settings>,
-    tokens: Arc<[Token]>,
+    tokens: Vec<Token>,
     variables: Arc<Variables>,
     secrets: Arc<Secrets>,
     masker: Option<Arc<Masker>>,
@@ -106,7 +106,8 @@ impl Runtime {
     }
 
     fn server_secrets(&self) -> Server {
-        let (settings, tokens, variables) = (self.settings(), self.tokens(), self.variables());
+        let (settings, variables) = (self.settings(), self.variables());
+        let tokens = self.tokens.known(&settings);
         let mut known = self.masks.server.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |server: &&Server| {
             Arc::ptr_eq(&server.settings, &settings)
@@ -162,34 +163,22 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
-    for server in request.mcp_servers.values() {
-        for value in server.env.values() {
-            secrets.add_value(value);
-        }
-        for (name, value) in &server.headers {
-            secrets.add_header(name, value);
-        }
-        if let Some(url) = &server.url {
-            secrets.add_url(url);
-        }
+    if let Some(variable) = request.repo.as_ref().and_then(|repo| repo.token_env.as_ref()) {
+        variables.add_secret(variable, secrets);
     }
     for sink in delivery::requested(sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
     }
 }
 
-/// Variables as those of a session. Headers are there to prove who asks, unless their name says otherwise; a bearer's
-/// token is one without its first word, too.
+/// Whatever the names: a variable or header that is written for one server is there to let us in.
 fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
     for server in servers {
-        for (name, value) in &server.env {
-            secrets.add_env(name, value);
+        for value in server.env.values() {
+            secrets.add_value(value);
         }
         for (name, value) in &server.headers {
-            secrets.add_env(name, value);
-            if let Some((_, token)) = value.split_once(' ') {
-                secrets.add_env(name, token);
-            }
+            secrets.add_header(name, value);
         }
         if let Some(url) = &server.url {
             secrets.add_url(url);
@@ -236,11 +225,10 @@ mod tests {
         };
         let file = "[agents.mine]\ncommand = [\"cat\"]\nenv = { MY_TOKEN = \"configured\" }\n";
         let settings = Arc::new(config::settings(flags, &config::Environment::new(), Some(file)).unwrap());
-        let tokens: Arc<[Token]> = [Token::of_line("opens-the-door").unwrap()].into();
-        let variables = Arc::new(Variables {
-            configured: [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into(),
-            ..Variables::default()
-        });
+        let tokens = vec![Token::of_line("opens-the-door").unwrap()];
+        let mut variables = Variables::default();
+        variables.configured = [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into();
+        let variables = Arc::new(variables);
         let secrets = Arc::new(secrets_of(&settings, &tokens, &variables));
         let masker = Masker::new(&secrets).map(Arc::new);
         Server {

@@ -15,6 +15,7 @@ mod environment;
 mod epoch;
 mod error;
 mod forgotten;
+mod gap;
 mod identity;
 mod keeper_client;
 mod launch;
@@ -45,7 +46,7 @@ pub use accept::{Created, Prompted};
 pub use configure::{Configuration, Configured, configured};
 pub use envd::EnvdError;
 pub use error::RuntimeError;
-pub use identity::{Sandbox, Witness};
+pub use identity::{Sandbox, Witness, is_sandbox};
 pub use launch::list as agents;
 pub use masks::ServerMask;
 pub use probe::version;
@@ -70,6 +71,8 @@ pub struct Runtime {
     watcher: Arc<Watcher>,
     tokens: tokens::Tokens,
     environment: environment::Environment,
+    /// Held by whoever changes tokens or the environment.
+    configuring: Mutex<()>,
     envd: envd::Envd,
     masks: masks::Masks,
     queue: Arc<Queue>,
@@ -82,9 +85,9 @@ pub struct Runtime {
     /// What is left of sessions that were given up before every sink had them.
     forgotten: Mutex<Vec<Arc<Session>>>,
     /// A session has come to rest: perhaps something can be forgotten.
-    at_rest: Notify,
+    at_rest: Arc<Notify>,
     /// Something goes on by itself from now on: the clocks are looked at.
-    stirs: Notify,
+    stirs: Arc<Notify>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -126,7 +129,7 @@ impl Runtime {
         let (shutdown, _) = watch::channel(false);
         let runtime = Arc::new(Self {
             delivery: Arc::default(),
-            epoch: epoch::Epoch::of(&settings.home),
+            epoch: epoch::Epoch::of(&settings.home, settings.platform.clone()),
             identity: identity::Identity::default(),
             versions: probe::Versions::default(),
             queue: Queue::new(settings.limits.running),
@@ -135,13 +138,14 @@ impl Runtime {
             watcher: Watcher::start(),
             tokens: tokens::Tokens::default(),
             environment: environment::Environment::default(),
+            configuring: Mutex::default(),
             envd: envd::Envd::default(),
             masks: masks::Masks::default(),
             sessions: RwLock::default(),
             started: Instant::now(),
             forgotten: Mutex::default(),
-            at_rest: Notify::new(),
-            stirs: Notify::new(),
+            at_rest: Arc::default(),
+            stirs: Arc::default(),
             shutdown,
         });
         runtime.load().await?;
