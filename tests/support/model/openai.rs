@@ -5,9 +5,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{
-    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string,
-};
+use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
