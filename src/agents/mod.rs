@@ -321,4 +321,6 @@ fn file_path(request: &TurnRequest<'_>, name: &str) -> String {
 }
 
 #[cfg(test)]
+mod launch_tests;
+#[cfg(test)]
 mod tests;

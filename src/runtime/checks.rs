@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::environment::Variables;
-use super::launch::{agent, list, program, servers, turn_request};
+use super::launch::{agent, list, servers, turn_request};
+use super::program::program;
 use super::{RuntimeError, Settings, delivery, setup};
 use crate::agents::{self, Agent, TurnRequest, Unsupported};
 use crate::model::{McpServer, PermissionMode, SessionRequest, StdinMode, nearest};

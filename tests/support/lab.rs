@@ -105,7 +105,6 @@ pub const AGENTS: [Setup; 8] = [
         },
         // It tries again without a word, and nothing tells it not to.
         patience: 8,
-        ..NOTHING
     },
     Setup {
         agent: "pi",
