@@ -119,6 +119,8 @@ pub struct TurnState {
     pub exited: Option<Exited>,
     /// When the turn was over.
     pub ended_at: Option<Timestamp>,
+    /// The `seq` of its `turn_ended`; 0 before.
+    pub ended_seq: u64,
     /// Where the output files of the last attempt stand, stdout and stderr.
     pub offsets: [StreamOffset; 2],
     /// How many bytes went to the agent's standard input.
@@ -202,6 +204,7 @@ impl SessionState {
                 setup: None,
                 exited: None,
                 ended_at: None,
+                ended_seq: 0,
                 offsets: [StreamOffset::default(); 2],
                 stdin_to: 0,
                 frozen: false,
@@ -346,6 +349,7 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         }
         Body::TurnEnded(ended) => {
             turn.ended_at = Some(time);
+            turn.ended_seq = seq;
             turn.frozen = false;
             turn.phase = TurnPhase::Ended(ended.clone());
         }

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use super::session::Session;
 use super::{Runtime, RuntimeError};
 use crate::agents::{Agent, Observer};
-use crate::journal::{Follower, Kind, decode, decode_output, parse_head, whole_lines};
+use crate::journal::{Assembler, Follower, Kind, Part, decode, parse_head, whole_lines};
 use crate::model::{Body, Observation, Stream};
-
-/// The most bytes of one line that are put together for the agent's translator; longer ones are data, not events.
-const LONGEST_EVENT: usize = 16 << 20;
 
 /// Feeds a turn's lines to its agent's observer.
 pub(super) struct TurnReader {
@@ -18,7 +15,7 @@ pub(super) struct TurnReader {
     /// `None` where only the exit code tells.
     observer: Option<Box<dyn Observer>>,
     /// Unfinished lines of stdout and stderr.
-    lines: [Vec<u8>; 2],
+    lines: [Assembler; 2],
     exit_seen: bool,
     /// What comes is a setup's output, and none of the agent's.
     in_setup: bool,
@@ -38,7 +35,7 @@ impl TurnReader {
             follower,
             turn,
             observer,
-            lines: [Vec::new(), Vec::new()],
+            lines: Default::default(),
             exit_seen: false,
             in_setup: false,
             final_after_exit: false,
@@ -85,23 +82,30 @@ impl TurnReader {
         let (Body::Stdout(output) | Body::Stderr(output)) = body else {
             return false;
         };
-        let [stdout, stderr] = &mut self.lines;
-        let line = if stream == Stream::Stdout { stdout } else { stderr };
-        if line.len() < LONGEST_EVENT {
-            decode_output(&output, line);
-        }
-        output.eol && self.finish_line(stream)
+        let part = self.lines_of(stream).push(&output);
+        part.is_some_and(|part| self.said(stream, &part))
     }
 
     fn finish_line(&mut self, stream: Stream) -> bool {
+        let part = self.lines_of(stream).finish();
+        part.is_some_and(|part| self.said(stream, &part))
+    }
+
+    fn lines_of(&mut self, stream: Stream) -> &mut Assembler {
         let [stdout, stderr] = &mut self.lines;
-        let line = if stream == Stream::Stdout { stdout } else { stderr };
-        let Some(observer) = self.observer.as_mut().filter(|_| !line.is_empty()) else {
+        match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        }
+    }
+
+    fn said(&mut self, stream: Stream, part: &Part) -> bool {
+        // What goes on with a line that is too long is none of its own, whatever it looks like.
+        let Some(observer) = self.observer.as_mut().filter(|_| part.begins) else {
             return false;
         };
         let had_final = observer.observation().final_event.is_some();
-        observer.line(stream, line.strip_suffix(b"\n").unwrap_or(line));
-        line.clear();
+        observer.line(stream, &part.bytes);
         let seen = observer.observation();
         self.final_after_exit |= self.exit_seen && !had_final && seen.final_event.is_some();
         seen.last_line_known
