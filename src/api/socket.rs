@@ -27,6 +27,7 @@ use super::peers::Pulse;
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
+use crate::model::View;
 use crate::runtime::Session;
 
 /// Often enough that no proxy takes the connection for dead.
@@ -60,7 +61,7 @@ enum Command {
         ("id" = String, Path, description = "The session"),
         ("after" = Option<u64>, Query, description = "Begin after this `seq`; 0 when absent"),
         ("follow" = Option<bool>, Query, description = "false: send what is there and close; true when absent"),
-        ("view" = Option<String>, Query, description = "`raw`"),
+        ("view" = Option<View>, Query, description = "`raw`, the journal's own lines, when absent; with `updates` what agents say comes as `UpdateEvent`s"),
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
@@ -76,7 +77,7 @@ pub(super) async fn session(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let query = query.only(&["after", "follow", "view"])?;
-    query.check_view()?;
+    let view = query.view()?;
     let after = query.number("after")?.unwrap_or(0);
     let until = if query.flag("follow", true)? {
         Until::Deleted
@@ -84,7 +85,7 @@ pub(super) async fn session(
         Until::Now
     };
     let upgrade = upgrade.map_err(|rejection| upgrade_required(&rejection))?;
-    let feed = Feed::open(&api.runtime, &session, after, until)?;
+    let feed = Feed::open(&api.runtime, &session, after, until, view)?;
     let upgrade = prepare(upgrade, &headers, api.body_limit());
     Ok(upgrade.on_upgrade(move |socket| async move {
         let open = api.sockets.subscribe();
@@ -138,6 +139,18 @@ impl Client {
         self.sink.lock().await.send(message).await.map_err(|_| Gone)
     }
 
+    /// Sends each line as a message.
+    async fn send_lines(&self, lines: Vec<Bytes>) -> Result<(), Gone> {
+        let mut sink = self.sink.lock().await;
+        for line in lines {
+            // The journal is JSON, hence UTF-8; a damaged line is better seen mended than not at all.
+            let text = Utf8Bytes::try_from(line.clone())
+                .unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
+            sink.feed(Message::Text(text)).await.map_err(|_| Gone)?;
+        }
+        sink.flush().await.map_err(|_| Gone)
+    }
+
     /// Answers a command.
     pub(super) async fn answer(&self, answer: Result<Value, Problem>) -> Result<(), Gone> {
         let value = answer
@@ -168,31 +181,22 @@ impl Client {
 pub(super) async fn send_records(mut feed: Feed, client: &Client) -> CloseFrame {
     let mut messages = Messages::default();
     loop {
-        match feed.next(messages.seq()).await {
-            Ok(Step::Piece(piece)) => {
-                let mut sink = client.sink.lock().await;
-                for line in messages.split(&piece) {
-                    // The journal is JSON, hence UTF-8; a damaged line is better seen mended than not at all.
-                    let text = Utf8Bytes::try_from(line.clone())
-                        .unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
-                    if sink.feed(Message::Text(text)).await.is_err() {
-                        return close(close_code::NORMAL, "");
-                    }
-                }
-                if sink.flush().await.is_err() {
-                    return close(close_code::NORMAL, "");
-                }
-                // Who reads slowly answers a ping only behind all that; the kernel finds out who reads nothing at all.
-                client.pulse.heard();
-            }
-            Ok(Step::Silence) => {}
+        let lines = match feed.next(messages.seq()).await {
+            Ok(Step::Piece(piece)) => messages.split(&piece),
+            Ok(Step::Lines(lines)) => lines.into_iter().map(|line| line.text).collect(),
+            Ok(Step::Silence) => continue,
             Ok(Step::End) => return close(close_code::NORMAL, "end"),
             Ok(Step::Shutdown) => return shutting_down(),
             Err(error) => {
                 tracing::error!(%error, cause = %error.source, "an event stream breaks off");
                 return close(close_code::ERROR, "the journal cannot be read");
             }
+        };
+        if client.send_lines(lines).await.is_err() {
+            return close(close_code::NORMAL, "");
         }
+        // Who reads slowly answers a ping only behind all that; the kernel finds out who reads nothing at all.
+        client.pulse.heard();
     }
 }
 

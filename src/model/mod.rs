@@ -21,5 +21,5 @@ pub use record::{
 };
 pub use repo::{RepoRequest, WrongRepo};
 pub use request::{McpServer, McpTransport, PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
-pub use sink::{SinkKind, SinkRequest, SinkView, WebhookEvent, WebhookFormat};
+pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
 pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

@@ -161,6 +161,17 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
+    for server in request.mcp_servers.values() {
+        for value in server.env.values() {
+            secrets.add_value(value);
+        }
+        for (name, value) in &server.headers {
+            secrets.add_header(name, value);
+        }
+        if let Some(url) = &server.url {
+            secrets.add_url(url);
+        }
+    }
     for sink in delivery::requested(sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
     }
@@ -194,6 +205,7 @@ fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::McpServer;
 
     fn server() -> Server {
         let flags = config::Flags {
@@ -237,6 +249,28 @@ mod tests {
     fn configuration_and_tokens_are_known() {
         let masker = server().masker.unwrap();
         assert_eq!(masker.text("configured opens-the-door told-later"), "*** *** ***");
+    }
+
+    #[test]
+    fn what_a_server_of_tools_is_given_is_known() {
+        let (server, mut secrets) = (server(), Secrets::default());
+        let words = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+        let tools = McpServer {
+            env: words("ANYTHING", "in-the-env-1"),
+            headers: words("X-Any", "in-a-header-2"),
+            url: Some("https://user:in-the-url-3@host/mcp".to_owned()),
+            ..McpServer::default()
+        };
+        let request = SessionRequest {
+            mcp_servers: [("tools".to_owned(), tools)].into(),
+            ..SessionRequest::default()
+        };
+        request_secrets(&request, &[], &server.variables, &mut secrets);
+        let masker = Masker::new(&secrets).unwrap();
+        assert_eq!(
+            masker.text("in-the-env-1 in-a-header-2 in-the-url-3 host"),
+            "*** *** *** host"
+        );
     }
 
     #[test]

@@ -57,6 +57,7 @@ use crate::journal::{Follower, Watcher};
 use crate::mask::Masker;
 use crate::model::{SessionId, TurnPhase};
 use crate::sinks::Delivery;
+use crate::updates::Translation;
 use queue::{Place, Queue};
 use store::Home;
 
@@ -303,6 +304,13 @@ impl Runtime {
         masker: Option<Arc<Masker>>,
     ) -> Result<Follower, RuntimeError> {
         Ok(Follower::open(&self.watcher, &session.folder, after, masker)?)
+    }
+
+    /// What puts a session's journal behind the record `after` into the words of `view=updates`.
+    pub fn translation(&self, session: &Session, after: u64) -> Translation {
+        let permission = session.request().permission.unwrap_or_default();
+        let agent = launch::agent(&self.settings(), session.agent());
+        Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
     }
 
     /// The tokens that open the API now.

@@ -47,6 +47,12 @@ impl Translation {
         }
     }
 
+    /// The same for what follows another record, having read nothing.
+    #[must_use]
+    pub fn behind(self, after: u64) -> Self {
+        Self::new(self.fresh, after)
+    }
+
     /// The last record that was read.
     pub fn seq(&self) -> u64 {
         self.seq

@@ -304,6 +304,7 @@ fn event_of(about: &About, line: &Line) -> Option<Event> {
             state: &SessionState::default(),
             now: start(),
             history,
+            updates: &|| Ok(Vec::new()),
         },
         line,
     )
