@@ -1,7 +1,8 @@
-//! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`.
+//! Gemini CLI, as seen with 0.61.0: `gemini -o stream-json`, and `gemini --acp` to be talked with.
 
-use super::formats::GEMINI_STREAM_JSON;
-use super::known::{Capabilities, Evidence, Known, PromptLimit, no_native};
+use super::drivers;
+use super::formats::{ACP, GEMINI_STREAM_JSON};
+use super::known::{Capabilities, Conversation, Evidence, Known, PromptLimit, no_native};
 use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static GEMINI: Known = Known {
@@ -17,7 +18,7 @@ pub(super) static GEMINI: Known = Known {
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: false,
         model: true,
         system_prompt: true,
@@ -26,7 +27,11 @@ pub(super) static GEMINI: Known = Known {
     },
     format: &GEMINI_STREAM_JSON,
     launch,
-    conversation: None,
+    conversation: Some(Conversation {
+        launch: converse,
+        format: &ACP,
+        driver: drivers::acp,
+    }),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -38,6 +43,22 @@ const DEFAULTS_TEXT: &str = r#"{"privacy":{"usageStatisticsEnabled":false},"tele
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
+    if let Some(id) = request.agent_session_id {
+        args.extend(words([
+            if request.first_turn { "--session-id" } else { "--resume" },
+            id,
+        ]));
+    }
+    start(request, args, Stdin::Prompt)
+}
+
+/// It asks before edits and commands; the driver says which session.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    let args = words(["--acp", "--approval-mode", "default"]);
+    start(request, args, Stdin::Conversation)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
     let mut env = vars([
         // Else it refuses to work in a folder that nobody has trusted interactively.
         ("GEMINI_CLI_TRUST_WORKSPACE", "true"),
@@ -46,12 +67,6 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         ("GEMINI_CLI_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
     ]);
     let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
-    if let Some(id) = request.agent_session_id {
-        args.extend(words([
-            if request.first_turn { "--session-id" } else { "--resume" },
-            id,
-        ]));
-    }
     if let Some(model) = request.model {
         args.extend(words(["-m", model]));
     }
@@ -63,7 +78,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     Launch {
         args,
         env,
-        stdin: Stdin::Prompt,
+        stdin,
         files,
     }
 }

@@ -113,7 +113,7 @@ impl Capabilities {
                 "permission",
                 request.permission == PermissionMode::Ask,
                 self.permissions,
-                "it cannot be asked to ask; leave it out, or use an agent whose `permissions` in /v1/agents is true",
+                "it cannot be asked to ask; give \"bypass\", or use an agent whose `permissions` in /v1/agents is true",
             ),
             (
                 "mcp_servers",

@@ -12,6 +12,7 @@ mod custom;
 mod drivers;
 mod formats;
 mod gemini;
+mod json_rpc;
 mod known;
 mod observe;
 mod shell;

@@ -26,6 +26,7 @@ mod output;
 mod page;
 mod path;
 mod peers;
+mod permissions;
 mod problem;
 mod query;
 mod range;
@@ -100,7 +101,7 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Every path that has a route.
 #[cfg(test)]
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 22] = [
     "/",
     "/execute",
     "/health",
@@ -118,6 +119,8 @@ const ROUTES: [&str; 20] = [
     "/v1/sessions/{id}/input",
     "/v1/sessions/{id}/interrupt",
     "/v1/sessions/{id}/output",
+    "/v1/sessions/{id}/permissions",
+    "/v1/sessions/{id}/permissions/{permission}",
     "/v1/sessions/{id}/prompts",
     "/v1/sessions/{id}/stop",
     "/v1/sessions/{id}/ws",
@@ -143,6 +146,8 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/v1/sessions/{id}/input", post(turns::input))
         .route("/v1/sessions/{id}/interrupt", post(turns::interrupt))
         .route("/v1/sessions/{id}/output", get(output::output))
+        .route("/v1/sessions/{id}/permissions", get(permissions::list))
+        .route("/v1/sessions/{id}/permissions/{permission}", post(permissions::answer))
         .route("/v1/sessions/{id}/prompts", post(turns::prompt))
         .route("/v1/sessions/{id}/stop", post(turns::stop))
         .route("/v1/sessions/{id}/ws", get(socket::session))

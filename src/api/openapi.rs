@@ -6,7 +6,9 @@ use axum::response::{IntoResponse as _, Response};
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{artifacts, bare, configuration, events, execute, info, metrics, output, sessions, socket, turns};
+use super::{
+    artifacts, bare, configuration, events, execute, info, metrics, output, permissions, sessions, socket, turns,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -17,7 +19,7 @@ use super::{artifacts, bare, configuration, events, execute, info, metrics, outp
     ),
     paths(
         sessions::create, sessions::list, sessions::show, sessions::delete,
-        turns::prompt, turns::interrupt, turns::stop, turns::input,
+        turns::prompt, turns::interrupt, turns::stop, turns::input, permissions::list, permissions::answer,
         events::events, socket::session, output::output, artifacts::artifacts,
         info::healthz, info::readyz, info::info, info::agents, configuration::configure, metrics::metrics, openapi,
         execute::execute, execute::health, bare::root,

@@ -195,6 +195,11 @@ impl From<RuntimeError> for Problem {
             RuntimeError::DiskFull { .. } | RuntimeError::Write(WriteError::NoSpace { .. }) => disk_full(detail),
             RuntimeError::NotRunning { .. } => conflict("not_running"),
             RuntimeError::StdinClosed { .. } => conflict("stdin_closed"),
+            RuntimeError::Conversation { .. } => conflict("conversation"),
+            RuntimeError::PermissionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "permission_not_found", detail),
+            RuntimeError::PermissionAnswered { option, by, .. } => {
+                conflict("permission_answered").with("option", option).with("by", by)
+            }
             RuntimeError::KeeperSilent { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1)
             }

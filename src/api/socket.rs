@@ -53,6 +53,8 @@ enum Command {
         #[serde(default)]
         close: bool,
     },
+    /// Answers a question of the agent.
+    Permission { id: String, option: String },
 }
 
 /// The journal over WebSocket, and commands back.
@@ -65,7 +67,7 @@ enum Command {
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`"),
+        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\"}`"),
         (status = 426, description = "`upgrade_required`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
@@ -274,6 +276,10 @@ pub(super) async fn command(api: &Api, session: &Arc<Session>, text: &str) -> Re
             api.input(session, data.into(), close).await?;
             Ok(json!({ "type": "ack", "command": "input" }))
         }
+        Command::Permission { id, option } => {
+            let answer = api.answer(session, id, option).await?;
+            Ok(json!({ "type": "ack", "command": "permission", "id": answer.id, "option": answer.option }))
+        }
     }
 }
 
@@ -292,6 +298,10 @@ mod tests {
         assert!(matches!(
             parse(r#"{"type":"input","data":"y\n","close":true}"#),
             Ok(Command::Input { close: true, .. })
+        ));
+        assert!(matches!(
+            parse(r#"{"type":"permission","id":"p1","option":"allow_once"}"#),
+            Ok(Command::Permission { .. })
         ));
         assert_eq!(
             parse(r#"{"type":"prompt","promt":"x"}"#).unwrap_err().code(),

@@ -6,6 +6,7 @@
 mod id;
 mod limits;
 mod outcome;
+mod permission;
 mod record;
 mod repo;
 mod request;
@@ -15,6 +16,7 @@ mod state;
 pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use outcome::{Cause, Exit, FinalEvent, Observation, Outcome, Status, StopReason, Usage, outcome};
+pub use permission::CANCELLED;
 pub use record::{
     Body, Exited, Gap, Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record,
     Resources, Setup, Started, Stream, TurnEnded,

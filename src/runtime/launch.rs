@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::environment::Variables;
 use super::session::Session;
 use super::{AgentInfo, PromptBy, RuntimeError, Settings, delivery, setup};
-use crate::agents::{self, Agent, Custom, TurnRequest, Unsupported};
+use crate::agents::{self, Agent, Custom, Driver, TurnRequest, Unsupported};
 use crate::journal::{Reader, decode};
 use crate::keeper::{Launch, Stdin, TurnPaths};
-use crate::model::{Body, SessionRequest, StdinMode, TurnState, nearest};
+use crate::model::{Body, PermissionMode, SessionRequest, StdinMode, TurnState, nearest};
 use crate::sys;
 
 /// Folders where installers put agents, for a server whose own PATH lacks them.
@@ -108,9 +108,16 @@ pub(super) fn check(
     }
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
-    agent
+    let launch = agent
         .launch(&turn_request(request, &cwd, folder, folder, prompt, None, true))
         .map_err(unsupported)?;
+    if launch.stdin == agents::Stdin::Conversation && request.stdin == Some(StdinMode::Open) {
+        return Err(RuntimeError::Unsupported {
+            agent: name,
+            field: "stdin".to_owned(),
+            hint: "promptd itself talks with this agent; leave it out, and send prompts and answers".to_owned(),
+        });
+    }
     Ok((name, cwd))
 }
 
@@ -133,6 +140,7 @@ fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
     for (field, seconds) in [
         ("timeout", request.timeout),
         ("idle_timeout", request.idle_timeout),
+        ("permission_timeout", request.permission_timeout),
         ("retry.delay", request.retry.as_ref().map(|retry| retry.delay)),
     ] {
         let allowed = if field == "retry.delay" {
@@ -143,6 +151,15 @@ fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
         if let Some(seconds) = seconds.filter(|seconds| !allowed.contains(seconds)) {
             return invalid(field, seconds.to_string(), "use a positive number of seconds");
         }
+    }
+    let asks = request.permission == Some(PermissionMode::Ask);
+    let only_for_ask = "it is for sessions with \"permission\":\"ask\"; leave it out, or have the agent ask";
+    if let Some(timeout) = request.permission_timeout.filter(|_| !asks) {
+        return invalid("permission_timeout", timeout.to_string(), only_for_ask);
+    }
+    if let Some(default) = request.permission_default.filter(|_| !asks) {
+        let value = serde_json::to_string(&default).unwrap_or_default();
+        return invalid("permission_default", value, only_for_ask);
     }
     for (name, value) in &request.env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -337,6 +354,35 @@ pub(super) fn prepare(settings: &Settings, session: &Session, turn: &TurnState) 
         stdin,
         setup,
     })
+}
+
+/// Whether we talk with the session's agent: then its standard input is ours.
+pub(super) fn converses(agent: &Agent, session: &Session) -> bool {
+    let nowhere = Path::new("/");
+    let request = turn_request(session.request(), nowhere, nowhere, nowhere, "", None, true);
+    agent.driver(&request).is_some()
+}
+
+/// What talks with the agent in one attempt of a turn. The same every time, so that it can be fed from the journal: an
+/// id for a new conversation, which is drawn at random, is none of its business.
+pub(super) fn driver(
+    agent: &Agent,
+    session: &Session,
+    turn: &TurnState,
+) -> Result<Option<Box<dyn Driver>>, RuntimeError> {
+    let prompt = read_prompt(session, turn)?;
+    let state = session.state();
+    let resume = state.agent_session_id();
+    let prompt_file = TurnPaths::new(&session.folder, turn.turn).prompt();
+    Ok(agent.driver(&turn_request(
+        session.request(),
+        session.cwd(),
+        &prompt_file,
+        &session.folder,
+        &prompt,
+        resume,
+        resume.is_none(),
+    )))
 }
 
 /// A random UUID for an agent that takes its session's id from us.

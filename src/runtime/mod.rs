@@ -6,8 +6,10 @@
 
 mod accept;
 mod artifacts;
+mod attend;
 pub mod config;
 mod configure;
+mod conversation;
 mod delivery;
 mod driver;
 mod envd;
@@ -20,6 +22,7 @@ mod keeper_client;
 mod launch;
 mod masks;
 mod observe;
+mod permissions;
 mod probe;
 mod queue;
 mod resume;
@@ -29,6 +32,7 @@ mod settings;
 mod setup;
 mod stop;
 mod store;
+mod talk;
 mod tender;
 mod tokens;
 mod watched;

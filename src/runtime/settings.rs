@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Limits, SinkRequest};
+use crate::model::{Limits, PermissionMode, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ pub struct Settings {
     pub default_timeout: Option<Duration>,
     /// The idle timeout when a request names none.
     pub default_idle_timeout: Option<Duration>,
+    /// What agents may do without asking when a request does not say.
+    pub default_permission: PermissionMode,
     /// How long a shutdown may take.
     pub grace: Duration,
     /// A shutdown stops the agents, too.

@@ -5,8 +5,17 @@
 //! the same records, it says the same, so that a server that comes back finds by replay what a former one had not sent
 //! yet. It may not do I/O, look at a clock, or use randomness.
 
+mod acp;
+mod questions;
+
+pub(super) use acp::driver as acp;
+use questions::Questions;
+
 use super::Observer;
 use crate::model::PermissionOption;
+
+/// The answer that is no option: the turn was interrupted instead.
+const CANCELLED: &str = "cancelled";
 
 /// Something that is due.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,16 +43,19 @@ pub struct Question {
 
 /// The conversation of one attempt. [`Observer::line`] takes what the agent writes.
 pub trait Driver: Observer {
-    /// What has become due since the last call; at first, what opens the conversation.
+    /// What has become due since the last call; at first, what opens the conversation. Whether it stands in the journal
+    /// already is for the caller to see: a replay says it all again, in the same order.
     fn effects(&mut self) -> Vec<Effect>;
 
-    /// A caller, or the time limit, has answered a question. One that is not open any more is passed over.
+    /// A caller, or the time limit, has answered a question. One that is not open any more is passed over, and so is an
+    /// option that it does not have; `cancelled` says that the turn was interrupted, as [`Driver::interrupt`] does.
     fn answer(&mut self, id: &str, option: &str);
 
     /// The turn is to end, in the agent's own way. Open questions are answered as the protocol wants it for this case.
     fn interrupt(&mut self);
 
     /// A line stands in the journal as written to the agent, without its newline. Needed for what is not a
-    /// consequence of the agent's own lines: after a restart, an interrupt is known by this alone.
+    /// consequence of the agent's own lines: after a restart, an interrupt is known by this alone. What the interrupt
+    /// wants written is then due as if it had not been written, like all else in a replay.
     fn wrote(&mut self, line: &[u8]);
 }

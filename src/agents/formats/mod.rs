@@ -2,11 +2,13 @@
 //!
 //! One file per format; several agents may share one, and a configured agent names one. Pure, like all of `agents`.
 
+pub(super) mod acp;
 mod claude_stream_json;
 mod codex_json;
 mod gemini_stream_json;
 mod lines;
 
+pub(super) use acp::ACP;
 pub(super) use claude_stream_json::CLAUDE_STREAM_JSON;
 pub(super) use codex_json::CODEX_JSON;
 pub(super) use gemini_stream_json::GEMINI_STREAM_JSON;

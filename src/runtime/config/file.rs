@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::{Environment, Layer, sinks, value};
-use crate::model::{Limits, SinkRequest, nearest};
+use crate::model::{Limits, PermissionMode, SinkRequest, nearest};
 use crate::runtime::settings::{ConfiguredAgent, PromptBy};
 
 /// What the file says.
@@ -18,6 +18,7 @@ pub(super) struct FileLayer {
     pub(super) layer: Layer,
     pub(super) timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) permission: Option<PermissionMode>,
     pub(super) limits: Limits,
     pub(super) agents: BTreeMap<String, ConfiguredAgent>,
     pub(super) sinks: Vec<SinkRequest>,
@@ -52,6 +53,7 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
         layer.layer.default_agent = defaults.get("agent", |item| item.text().map(str::to_owned))?;
         layer.timeout = defaults.get("timeout", Item::seconds)?;
         layer.idle_timeout = defaults.get("idle_timeout", Item::seconds)?;
+        layer.permission = defaults.get("permission", |item| value::permission(&item.origin, item.text()?))?;
         defaults.finish()?;
     }
     if let Some(section) = top.section("limits")? {

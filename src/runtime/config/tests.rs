@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::PermissionMode;
 use crate::runtime::settings::PromptBy;
 
 fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -106,6 +107,7 @@ fn a_whole_file_is_read() {
         agent = "mine"
         timeout = 60
         idle_timeout = 7.5
+        permission = "ask"
         [limits]
         running = 2
         queued = 0
@@ -127,6 +129,7 @@ fn a_whole_file_is_read() {
     );
     assert_eq!(settings.default_timeout, Some(Duration::from_secs(60)));
     assert_eq!(settings.default_idle_timeout, Some(Duration::from_millis(7_500)));
+    assert_eq!(settings.default_permission, PermissionMode::Ask);
     assert_eq!(
         (
             settings.limits.running,
