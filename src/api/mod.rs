@@ -9,6 +9,7 @@
 //! `output` or `socket` (records to what the caller asked for).
 
 mod accept;
+mod acp;
 mod artifacts;
 mod auth;
 mod bare;
@@ -101,7 +102,7 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Every path that has a route.
 #[cfg(test)]
-const ROUTES: [&str; 22] = [
+const ROUTES: [&str; 23] = [
     "/",
     "/execute",
     "/health",
@@ -109,6 +110,7 @@ const ROUTES: [&str; 22] = [
     "/metrics",
     "/openapi.json",
     "/readyz",
+    "/v1/acp",
     "/v1/agents",
     "/v1/configuration",
     "/v1/info",
@@ -136,6 +138,7 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(openapi::openapi))
         .route("/readyz", get(info::readyz))
+        .route("/v1/acp", get(acp::acp))
         .route("/v1/agents", get(info::agents))
         .route(configuration::PATH, put(configuration::configure))
         .route("/v1/info", get(info::info))

@@ -47,16 +47,16 @@ pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
         return Err(invalid(RequestId::Null, why));
     };
     let id = message.remove("id").map(request_id);
-    let readable = || id.clone().flatten().unwrap_or(RequestId::Null);
+    let readable = id.clone().flatten().unwrap_or(RequestId::Null);
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return Err(invalid(readable(), "\"jsonrpc\" must be \"2.0\""));
+        return Err(invalid(readable, "\"jsonrpc\" must be \"2.0\""));
     }
     if id == Some(None) {
         return Err(invalid(RequestId::Null, "\"id\" must be a string or a whole number"));
     }
     match message.remove("method") {
-        Some(Value::String(method)) => called(id.flatten(), method, message).map_err(|why| invalid(readable(), why)),
-        Some(_) => Err(invalid(readable(), "\"method\" must be a string")),
+        Some(Value::String(method)) => called(id.flatten(), method, message).map_err(|why| invalid(readable, why)),
+        Some(_) => Err(invalid(readable, "\"method\" must be a string")),
         None => answered(id.flatten(), message)
             .ok_or_else(|| invalid(RequestId::Null, "there is no \"method\", and no answer to a request either")),
     }
