@@ -33,6 +33,7 @@ mod query;
 mod range;
 mod rate;
 mod scan;
+mod sdk;
 mod server;
 mod sessions;
 mod socket;
@@ -63,6 +64,8 @@ struct Api {
     runtime: Arc<Runtime>,
     rate: Rate,
     lookers: artifacts::Lookers,
+    /// Held while it is decided which session the clients of `/ws` share.
+    sharing: tokio::sync::Mutex<()>,
     /// Every open WebSocket holds a receiver, so that a shutdown can wait for them.
     sockets: watch::Sender<()>,
 }
@@ -75,6 +78,7 @@ impl Api {
             runtime,
             rate: Rate::default(),
             lookers: artifacts::Lookers::default(),
+            sharing: tokio::sync::Mutex::default(),
             sockets: watch::Sender::new(()),
         }
     }
@@ -102,8 +106,9 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Every path that has a route.
 #[cfg(test)]
-const ROUTES: [&str; 23] = [
+const ROUTES: [&str; 25] = [
     "/",
+    "/config",
     "/execute",
     "/health",
     "/healthz",
@@ -126,12 +131,14 @@ const ROUTES: [&str; 23] = [
     "/v1/sessions/{id}/prompts",
     "/v1/sessions/{id}/stop",
     "/v1/sessions/{id}/ws",
+    "/ws",
 ];
 
 fn router(api: Shared, door: Door) -> Router {
     let gated = Arc::clone(&api);
     Router::new()
         .route("/", get(bare::root))
+        .route("/config", get(sdk::config::show).post(sdk::config::configure))
         .route("/execute", post(execute::execute))
         .route("/health", get(execute::health))
         .route("/healthz", get(info::healthz))
@@ -154,6 +161,7 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/v1/sessions/{id}/prompts", post(turns::prompt))
         .route("/v1/sessions/{id}/stop", post(turns::stop))
         .route("/v1/sessions/{id}/ws", get(socket::session))
+        .route("/ws", get(sdk::connection::ws))
         .fallback(gate::not_found)
         .method_not_allowed_fallback(gate::method_not_allowed)
         .layer(middleware::from_fn(move |request, next| {

@@ -27,6 +27,7 @@ mod probe;
 mod queue;
 mod resume;
 mod retention;
+mod sdk;
 mod session;
 mod settings;
 mod setup;
@@ -52,6 +53,7 @@ pub use identity::{Sandbox, Witness};
 pub use launch::list as agents;
 pub use masks::ServerMask;
 pub use probe::version;
+pub use sdk::Sdk;
 pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 pub use tokens::{Token, opens};
@@ -73,6 +75,7 @@ pub struct Runtime {
     watcher: Arc<Watcher>,
     tokens: tokens::Tokens,
     environment: environment::Environment,
+    sdk: sdk::SdkFile,
     envd: envd::Envd,
     masks: masks::Masks,
     queue: Arc<Queue>,
@@ -136,6 +139,7 @@ impl Runtime {
             watcher: Watcher::start(),
             tokens: tokens::Tokens::default(),
             environment: environment::Environment::default(),
+            sdk: sdk::SdkFile::default(),
             envd: envd::Envd::default(),
             masks: masks::Masks::default(),
             sessions: RwLock::default(),

@@ -57,8 +57,12 @@ pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
     match message.remove("method") {
         Some(Value::String(method)) => called(id.flatten(), method, message).map_err(|why| invalid(readable, why)),
         Some(_) => Err(invalid(readable, "\"method\" must be a string")),
-        None => answered(id.flatten(), message)
-            .ok_or_else(|| invalid(RequestId::Null, "there is no \"method\", and no answer to a request either")),
+        None => answered(id.flatten(), message).ok_or_else(|| {
+            invalid(
+                RequestId::Null,
+                "there is no \"method\", and no answer to a request either",
+            )
+        }),
     }
 }
 

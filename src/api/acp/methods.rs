@@ -102,7 +102,11 @@ impl Connection {
             let asks = agents
                 .iter()
                 .any(|agent| agent.name == *name && agent.capabilities.permissions);
-            if asks { PermissionMode::Ask } else { PermissionMode::Bypass }
+            if asks {
+                PermissionMode::Ask
+            } else {
+                PermissionMode::Bypass
+            }
         });
         request.permission = Some(permission);
     }

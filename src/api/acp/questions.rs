@@ -46,11 +46,7 @@ impl Connection {
         let id = self.questions().add(session, &permission.id);
         let asked = question(session.id().as_str(), permission);
         self.client
-            .say(request(
-                RequestId::Number(id),
-                CLIENT.session_request_permission,
-                asked,
-            ))
+            .say(request(RequestId::Number(id), CLIENT.session_request_permission, asked))
             .await
     }
 

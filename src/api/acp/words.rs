@@ -73,7 +73,11 @@ fn servers(servers: Vec<Server>) -> Result<BTreeMap<String, McpServer>, Problem>
 
 fn server(server: Server) -> Result<(String, McpServer), Problem> {
     let headers = |headers: Vec<HttpHeader>| headers.into_iter().map(|header| (header.name, header.value)).collect();
-    let env = |env: Vec<EnvVariable>| env.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    let env = |env: Vec<EnvVariable>| {
+        env.into_iter()
+            .map(|variable| (variable.name, variable.value))
+            .collect()
+    };
     Ok(match server {
         Server::Http(http) => (
             http.name,
@@ -169,7 +173,10 @@ mod tests {
     #[test]
     fn what_is_not_text_is_refused_and_named() {
         for (block, named) in [
-            (json!({ "type": "image", "data": "", "mimeType": "image/png" }), "an image"),
+            (
+                json!({ "type": "image", "data": "", "mimeType": "image/png" }),
+                "an image",
+            ),
             (json!({ "type": "audio", "data": "", "mimeType": "audio/wav" }), "audio"),
             (
                 json!({ "type": "resource", "resource": { "uri": "x", "blob": "" } }),
@@ -197,8 +204,14 @@ mod tests {
         assert_eq!((request.cwd.as_deref(), request.timeout), (Some("/w"), Some(5.0)));
         assert_eq!(request.agent.as_deref(), Some("codex"));
         let servers = &request.mcp_servers;
-        assert_eq!((servers["a"].command.as_deref(), servers["a"].env["K"].as_str()), (Some("/bin/a"), "v"));
-        assert_eq!((servers["b"].transport, servers["b"].headers["H"].as_str()), (Some(McpTransport::Http), "h"));
+        assert_eq!(
+            (servers["a"].command.as_deref(), servers["a"].env["K"].as_str()),
+            (Some("/bin/a"), "v")
+        );
+        assert_eq!(
+            (servers["b"].transport, servers["b"].headers["H"].as_str()),
+            (Some(McpTransport::Http), "h")
+        );
         assert_eq!(servers["c"].transport, Some(McpTransport::Sse));
         let wrong = |promptd: Value| {
             let new = json!({ "cwd": "/w", "mcpServers": [], "_meta": { "promptd": promptd } });
