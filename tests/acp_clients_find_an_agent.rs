@@ -22,7 +22,7 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::{Agent, Client, Error, Lines};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use support::{Builder, Server, eventually};
+use support::{Builder, Server, node};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What a client has heard.
@@ -205,6 +205,46 @@ async fn a_question_of_the_agent_is_the_clients_to_answer() {
 }
 
 #[tokio::test]
+async fn the_typescript_library_prompts_answers_cancels_and_loads() {
+    let mut server = scripted("acp-typescript").start().await;
+    std::fs::create_dir_all(server.workspace()).unwrap();
+    let (url, cwd) = (
+        format!("ws://{}/v1/acp", server.address),
+        server.workspace().display().to_string(),
+    );
+    let Some(heard) = node::client("acp.ts", &[&format!("{url}?agent=gemini"), &cwd]).await else {
+        return;
+    };
+    assert_eq!(heard["about"]["agentCapabilities"]["loadSession"], true);
+    assert_eq!(heard["ends"], json!(["end_turn", "cancelled"]));
+    assert_eq!(heard["questions"][0]["toolCall"]["toolCallId"], "call-1");
+    assert!(said(&heard["updates"]).starts_with("I ask.You said yes."), "{heard}");
+    let kinds: Vec<&Value> = list(&heard["updates"]).map(|update| &update["sessionUpdate"]).collect();
+    assert!(
+        kinds.contains(&&json!("tool_call")) && kinds.contains(&&json!("tool_call_update")),
+        "{kinds:?}"
+    );
+
+    server.kill();
+    server.start_again().await;
+    let session = heard["session"].as_str().unwrap();
+    let loaded = node::client("acp.ts", &[&url, &cwd, session]).await.unwrap();
+    assert_eq!(said(&loaded["updates"]), said(&heard["updates"]));
+    let asked = list(&loaded["updates"]).filter(|update| update["sessionUpdate"] == "user_message_chunk");
+    assert_eq!(asked.count(), 2, "{loaded}");
+    assert_eq!(loaded["questions"], json!([]), "what was answered is not asked again");
+}
+
+fn list(updates: &Value) -> impl Iterator<Item = &Value> {
+    updates.as_array().unwrap().iter()
+}
+
+fn said(updates: &Value) -> String {
+    let said = list(updates).filter(|update| update["sessionUpdate"] == "agent_message_chunk");
+    said.filter_map(|update| update["content"]["text"].as_str()).collect()
+}
+
+#[tokio::test]
 async fn of_several_clients_the_first_answer_counts_and_one_that_leaves_ends_nothing() {
     let server = scripted("acp-several").start().await;
     std::fs::create_dir_all(server.workspace()).unwrap();
@@ -322,9 +362,6 @@ async fn the_door_is_opened_by_the_token_only() {
     client
         .command(call(1, "initialize", &json!({ "protocolVersion": 1 })))
         .await;
-    let mut seen = None;
-    if let Some(answer) = client.next().await {
-        seen = answer["result"]["agentInfo"]["name"].as_str().map(str::to_owned);
-    }
-    eventually("an answer", || seen.as_deref() == Some("promptd")).await;
+    let answer = client.next().await.unwrap();
+    assert_eq!(answer["result"]["agentInfo"]["name"], "promptd", "{answer}");
 }

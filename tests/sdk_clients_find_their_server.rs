@@ -9,8 +9,9 @@
 use crate::support;
 
 use serde_json::{Value, json};
+use support::model::Model;
 use support::ws::Ws;
-use support::{Builder, Server};
+use support::{Builder, Server, node};
 
 /// A server that takes a script for claude.
 fn scripted(name: &str) -> Builder {
@@ -49,6 +50,26 @@ fn is_result(frame: &Value) -> bool {
     frame["type"] == "sdk_message" && frame["data"]["type"] == "result"
 }
 
+/// All frames of a turn: its result, and its remark, which may come before or behind it.
+async fn turn(client: &mut Ws) -> Vec<Value> {
+    let is_remark = |frame: &Value| frame["type"] == "info" && frame["data"] == "a remark";
+    let mut frames = Vec::new();
+    while !(frames.iter().any(is_result) && frames.iter().any(is_remark)) {
+        frames.push(client.next().await.unwrap());
+    }
+    frames
+}
+
+fn result(frames: &[Value]) -> &Value {
+    let frame = frames.iter().find(|frame| is_result(frame));
+    &frame.unwrap()["data"]["result"]
+}
+
+fn key(frames: &[Value]) -> &Value {
+    let frame = frames.iter().find(|frame| frame["data"]["type"] == "system");
+    &frame.unwrap()["data"]["key"]
+}
+
 #[tokio::test]
 async fn clients_share_a_conversation_and_miss_nothing_while_they_are_away() {
     let server = scripted("sdk-shared").start().await;
@@ -56,33 +77,28 @@ async fn clients_share_a_conversation_and_miss_nothing_while_they_are_away() {
     assert_eq!(connected["session"], Value::Null);
     let (mut other, _) = connect(&server, "").await;
     one.command(user("first")).await;
-    let heard = one.until(is_result).await;
+    let heard = turn(&mut one).await;
     let kinds: Vec<&str> = heard
         .iter()
         .filter_map(|frame| frame["data"]["type"].as_str())
         .collect();
     assert_eq!(kinds, ["system", "assistant", "result"], "{heard:?}");
-    assert!(
-        heard
-            .iter()
-            .any(|frame| frame["type"] == "info" && frame["data"] == "a remark")
-    );
-    assert_eq!(other.until(is_result).await, heard);
+    assert_eq!(turn(&mut other).await, heard);
     let last = heard.last().unwrap()["seq"].as_u64().unwrap();
     let session = heard[0]["session"].as_str().unwrap().to_owned();
     one.close().await;
 
     other.command(user("second")).await;
-    let missed = other.until(is_result).await;
+    let missed = turn(&mut other).await;
     let (mut one, connected) = connect(&server, &format!("?after={last}")).await;
     assert_eq!(connected["session"], json!(session));
-    assert_eq!(one.until(is_result).await, missed);
+    assert_eq!(turn(&mut one).await, missed);
     // Without it, only what comes.
     let (mut new, _) = connect(&server, &format!("?session={session}")).await;
     other.command(user("third")).await;
-    let third = new.until(is_result).await;
-    assert_eq!(third.last().unwrap()["data"]["result"], "third");
-    assert_eq!(one.until(is_result).await, third);
+    let third = turn(&mut new).await;
+    assert_eq!(result(&third), "third");
+    assert_eq!(turn(&mut one).await, third);
 }
 
 #[tokio::test]
@@ -99,8 +115,8 @@ async fn an_interrupt_ends_the_turn_and_the_next_message_goes_on() {
         "{ended:?}"
     );
     client.command(user("go on")).await;
-    let heard = client.until(is_result).await;
-    assert_eq!(heard.last().unwrap()["data"]["result"], "go on");
+    let heard = turn(&mut client).await;
+    assert_eq!(result(&heard), "go on");
     client.send("garbage").await;
     let refused = client.until(|frame| frame["type"] == "error").await;
     assert_eq!(refused.last().unwrap()["code"], "malformed_json");
@@ -111,7 +127,7 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
     let mut server = scripted("sdk-config").start().await;
     let (mut client, _) = connect(&server, "").await;
     client.command(user("before")).await;
-    let before = client.until(is_result).await;
+    let before = turn(&mut client).await;
     let config = json!({ "anthropicApiKey": "s3cret-key-of-theirs", "model": "m", "includePartialMessages": true,
         "e2bApiKey": "s3cret-of-another", "timeoutMs": 1, "env": { "OTHER_TOKEN": "s3cret-too-long" } });
     let answer = server.post("/config", config.clone()).await;
@@ -130,14 +146,14 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
     assert_eq!(mode & 0o777, 0o600);
 
     client.command(user("after")).await;
-    let after = client.until(is_result).await;
+    let after = turn(&mut client).await;
     assert_ne!(after[0]["session"], before[0]["session"]);
     assert!(
         after.iter().any(|frame| frame["data"]["type"] == "stream_event"),
         "{after:?}"
     );
     // The key reached the agent, and no client.
-    assert_eq!(after[0]["data"]["key"], "***", "{after:?}");
+    assert_eq!(key(&after), "***", "{after:?}");
     // The same again changes nothing; nor does a restart.
     server.post("/config", config).await;
     server.kill();
@@ -145,7 +161,7 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
     let (mut client, connected) = connect(&server, "").await;
     assert_eq!(connected["session"], after[0]["session"]);
     client.command(user("still")).await;
-    assert_eq!(client.until(is_result).await[0]["data"]["key"], "***");
+    assert_eq!(key(&turn(&mut client).await), "***");
 
     let (status, refused) = server
         .send("POST", "/config", json!({ "anthropicApiKey": ["s3cret"] }))
@@ -162,4 +178,45 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
         status == 400 && refused["error"].as_str().unwrap().contains("bypassPermissions"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_client_with_the_sdks_types_talks_with_the_real_claude() {
+    if !tokio::task::spawn_blocking(node::clients_installed).await.unwrap() {
+        return;
+    }
+    let model = Model::start().await;
+    let home = support::folder("sdk-claude");
+    let path = format!("{}:{}", node::programs().display(), std::env::var("PATH").unwrap());
+    let server = Server::with()
+        .env("PATH", path)
+        .env("HOME", home.display().to_string())
+        .start()
+        .await;
+    let mut env: serde_json::Map<String, Value> = model.claude_env().into_iter().map(|(k, v)| (k, v.into())).collect();
+    let key = env.remove("ANTHROPIC_API_KEY").unwrap();
+    let config = json!({ "anthropicApiKey": key, "env": env, "includePartialMessages": true,
+        "systemPrompt": { "type": "preset", "preset": "claude_code", "append": "be brief" } });
+    let heard = node::client("sdk.ts", &[&server.address, &config.to_string()])
+        .await
+        .unwrap();
+    assert_eq!(heard["configured"]["success"], true, "{heard}");
+    assert!(!heard["shown"].as_str().unwrap().contains(key.as_str().unwrap()));
+    let of = |client: &str, kind: &str| -> Vec<Value> {
+        let frames = heard[client].as_array().unwrap().iter();
+        frames
+            .map(|frame| frame["data"].clone())
+            .filter(|data| data["type"] == kind)
+            .collect()
+    };
+    assert_eq!(of("one", "result")[0]["result"], "Answer 1.", "{heard}");
+    assert!(!of("one", "assistant").is_empty() && !of("one", "stream_event").is_empty());
+    assert_eq!(of("other", "result")[0], of("one", "result")[0]);
+    // Away while its turn was interrupted; the conversation goes on.
+    let back = of("back", "result");
+    assert_eq!(back.last().unwrap()["result"], "Answer 2.", "{heard}");
+    assert_eq!(back.last().unwrap()["session_id"], of("one", "result")[0]["session_id"]);
+    let asked = model.turns().last().unwrap().body.to_string();
+    assert!(asked.contains("be brief"), "the system prompt reached the model");
+    std::fs::remove_dir_all(home).unwrap();
 }

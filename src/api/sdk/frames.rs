@@ -132,7 +132,8 @@ impl Frames {
                 if !told {
                     let cause = ended.cause.map(|cause| json!(cause));
                     let cause = cause.as_ref().and_then(Value::as_str).unwrap_or("no cause is known");
-                    let error = ended.error.unwrap_or_else(|| format!("the turn ended: {cause}"));
+                    let error = ended.error.filter(|_| ended.status != Status::Cancelled);
+                    let error = error.unwrap_or_else(|| format!("the turn ended: {cause}"));
                     frames.push(self.frame(seq, "error", "error", &error.into()));
                 }
                 frames
