@@ -7,7 +7,8 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::{
-    artifacts, bare, configuration, events, execute, info, metrics, output, permissions, sessions, socket, turns,
+    acp, artifacts, bare, configuration, events, execute, info, metrics, output, permissions, sdk, sessions, socket,
+    turns,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -22,7 +23,8 @@ use super::{
         turns::prompt, turns::interrupt, turns::stop, turns::input, permissions::list, permissions::answer,
         events::events, socket::session, output::output, artifacts::artifacts,
         info::healthz, info::readyz, info::info, info::agents, configuration::configure, metrics::metrics, openapi,
-        execute::execute, execute::health, bare::root,
+        execute::execute, execute::health, bare::root, acp::acp,
+        sdk::config::configure, sdk::config::show, sdk::connection::ws,
     ),
     components(schemas(ProblemDetails, EventPage, UpdateEvent)),
     modifiers(&Security),

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::io;
 
+use agent_client_protocol_schema::v1::{Error, ErrorCode};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -117,6 +118,19 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.extend(self.0.headers.iter().cloned());
         response
+    }
+
+    /// The same as an error of JSON-RPC, whose codes are ACP's.
+    pub(super) fn json_rpc(self) -> Error {
+        let code = match self.0.status {
+            StatusCode::NOT_FOUND => ErrorCode::ResourceNotFound,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => ErrorCode::InvalidParams,
+            _ => ErrorCode::InternalError,
+        };
+        let mut data = self.0.extra;
+        data.insert("status".to_owned(), self.0.status.as_u16().into());
+        data.insert("code".to_owned(), self.0.code.into());
+        Error::new(code.into(), self.0.detail).data(Value::Object(data))
     }
 
     fn body(&self, request_id: &str) -> Map<String, Value> {

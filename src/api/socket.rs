@@ -111,7 +111,7 @@ pub(super) fn prepare(upgrade: WebSocketUpgrade, headers: &HeaderMap, limit: usi
     upgrade
 }
 
-fn upgrade_required(rejection: &WebSocketUpgradeRejection) -> Problem {
+pub(super) fn upgrade_required(rejection: &WebSocketUpgradeRejection) -> Problem {
     let detail = format!("this call speaks WebSocket ({rejection}); for plain HTTP use …/events");
     Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
         .with_header(axum::http::header::UPGRADE, "websocket")
@@ -151,6 +151,16 @@ impl Client {
             sink.feed(Message::Text(text)).await.map_err(|_| Gone)?;
         }
         sink.flush().await.map_err(|_| Gone)
+    }
+
+    /// Sends one message.
+    pub(super) async fn say(&self, text: String) -> Result<(), Gone> {
+        self.send(Message::text(text)).await
+    }
+
+    /// What was sent has been taken: who reads slowly answers a ping only behind all that.
+    pub(super) fn is_heard(&self) {
+        self.pulse.heard();
     }
 
     /// Answers a command.

@@ -11,6 +11,7 @@ mod permission;
 mod record;
 mod repo;
 mod request;
+mod sdk;
 mod sink;
 mod state;
 
@@ -25,5 +26,6 @@ pub use record::{
 };
 pub use repo::{RepoRequest, WrongRepo};
 pub use request::{PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
+pub use sdk::{SdkConfig, SdkPermissionMode, SystemPrompt};
 pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
 pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::environment::Variables;
 use super::tokens::Token;
-use super::{Runtime, Session, Settings, config, delivery, setup};
+use super::{Runtime, Sdk, Session, Settings, config, delivery, setup};
 use crate::mask::{Masker, Secrets};
 use crate::model::{McpServer, SessionRequest, SinkRequest};
 use crate::sinks::Sink;
@@ -32,6 +32,7 @@ struct Server {
     settings: Arc<Settings>,
     tokens: Vec<Token>,
     variables: Arc<Variables>,
+    sdk: Arc<Sdk>,
     secrets: Arc<Secrets>,
     masker: Option<Arc<Masker>>,
 }
@@ -107,23 +108,27 @@ impl Runtime {
 
     fn server_secrets(&self) -> Server {
         let (settings, variables) = (self.settings(), self.variables());
-        let tokens = self.tokens.known(&settings);
+        let (tokens, sdk) = (self.tokens.known(&settings), self.sdk());
         let mut known = self.masks.server.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |server: &&Server| {
             Arc::ptr_eq(&server.settings, &settings)
                 && server.tokens == tokens
                 && Arc::ptr_eq(&server.variables, &variables)
+                && Arc::ptr_eq(&server.sdk, &sdk)
         };
         if let Some(server) = known.as_ref().filter(is_current) {
             return server.clone();
         }
-        let secrets = Arc::new(secrets_of(&settings, &tokens, &variables));
+        let mut secrets = secrets_of(&settings, &tokens, &variables);
+        request_secrets(&sdk.config.request(), &[], &variables, &mut secrets);
+        let secrets = Arc::new(secrets);
         let masker = Masker::new(&secrets).map(Arc::new);
         self.masks.shared.set(masker.clone());
         let server = Server {
             settings,
             tokens,
             variables,
+            sdk,
             secrets,
             masker,
         };
@@ -234,6 +239,7 @@ mod tests {
             settings,
             tokens,
             variables,
+            sdk: Arc::default(),
             secrets,
             masker,
         }

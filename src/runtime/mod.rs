@@ -32,6 +32,7 @@ mod queue;
 mod resume;
 mod retention;
 mod scratch;
+mod sdk;
 mod session;
 mod settings;
 mod setup;
@@ -57,6 +58,7 @@ pub use identity::{Sandbox, Witness, is_sandbox};
 pub use launch::list as agents;
 pub use masks::ServerMask;
 pub use probe::version;
+pub use sdk::Sdk;
 pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 pub use tokens::{Token, opens};
@@ -80,6 +82,7 @@ pub struct Runtime {
     environment: environment::Environment,
     /// Held by whoever changes tokens or the environment.
     configuring: Mutex<()>,
+    sdk: sdk::SdkFile,
     envd: envd::Envd,
     masks: masks::Masks,
     queue: Arc<Queue>,
@@ -146,6 +149,7 @@ impl Runtime {
             tokens: tokens::Tokens::default(),
             environment: environment::Environment::default(),
             configuring: Mutex::default(),
+            sdk: sdk::SdkFile::default(),
             envd: envd::Envd::default(),
             masks: masks::Masks::default(),
             sessions: RwLock::default(),
