@@ -18,6 +18,7 @@ mod plan;
 mod qwen_stream_json;
 pub(super) mod tool;
 #[cfg(test)]
+#[path = "transcript_tests.rs"]
 mod transcript;
 
 pub(super) use acp::ACP;
