@@ -113,3 +113,15 @@ fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
     let event = final_event("gemini", r#"{"type":"result","status":"success","stats":[],"error":7}"#);
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
 }
+
+#[test]
+fn a_turn_that_asks_speaks_acp_in_the_mode_that_asks() {
+    let request = TurnRequest {
+        permission: PermissionMode::Ask,
+        model: Some("m"),
+        ..plain()
+    };
+    let (line, launch) = launch("gemini", &request);
+    assert_eq!(launch.stdin, Stdin::Conversation);
+    assert_eq!(line, "--acp --approval-mode default -m m");
+}

@@ -26,7 +26,7 @@ fn message(blocks: &Value) -> Value {
 
 /// What is known after each line.
 fn observations(stream: &str) -> Vec<Observation> {
-    let mut observer = observer::Reader::default();
+    let mut observer = Reader::default();
     let lines = stream.lines().map(|line| {
         observer.line(Stream::Stdout, line.as_bytes());
         observer.observation().clone()
