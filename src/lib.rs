@@ -26,3 +26,4 @@ pub mod model;
 pub mod runtime;
 pub mod sinks;
 pub mod sys;
+pub mod updates;

@@ -231,6 +231,42 @@ async fn a_clone_that_is_there_is_brought_up_to_date_and_anything_else_is_left_a
 }
 
 #[tokio::test]
+async fn a_clone_waits_for_another_one_in_its_own_folder_only_and_says_so() {
+    let (slow, quick) = (git_server(None), git_server(None));
+    slow.make("job.git", &[("f", "slow\n")]);
+    quick.make("job.git", &[("f", "quick\n")]);
+    let server = Server::start().await;
+    let create = |git: &GitServer, folder: &str| json!({ "repo": { "url": git.url("job.git"), "dir": folder }, "prompt": "cat f" });
+    slow.hold(true);
+    let first = server.create(create(&slow, "one")).await;
+    eventually("the clone's first request", || !slow.seen().is_empty()).await;
+    let beside = server.create(create(&quick, "other")).await;
+    assert_eq!(server.settled(&beside).await["status"], "completed");
+    let second = server.create(create(&slow, "one")).await;
+    let said = server.record(&second, "stderr").await;
+    let place = server.workspace().join("one").display().to_string();
+    assert_eq!(said["data"], json!(format!("waiting for another clone into {place}")));
+    slow.hold(false);
+    for id in [&first, &second] {
+        assert_eq!(server.settled(id).await["status"], "completed");
+        assert!(server.output(id, "stdout").await.ends_with(b"slow\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_was_there_outlives_a_clone_that_failed() {
+    let git = git_server(None);
+    let server = Server::start().await;
+    std::fs::create_dir_all(server.workspace().join("mine")).unwrap();
+    for (folder, stays) in [("mine", true), ("made", false)] {
+        let repo = json!({ "url": git.url("missing.git"), "dir": folder });
+        let id = server.create(json!({ "repo": repo, "prompt": "true" })).await;
+        assert_eq!(server.settled(&id).await["turns"][0]["cause"], "setup_failed");
+        assert_eq!(server.workspace().join(folder).exists(), stays, "{folder}");
+    }
+}
+
+#[tokio::test]
 async fn a_private_repository_takes_the_token_and_nothing_keeps_it() {
     let git_server = git_server(Some(TOKEN));
     git_server.make("job.git", &[("f", "private\n")]);

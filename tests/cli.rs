@@ -18,7 +18,8 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use support::{PATIENCE, PROMPTD, folder};
+use support::git::git;
+use support::{PATIENCE, PROMPTD, folder, has_program};
 
 /// A home of its own; what is left running in it ends with the test.
 struct Home(PathBuf);
@@ -123,6 +124,35 @@ fn run_gives_the_agents_exact_bytes_and_its_end_as_exit_code() {
         code(&home.promptd(&["run", "-a", "shell", "--timeout", "0.2", "sleep 60"])),
         124
     );
+}
+
+#[test]
+fn run_clones_and_sets_up_before_the_agent_begins() {
+    if !has_program("git") {
+        return;
+    }
+    let home = Home::new("cli-repo");
+    let work = home.path("job");
+    fs::create_dir(&work).unwrap();
+    git(&work, &["init", "--quiet", "--initial-branch=main"]);
+    git(&work, &["commit", "--quiet", "--allow-empty", "--message", "first"]);
+    git(&work, &["tag", "v1"]);
+    git(&work, &["commit", "--quiet", "--allow-empty", "--message", "second"]);
+    let url = format!("file://{}", work.display());
+    let setup = ["--setup", "echo one > setup", "--setup", "echo two >> setup"];
+    let script = "cat setup; git log -1 --format=%s; basename \"$PWD\"";
+    let run = |more: &[&str]| home.promptd(&[&["run", "-a", "shell"], &setup[..], more, &[script]].concat());
+    let output = run(&["--repo", &url, "--ref", "v1"]);
+    assert_eq!(
+        text(&output.stdout),
+        "one\ntwo\nfirst\njob\n",
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(code(&output), 0);
+    assert_eq!(code(&run(&["--ref", "v1"])), 2, "of which repository?");
+    let missing = run(&["--repo", &url, "--token-env", "NO_SUCH_VARIABLE"]);
+    assert_eq!(code(&missing), 2);
 }
 
 #[test]

@@ -191,6 +191,96 @@ async fn a_token_is_changed_without_a_moment_in_which_none_is_valid() {
 }
 
 #[tokio::test]
+async fn what_was_configured_once_stays_hidden_when_it_is_replaced_and_reaches_no_agent() {
+    let mut server = Server::start().await;
+    let home = server.home();
+    let set = |token, key, args: &[&str]| configure(&home, args, &[("PROMPTD_TOKEN", token), ("BACKEND_KEY", key)]);
+    set(TOKEN, KEY, &[]);
+    let body = json!({ "agent": "shell", "prompt": format!("echo $BACKEND_KEY {TOKEN}") });
+    let create = server.request("POST", "/v1/sessions").bearer_auth(TOKEN).json(&body);
+    let id = Answer::of(create).await.body["id"].as_str().unwrap().to_owned();
+    let shown = async |server: &Server| {
+        let events = server.request("GET", &format!("/v1/sessions/{id}/events"));
+        let answer = Answer::of(
+            events
+                .header("accept", "application/x-ndjson")
+                .bearer_auth("the-third-one"),
+        )
+        .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.text()
+    };
+    set("the-second-one", "sk-the-second-key", &["--keep-old"]);
+    set("the-third-one", "sk-the-third-key", &["--keep-old"]);
+    let hidden = shown(&server).await;
+    assert!(
+        !hidden.contains(KEY) && !hidden.contains(TOKEN) && hidden.contains("***"),
+        "{hidden}"
+    );
+    let (name, value) = bearer("the-third-one");
+    let header = (name, value.as_str());
+    let env = printed(&server, header, "env", json!({})).await;
+    assert!(env.contains("sk-the-third-key") && !env.contains(KEY), "{env}");
+    // Also one that is gone altogether, and by a server that was not there.
+    configure(&home, &["--file", "/dev/null"], &[]);
+    server.kill();
+    server.start_again().await;
+    let hidden = shown(&server).await;
+    assert!(!hidden.contains(KEY), "{hidden}");
+    let path = home.join("environment.json");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(
+        !std::fs::read_to_string(path).unwrap().contains("the-second-one"),
+        "a token stands nowhere"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_add_at_the_same_time_none_is_lost() {
+    const MANY: usize = 8;
+    let server = Server::start().await;
+    let home = server.home();
+    std::thread::scope(|scope| {
+        for number in 0..MANY {
+            let (home, token, name) = (&home, format!("token-number-{number}"), format!("NAME_{number}"));
+            scope.spawn(move || {
+                let args = ["--keep-old", "--env", "PROMPTD_TOKEN", "--env", &name];
+                configure(home, &args, &[("PROMPTD_TOKEN", &*token), (&*name, "x")])
+            });
+        }
+    });
+    for number in 0..MANY {
+        assert_eq!(
+            status(&server, &format!("token-number-{number}")).await,
+            200,
+            "{number}"
+        );
+    }
+    let said = configure(&home, &["--keep-old", "--env", "LAST"], &[("LAST", "x")]);
+    assert!(
+        (0..MANY).all(|number| said.contains(&format!("NAME_{number}"))),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_file_that_is_spoiled_closes_the_door_also_on_loopback() {
+    let server = Server::start().await;
+    assert_eq!(server.ask("GET", "/v1/sessions", &Value::Null).await.status, 200);
+    let path = server.home().join("token");
+    // A link to itself cannot be read by anybody, root included.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert_eq!(server.ask("GET", "/v1/sessions", &Value::Null).await.status, 401);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(server.ask("GET", "/v1/sessions", &Value::Null).await.status, 401);
+    let doctor = beside(&server.home(), &["doctor"], &[]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("has no token: nobody is let in"));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(server.ask("GET", "/v1/sessions", &Value::Null).await.status, 200);
+}
+
+#[tokio::test]
 async fn what_cannot_be_configured_is_refused_with_what_would_be_right() {
     let server = Server::with()
         .env("PROMPTD_TOKEN", "from-the-environment")
@@ -271,6 +361,13 @@ async fn with_e2b_the_sandboxs_own_token_lets_in_and_brings_its_environment() {
     assert_eq!(
         printed(&server, right, script, session).await,
         format!("{KEY} session\n")
+    );
+    // A cold boot, after which the platform knows of no environment.
+    envd.says(Some("another-token"), &[("E2B_SANDBOX_ID", "i")]);
+    let after = ("x-access-token", "another-token");
+    assert_eq!(
+        printed(&server, after, script, json!({})).await,
+        format!("{KEY} configured\n")
     );
     let kept = std::fs::read_to_string(server.home().join("environment.json")).unwrap();
     assert!(!kept.contains("never") && !kept.contains(TOKEN) && !server.log().contains(TOKEN));

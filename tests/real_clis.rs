@@ -1,6 +1,13 @@
-//! The real `claude`, `codex` and `gemini`, from npm, take prompts over HTTP against a scripted model on loopback.
+//! The real agent CLIs, from npm, take prompts over HTTP against a scripted model on loopback.
+//!
+//! What each of them does stands in `docs/agents.md`, which is the table [`EXPECTED`] in words: one test holds that page
+//! to the table, and one test per agent holds the table to what the agent does.
 
-#![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what it expects by failing"
+)]
 #![expect(
     clippy::indexing_slicing,
     reason = "a field that is missing is `null`, and fails the comparison"
@@ -8,206 +15,379 @@
 
 use crate::support;
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use support::model::{self, Model};
-use support::{Server, eventually, node};
+use support::lab::{AGENTS, Lab};
+use support::{Server, model};
 
-/// One agent with a server, a home and a model of its own.
-struct Lab {
-    agent: &'static str,
-    server: Server,
-    model: Model,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    home: PathBuf,
-}
+/// What is tried with every agent, in this order: the first five go on in one session. A further cell is a line here,
+/// an arm in [`observed`], and a word for each agent in [`EXPECTED`].
+const CELLS: [(&str, &str); 10] = [
+    (
+        "answer",
+        "a first turn is answered, and its output is followed live and afterwards",
+    ),
+    ("tokens", "the turn's tokens are its own, also in a follow-up turn"),
+    (
+        "follow-up",
+        "the next turn knows the one before, in the agent's own session",
+    ),
+    ("tool", "the model has the agent run a command"),
+    (
+        "interrupt",
+        "an interrupt ends a turn, and the next one goes on in the session",
+    ),
+    (
+        "interrupted first",
+        "an interrupt ends a session's first turn, and the next one is answered",
+    ),
+    ("400", "cause of a turn whose request the model refuses"),
+    (
+        "401",
+        "cause of a turn whose key is refused, and the next one is answered",
+    ),
+    ("429", "cause of a turn when there are too many requests"),
+    ("hang", "cause of a turn with a `timeout` when the model falls silent"),
+];
 
-impl Lab {
-    async fn new(agent: &'static str) -> Option<Self> {
-        if !tokio::task::spawn_blocking(node::installed).await.unwrap() {
-            return None;
+/// What each agent does, cell by cell.
+const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
+    (
+        "claude",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+    (
+        "codex",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+    (
+        "gemini",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+    (
+        "qwen",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+    (
+        "opencode",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+    (
+        "copilot",
+        [
+            "yes",
+            "not told",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+    (
+        "droid",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "timeout",
+            "timeout",
+        ],
+    ),
+    (
+        "pi",
+        [
+            "yes",
+            "yes",
+            "yes",
+            "yes",
+            "goes on",
+            "answers",
+            "agent_error",
+            "auth",
+            "quota",
+            "timeout",
+        ],
+    ),
+];
+
+/// Runs one cell; answers in the words of [`EXPECTED`], or with what came instead. `id` is the session of the first
+/// cells.
+async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
+    match cell {
+        "answer" => {
+            *id = lab.create("hello", Value::Null).await;
+            let live = followed(lab, id).await;
+            let turn = lab.ended(id).await;
+            let output = lab.server.output(id, "stdout").await;
+            assert_eq!(support::joined(&live, "stdout"), output);
+            // Whether its pieces or the whole.
+            assert!(String::from_utf8(output).unwrap().contains("Answer "));
+            yes(&turn, "Answer 1.")
         }
-        let model = Model::start().await;
-        let home = support::folder(agent);
-        for folder in [".codex", ".gemini"] {
-            std::fs::create_dir(home.join(folder)).unwrap();
-        }
-        std::fs::write(home.join(".gemini/settings.json"), model::GEMINI_SETTINGS).unwrap();
-        let (args, env) = match agent {
-            "claude" => (Vec::new(), model.claude_env()),
-            "codex" => (model.codex_args(), model.codex_env(&home.join(".codex"))),
-            _ => (Vec::new(), model.gemini_env()),
-        };
-        let path = format!("{}:{}", node::programs().display(), std::env::var("PATH").unwrap());
-        let server = Server::with()
-            .env("PATH", path)
-            .env("HOME", home.display().to_string())
-            .start()
-            .await;
-        Some(Self {
-            agent,
-            server,
-            model,
-            args,
-            env,
-            home,
-        })
-    }
-
-    /// A new session; answers its id and how its first turn ended.
-    async fn begin(&self, prompt: &str) -> (String, Value) {
-        let id = self.create(prompt).await;
-        let turn = self.ended(&id).await;
-        (id, turn)
-    }
-
-    async fn create(&self, prompt: &str) -> String {
-        let env: serde_json::Map<_, _> = self
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), json!(value)))
-            .collect();
-        self.server
-            .create(json!({ "agent": self.agent, "prompt": prompt, "args": self.args, "env": env }))
-            .await
-    }
-
-    /// The next turn of a session; answers how it ended.
-    async fn prompt(&self, id: &str, prompt: &str) -> Value {
-        let path = format!("/v1/sessions/{id}/prompts");
-        self.server.post(&path, json!({ "prompt": prompt })).await;
-        self.ended(id).await
-    }
-
-    /// Waits for the session's last turn.
-    async fn ended(&self, id: &str) -> Value {
-        let session = self.server.settled(id).await;
-        session["turns"].as_array().unwrap().last().unwrap().clone()
-    }
-
-    /// Interrupts a turn as soon as the model was asked; answers how it ended.
-    async fn interrupt(&self, id: &str, asked_before: usize) -> Value {
-        eventually("a request to the model", || self.model.turns().len() > asked_before).await;
-        self.server
-            .post(&format!("/v1/sessions/{id}/interrupt"), Value::Null)
-            .await;
-        self.ended(id).await
-    }
-
-    /// An answer: its stream reaches the caller live and afterwards, and the turn says what it was.
-    async fn answers(&self) -> String {
-        let id = self.create("hello").await;
-        let mut events = self.server.sse(&format!("/v1/sessions/{id}/events"), None).await;
-        let (mut live, mut names) = (Vec::new(), Vec::new());
-        while let Some(event) = events.next().await {
-            if event.event == "stdout" {
-                live.push(serde_json::from_str(&event.data).unwrap());
+        "tokens" => {
+            let first = lab.ended(id).await;
+            let next = lab.prompt(id, "and now?").await;
+            let usage = |turn: &Value| {
+                let usage = &turn["usage"];
+                (usage["input_tokens"].as_u64(), usage["output_tokens"].as_u64())
+            };
+            let own = (Some(model::INPUT_TOKENS), Some(model::OUTPUT_TOKENS));
+            match (usage(&first), usage(&next)) {
+                ((None, None), (None, None)) => "not told".to_owned(),
+                (one, two) if one == own && two == own => "yes".to_owned(),
+                other => format!("{other:?}"),
             }
-            names.push(event.event);
         }
-        assert_eq!(names.last().map(String::as_str), Some("end"));
-        let turn = self.ended(&id).await;
-        completed(&turn, "Answer 1.");
-        assert_eq!(turn["usage"]["input_tokens"], json!(model::INPUT_TOKENS), "{turn}");
-        assert_eq!(turn["usage"]["output_tokens"], json!(model::OUTPUT_TOKENS), "{turn}");
-        let output = self.server.output(&id, "stdout").await;
-        assert_eq!(support::joined(&live, "stdout"), output);
-        let text = String::from_utf8(output).unwrap();
-        // The stream of gemini holds the answer in pieces.
-        assert!(text.contains("Answer "), "{text}");
-        let session = self.server.session(&id).await;
-        let agents_own = session["agent_session_id"].as_str().unwrap();
-        assert!(text.contains(agents_own), "{agents_own} is not in {text}");
-        id
-    }
-
-    /// A follow-up in the agent's own session, and a tool that writes a file.
-    async fn goes_on(&self, id: &str) {
-        let first = self.server.session(id).await["agent_session_id"].clone();
-        completed(&self.prompt(id, "and now?").await, "Answer 2.");
-        let turn = self.prompt(id, "please\nmodel: run printf made > made.txt").await;
-        completed(&turn, "Answer 3.");
-        let made = std::fs::read_to_string(self.server.workspace().join("made.txt")).unwrap();
-        assert_eq!(made, "made");
-        assert_eq!(self.server.session(id).await["agent_session_id"], first);
-    }
-
-    /// An interrupt ends the turn and nothing else, in a session that has an answer, and in one that has none.
-    async fn is_interrupted(&self, id: &str) {
-        let asked = self.model.turns().len();
-        self.server
-            .post(
-                &format!("/v1/sessions/{id}/prompts"),
-                json!({ "prompt": "model: hang" }),
-            )
-            .await;
-        cancelled(&self.interrupt(id, asked).await);
-        completed(&self.prompt(id, "go on").await, "Answer 4.");
-
-        let asked = self.model.turns().len();
-        let new = self.create("model: hang").await;
-        cancelled(&self.interrupt(&new, asked).await);
-        completed(&self.prompt(&new, "go on").await, "Answer 1.");
-    }
-
-    /// What the model refuses is a failed turn with its cause.
-    async fn fails(&self) {
-        let (_, turn) = self.begin("model: status 400").await;
-        failed(&turn, "agent_error");
-        let (id, turn) = self.begin("model: status 401").await;
-        failed(&turn, "auth");
-        completed(&self.prompt(&id, "again").await, "Answer 1.");
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // A failed test leaves it for whoever looks into it.
-        if !std::thread::panicking() {
-            let _gone = std::fs::remove_dir_all(&self.home);
+        "follow-up" => {
+            let session = lab.server.session(id).await;
+            let turn = lab.ended(id).await;
+            let own = session["agent_session_id"].as_str().unwrap_or_default();
+            let output = String::from_utf8(lab.server.output(id, "stdout").await).unwrap();
+            // Both turns name the same one.
+            assert!(
+                !own.is_empty() && output.matches(own).count() >= 2,
+                "{own} is not in {output}"
+            );
+            yes(&turn, "Answer 2.")
         }
+        "tool" => {
+            let turn = lab.prompt(id, "please\nmodel: run printf made > made.txt").await;
+            let made = std::fs::read_to_string(lab.server.workspace().join("made.txt")).unwrap_or_default();
+            if made == "made" {
+                yes(&turn, "Answer 3.")
+            } else {
+                format!("made {made:?}: {turn}")
+            }
+        }
+        "interrupt" => {
+            let asked = lab.model.turns().len();
+            let path = format!("/v1/sessions/{id}/prompts");
+            lab.server.post(&path, json!({ "prompt": "model: hang" })).await;
+            interrupted(lab, id, asked, "Answer 4.").await
+        }
+        "interrupted first" => {
+            let asked = lab.model.turns().len();
+            let new = lab.create("model: hang", Value::Null).await;
+            interrupted(lab, &new, asked, "Answer 1.")
+                .await
+                .replace("goes on", "answers")
+        }
+        "hang" => cause(&lab.begin("model: hang", json!({"timeout": 5})).await.1),
+        "401" => {
+            let (new, turn) = lab.begin("model: status 401", Value::Null).await;
+            let again = lab.prompt(&new, "again").await;
+            if yes(&again, "Answer 1.") == "yes" {
+                cause(&turn)
+            } else {
+                again.to_string()
+            }
+        }
+        "429" => {
+            let limit = json!({"timeout": lab.setup.patience});
+            cause(&lab.begin("model: status 429", limit).await.1)
+        }
+        status => cause(&lab.begin(&format!("model: status {status}"), Value::Null).await.1),
     }
 }
 
-fn completed(turn: &Value, result: &str) {
-    assert_eq!(turn["status"], "completed", "{turn}");
-    assert_eq!(turn["result"], result, "{turn}");
-    assert_eq!(turn["exit_code"], 0, "{turn}");
+/// All records of stdout, live, until the stream says that the turn has ended.
+async fn followed(lab: &Lab, id: &str) -> Vec<Value> {
+    let mut events = lab.server.sse(&format!("/v1/sessions/{id}/events"), None).await;
+    let (mut live, mut last) = (Vec::new(), String::new());
+    while let Some(event) = events.next().await {
+        if event.event == "stdout" {
+            live.push(serde_json::from_str(&event.data).unwrap());
+        }
+        last = event.event;
+    }
+    assert_eq!(last, "end");
+    live
 }
 
-fn cancelled(turn: &Value) {
-    assert_eq!(turn["status"], "cancelled", "{turn}");
-    assert_eq!(turn["cause"], "interrupted", "{turn}");
+async fn interrupted(lab: &Lab, id: &str, asked_before: usize, answer: &str) -> String {
+    let turn = lab.interrupt(id, asked_before).await;
+    if turn["status"] != "cancelled" || turn["cause"] != "interrupted" {
+        return turn.to_string();
+    }
+    let next = lab.prompt(id, "go on").await;
+    yes(&next, answer).replace("yes", "goes on")
 }
 
-fn failed(turn: &Value, cause: &str) {
-    assert_eq!(turn["status"], "failed", "{turn}");
-    assert_eq!(turn["cause"], cause, "{turn}");
+fn yes(turn: &Value, result: &str) -> String {
+    let well = turn["status"] == "completed" && turn["result"] == result && turn["exit_code"] == 0;
+    if well { "yes".to_owned() } else { turn.to_string() }
 }
 
-async fn everything(agent: &'static str) {
+fn cause(turn: &Value) -> String {
+    match turn["cause"].as_str() {
+        Some(cause) if turn["status"] == "failed" || turn["status"] == "timed_out" => cause.to_owned(),
+        _ => turn.to_string(),
+    }
+}
+
+/// Runs all cells of one agent, and tells all that differ at once.
+async fn does_what_the_table_says(agent: &str) {
     let Some(lab) = Lab::new(agent).await else { return };
-    let id = lab.answers().await;
-    lab.goes_on(&id).await;
-    lab.is_interrupted(&id).await;
-    lab.fails().await;
+    let (_, expected) = EXPECTED.iter().find(|(name, _)| *name == agent).unwrap();
+    let mut differ = String::new();
+    let mut id = String::new();
+    for ((cell, _), expected) in CELLS.iter().zip(expected) {
+        let begun = std::time::Instant::now();
+        let observed = observed(&lab, cell, &mut id).await;
+        eprintln!("{agent} {cell}: {observed} ({:.1} s)", begun.elapsed().as_secs_f64());
+        if observed != *expected {
+            let _written = writeln!(differ, "{agent}, {cell}: {expected} was expected, {observed} came");
+        }
+    }
+    assert!(differ.is_empty(), "\n{differ}");
+}
+
+macro_rules! agents {
+    ($($test:ident $agent:literal)*) => { $(
+        #[tokio::test]
+        async fn $test() {
+            does_what_the_table_says($agent).await;
+        }
+    )* };
+}
+
+agents! {
+    claude_does_what_the_table_says "claude"
+    codex_does_what_the_table_says "codex"
+    gemini_does_what_the_table_says "gemini"
+    qwen_does_what_the_table_says "qwen"
+    opencode_does_what_the_table_says "opencode"
+    copilot_does_what_the_table_says "copilot"
+    droid_does_what_the_table_says "droid"
+    pi_does_what_the_table_says "pi"
 }
 
 #[tokio::test]
-async fn claude_works_over_http() {
-    everything("claude").await;
+async fn the_page_of_agents_is_the_table_in_words() {
+    let server = Server::with()
+        .env("PATH", "/nowhere")
+        .env("HOME", "/nowhere")
+        .start()
+        .await;
+    let page = page(&server.get("/v1/agents").await);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md");
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == page,
+        "docs/agents.md differs; write it with WRITE_DOCS=1 cargo test --test promises the_page"
+    );
 }
 
-#[tokio::test]
-async fn codex_works_over_http() {
-    everything("codex").await;
-}
-
-#[tokio::test]
-async fn gemini_works_over_http() {
-    everything("gemini").await;
+fn page(agents: &Value) -> String {
+    let pinned = std::fs::read_to_string(support::node::agents().join("package.json")).unwrap();
+    let pinned: Value = serde_json::from_str(&pinned).unwrap();
+    let version = |package: &str| {
+        let version = ["dependencies", "optionalDependencies"]
+            .iter()
+            .find_map(|kind| pinned[kind][package].as_str());
+        version.expect("its package is in tests/agents/package.json")
+    };
+    let mut page = String::from(
+        "# What each agent does\n\n\
+         Written by a test from the table that the tests hold the real programs to: `WRITE_DOCS=1 cargo test --test \
+         promises the_page`.\n\n| agent | evidence | version |",
+    );
+    let cells = |word: fn(&(&str, &str)) -> String| CELLS.iter().map(word).collect::<String>();
+    let mut line = |text: &str| page.push_str(text);
+    line(&cells(|(cell, _)| format!(" {cell} |")));
+    line("\n|---|---|---|");
+    line(&"---|".repeat(CELLS.len()));
+    line("\n");
+    for agent in agents["agents"].as_array().unwrap() {
+        let name = agent["name"].as_str().unwrap();
+        let evidence = agent["evidence"].as_str().unwrap();
+        let setup = AGENTS.iter().find(|setup| setup.agent == name);
+        let Some((_, words)) = EXPECTED.iter().find(|(agent, _)| *agent == name) else {
+            // The shell is tested everywhere else.
+            if name != "shell" {
+                assert_eq!(evidence, "documented", "{name} has no line in the table");
+                line(&format!("| `{name}` | documented | |{}\n", " |".repeat(CELLS.len())));
+            }
+            continue;
+        };
+        assert_eq!(evidence, "tested", "{name}");
+        let version = version(setup.unwrap().package);
+        line(&format!("| `{name}` | tested | {version} | {} |\n", words.join(" | ")));
+    }
+    line("\n");
+    line(&cells(|(cell, meaning)| format!("- *{cell}*: {meaning}\n")));
+    line(
+        "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
+         that only the session's own `timeout` ends it.\n",
+    );
+    page
 }
 
 #[tokio::test]
@@ -221,6 +401,13 @@ async fn a_program_that_is_missing_is_named_with_the_command_that_installs_it() 
         ("claude", "claude-code"),
         ("codex", "@openai/codex"),
         ("gemini", "gemini-cli"),
+        ("qwen", "@qwen-code/qwen-code"),
+        ("opencode", "opencode-ai"),
+        ("copilot", "@github/copilot"),
+        ("droid", "install -g droid"),
+        ("pi", "pi-coding-agent"),
+        ("goose", "download_cli.sh"),
+        ("crush", "@charmland/crush"),
     ] {
         let request = json!({ "agent": agent, "prompt": "hello" });
         let (status, problem) = server.send("POST", "/v1/sessions", request).await;

@@ -242,6 +242,8 @@ async fn a_stream_outlives_a_pause(language: Language) {
         .lines()
         .find_map(|line| line.strip_prefix("create ")?.split(' ').next());
     let id = id.unwrap_or_else(|| panic!("{log}{}", running.all()));
+    // The way in is not public: the example had to show that it may.
+    assert_eq!(platform.answers_strangers(id).await, 403);
     platform.post(&format!("/sandboxes/{id}/pause")).await;
     platform.post(&format!("/v2/sandboxes/{id}/connect")).await;
     touch(&platform.folder.join(id).join("go"));

@@ -15,11 +15,13 @@
 use crate::support;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use support::delivery::PATH;
+use support::envd::Envd;
 use support::hostile::{Act, Backend, Reply};
 use support::network::Network;
 use support::platform::Platform;
@@ -115,8 +117,8 @@ async fn in_journal(server: &Server, id: &str, kind: &str, count: usize) -> Vec<
 
 #[tokio::test]
 async fn a_step_of_the_clock_is_noticed_within_a_second_and_a_correction_is_none() {
-    let clock = Clock::new();
-    let server = clock.of(Server::with()).start().await;
+    let (platform, clock) = (Platform::start(), Clock::new());
+    let server = clock.of(Server::with()).platform(&platform).start().await;
     let id = server.shell("until [ -e go ]; do sleep 0.05; done").await;
     let waiting = server.create(json!({ "agent": "shell" })).await;
     let first = epoch(&server).await;
@@ -133,7 +135,10 @@ async fn a_step_of_the_clock_is_noticed_within_a_second_and_a_correction_is_none
     assert_eq!(resumed["turn"], 1);
     let second = epoch(&server).await;
     assert_ne!(second, first);
-    assert_eq!(resumed["epoch"], second);
+    assert_eq!(
+        (&resumed["epoch"], &resumed["previous"]),
+        (&json!(second), &json!(first))
+    );
     // Whoever asks first sees it, not only who asks later.
     clock.step(AWAY * 2.0);
     let third = epoch(&server).await;
@@ -141,6 +146,7 @@ async fn a_step_of_the_clock_is_noticed_within_a_second_and_a_correction_is_none
     let resumed = in_journal(&server, &id, "resumed", 2).await;
     let epochs: Vec<_> = resumed.iter().map(|record| record["epoch"].clone()).collect();
     assert_eq!(epochs, [json!(second), json!(third)]);
+    assert_eq!(resumed[1]["previous"], json!(second));
     server.touch("go");
     server.settled(&id).await;
     assert_no_holes(&server.records(&id).await, 1);
@@ -151,10 +157,78 @@ async fn a_step_of_the_clock_is_noticed_within_a_second_and_a_correction_is_none
     );
 }
 
+/// NTP, a person, or a machine that comes out of sleep: nothing was cloned, and what was promised to readers holds.
+#[tokio::test]
+async fn off_the_platform_a_step_of_the_clock_renews_connections_and_nothing_else() {
+    let (backend, clock) = (Backend::start(), Clock::new());
+    let mut server = clock.of(Server::with()).start().await;
+    let sinks = json!([{ "kind": "http", "name": "backend", "url": backend.url(PATH) }]);
+    let id = server
+        .pushed("echo begun; until [ -e go ]; do sleep 0.05; done", sinks)
+        .await;
+    let first = epoch(&server).await;
+    backend.wait_for_record(PATH, &id, 1).await;
+    server.record(&id, "stdout").await;
+    backend.always(Act::Hang);
+    server
+        .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "true" }))
+        .await;
+    backend
+        .wait_until("a delivery under way", |log| log.running() > 0)
+        .await;
+    let before = backend.requests().len();
+    backend.always(Act::Answer(Reply::ok()));
+    clock.step(AWAY);
+    let stepped = Instant::now();
+    backend
+        .wait_until("another delivery", |log| log.requests.len() > before)
+        .await;
+    assert!(stepped.elapsed() < SOON + BUSY, "{:?}", stepped.elapsed());
+    assert_eq!(epoch(&server).await, first);
+    server.touch("go");
+    server.settled(&id).await;
+    assert_eq!(of_type(&server.records(&id).await, "resumed"), Vec::<&Value>::new());
+    // Nor does one that comes while no server is there.
+    server.kill();
+    clock.step(AWAY * 2.0);
+    server.start_again().await;
+    assert_eq!(epoch(&server).await, first);
+}
+
+#[tokio::test]
+async fn whom_the_platform_vouched_for_before_a_resume_is_asked_about_again() {
+    let (platform, clock) = (Platform::start(), Arc::new(Clock::new()));
+    let envd = Envd::start(Some("t"), &[]);
+    let server = clock.of(Server::with()).platform(&platform).envd(&envd).start().await;
+    let ask = async || {
+        let request = server.request("GET", "/v1/info").header("x-access-token", "t");
+        let (status, before) = (request.send().await.unwrap().status(), envd.asked());
+        assert_eq!(status, 200);
+        before
+    };
+    let asked = ask().await;
+    assert_eq!(ask().await, asked, "what was just answered is not asked again");
+    // The machine becomes another one while the daemon of the one before answers.
+    let stepping = Arc::clone(&clock);
+    clock.step(AWAY);
+    envd.backend.script(move |arrival| {
+        stepping.step(AWAY * 2.0);
+        let right = arrival.request.header("x-access-token") == "t";
+        Act::Answer(if right {
+            Reply::ok().body("{}")
+        } else {
+            Reply::status(401)
+        })
+    });
+    let during = ask().await;
+    assert!(during > asked);
+    assert!(ask().await > during, "that answer was not about this machine");
+}
+
 #[tokio::test]
 async fn a_restart_keeps_the_epoch_and_a_step_while_nobody_was_there_does_not() {
-    let clock = Clock::new();
-    let mut server = clock.of(Server::with()).start().await;
+    let (platform, clock) = (Platform::start(), Clock::new());
+    let mut server = clock.of(Server::with()).platform(&platform).start().await;
     let first = epoch(&server).await;
     server.terminate().await;
     server.start_again().await;
@@ -191,6 +265,29 @@ async fn another_sandbox_with_the_same_clocks_is_another_epoch() {
     let fork = ask("8080-iforkifork1234567890.e2b.app").await;
     assert_eq!(fork.1, "iforkifork1234567890");
     assert_ne!(fork.0, parent.0, "the first answer already");
+}
+
+#[tokio::test]
+async fn a_clone_is_noticed_also_where_the_platform_had_not_answered_before() {
+    let platform = Platform::start();
+    let server = Server::with()
+        .platform(&platform)
+        .env("PROMPTD_TOKEN", "t")
+        .start()
+        .await;
+    let ask = async |host: &str| {
+        let request = server.request("GET", "/v1/info").header("authorization", "Bearer t");
+        let answer = request.header("host", host).send().await.unwrap();
+        let epoch = answer.headers()["promptd-epoch"].to_str().unwrap().to_owned();
+        let info: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        (epoch, info["sandbox"].clone())
+    };
+    let parent = ask("8080-iparentiparent123456.e2b.app").await;
+    assert_eq!(parent.1["source"], "host", "nobody else has said anything");
+    platform.metadata_says(Some("iforkifork1234567890"));
+    let fork = ask("8080-iforkifork1234567890.e2b.app").await;
+    assert_ne!(fork.0, parent.0);
+    assert_eq!(fork.1, json!({ "id": "iforkifork1234567890", "source": "mmds" }));
 }
 
 /// The kernel's word that the clock was set, for real, to a server for which nothing else is under way.
@@ -265,6 +362,36 @@ async fn timeouts_count_the_time_that_the_agents_had() {
     );
     let ran = session["turns"][0]["duration"].as_f64().unwrap();
     assert!((3.0..7.0).contains(&ran), "it had 3 s, and was counted {ran}");
+}
+
+#[tokio::test]
+async fn a_keeper_that_comes_after_a_pause_does_not_count_it_either() {
+    let server = Server::start().await;
+    let script = format!("echo begun; until [ -e go ]; do sleep 0.05; done; {}", talk(15));
+    let id = server
+        .create(json!({ "agent": "shell", "prompt": script, "timeout": 8.0 }))
+        .await;
+    server.record(&id, "stdout").await;
+    let frozen = freeze(&server);
+    // The pause itself is what is tested.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    thaw(&frozen);
+    let told = server.session_folder(&id).join("turn-1.paused");
+    support::eventually("the keeper's note", || told.exists()).await;
+    let first = procs::keepers(&server.home())[0];
+    procs::signal(first, "KILL");
+    let next = || procs::keepers(&server.home()).iter().any(|pid| *pid != first);
+    support::eventually("the next keeper", next).await;
+    server.touch("go");
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    // The exit code went with the first keeper, and nothing else did.
+    assert_eq!(turn["cause"], "keeper_lost", "{session}");
+    let ran = turn["duration"].as_f64().unwrap();
+    assert!(ran < 8.0, "it was counted {ran}");
+    let expected = format!("begun\n{}", said(15));
+    assert_eq!(server.output(&id, "stdout").await, expected.as_bytes());
+    support::eventually("the end of the turn's files", || !told.exists()).await;
 }
 
 #[tokio::test]

@@ -45,15 +45,20 @@ fn of_status(status: u16) -> Cause {
     }
 }
 
-/// Finds an HTTP error status written as `status 401`, `status: 401`, `"code":401` or `error: 401`.
+/// Finds an HTTP error status written as `status 401`, `status: 401`, `"code":401`, `error: 401`, `http 401`, or at the
+/// beginning of the message.
 fn status_in(lower: &str) -> Option<u16> {
-    ["status", "code", "error"].iter().find_map(|word| {
-        lower.match_indices(word).find_map(|(at, _)| {
-            let after = lower.get(at + word.len()..)?.trim_start_matches(['"', ':', ' ', '(']);
-            let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
-            digits.parse().ok().filter(|status| (400..600).contains(status))
-        })
-    })
+    let status_at = |text: &str| {
+        let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok().filter(|status| (400..600).contains(status))
+    };
+    let first = status_at(lower);
+    let named = ["status", "code", "error", "http"].iter().find_map(|word| {
+        lower
+            .match_indices(word)
+            .find_map(|(at, _)| status_at(lower.get(at + word.len()..)?.trim_start_matches(['"', ':', ' ', '('])))
+    });
+    first.or(named)
 }
 
 #[cfg(test)]
@@ -86,6 +91,24 @@ mod tests {
             ),
             ("API Error: 500 scripted failure", Cause::Overloaded),
             ("API Error: 400 scripted failure", Cause::AgentError),
+            ("400 scripted failure", Cause::AgentError),
+            ("401 scripted failure", Cause::Auth),
+            ("503 scripted failure", Cause::Overloaded),
+            (
+                "Failed to get response from the AI model; retried 5 times (total retry wait time: 5.00 seconds) \
+                 Last error: 429 scripted failure",
+                Cause::Quota,
+            ),
+            (
+                "Authentication failed with provider at http://127.0.0.1:8377/v1 (HTTP 401).",
+                Cause::Auth,
+            ),
+            (
+                "[API Error: 429 scripted failure]\nPossible quota limitations in place or slow response times detected.",
+                Cause::Quota,
+            ),
+            ("429", Cause::Quota),
+            ("42 things", Cause::AgentError),
             ("exit code 1", Cause::AgentError),
             ("status 4010 of 50 codes", Cause::AgentError),
             ("", Cause::AgentError),

@@ -136,6 +136,8 @@ fn start(
         stdin,
         files,
         links,
+        needs_private_folders: None,
+        ..Launch::default()
     }
 }
 

@@ -125,6 +125,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         stdin,
         files,
         links,
+        ..Launch::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;
-use crate::model::{Cause, PermissionMode, StopReason, Usage};
+use crate::model::{Cause, StopReason, Usage};
 
 pub(in super::super) const TOOL: &str = include_str!("../../tests/agents/recorded/codex-tool.ndjson");
 const PLAIN: &str = include_str!("../../tests/agents/recorded/codex-plain.ndjson");
@@ -123,17 +123,4 @@ fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
         r#"{"type":"turn.completed","usage":{"input_tokens":"many"},"error":"none"}"#,
     );
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
-}
-
-#[test]
-fn a_turn_that_asks_begins_the_app_server_whose_driver_says_the_rest() {
-    let request = TurnRequest {
-        permission: PermissionMode::Ask,
-        model: Some("m"),
-        ..plain()
-    };
-    let (line, launch) = launch("codex", &request);
-    assert_eq!(launch.stdin, Stdin::Conversation);
-    let expected = "app-server -c analytics.enabled=false --disable plugins --disable apps";
-    assert_eq!(line, expected);
 }

@@ -51,6 +51,26 @@ fn a_follow_up_turn_resumes() {
 }
 
 #[test]
+fn what_a_request_bounds_is_the_highest_layer_of_settings() {
+    let tools = ["read_file".to_owned(), "run_shell_command(git)".to_owned()];
+    let request = TurnRequest {
+        allowed_tools: &tools,
+        max_turns: Some(7),
+        ..plain()
+    };
+    let (_, launch) = launch("gemini", &request);
+    let variable = ("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "/s/gemini-settings.json");
+    assert!(launch.env.ends_with(&vars([variable])));
+    let (name, text) = launch.files.last().unwrap();
+    assert_eq!(*name, "gemini-settings.json");
+    let settings: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        settings,
+        json!({"tools": {"core": ["read_file", "run_shell_command(git)"]}, "model": {"maxSessionTurns": 7}})
+    );
+}
+
+#[test]
 fn a_plain_turn_ends_with_its_pieces_put_together() {
     let seen = observe("gemini", PLAIN);
     assert!(seen.agent_session_id.is_some());
@@ -112,16 +132,4 @@ fn a_missing_key_is_read_from_stderr() {
 fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
     let event = final_event("gemini", r#"{"type":"result","status":"success","stats":[],"error":7}"#);
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
-}
-
-#[test]
-fn a_turn_that_asks_speaks_acp_in_the_mode_that_asks() {
-    let request = TurnRequest {
-        permission: PermissionMode::Ask,
-        model: Some("m"),
-        ..plain()
-    };
-    let (line, launch) = launch("gemini", &request);
-    assert_eq!(launch.stdin, Stdin::Conversation);
-    assert_eq!(line, "--acp --approval-mode default -m m");
 }

@@ -14,7 +14,8 @@ pub struct Known {
     pub name: &'static str,
     /// Names to look up on the `PATH`, best first.
     pub programs: &'static [&'static str],
-    /// From the launcher that was found, with all links resolved: native binaries to try first, best first.
+    /// From the launcher that was found, with all links resolved: native binaries to try first, best first. A script
+    /// for node (`….js`) is run by the `node` of the `PATH`.
     pub native: fn(&Path) -> Vec<PathBuf>,
     /// The command that installs it.
     pub install: &'static str,
@@ -125,7 +126,7 @@ impl Capabilities {
                 "permission",
                 request.permission == PermissionMode::Ask,
                 self.permissions,
-                "it cannot be asked to ask; leave it out, or use an agent whose `permissions` in /v1/agents is true",
+                "it cannot be asked to ask; give \"bypass\", or use an agent whose `permissions` in /v1/agents is true",
             ),
             (
                 "mcp_servers",

@@ -19,7 +19,8 @@ const SCRIPT: &str = "mcp.sh";
 /// How an agent writes its servers down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
-    /// `type`, `command`, `args`, `url`, `headers`; `${X}` is a variable, `${X:-text}` one with a default.
+    /// `type`, `command`, `args`, `url`, `headers`; `${X}` is a variable, `${X:-text}` one with a default;
+    /// in headers twice.
     Claude,
     /// `command`, `args`, `headers` and `httpUrl` or `url`; `$X` and `${X:-text}` are variables, in headers twice.
     Gemini,
@@ -131,10 +132,10 @@ fn literal(text: &str, words: Words) -> Cow<'_, str> {
     }
 }
 
-/// The same for a header, which gemini looks through a second time, with dotenv's rules.
+/// The same for a header, which both look through a second time, gemini with dotenv's rules.
 fn literal_header(text: &str, words: Words) -> Cow<'_, str> {
     match words {
-        Words::Claude => literal(text, words),
+        Words::Claude => literal(&literal(text, words), words).into_owned().into(),
         Words::Gemini => literal(&text.replace('$', r"\$"), words).into_owned().into(),
     }
 }

@@ -39,7 +39,7 @@ fn claude_gets_a_file() {
     );
     let expected = json!({"mcpServers": {
         "docs": {"type": "http", "url": "https://docs/mcp",
-                 "headers": {"Authorization": "Bearer s3cret", "X-Team": "$HOME ${PROMPTD_NONE:-$}{HOME}"}},
+                 "headers": {"Authorization": "Bearer s3cret", "X-Team": "$HOME ${PROMPTD_NONE:-$}{PROMPTD_NONE:-$}{HOME}"}},
         "lab": {"type": "stdio", "command": "/bin/sh", "args": ["/s/mcp.sh", "lab"]},
     }});
     assert_eq!(
@@ -133,15 +133,15 @@ fn servers_elsewhere_need_no_script() {
 fn put_in(text: &str, pattern: &str) -> String {
     let mut result = String::new();
     let mut rest = text;
-    while let Some(at) = rest.find(pattern) {
-        result.push_str(&rest[..at]);
-        let from = &rest[at..];
-        if let Some(after) = from.strip_prefix("${PROMPTD_NONE:-$}") {
+    while let Some((before, after)) = rest.split_once(pattern) {
+        result.push_str(before);
+        let name = "${PROMPTD_NONE:-$}".strip_prefix(pattern).unwrap();
+        if let Some(after) = after.strip_prefix(name) {
             result.push('$');
             rest = after;
         } else {
             result.push_str("<a variable>");
-            rest = &from[pattern.len()..];
+            rest = after;
         }
     }
     result + rest

@@ -9,16 +9,23 @@ mod amp;
 mod cause;
 mod claude;
 mod codex;
+mod copilot;
+mod crush;
 mod cursor;
 mod custom;
 mod drivers;
+mod droid;
 mod formats;
 mod gemini;
+mod goose;
 mod json_rpc;
 mod known;
 mod mcp;
 mod mounted;
 mod observe;
+mod opencode;
+mod pi;
+mod qwen;
 mod shell;
 mod update;
 
@@ -104,9 +111,14 @@ pub struct Launch {
     pub stdin: Stdin,
     /// Files to write into [`TurnRequest::files_dir`] before the start: names and contents, which can be secret.
     pub files: Vec<(&'static str, String)>,
+    /// Folders to make in [`TurnRequest::files_dir`] before the start; what a former turn left in them goes.
+    pub folders: Vec<&'static str>,
     /// Links to make before the start. Below [`TurnRequest::files_dir`] they are new for every turn; elsewhere each is
     /// made only where there is nothing yet.
     pub links: Vec<Link>,
+    /// The field of the request that is lost, without an error of the agent's, where others may write to a folder above
+    /// [`TurnRequest::files_dir`].
+    pub needs_private_folders: Option<&'static str>,
 }
 
 /// A symbolic link.
@@ -151,6 +163,13 @@ pub fn known() -> impl Iterator<Item = &'static Known> {
         &gemini::GEMINI,
         &amp::AMP,
         &cursor::CURSOR,
+        &qwen::QWEN,
+        &opencode::OPENCODE,
+        &copilot::COPILOT,
+        &droid::DROID,
+        &pi::PI,
+        &goose::GOOSE,
+        &crush::CRUSH,
     ]
     .into_iter()
 }
@@ -185,6 +204,15 @@ impl Agent {
     pub fn install(&self) -> Option<&'static str> {
         match self {
             Self::Known(known) => Some(known.install),
+            Self::Custom(_) => None,
+        }
+    }
+
+    /// How we know it; `None` for one from the configuration.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Evidence> {
+        match self {
+            Self::Known(known) => Some(known.evidence),
             Self::Custom(_) => None,
         }
     }
@@ -292,5 +320,7 @@ fn file_path(request: &TurnRequest<'_>, name: &str) -> String {
     request.files_dir.join(name).to_string_lossy().into_owned()
 }
 
+#[cfg(test)]
+mod launch_tests;
 #[cfg(test)]
 mod tests;

@@ -122,22 +122,6 @@ fn what_an_agent_cannot_do_is_refused_and_says_which_field() {
                 ..plain()
             },
         ),
-        (
-            "gemini",
-            "max_turns",
-            TurnRequest {
-                max_turns: Some(3),
-                ..plain()
-            },
-        ),
-        (
-            "gemini",
-            "allowed_tools",
-            TurnRequest {
-                allowed_tools: &tools,
-                ..plain()
-            },
-        ),
     ];
     for (name, field, request) in cases {
         let refused = agent(name).launch(&request).unwrap_err();
@@ -333,6 +317,18 @@ fn event_like() -> impl Strategy<Value = Vec<u8>> {
         "init",
         "message",
         "tool_use",
+        "text",
+        "step_finish",
+        "completion",
+        "reasoning",
+        "tool_result",
+        "assistant.message",
+        "session.error",
+        "tool.execution_complete",
+        "message_update",
+        "message_end",
+        "agent_end",
+        "complete",
     ]);
     let key = prop::sample::select(vec![
         "subtype",
@@ -352,6 +348,13 @@ fn event_like() -> impl Strategy<Value = Vec<u8>> {
         "status",
         "model_usage_since_last_result",
         "api_error_status",
+        "part",
+        "data",
+        "exitCode",
+        "sessionId",
+        "assistantMessageEvent",
+        "isError",
+        "value",
     ]);
     let value = prop::sample::select(vec![
         "null",
@@ -382,7 +385,11 @@ fn event_like() -> impl Strategy<Value = Vec<u8>> {
 
 /// A recorded stream with one byte changed and its end cut off.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let streams = vec![claude::tests::TOOL, codex::tests::TOOL, gemini::tests::TOOL];
+    let streams = [
+        &[claude::tests::TOOL, codex::tests::TOOL, gemini::tests::TOOL][..],
+        &formats::TOOLS,
+    ]
+    .concat();
     (
         prop::sample::select(streams),
         any::<prop::sample::Index>(),
@@ -404,9 +411,13 @@ proptest! {
         chunks in prop::collection::vec(
             prop_oneof![event_like(), damaged(), prop::collection::vec(any::<u8>(), 0..200)], 0..20)
     ) {
-        for name in ["claude", "codex", "gemini"] {
-            let mut observer = agent(name).observer(PermissionMode::Bypass).expect("it has a stream");
+        for known in known() {
+            let Some(mut observer) = known.format.observer.map(|make| make()) else { continue };
+            let mut translator = known.format.translator.map(|make| make());
             for line in chunks.iter().flat_map(|chunk| chunk.split(|byte| *byte == b'\n')) {
+                if let Some(translator) = &mut translator {
+                    translator.line(line);
+                }
                 observer.line(Stream::Stdout, line);
                 observer.line(Stream::Stderr, line);
                 prop_assert!(!observer.observation().last_line_known);

@@ -3,6 +3,9 @@
 use agent_client_protocol_schema::v1::{
     ContentBlock, ContentChunk, Cost, Meta, SessionUpdate, TextContent, UsageUpdate,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use dyn_clone::DynClone;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -19,22 +22,27 @@ pub enum Update {
         stream: Stream,
         /// The line without its newline, or a piece of one that is too long to be put together.
         line: Vec<u8>,
+        /// A newline ends it here: all of a stream's lines, each with a newline where this is true, are its bytes.
+        eol: bool,
     },
 }
 
 /// Reads one attempt of one agent, line by line, in order; pure.
 ///
-/// Which bytes came together must make no difference: a translator sees whole lines only.
-pub trait Translator: Send {
+/// Which bytes came together must make no difference: a translator sees whole lines only. A copy goes on from where it
+/// was taken, so that a batch that has to be made again need not be translated from the attempt's beginning.
+pub trait Translator: Send + Sync + DynClone {
     /// What a line of stdout says, without its newline. `None` where the translator does not know the line: it then
     /// reaches the caller as [`Update::Raw`]. An empty list only where other updates say all that is in it, such as
     /// the whole message behind its pieces.
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>>;
 }
 
+dyn_clone::clone_trait_object!(Translator);
+
 impl Update {
     /// A piece of the agent's answer.
-    pub(super) fn message(text: impl Into<String>) -> Self {
+    pub fn message(text: impl Into<String>) -> Self {
         SessionUpdate::AgentMessageChunk(chunk(text)).into()
     }
 
@@ -66,6 +74,7 @@ impl Update {
     /// A whole line of stdout as it is, beside updates that do not say all of it.
     pub(super) fn raw(line: &[u8]) -> Self {
         Self::Raw {
+            eol: true,
             stream: Stream::Stdout,
             line: line.to_vec(),
         }
@@ -100,16 +109,32 @@ fn chunk(text: impl Into<String>) -> ContentChunk {
     ContentChunk::new(ContentBlock::Text(TextContent::new(text)))
 }
 
+/// [`Update::Raw`] on the wire, in the words of an output record.
+#[derive(Serialize)]
+struct RawUpdate<'a> {
+    #[serde(rename = "sessionUpdate")]
+    session_update: &'static str,
+    stream: Stream,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    #[serde(skip_serializing_if = "Clone::clone")]
+    eol: bool,
+}
+
 impl Serialize for Update {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Known(update) => update.serialize(serializer),
-            Self::Raw { stream, line } => {
-                use base64::Engine as _;
-                use base64::engine::general_purpose::STANDARD as BASE64;
-                match std::str::from_utf8(line) {
-                    Ok(line) => json!({ "sessionUpdate": "_raw", "stream": stream, "line": line }),
-                    Err(_) => json!({ "sessionUpdate": "_raw", "stream": stream, "base64": BASE64.encode(line) }),
+            Self::Raw { stream, line, eol } => {
+                let text = std::str::from_utf8(line);
+                RawUpdate {
+                    session_update: "_raw",
+                    stream: *stream,
+                    line: text.ok(),
+                    base64: text.err().map(|_| BASE64.encode(line)),
+                    eol: *eol,
                 }
                 .serialize(serializer)
             }

@@ -15,49 +15,54 @@ use serde_json::{Map, Value, json};
 
 use super::feed::{Feed, Until, is_down};
 use super::problem::Problem;
+use super::query::Query;
 use super::socket::{Client, Gone, command, next_text, prepare, send_records, shutting_down};
 use super::{Api, Shared, json as body};
-use crate::model::SessionRequest;
+use crate::model::{SessionRequest, View};
 use crate::runtime::{Created, Session};
 
 /// A WebSocket on the bare host; a browser is told where to read on.
-#[utoipa::path(get, path = "/", tag = "elsewhere", responses(
+#[utoipa::path(get, path = "/", tag = "elsewhere",
+    params(("view" = Option<View>, Query, description = "In which words records come; `raw` when absent")),
+    responses(
     (status = 101, description = "In: a prompt as text, or the body of `POST /v1/sessions`; out: records as text messages"),
     (status = 200, description = "Where to read on", body = String, content_type = "text/plain"),
 ))]
 pub(super) async fn root(
     State(api): State<Shared>,
+    query: Query,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
+) -> Result<Response, Problem> {
     let Ok(upgrade) = upgrade else {
         let version = env!("CARGO_PKG_VERSION");
-        return format!(
+        return Ok(format!(
             "promptd {version} runs coding agents: POST /v1/sessions {{\"prompt\":\"…\"}}. All calls: /openapi.json\n"
         )
-        .into_response();
+        .into_response());
     };
+    let view = query.view()?;
     let upgrade = prepare(upgrade, &headers, api.body_limit());
-    upgrade.on_upgrade(move |socket| async move {
+    Ok(upgrade.on_upgrade(move |socket| async move {
         let open = api.sockets.subscribe();
         let mut shutdown = api.runtime.shutdown();
         let (client, inbox) = Client::new(socket);
         tokio::select! {
             // Who has gone needs no answer.
-            _gone = converse(&api, &client, inbox) => {}
-            () = client.ping(api.runtime.resumes()) => {}
+            _gone = converse(&api, &client, inbox, view) => {}
+            () = client.ping(api.runtime.breaks()) => {}
             () = is_down(&mut shutdown) => client.close(shutting_down()).await,
         }
         drop(open);
-    })
+    }))
 }
 
-async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocket>) -> Result<(), Gone> {
+async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocket>, view: View) -> Result<(), Gone> {
     let (created, feed) = loop {
         let Some(text) = next_text(client, &mut inbox).await else {
             return Ok(());
         };
-        match open(api, text.map(|text| opening(&text))).await {
+        match open(api, text.map(|text| opening(&text)), view).await {
             Ok(opened) => break opened,
             Err(problem) => client.answer(Err(api.hide(None, problem))).await?,
         }
@@ -91,9 +96,10 @@ async fn converse(api: &Shared, client: &Client, mut inbox: SplitStream<WebSocke
 async fn open(
     api: &Shared,
     request: Result<Result<SessionRequest, Problem>, Problem>,
+    view: View,
 ) -> Result<(Created, Feed), Problem> {
     let created = api.create(request??, None).await?;
-    let feed = Feed::open(&api.runtime, &created.session, created.after, Until::Deleted)?;
+    let feed = Feed::open(&api.runtime, &created.session, created.after, Until::Deleted, view)?;
     Ok((created, feed))
 }
 

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::sessions::limit;
 use super::stream::{self, Part};
+use crate::model::View;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -24,8 +25,8 @@ const LAST_EVENT_ID: &str = "last-event-id";
         ("id" = String, Path, description = "The session"),
         ("after" = Option<u64>, Query, description = "Begin after this `seq`; 0 when absent"),
         ("follow" = Option<bool>, Query, description = "Wait for more until the session's turns are over (streams only); true when absent"),
-        ("limit" = Option<usize>, Query, description = "Records in a JSON page, 1 to 10000; 1000 when absent"),
-        ("view" = Option<String>, Query, description = "`raw`"),
+        ("limit" = Option<usize>, Query, description = "Lines in a JSON page, 1 to 10000; 1000 when absent"),
+        ("view" = Option<View>, Query, description = "`raw`, the journal's own lines, when absent; with `updates` what agents say comes as `UpdateEvent`s"),
         ("Last-Event-ID" = Option<u64>, Header, description = "Like `after`, and stronger: what a browser sends when it comes back"),
         ("Accept" = Option<String>, Header, description = "`text/event-stream` (also when absent), `application/x-ndjson`, or `application/json` for a page"),
     ),
@@ -42,7 +43,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let query = query.only(&["after", "follow", "limit", "view"])?;
-    query.check_view()?;
+    let view = query.view()?;
     let after = match last_event_id(&headers)? {
         Some(id) => id,
         None => query.number("after")?.unwrap_or(0),
@@ -61,10 +62,18 @@ pub(super) async fn events(
                 after,
                 turn: None,
                 until,
+                view,
             },
             wire,
         ),
-        Form::Json => page::read(Feed::open(&api.runtime, &session, after, Until::Now)?, after, limit).await,
+        Form::Json => {
+            page::read(
+                Feed::open(&api.runtime, &session, after, Until::Now, view)?,
+                after,
+                limit,
+            )
+            .await
+        }
     }
 }
 

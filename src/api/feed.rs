@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::journal::{Follower, Piece, ReadError};
-use crate::model::SessionState;
+use crate::model::{SessionState, View};
 use crate::runtime::{Runtime, RuntimeError, Session};
+use crate::updates::{self, Line, Translation};
 
 /// After this much silence a comment is sent, so that no proxy takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -31,6 +32,8 @@ pub(super) enum Until {
 #[derive(Debug)]
 pub(super) enum Step {
     Piece(Piece),
+    /// Instead of pieces, where the view is not the journal itself.
+    Lines(Vec<Line>),
     /// Nothing has come for a while.
     Silence,
     /// Nothing will come any more.
@@ -45,9 +48,11 @@ pub(super) struct Feed {
     runtime: Arc<Runtime>,
     session: Arc<Session>,
     follower: Follower,
+    /// The journal itself is given where there is none.
+    translation: Option<Translation>,
     shutdown: watch::Receiver<bool>,
     changes: watch::Receiver<Arc<SessionState>>,
-    resumes: watch::Receiver<u64>,
+    breaks: watch::Receiver<u64>,
     until: Until,
     silent_since: Instant,
     /// The piece before reached the journal's end.
@@ -61,24 +66,42 @@ impl Feed {
         session: &Arc<Session>,
         after: u64,
         until: Until,
+        view: View,
     ) -> Result<Self, RuntimeError> {
-        let follower = runtime.follow(session, after)?;
-        Ok(Self::of(runtime, session, follower, until))
+        // Whoever asks for what is not there hears of it, in any view.
+        let mut follower = runtime.follow(session, after)?;
+        if view == View::Raw {
+            return Ok(Self::of(runtime, session, follower, until));
+        }
+        let begin = updates::begin(&session.state(), after);
+        if begin < after {
+            follower = runtime.follow(session, begin)?;
+        }
+        Ok(Self {
+            translation: Some(runtime.translation(session, after)),
+            ..Self::of(runtime, session, follower, until)
+        })
     }
 
-    /// A feed of what a follower gives.
+    /// A feed of the journal as a follower gives it.
     pub(super) fn of(runtime: &Arc<Runtime>, session: &Arc<Session>, follower: Follower, until: Until) -> Self {
         Self {
             follower,
+            translation: None,
             shutdown: runtime.shutdown(),
             changes: session.changes(),
-            resumes: runtime.resumes(),
+            breaks: runtime.breaks(),
             runtime: Arc::clone(runtime),
             session: Arc::clone(session),
             until,
             silent_since: Instant::now(),
             at_end: false,
         }
+    }
+
+    /// The last record that was read, where that may say nothing in the view.
+    pub(super) fn passed(&self) -> Option<u64> {
+        self.translation.as_ref().map(Translation::seq)
     }
 
     /// Something was sent: the silence begins anew.
@@ -97,8 +120,18 @@ impl Feed {
                 && let Some(piece) = self.follower.read().await?
             {
                 self.at_end = self.follower.at_end();
-                return Ok(Step::Piece(piece));
+                let Some(translation) = &mut self.translation else {
+                    return Ok(Step::Piece(piece));
+                };
+                let lines = translation.bytes(&piece.bytes);
+                if !lines.is_empty() {
+                    return Ok(Step::Lines(lines));
+                }
+                // What lies before the cursor can be long, and others want to go on, too.
+                tokio::task::yield_now().await;
+                continue;
             }
+            let seen = self.passed().unwrap_or(seen);
             self.changes.mark_unchanged();
             let state = self.session.state();
             if self.is_over(&state, seen) {
@@ -111,7 +144,7 @@ impl Feed {
                 changed = self.changes.changed(), if state.last_seq < seen => changed.is_err(),
                 () = tokio::time::sleep_until(silence_ends) => true,
                 // What is said now tells the kernel whether the reader is still there.
-                _ = self.resumes.changed() => true,
+                _ = self.breaks.changed() => true,
                 () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
             };
             if silent {

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::scan::{Records, Scanner};
 use crate::journal::{Head, Kind, Piece, parse_head};
+use crate::updates::Line;
 
 /// A piece this small is copied, so that a reader that stalls does not hold the whole block it lies in.
 const SMALL: usize = 64 << 10;
@@ -98,6 +99,19 @@ impl Framer {
     }
 }
 
+impl Framer {
+    /// The stream's bytes for lines of a view, which come whole; none when nothing of them is to be sent.
+    pub(super) fn lines(&mut self, lines: &[Line]) -> Bytes {
+        for line in lines {
+            let head = line.head();
+            self.out.open(head, &line.text, line.last);
+            self.out.text(&line.text);
+            self.out.end();
+        }
+        self.out.buffer.split().freeze()
+    }
+}
+
 /// The `seq` of the last of whole lines.
 fn last_seq(lines: &[u8]) -> Option<u64> {
     let lines = lines.strip_suffix(b"\n")?;
@@ -107,19 +121,7 @@ fn last_seq(lines: &[u8]) -> Option<u64> {
 
 impl Records for Frames {
     fn begin(&mut self, head: Option<Head<'_>>, line: &[u8]) {
-        self.seq = head.map_or(self.seq, |head| head.seq);
-        self.place = self.place_for(head);
-        if self.place == Place::Skipped || self.wire == Wire::Ndjson {
-            return;
-        }
-        if let Some(head) = head {
-            self.buffer.extend_from_slice(b"id: ");
-            self.buffer.extend_from_slice(seq_digits(line));
-            self.buffer.extend_from_slice(b"\nevent: ");
-            self.buffer.extend_from_slice(head.kind.name().as_bytes());
-            self.buffer.extend_from_slice(b"\n");
-        }
-        self.buffer.extend_from_slice(b"data: ");
+        self.open(head, line, true);
     }
 
     fn text(&mut self, text: &[u8]) {
@@ -138,6 +140,26 @@ impl Records for Frames {
 }
 
 impl Frames {
+    /// Begins a line; `last`: whoever has it has all that comes from its record, and may go on behind it.
+    fn open(&mut self, head: Option<Head<'_>>, line: &[u8], last: bool) {
+        self.seq = head.map_or(self.seq, |head| head.seq);
+        self.place = self.place_for(head);
+        if self.place == Place::Skipped || self.wire == Wire::Ndjson {
+            return;
+        }
+        if let Some(head) = head {
+            if last {
+                self.buffer.extend_from_slice(b"id: ");
+                self.buffer.extend_from_slice(seq_digits(line));
+                self.buffer.extend_from_slice(b"\n");
+            }
+            self.buffer.extend_from_slice(b"event: ");
+            self.buffer.extend_from_slice(head.kind.name().as_bytes());
+            self.buffer.extend_from_slice(b"\n");
+        }
+        self.buffer.extend_from_slice(b"data: ");
+    }
+
     fn place_for(&self, head: Option<Head<'_>>) -> Place {
         match (self.turn, head) {
             (_, _) if self.ended => Place::Skipped,
@@ -198,10 +220,64 @@ impl Records for Collected {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::scan::tests::{cut, journal};
     use super::*;
+    use crate::agents::{Translator, Update};
+    use crate::updates::Translation;
     use proptest::prelude::*;
+
+    /// Says everything twice, and of an empty line nothing.
+    #[derive(Clone)]
+    struct Twice;
+
+    impl Translator for Twice {
+        fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+            let said = Update::message(String::from_utf8(line.to_vec()).ok()?);
+            Some(if line.is_empty() {
+                Vec::new()
+            } else {
+                vec![said.clone(), said]
+            })
+        }
+    }
+
+    /// The view of a turn that writes these lines.
+    pub(in crate::api) fn said_twice(lines: &[&str]) -> Vec<Line> {
+        let record = |seq: usize, turn: u32, rest: &str| {
+            format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},{rest}}}\n")
+        };
+        let process = "\"type\":\"started\",\"pid\":7";
+        let mut text = record(1, 1, process);
+        for (seq, line) in (2..).zip(lines) {
+            text += &record(seq, 1, &format!("\"type\":\"stdout\",\"to\":1,\"data\":\"{line}\""));
+        }
+        text += &record(lines.len() + 2, 2, "\"type\":\"prompt\",\"text\":\"next\"");
+        text += &record(lines.len() + 3, 1, "\"type\":\"turn_ended\"");
+        Translation::new(Some(Box::new(Twice)), 0).bytes(text.as_bytes())
+    }
+
+    #[test]
+    fn of_several_events_from_one_record_only_the_last_has_its_id() {
+        let mut framer = Framer::new(Wire::Sse, Some(1), 0);
+        let text = String::from_utf8(framer.lines(&said_twice(&["a", "", "b"])).to_vec()).unwrap();
+        let heads: Vec<Vec<&str>> = text
+            .split_terminator("\n\n")
+            .map(|event| event.lines().filter(|line| !line.starts_with("data: {")).collect())
+            .collect();
+        assert_eq!(
+            heads,
+            [
+                vec!["id: 1", "event: started"],
+                vec!["event: update"],
+                vec!["id: 2", "event: update"],
+                vec!["event: update"],
+                vec!["id: 4", "event: update"],
+                vec!["id: 6", "event: turn_ended"],
+            ]
+        );
+        assert!(framer.ended() && framer.seq() == 6);
+    }
 
     /// Pieces as a reader gives them, wherever they are cut.
     fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Piece> {

@@ -29,6 +29,9 @@ const HEALTH: [&str; 2] = ["/healthz", "/health"];
 /// Who asks these does not use the server yet: they need no epoch, and a template's ready command may call them.
 const QUIET: [&str; 3] = ["/healthz", "/health", "/readyz"];
 
+/// The callers of these know refusals as `{"error"}`.
+const PLAIN: [&str; 2] = ["/execute", "/config"];
+
 /// Stands for the epoch while there is none.
 const DORMANT: &str = "dormant";
 
@@ -62,7 +65,8 @@ pub(super) async fn gate(api: Shared, door: Door, request: Request, next: Next) 
     } else {
         api.runtime.known_epoch()
     };
-    dress(answer, epoch.as_deref().unwrap_or(DORMANT), &id, path == "/execute")
+    let plain = PLAIN.contains(&path.as_str());
+    dress(answer, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
 }
 
 /// What hides secrets in a refusal: the session's that the path names, and the server's.

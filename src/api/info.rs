@@ -8,8 +8,8 @@ use super::Shared;
 use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
-use crate::agents::Capabilities;
-use crate::model::{Limits, SinkKind};
+use crate::agents::{Capabilities, Evidence};
+use crate::model::{Limits, PermissionMode, SinkKind};
 use crate::runtime::{AgentInfo, Listen, Sandbox};
 use crate::sinks::Sink;
 
@@ -119,6 +119,7 @@ struct Configuration {
     /// Seconds; null means none.
     default_timeout: Option<f64>,
     default_idle_timeout: Option<f64>,
+    default_permission: PermissionMode,
     /// Seconds that a shutdown may take.
     grace: f64,
     /// Agents from the configuration file, by name.
@@ -162,6 +163,7 @@ pub(super) async fn info(State(api): State<Shared>, query: Query) -> Result<axum
             default_agent: settings.default_agent.clone(),
             default_timeout: settings.default_timeout.map(|timeout| timeout.as_secs_f64()),
             default_idle_timeout: settings.default_idle_timeout.map(|timeout| timeout.as_secs_f64()),
+            default_permission: settings.default_permission,
             grace: settings.grace.as_secs_f64(),
             agents: settings.agents.keys().cloned().collect(),
             sinks: api.runtime.global_sinks().iter().map(ConfiguredSink::of).collect(),
@@ -221,6 +223,9 @@ struct AgentView {
     configured: bool,
     /// What it says of its version.
     version: Option<String>,
+    /// `tested`: its real program is run by promptd's tests; `documented`: from its maker's documentation. Null for one
+    /// from the configuration.
+    evidence: Option<Evidence>,
     capabilities: AgentCapabilities,
     /// The command that installs it.
     install: Option<String>,
@@ -286,6 +291,7 @@ impl From<(AgentInfo, Option<String>)> for AgentView {
             path: agent.path.map(|path| path.display().to_string()),
             configured: agent.configured,
             version,
+            evidence: agent.evidence,
             capabilities: agent.capabilities.into(),
             install: agent.install,
             missing: agent.missing,

@@ -150,6 +150,10 @@ fn wrong_data(path: &str, what: &str) -> Problem {
          {\"type\":\"http\",\"url\":\"https://…\",\"headers\":{}}"
     } else if field == "repo" || field.starts_with("repo.") {
         "it must be an object of texts, such as {\"url\":\"https://github.com/owner/name\"}"
+    } else if field == "anthropicApiKey" {
+        "it must be a text"
+    } else if field == "mcpServers" || field.starts_with("mcpServers.") {
+        "it must be an object of servers, such as {\"name\":{\"type\":\"http\",\"url\":\"https://…\"}}"
     } else {
         what
     };

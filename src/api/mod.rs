@@ -9,6 +9,7 @@
 //! `output` or `socket` (records to what the caller asked for).
 
 mod accept;
+mod acp;
 mod artifacts;
 mod auth;
 mod bare;
@@ -26,11 +27,13 @@ mod output;
 mod page;
 mod path;
 mod peers;
+mod permissions;
 mod problem;
 mod query;
 mod range;
 mod rate;
 mod scan;
+mod sdk;
 mod server;
 mod sessions;
 mod socket;
@@ -61,6 +64,8 @@ struct Api {
     runtime: Arc<Runtime>,
     rate: Rate,
     lookers: artifacts::Lookers,
+    /// Held while it is decided which session the clients of `/ws` share.
+    sharing: tokio::sync::Mutex<()>,
     /// Every open WebSocket holds a receiver, so that a shutdown can wait for them.
     sockets: watch::Sender<()>,
 }
@@ -73,6 +78,7 @@ impl Api {
             runtime,
             rate: Rate::default(),
             lookers: artifacts::Lookers::default(),
+            sharing: tokio::sync::Mutex::default(),
             sockets: watch::Sender::new(()),
         }
     }
@@ -100,14 +106,16 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Every path that has a route.
 #[cfg(test)]
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 25] = [
     "/",
+    "/config",
     "/execute",
     "/health",
     "/healthz",
     "/metrics",
     "/openapi.json",
     "/readyz",
+    "/v1/acp",
     "/v1/agents",
     "/v1/configuration",
     "/v1/info",
@@ -118,21 +126,26 @@ const ROUTES: [&str; 20] = [
     "/v1/sessions/{id}/input",
     "/v1/sessions/{id}/interrupt",
     "/v1/sessions/{id}/output",
+    "/v1/sessions/{id}/permissions",
+    "/v1/sessions/{id}/permissions/{permission}",
     "/v1/sessions/{id}/prompts",
     "/v1/sessions/{id}/stop",
     "/v1/sessions/{id}/ws",
+    "/ws",
 ];
 
 fn router(api: Shared, door: Door) -> Router {
     let gated = Arc::clone(&api);
     Router::new()
         .route("/", get(bare::root))
+        .route("/config", get(sdk::config::show).post(sdk::config::configure))
         .route("/execute", post(execute::execute))
         .route("/health", get(execute::health))
         .route("/healthz", get(info::healthz))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(openapi::openapi))
         .route("/readyz", get(info::readyz))
+        .route("/v1/acp", get(acp::acp))
         .route("/v1/agents", get(info::agents))
         .route(configuration::PATH, put(configuration::configure))
         .route("/v1/info", get(info::info))
@@ -143,9 +156,12 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/v1/sessions/{id}/input", post(turns::input))
         .route("/v1/sessions/{id}/interrupt", post(turns::interrupt))
         .route("/v1/sessions/{id}/output", get(output::output))
+        .route("/v1/sessions/{id}/permissions", get(permissions::list))
+        .route("/v1/sessions/{id}/permissions/{permission}", post(permissions::answer))
         .route("/v1/sessions/{id}/prompts", post(turns::prompt))
         .route("/v1/sessions/{id}/stop", post(turns::stop))
         .route("/v1/sessions/{id}/ws", get(socket::session))
+        .route("/ws", get(sdk::connection::ws))
         .fallback(gate::not_found)
         .method_not_allowed_fallback(gate::method_not_allowed)
         .layer(middleware::from_fn(move |request, next| {

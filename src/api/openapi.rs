@@ -6,7 +6,10 @@ use axum::response::{IntoResponse as _, Response};
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{artifacts, bare, configuration, events, execute, info, metrics, output, sessions, socket, turns};
+use super::{
+    acp, artifacts, bare, configuration, events, execute, info, metrics, output, permissions, sdk, sessions, socket,
+    turns,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -17,12 +20,13 @@ use super::{artifacts, bare, configuration, events, execute, info, metrics, outp
     ),
     paths(
         sessions::create, sessions::list, sessions::show, sessions::delete,
-        turns::prompt, turns::interrupt, turns::stop, turns::input,
+        turns::prompt, turns::interrupt, turns::stop, turns::input, permissions::list, permissions::answer,
         events::events, socket::session, output::output, artifacts::artifacts,
         info::healthz, info::readyz, info::info, info::agents, configuration::configure, metrics::metrics, openapi,
-        execute::execute, execute::health, bare::root,
+        execute::execute, execute::health, bare::root, acp::acp,
+        sdk::config::configure, sdk::config::show, sdk::connection::ws,
     ),
-    components(schemas(ProblemDetails, EventPage)),
+    components(schemas(ProblemDetails, EventPage, UpdateEvent)),
     modifiers(&Security),
     security(("token" = []), ("e2b" = []), ()),
     tags(
@@ -51,13 +55,33 @@ pub(super) struct ProblemDetails {
     request_id: String,
 }
 
+/// What an agent says, in a line of `view=updates`. Every other record stands there as the journal has it.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub(super) struct UpdateEvent {
+    /// The record that it comes from; several lines can come from one.
+    seq: u64,
+    /// When that was written.
+    time: String,
+    /// The turn.
+    turn: u32,
+    /// Which of its record's updates it is, from 0; absent where there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    /// ACP's `SessionUpdate` (<https://agentclientprotocol.com/protocol/schema#sessionupdate>), told apart by
+    /// `sessionUpdate`: `user_message_chunk`, `agent_message_chunk`, `agent_thought_chunk`, `tool_call`,
+    /// `tool_call_update`, `plan`, `usage_update`; or `_raw`, what has no such word: `stream`, `line` or `base64`, and
+    /// `eol`, false where the line goes on.
+    #[schema(value_type = Object)]
+    update: serde_json::Value,
+}
+
 /// A page of the journal.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 pub(super) struct EventPage {
-    /// Records, as the journal has them.
+    /// Records, as the journal has them; with `view=updates` among them `UpdateEvent`s.
     #[schema(value_type = Vec<Object>)]
     events: Vec<serde_json::Value>,
-    /// The `after` of the next page.
+    /// The `after` of the next page; what comes from one record is never parted.
     next: u64,
 }
 

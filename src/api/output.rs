@@ -137,7 +137,8 @@ async fn measure(mut feed: Feed, mut cut: Cut, last_seq: u64) -> Result<u64, Pro
     while cut.seen < last_seq {
         match feed.next(cut.seen).await? {
             Step::Piece(piece) => scanner.scan(&piece.bytes, &mut cut),
-            Step::Silence => {}
+            // This feed is of the journal itself.
+            Step::Lines(_) | Step::Silence => {}
             Step::End => break,
             Step::Shutdown => return Err(Problem::shutting_down()),
         }
@@ -169,7 +170,7 @@ impl Reader {
             }
             match self.feed.next(0).await {
                 Ok(Step::Piece(piece)) => self.scanner.scan(&piece.bytes, &mut self.cut),
-                Ok(Step::Silence) => {}
+                Ok(Step::Lines(_) | Step::Silence) => {}
                 // The promised length can no longer be kept, and breaking off is the only way to say so.
                 Ok(Step::End | Step::Shutdown) => return Some(Err(self.break_off(ErrorKind::UnexpectedEof.into()))),
                 Err(error) => return Some(Err(self.break_off(Error::other(error)))),

@@ -9,6 +9,7 @@ use super::feed::{Feed, Step};
 use super::problem::Problem;
 use super::scan::{Records, Scanner};
 use crate::journal::Head;
+use crate::updates::Line;
 
 /// Records in a page when the caller names no number.
 pub(super) const DEFAULT_LIMIT: usize = 1_000;
@@ -40,8 +41,13 @@ pub(super) async fn read(mut feed: Feed, after: u64, limit: usize) -> Result<Res
     while page.has_room() || page.taken {
         match feed.next(page.seen).await? {
             Step::Piece(piece) => scanner.scan(&piece.bytes, &mut page),
+            Step::Lines(lines) => page.lines(&lines),
             Step::Silence => {}
-            Step::End => break,
+            Step::End => {
+                // Records that say nothing in this view have been read, too.
+                page.next = feed.passed().unwrap_or(page.next);
+                break;
+            }
             Step::Shutdown => return Err(Problem::shutting_down()),
         }
     }
@@ -56,14 +62,25 @@ impl Page {
     fn has_room(&self) -> bool {
         self.left > 0 && self.text.len() < MAX_BYTES
     }
+
+    /// Takes lines of a view, which come whole.
+    fn lines(&mut self, lines: &[Line]) {
+        for line in lines {
+            self.begin(line.head(), &line.text);
+            self.text(&line.text);
+            self.end();
+        }
+    }
 }
 
 impl Records for Page {
     fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
         // A line that is no record has no place in a document of records.
         let Some(head) = head else { return };
+        // What comes from one record is never parted: the next page begins behind a record.
+        let goes_on = head.seq == self.next && head.seq == self.seen;
         self.seen = head.seq;
-        self.taken = self.has_room();
+        self.taken = self.has_room() || goes_on;
         if self.taken {
             if self.text.last() != Some(&b'[') {
                 self.text.extend_from_slice(b",");
@@ -119,5 +136,23 @@ mod tests {
         };
         Scanner::default().scan(&journal(&[MAX_BYTES + 1, 1]), &mut page);
         assert_eq!(page.next, 1);
+    }
+
+    #[test]
+    fn what_comes_from_one_record_is_never_parted() {
+        let lines = super::super::framer::tests::said_twice(&["a", "b"]);
+        for (limit, count, next) in [(1, 1, 1), (2, 3, 2), (3, 3, 2), (4, 5, 3), (9, 7, 5)] {
+            let mut page = Page {
+                text: BytesMut::from("["),
+                left: limit,
+                taken: false,
+                next: 0,
+                seen: 0,
+            };
+            page.lines(&lines);
+            page.text.extend_from_slice(b"]");
+            let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
+            assert_eq!((events.len(), page.next), (count, next), "limit {limit}");
+        }
     }
 }

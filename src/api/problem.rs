@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::io;
 
+use agent_client_protocol_schema::v1::{Error, ErrorCode};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -48,15 +49,6 @@ impl Problem {
     /// 400, by far the most frequent.
     pub(super) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
-    }
-
-    /// Something that only a later version can do.
-    pub(super) fn not_in_this_version(what: &str, instead: &str) -> Self {
-        let version = env!("CARGO_PKG_VERSION");
-        Self::bad_request(
-            "unsupported",
-            format!("{what} is not supported by this version of promptd ({version}); {instead}"),
-        )
     }
 
     /// A failure of ours: the log tells more than the answer.
@@ -128,6 +120,19 @@ impl Problem {
         response
     }
 
+    /// The same as an error of JSON-RPC, whose codes are ACP's.
+    pub(super) fn json_rpc(self) -> Error {
+        let code = match self.0.status {
+            StatusCode::NOT_FOUND => ErrorCode::ResourceNotFound,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => ErrorCode::InvalidParams,
+            _ => ErrorCode::InternalError,
+        };
+        let mut data = self.0.extra;
+        data.insert("status".to_owned(), self.0.status.as_u16().into());
+        data.insert("code".to_owned(), self.0.code.into());
+        Error::new(code.into(), self.0.detail).data(Value::Object(data))
+    }
+
     fn body(&self, request_id: &str) -> Map<String, Value> {
         let mut body = self.0.extra.clone();
         body.insert("type".to_owned(), format!("urn:promptd:problem:{}", self.0.code).into());
@@ -196,6 +201,11 @@ impl From<RuntimeError> for Problem {
             RuntimeError::DiskFull { .. } | RuntimeError::Write(WriteError::NoSpace { .. }) => disk_full(detail),
             RuntimeError::NotRunning { .. } => conflict("not_running"),
             RuntimeError::StdinClosed { .. } => conflict("stdin_closed"),
+            RuntimeError::Conversation { .. } => conflict("conversation"),
+            RuntimeError::PermissionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "permission_not_found", detail),
+            RuntimeError::PermissionAnswered { option, by, .. } => {
+                conflict("permission_answered").with("option", option).with("by", by)
+            }
             RuntimeError::KeeperSilent { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1)
             }

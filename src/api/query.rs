@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::nearest;
+use crate::model::{View, nearest};
 
 /// The parameters of a request, in their order.
 #[derive(Debug)]
@@ -69,12 +69,12 @@ impl Query {
         }
     }
 
-    /// `view=raw`, the only one yet.
-    pub(super) fn check_view(&self) -> Result<(), Problem> {
+    /// `view`.
+    pub(super) fn view(&self) -> Result<View, Problem> {
         match self.text("view") {
-            None | Some("raw") => Ok(()),
-            Some("updates") => Err(Problem::not_in_this_version("view=updates", "use view=raw")),
-            Some(other) => Err(invalid("view", other, "raw")),
+            None | Some("raw") => Ok(View::Raw),
+            Some("updates") => Ok(View::Updates),
+            Some(other) => Err(invalid("view", other, "raw or updates")),
         }
     }
 }
@@ -128,9 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn updates_is_a_view_of_a_later_version() {
-        assert_eq!(query("view=updates").check_view().unwrap_err().code(), "unsupported");
-        assert_eq!(query("view=x").check_view().unwrap_err().code(), "invalid_parameter");
-        assert!(query("view=raw").check_view().is_ok() && query("").check_view().is_ok());
+    fn a_view_is_raw_or_updates() {
+        assert_eq!(query("").view().unwrap(), View::Raw);
+        assert_eq!(query("view=raw").view().unwrap(), View::Raw);
+        assert_eq!(query("view=updates").view().unwrap(), View::Updates);
+        let problem = query("view=update").view().unwrap_err();
+        assert_eq!(problem.code(), "invalid_parameter");
+        assert_eq!(problem.detail(), r#"view is "update"; it must be raw or updates"#);
     }
 }

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::accept::{Form, form};
 use super::feed::Until;
-use super::framer::Wire;
 use super::json::Json;
 use super::openapi::ProblemDetails;
 use super::path::SessionPath;
@@ -19,7 +18,7 @@ use super::query::{Query, invalid};
 use super::stream::{self, Part};
 use super::view::SessionView;
 use super::{Api, Shared, to_the_end};
-use crate::model::{SessionRequest, SessionStatus};
+use crate::model::{SessionRequest, SessionStatus, View};
 use crate::runtime::{Created, RuntimeError, Session};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -35,6 +34,7 @@ const MAX_LIMIT: usize = 1_000;
 /// Creates a session; with `prompt`, starts its first turn.
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = SessionRequest,
     params(
+        ("view" = Option<View>, Query, description = "In which words an event stream is; `raw` when absent"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same session back"),
         ("Accept" = Option<String>, Header, description = "`text/event-stream` or `application/x-ndjson`: the answer is the event stream of the first turn"),
     ),
@@ -53,7 +53,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(request): Json<SessionRequest>,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
+    let view = query.only(&["view"])?.view()?;
     let created = api.create(request, idempotency_key(&headers)?).await?;
     let status = if created.new {
         StatusCode::CREATED
@@ -61,23 +61,25 @@ pub(super) async fn create(
         StatusCode::OK
     };
     let response = match form(&headers) {
-        Some(Form::Stream(wire)) => turn_stream(&api, &created.session, created.after, created.turn, wire)?,
+        Some(Form::Stream(wire)) => {
+            let part = turn_part(created.after, created.turn, view);
+            stream::response(&api.runtime, &created.session, part, wire)?
+        }
         Some(Form::Json) | None => axum::Json(SessionView::of(&api.runtime, &created.session)).into_response(),
     };
     Ok(naming(response, status, &created.session))
 }
 
-/// The answer that is a turn's event stream.
-pub(super) fn turn_stream(
-    api: &Shared,
-    session: &Arc<Session>,
-    after: u64,
-    turn: Option<u32>,
-    wire: Wire,
-) -> Result<Response, Problem> {
+/// The part of a session's journal that is a turn's event stream.
+pub(super) fn turn_part(after: u64, turn: Option<u32>, view: View) -> Part {
     // A session without a turn is followed until it has had one.
     let until = if turn.is_some() { Until::Deleted } else { Until::Settled };
-    stream::response(&api.runtime, session, Part { after, turn, until }, wire)
+    Part {
+        after,
+        turn,
+        until,
+        view,
+    }
 }
 
 /// Names the session in the headers of an answer.
@@ -122,6 +124,7 @@ impl Api {
             env: request.env.clone(),
             repo: request.repo.clone(),
             sinks: request.sinks.clone(),
+            mcp_servers: request.mcp_servers.clone(),
             mask: request.mask,
             ..SessionRequest::default()
         };

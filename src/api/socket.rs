@@ -27,6 +27,7 @@ use super::peers::Pulse;
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
+use crate::model::View;
 use crate::runtime::Session;
 
 /// Often enough that no proxy takes the connection for dead.
@@ -52,6 +53,8 @@ enum Command {
         #[serde(default)]
         close: bool,
     },
+    /// Answers a question of the agent.
+    Permission { id: String, option: String },
 }
 
 /// The journal over WebSocket, and commands back.
@@ -60,11 +63,11 @@ enum Command {
         ("id" = String, Path, description = "The session"),
         ("after" = Option<u64>, Query, description = "Begin after this `seq`; 0 when absent"),
         ("follow" = Option<bool>, Query, description = "false: send what is there and close; true when absent"),
-        ("view" = Option<String>, Query, description = "`raw`"),
+        ("view" = Option<View>, Query, description = "`raw`, the journal's own lines, when absent; with `updates` what agents say comes as `UpdateEvent`s"),
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`"),
+        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\"}`"),
         (status = 426, description = "`upgrade_required`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
@@ -76,7 +79,7 @@ pub(super) async fn session(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let query = query.only(&["after", "follow", "view"])?;
-    query.check_view()?;
+    let view = query.view()?;
     let after = query.number("after")?.unwrap_or(0);
     let until = if query.flag("follow", true)? {
         Until::Deleted
@@ -84,7 +87,7 @@ pub(super) async fn session(
         Until::Now
     };
     let upgrade = upgrade.map_err(|rejection| upgrade_required(&rejection))?;
-    let feed = Feed::open(&api.runtime, &session, after, until)?;
+    let feed = Feed::open(&api.runtime, &session, after, until, view)?;
     let upgrade = prepare(upgrade, &headers, api.body_limit());
     Ok(upgrade.on_upgrade(move |socket| async move {
         let open = api.sockets.subscribe();
@@ -93,7 +96,7 @@ pub(super) async fn session(
         tokio::select! {
             close = send_records(feed, &client) => client.close(close).await,
             () = commands => {}
-            () = client.ping(api.runtime.resumes()) => {}
+            () = client.ping(api.runtime.breaks()) => {}
         }
         drop(open);
     }))
@@ -108,7 +111,7 @@ pub(super) fn prepare(upgrade: WebSocketUpgrade, headers: &HeaderMap, limit: usi
     upgrade
 }
 
-fn upgrade_required(rejection: &WebSocketUpgradeRejection) -> Problem {
+pub(super) fn upgrade_required(rejection: &WebSocketUpgradeRejection) -> Problem {
     let detail = format!("this call speaks WebSocket ({rejection}); for plain HTTP use …/events");
     Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
         .with_header(axum::http::header::UPGRADE, "websocket")
@@ -138,6 +141,28 @@ impl Client {
         self.sink.lock().await.send(message).await.map_err(|_| Gone)
     }
 
+    /// Sends each line as a message.
+    async fn send_lines(&self, lines: Vec<Bytes>) -> Result<(), Gone> {
+        let mut sink = self.sink.lock().await;
+        for line in lines {
+            // The journal is JSON, hence UTF-8; a damaged line is better seen mended than not at all.
+            let text = Utf8Bytes::try_from(line.clone())
+                .unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
+            sink.feed(Message::Text(text)).await.map_err(|_| Gone)?;
+        }
+        sink.flush().await.map_err(|_| Gone)
+    }
+
+    /// Sends one message.
+    pub(super) async fn say(&self, text: String) -> Result<(), Gone> {
+        self.send(Message::text(text)).await
+    }
+
+    /// What was sent has been taken: who reads slowly answers a ping only behind all that.
+    pub(super) fn is_heard(&self) {
+        self.pulse.heard();
+    }
+
     /// Answers a command.
     pub(super) async fn answer(&self, answer: Result<Value, Problem>) -> Result<(), Gone> {
         let value = answer
@@ -150,12 +175,12 @@ impl Client {
         drop(self.send(Message::Close(Some(frame))).await);
     }
 
-    /// Keeps the connection alive, and asks at once when the machine has come back; ends when nobody is there.
-    pub(super) async fn ping(&self, mut resumes: watch::Receiver<u64>) {
+    /// Keeps the connection alive, and asks at once when it has become doubtful; ends when nobody is there.
+    pub(super) async fn ping(&self, mut breaks: watch::Receiver<u64>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(PING) => {}
-                _ = resumes.changed() => {}
+                _ = breaks.changed() => {}
             }
             if !self.pulse.beats() || self.send(Message::Ping(Bytes::new())).await.is_err() {
                 return;
@@ -168,31 +193,22 @@ impl Client {
 pub(super) async fn send_records(mut feed: Feed, client: &Client) -> CloseFrame {
     let mut messages = Messages::default();
     loop {
-        match feed.next(messages.seq()).await {
-            Ok(Step::Piece(piece)) => {
-                let mut sink = client.sink.lock().await;
-                for line in messages.split(&piece) {
-                    // The journal is JSON, hence UTF-8; a damaged line is better seen mended than not at all.
-                    let text = Utf8Bytes::try_from(line.clone())
-                        .unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
-                    if sink.feed(Message::Text(text)).await.is_err() {
-                        return close(close_code::NORMAL, "");
-                    }
-                }
-                if sink.flush().await.is_err() {
-                    return close(close_code::NORMAL, "");
-                }
-                // Who reads slowly answers a ping only behind all that; the kernel finds out who reads nothing at all.
-                client.pulse.heard();
-            }
-            Ok(Step::Silence) => {}
+        let lines = match feed.next(messages.seq()).await {
+            Ok(Step::Piece(piece)) => messages.split(&piece),
+            Ok(Step::Lines(lines)) => lines.into_iter().map(|line| line.text).collect(),
+            Ok(Step::Silence) => continue,
             Ok(Step::End) => return close(close_code::NORMAL, "end"),
             Ok(Step::Shutdown) => return shutting_down(),
             Err(error) => {
                 tracing::error!(%error, cause = %error.source, "an event stream breaks off");
                 return close(close_code::ERROR, "the journal cannot be read");
             }
+        };
+        if client.send_lines(lines).await.is_err() {
+            return close(close_code::NORMAL, "");
         }
+        // Who reads slowly answers a ping only behind all that; the kernel finds out who reads nothing at all.
+        client.pulse.heard();
     }
 }
 
@@ -270,6 +286,10 @@ pub(super) async fn command(api: &Api, session: &Arc<Session>, text: &str) -> Re
             api.input(session, data.into(), close).await?;
             Ok(json!({ "type": "ack", "command": "input" }))
         }
+        Command::Permission { id, option } => {
+            let answer = api.answer(session, id, option).await?;
+            Ok(json!({ "type": "ack", "command": "permission", "id": answer.id, "option": answer.option }))
+        }
     }
 }
 
@@ -288,6 +308,10 @@ mod tests {
         assert!(matches!(
             parse(r#"{"type":"input","data":"y\n","close":true}"#),
             Ok(Command::Input { close: true, .. })
+        ));
+        assert!(matches!(
+            parse(r#"{"type":"permission","id":"p1","option":"allow_once"}"#),
+            Ok(Command::Permission { .. })
         ));
         assert_eq!(
             parse(r#"{"type":"prompt","promt":"x"}"#).unwrap_err().code(),

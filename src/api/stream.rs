@@ -13,6 +13,7 @@ use super::feed::{Feed, Step, Until};
 use super::framer::{Framer, Wire};
 use super::problem::Problem;
 use crate::journal::ReadError;
+use crate::model::View;
 use crate::runtime::{Runtime, Session};
 
 /// Tells a browser to come back a second after it lost us.
@@ -32,6 +33,7 @@ pub(super) struct Part {
     /// Only this turn, to its end.
     pub(super) turn: Option<u32>,
     pub(super) until: Until,
+    pub(super) view: View,
 }
 
 struct Events {
@@ -57,7 +59,7 @@ pub(super) fn response(
     part: Part,
     wire: Wire,
 ) -> Result<Response, Problem> {
-    let feed = Feed::open(runtime, session, part.after, part.until)?;
+    let feed = Feed::open(runtime, session, part.after, part.until, part.view)?;
     let events = Events {
         feed,
         framer: Framer::new(wire, part.turn, part.after),
@@ -90,23 +92,19 @@ impl Events {
             }
         }
         while self.place == Place::Middle {
-            match self.feed.next(self.framer.seq()).await {
-                Ok(Step::Piece(piece)) => {
-                    let bytes = self.framer.frame(&piece);
-                    if self.framer.ended() {
-                        self.place = Place::Last;
-                    }
-                    if !bytes.is_empty() {
-                        self.feed.sent();
-                        return Some(Ok(bytes));
-                    }
-                }
+            let bytes = match self.feed.next(self.framer.seq()).await {
+                Ok(Step::Piece(piece)) => self.framer.frame(&piece),
+                Ok(Step::Lines(lines)) => self.framer.lines(&lines),
                 Ok(Step::Silence) => {
                     if let Some(comment) = self.word(KEEP_ALIVE) {
                         return Some(Ok(comment));
                     }
+                    continue;
                 }
-                Ok(Step::End) => self.place = Place::Last,
+                Ok(Step::End) => {
+                    self.place = Place::Last;
+                    continue;
+                }
                 Ok(Step::Shutdown) => {
                     self.place = Place::Over;
                     return self.word(RETRY).map(Ok);
@@ -116,6 +114,13 @@ impl Events {
                     tracing::error!(%error, cause = %error.source, "an event stream breaks off");
                     return Some(Err(error));
                 }
+            };
+            if self.framer.ended() {
+                self.place = Place::Last;
+            }
+            if !bytes.is_empty() {
+                self.feed.sent();
+                return Some(Ok(bytes));
             }
         }
         if self.place == Place::Last {

@@ -15,8 +15,10 @@ use super::openapi::ProblemDetails;
 use super::path::SessionPath;
 use super::problem::Problem;
 use super::query::Query;
-use super::sessions::{idempotency_key, naming, turn_stream};
+use super::sessions::{idempotency_key, naming, turn_part};
+use super::stream;
 use super::{Api, Shared, to_the_end};
+use crate::model::View;
 use crate::runtime::{Prompted, Session};
 
 /// Seconds between asking an agent to end and killing it, when the caller does not say.
@@ -43,6 +45,7 @@ pub(super) struct PromptAnswer {
 #[utoipa::path(post, path = "/v1/sessions/{id}/prompts", tag = "sessions", request_body = PromptRequest,
     params(
         ("id" = String, Path, description = "The session"),
+        ("view" = Option<View>, Query, description = "In which words an event stream is; `raw` when absent"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same turn back"),
         ("Accept" = Option<String>, Header, description = "`text/event-stream` or `application/x-ndjson`: the answer is the event stream of the turn"),
     ),
@@ -59,7 +62,7 @@ pub(super) async fn prompt(
     headers: HeaderMap,
     Json(request): Json<PromptRequest>,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
+    let view = query.only(&["view"])?.view()?;
     let prompted = api.prompt(&session, request.prompt, idempotency_key(&headers)?).await?;
     let status = if prompted.new {
         StatusCode::ACCEPTED
@@ -67,7 +70,10 @@ pub(super) async fn prompt(
         StatusCode::OK
     };
     let response = match form(&headers) {
-        Some(Form::Stream(wire)) => turn_stream(&api, &session, prompted.after, Some(prompted.turn), wire)?,
+        Some(Form::Stream(wire)) => {
+            let part = turn_part(prompted.after, Some(prompted.turn), view);
+            stream::response(&api.runtime, &session, part, wire)?
+        }
         Some(Form::Json) | None => axum::Json(PromptAnswer { turn: prompted.turn }).into_response(),
     };
     Ok(naming(response, status, &session))

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::permissions::PermissionView;
 use crate::mask::Masker;
 use crate::model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage};
 use crate::runtime::{Runtime, Session};
@@ -35,9 +36,8 @@ pub(super) struct SessionView {
     cwd: String,
     /// The agent's own id for its session.
     agent_session_id: Option<String>,
-    /// Requests the agent waits on (a later version).
-    #[schema(value_type = Vec<Object>)]
-    pending_permissions: [Value; 0],
+    /// What the agent waits on, oldest first; see `…/permissions`.
+    pending_permissions: Vec<PermissionView>,
     /// Where the journal is pushed to, and how far that is.
     sinks: Vec<SinkStatusView>,
     /// The caller's own data.
@@ -148,7 +148,7 @@ impl SessionView {
             updated_at: time(state.updated_at.unwrap_or(created_at)),
             cwd: masked(masker, &session.cwd().display().to_string()),
             agent_session_id: state.agent_session_id().map(|id| masked(masker, id)),
-            pending_permissions: [],
+            pending_permissions: PermissionView::all(&state, masker),
             sinks: runtime.sinks(session).into_iter().map(SinkStatusView::of).collect(),
             metadata,
             usage: state.usage(),
@@ -163,6 +163,7 @@ impl TurnView {
             turn: turn.turn,
             status: match &turn.phase {
                 TurnPhase::Queued => SessionStatus::Queued,
+                TurnPhase::Running if !turn.permissions.is_empty() => SessionStatus::Waiting,
                 TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. } => SessionStatus::Running,
                 TurnPhase::Ended(ended) => ended.status.into(),
             },
@@ -183,7 +184,7 @@ impl TurnView {
     }
 }
 
-fn masked(masker: Option<&Masker>, text: &str) -> String {
+pub(super) fn masked(masker: Option<&Masker>, text: &str) -> String {
     masker.map_or_else(|| text.to_owned(), |masker| masker.text(text).into_owned())
 }
 

@@ -15,7 +15,7 @@ use super::interrupts::Interrupts;
 use super::output::{Filter, Form, Printer, print};
 use super::{Global, say};
 use crate::journal::{Kind, parse_head};
-use crate::model::{SessionId, SessionRequest};
+use crate::model::{RepoRequest, SessionId, SessionRequest};
 use crate::sys;
 
 const AFTER_HELP: &str = "\
@@ -28,6 +28,7 @@ Examples:
   promptd run --detach 'write the docs'         prints the session's id and leaves the agent running
   promptd run --json 'hi' | jq .type            the journal's records
   promptd run --env GITHUB_TOKEN 'open a PR'    passes on a variable of this shell
+  promptd run --repo https://github.com/owner/name --setup 'npm ci' 'fix the failing test'
 
 Ctrl-C once interrupts the turn, twice stops it.
 Exit codes: 0 done, 1 the agent failed, 2 usage, 3 no server, 124 timed out, 130 interrupted.";
@@ -39,7 +40,8 @@ pub(super) struct RunArgs {
     /// What the agent is to do; `-`, or nothing at all, reads it from standard input
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
-    /// The agent: claude, codex, gemini, shell, or one from config.toml [default: the server's default agent]
+    /// The agent: claude, codex, gemini, shell, another one that `promptd doctor` names, or one from config.toml
+    /// [default: the server's default agent]
     #[arg(short, long, value_name = "NAME")]
     agent: Option<String>,
     /// The model, in the agent's words
@@ -48,6 +50,18 @@ pub(super) struct RunArgs {
     /// The working directory, relative to the workspace
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
+    /// A git repository to clone before; the agent works in it
+    #[arg(long, value_name = "URL")]
+    repo: Option<String>,
+    /// The repository's branch, tag or commit [default: its default branch]
+    #[arg(long = "ref", value_name = "REF", requires = "repo")]
+    reference: Option<String>,
+    /// The variable that has the repository's token; see --env
+    #[arg(long, value_name = "NAME", requires = "repo")]
+    token_env: Option<String>,
+    /// A shell command to run before, behind the clone; may be repeated
+    #[arg(long, value_name = "COMMAND")]
+    setup: Vec<String>,
     /// A variable for the agent; `NAME` alone passes on this shell's
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -93,6 +107,13 @@ async fn run_with(client: &Client, interrupts: &Interrupts, args: RunArgs, promp
         cwd: args.cwd,
         model: args.model,
         env: BTreeMap::from_iter(args.env),
+        repo: args.repo.map(|url| RepoRequest {
+            url,
+            reference: args.reference,
+            token_env: args.token_env,
+            ..RepoRequest::default()
+        }),
+        setup: args.setup,
         timeout: args.timeout,
         ..SessionRequest::default()
     };

@@ -74,7 +74,8 @@ fn value_and_rest(text: &str) -> Result<(String, &str), &'static str> {
         unescape(quoted).ok_or("the \" that begins the value has no end")?
     } else {
         let (line, after) = text.split_once('\n').unwrap_or((text, ""));
-        let value = line.find(" #").and_then(|at| line.get(..at)).unwrap_or(line);
+        let comment = line.find(" #").into_iter().chain(line.find("\t#")).min();
+        let value = comment.and_then(|at| line.get(..at)).unwrap_or(line);
         let value = if value.starts_with('#') { "" } else { value.trim() };
         return Ok((value.to_owned(), after));
     };
@@ -129,6 +130,7 @@ mod tests {
                 "A=1;B=two words;D=4;",
             ),
             ("A=\nB=''\nC=\"\"\nD=#x", "A=;B=;C=;D=;"),
+            ("A=1\t# one # two\nB=a#b", "A=1;B=a#b;"),
             ("A='a # \\n \"b\"' # end", "A=a # \\n \"b\";"),
             (r#"A="a\nb \"c\" \$d \x""#, "A=a\nb \"c\" $d \\x;"),
             (

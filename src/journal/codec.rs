@@ -271,6 +271,7 @@ mod tests {
             }),
             Body::Resumed {
                 epoch: "e".into(),
+                previous: Some("d".into()),
                 away: 1.5,
                 sandbox: None,
             },

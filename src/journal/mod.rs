@@ -20,6 +20,7 @@
 //!
 //! May use `mask`, `model` and `sys` only.
 
+mod assembler;
 mod codec;
 mod fold;
 mod follower;
@@ -31,6 +32,7 @@ mod start_over;
 mod watcher;
 mod writer;
 
+pub use assembler::{Assembler, Part};
 pub use codec::{Head, Kind, decode, decode_output, output_of, parse_head};
 pub use fold::{fold, whole_lines};
 pub use follower::Follower;

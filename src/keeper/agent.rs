@@ -12,6 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::ladder::Ladder;
 use super::marks;
 use super::paths::TurnPaths;
 use super::spec::{Launch, Spec, Stdin};
@@ -151,7 +152,8 @@ impl Agent {
 
     /// How long ago it was started, by the kernel's clock.
     ///
-    /// That clock may count a pause of the machine: who stays with the agent counts on by its own (see `clock`).
+    /// That clock may count a pause of the machine: who stays with the agent counts on by its own, and tells whoever
+    /// comes later by how much they differ (see `clock`).
     pub(super) fn age(&self) -> Duration {
         let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
             .ok()
@@ -182,21 +184,22 @@ impl Agent {
         }
     }
 
-    /// The record of an exit that we waited for.
+    /// The record of an exit that we waited for, and perhaps made happen.
     pub(super) fn exited(
         &self,
         exit: &sys::Exit,
         age: Duration,
-        cause: Option<Cause>,
+        ladder: Option<&Ladder>,
         leftover_processes: u32,
     ) -> Exited {
+        let cause = ladder.and_then(|ladder| ladder.cause);
         let killed_for_memory = exit.status == Err(9) && sys::oom_kills() > self.oom_kills_before;
         Exited {
             code: exit.status.ok(),
             signal: exit.status.err().map(sys::signal_name),
             cause: cause.or(killed_for_memory.then_some(Cause::OutOfMemory)),
             error: None,
-            lingered: false,
+            lingered: ladder.is_some_and(|ladder| ladder.cause.is_none()),
             duration: age.as_secs_f64(),
             resources: Resources {
                 cpu_seconds: exit.cpu_seconds,
@@ -204,15 +207,6 @@ impl Agent {
             },
             leftover_processes,
         }
-    }
-}
-
-/// The record of an end that nobody saw.
-pub(super) fn unseen_exit(cause: Cause, leftover_processes: u32) -> Exited {
-    Exited {
-        cause: Some(cause),
-        leftover_processes,
-        ..Exited::default()
     }
 }
 

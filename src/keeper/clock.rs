@@ -4,7 +4,11 @@
 //! freezer and SIGSTOP. An agent that was not running has not used up its time: what it was not given does not count.
 //! So timeouts can come late after a pause (by a second at most), and never early.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use crate::sys;
 
 /// A keeper asks to be woken at the latest after this, and a round of work takes far less.
 pub(super) const AT_LEAST_EACH: Duration = Duration::from_secs(1);
@@ -13,18 +17,52 @@ pub(super) const AT_LEAST_EACH: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(1);
 
 /// How long the agent has been running.
-#[derive(Clone, Copy, Debug)]
+///
+/// A keeper's clock goes with it, and the next one has the kernel's only, which may have counted pauses. So by how much
+/// the two differ is kept in a file of the turn, whenever it has grown.
+#[derive(Clone, Debug)]
 pub(super) struct Age {
     /// When its keeper began, by the running clock …
-    pub(super) begun: Instant,
-    /// … and how old it was then: a former keeper's clock went with it, so that this one is the kernel's.
-    pub(super) then: Duration,
+    begun: Instant,
+    /// … and how old it was then, without what former keepers knew to be pauses.
+    then: Duration,
+    /// The pauses that the file tells of.
+    paused: Duration,
+    file: PathBuf,
 }
 
 impl Age {
+    /// The age of an agent of which the kernel says now how old it is.
+    pub(super) fn of(kernel: Duration, file: PathBuf, now: Instant) -> Self {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let paused = text
+            .trim()
+            .parse()
+            .ok()
+            .and_then(|it| Duration::try_from_secs_f64(it).ok());
+        let paused = paused.unwrap_or_default();
+        Self {
+            begun: now,
+            then: kernel.saturating_sub(paused),
+            paused,
+            file,
+        }
+    }
+
     /// Its age at a moment of the running clock.
-    pub(super) fn at(self, now: Instant) -> Duration {
+    pub(super) fn at(&self, now: Instant) -> Duration {
         self.then.saturating_add(now.saturating_duration_since(self.begun))
+    }
+
+    /// Keeps for the keepers to come what the kernel's word has become too large by.
+    pub(super) fn compare(&mut self, kernel: Duration, now: Instant) -> io::Result<()> {
+        let paused = kernel.saturating_sub(self.at(now));
+        if paused <= self.paused.saturating_add(LATE) {
+            return Ok(());
+        }
+        // Once, also where it cannot be written: a full disk is no reason to try each second.
+        self.paused = paused;
+        sys::replace(&self.file, paused.as_secs_f64().to_string().as_bytes())
     }
 }
 
@@ -93,6 +131,23 @@ mod tests {
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_next_keeper_knows_of_the_pauses_of_the_one_before() {
+        let file = std::env::temp_dir().join(format!("promptd-paused-{}", std::process::id()));
+        let begin = Instant::now();
+        let mut first = Age::of(SECOND * 10, file.clone(), begin);
+        first.compare(SECOND * 11, begin + SECOND).unwrap();
+        assert!(!file.exists(), "they go together");
+        // An hour that the running clock has not seen.
+        first.compare(SECOND * 3_612, begin + SECOND * 2).unwrap();
+        let mut second = Age::of(SECOND * 3_613, file.clone(), begin);
+        assert_eq!(second.at(begin), SECOND * 13);
+        second.compare(SECOND * 4_614, begin + SECOND).unwrap();
+        let third = Age::of(SECOND * 4_615, file.clone(), begin);
+        assert_eq!(third.at(begin + SECOND), SECOND * 16);
+        std::fs::remove_file(file).unwrap();
+    }
 
     #[test]
     fn a_pause_during_a_wait_does_not_count_and_a_wait_does() {

@@ -23,6 +23,9 @@ const MAX_CONNECTIONS: usize = 32;
 /// So much input is read ahead of an agent that does not read it.
 const INPUT_AHEAD: usize = 64 << 10;
 
+/// The refusal of input for an agent that has no open standard input, or none any more.
+pub const STDIN_NOT_OPEN: &str = "stdin is not open";
+
 /// What the server asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -33,15 +36,19 @@ pub enum Request {
     Stop {
         /// Seconds until SIGKILL.
         grace: f64,
-        /// Why.
-        cause: Cause,
+        /// Why; nothing where the agent has said its final result and only has not left.
+        cause: Option<Cause>,
     },
-    /// Write to the agent's standard input; answered when the agent's FIFO has taken it.
+    /// Write to the agent's standard input; answered when the agent's FIFO has taken it and the journal tells so.
     Input {
         /// How many bytes follow.
         length: u64,
         /// Close standard input behind them.
         close: bool,
+        /// Only if exactly so many bytes went there before, and nobody else is writing: whoever finds out from the
+        /// journal what is still to be said, as a server does that follows a killed one, cannot say it twice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
     },
 }
 
@@ -87,10 +94,15 @@ pub(super) enum Command {
     Status(usize),
     Stop {
         grace: f64,
-        cause: Cause,
+        cause: Option<Cause>,
     },
-    /// Bytes that the agent's standard input has taken, for the journal.
-    Written(Vec<u8>),
+    /// Bytes that the agent's standard input has taken, for the journal; `to` counts all so far. Then there may be
+    /// somebody who waits for it.
+    Written {
+        bytes: Vec<u8>,
+        to: u64,
+        answer: Option<usize>,
+    },
 }
 
 /// The socket, its connections and the agent's open standard input.
@@ -98,16 +110,25 @@ pub(super) enum Command {
 pub(super) struct Control {
     listener: Option<UnixListener>,
     connections: Vec<Connection>,
+    stdin: Stdin,
+}
+
+/// The agent's standard input.
+#[derive(Debug)]
+struct Stdin {
     /// Both ends of the FIFO, so that neither the agent's nor a server's death closes it.
-    stdin: Option<File>,
+    fifo: Option<File>,
+    /// How many bytes it has taken.
+    to: u64,
 }
 
 impl Control {
-    pub(super) fn new(stdin: Option<File>) -> Self {
+    /// With the agent's standard input, if it is open, and how many bytes it has taken so far.
+    pub(super) fn new(fifo: Option<File>, to: u64) -> Self {
         Self {
             listener: None,
             connections: Vec::new(),
-            stdin,
+            stdin: Stdin { fifo, to },
         }
     }
 
@@ -147,8 +168,8 @@ impl Control {
                 fds.push((connection.stream.as_fd(), PollFlags::POLLIN));
             }
         }
-        if let Some(stdin) = self.stdin.as_ref().filter(|_| blocked) {
-            fds.push((stdin.as_fd(), PollFlags::POLLOUT));
+        if let Some(fifo) = self.stdin.fifo.as_ref().filter(|_| blocked) {
+            fds.push((fifo.as_fd(), PollFlags::POLLOUT));
         }
         fds
     }
@@ -169,19 +190,22 @@ impl Control {
             }
         }
         let mut commands = Vec::new();
+        let feeds = |connection: &Connection| matches!(connection.state, State::Input { .. });
+        let mut busy = self.connections.iter().any(feeds);
         for (index, connection) in self.connections.iter_mut().enumerate() {
             connection.receive();
             if matches!(connection.state, State::Reading) {
-                commands.extend(connection.request(index, self.stdin.is_some()));
+                commands.extend(connection.request(index, &self.stdin, busy));
+                busy |= feeds(connection);
             }
-            if matches!(connection.state, State::Input { .. }) {
-                commands.extend(connection.feed(&mut self.stdin));
+            if feeds(connection) {
+                commands.extend(connection.feed(index, &mut self.stdin));
             }
         }
         commands
     }
 
-    /// Answers `status`.
+    /// Answers `status`, or an input that is in the journal.
     pub(super) fn answer(&mut self, connection: usize, response: &Response) {
         if let Some(connection) = self.connections.get_mut(connection) {
             connection.answer(response);
@@ -227,7 +251,7 @@ impl Connection {
         }
     }
 
-    fn request(&mut self, index: usize, stdin_open: bool) -> Option<Command> {
+    fn request(&mut self, index: usize, stdin: &Stdin, busy: bool) -> Option<Command> {
         let Some(newline) = memchr::memchr(b'\n', &self.received) else {
             if self.ended || self.received.len() > MAX_REQUEST {
                 self.refuse("the request has no end");
@@ -241,12 +265,19 @@ impl Connection {
                 self.state = State::Stopping;
                 Some(Command::Stop { grace, cause })
             }
-            Ok(Request::Input { length, close }) if stdin_open => {
-                self.state = State::Input { left: length, close };
+            Ok(Request::Input { .. }) if stdin.fifo.is_none() => {
+                self.refuse(STDIN_NOT_OPEN);
                 None
             }
-            Ok(Request::Input { .. }) => {
-                self.refuse("stdin is not open");
+            Ok(Request::Input { at: Some(at), .. }) if busy || at != stdin.to => {
+                self.refuse(&format!(
+                    "stdin has taken {} bytes, not {at}, or is being written",
+                    stdin.to
+                ));
+                None
+            }
+            Ok(Request::Input { length, close, .. }) => {
+                self.state = State::Input { left: length, close };
                 None
             }
             Err(error) => {
@@ -257,12 +288,13 @@ impl Connection {
     }
 
     /// Gives the agent what has been received, as far as it takes it.
-    fn feed(&mut self, stdin: &mut Option<File>) -> Option<Command> {
+    fn feed(&mut self, index: usize, stdin: &mut Stdin) -> Option<Command> {
         let State::Input { mut left, close } = self.state else {
             return None;
         };
         let ready = usize::try_from(left).unwrap_or(usize::MAX).min(self.received.len());
         let written = match stdin
+            .fifo
             .as_mut()
             .map(|fifo| fifo.write(self.received.get(..ready).unwrap_or_default()))
         {
@@ -273,22 +305,25 @@ impl Connection {
                 return None;
             }
             None => {
-                self.refuse("stdin was closed");
+                self.refuse(STDIN_NOT_OPEN);
                 return None;
             }
         };
         let bytes: Vec<u8> = self.received.drain(..written).collect();
         left = left.saturating_sub(crate::model::len64(&bytes));
+        stdin.to = stdin.to.saturating_add(crate::model::len64(&bytes));
         self.state = State::Input { left, close };
-        if left == 0 {
-            if close {
-                *stdin = None;
-            }
-            self.answer(&Response::default());
-        } else if self.ended && self.received.is_empty() {
+        if left == 0 && close {
+            stdin.fifo = None;
+        } else if left > 0 && self.ended && self.received.is_empty() {
             self.refuse("the input ended early");
         }
-        (!bytes.is_empty()).then_some(Command::Written(bytes))
+        let answer = (left == 0).then_some(index);
+        (answer.is_some() || !bytes.is_empty()).then_some(Command::Written {
+            bytes,
+            to: stdin.to,
+            answer,
+        })
     }
 
     fn refuse(&mut self, error: &str) {
@@ -304,5 +339,49 @@ impl Connection {
         // A line fits into any socket's buffer; who is not there any more needs no answer.
         let _gone = self.stream.write_all(&line);
         self.state = State::Closed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(control: &mut Control, at: Option<u64>, text: &str) -> (UnixStream, Vec<Command>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let length = crate::model::len64(text.as_bytes());
+        let close = false;
+        let request = serde_json::to_string(&Request::Input { length, close, at }).unwrap();
+        theirs.write_all(format!("{request}\n{text}").as_bytes()).unwrap();
+        control.connections.push(Connection {
+            stream: ours,
+            state: State::Reading,
+            received: Vec::new(),
+            ended: false,
+        });
+        (theirs, control.work())
+    }
+
+    #[test]
+    fn what_has_been_said_meanwhile_is_not_said_again() {
+        let path = std::env::temp_dir().join(format!("promptd-control-{}", std::process::id()));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut control = Control::new(Some(Control::open_fifo(&path).unwrap()), 7);
+        let (_first, commands) = ask(&mut control, Some(7), "hello\n");
+        assert!(
+            matches!(commands.as_slice(), [Command::Written { bytes, to: 13, answer: Some(0) }] if bytes == b"hello\n")
+        );
+        control.answer(0, &Response::default());
+        control.sweep();
+        // A server that does not know of it yet.
+        let (mut second, commands) = ask(&mut control, Some(7), "hello\n");
+        assert!(commands.is_empty());
+        let mut answer = [0; 200];
+        let read = second.read(&mut answer).unwrap();
+        let answer: Response = serde_json::from_slice(&answer[..read]).unwrap();
+        assert!(answer.error.unwrap().contains("13 bytes, not 7"));
+        let (_third, commands) = ask(&mut control, None, "x");
+        assert_eq!(commands.len(), 1);
+        std::fs::remove_file(path).unwrap();
     }
 }

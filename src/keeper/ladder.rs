@@ -30,8 +30,8 @@ enum Step {
 /// The kill ladder on its way.
 #[derive(Debug)]
 pub(super) struct Ladder {
-    /// Why the tree is taken down.
-    pub(super) cause: Cause,
+    /// Why the tree is taken down; nothing where the agent only has not left.
+    pub(super) cause: Option<Cause>,
     step: Step,
     /// When the next step is due.
     due: Instant,
@@ -51,7 +51,7 @@ pub(super) enum Progress {
 
 impl Ladder {
     /// Begins with the gentlest step that `grace` leaves time for.
-    pub(super) fn begin(agent: &Agent, cause: Cause, grace: Duration, now: Instant) -> Self {
+    pub(super) fn begin(agent: &Agent, cause: Option<Cause>, grace: Duration, now: Instant) -> Self {
         if grace.is_zero() {
             return Self {
                 cause,

@@ -30,6 +30,7 @@ mod marks;
 mod origin;
 mod paths;
 mod pump;
+mod questions;
 mod repo;
 mod setup;
 mod spec;
@@ -38,7 +39,7 @@ mod stream;
 mod watch;
 mod work;
 
-pub use control::{Request, Response};
+pub use control::{Request, Response, STDIN_NOT_OPEN};
 pub use paths::TurnPaths;
 pub use setup::main as setup;
 pub use spec::{Launch, Preparation, Spec, Stdin};

@@ -48,6 +48,11 @@ impl TurnPaths {
         self.named("setup")
     }
 
+    /// How much of the agent's age was none of its time; there only after a pause.
+    pub fn paused(&self) -> PathBuf {
+        self.named("paused")
+    }
+
     /// The name of the keeper's control socket in the folder.
     pub fn socket_name(&self) -> String {
         format!("turn-{}.sock", self.turn)
@@ -62,13 +67,14 @@ impl TurnPaths {
     }
 
     /// All files of the turn.
-    pub fn all(&self) -> [PathBuf; 6] {
+    pub fn all(&self) -> [PathBuf; 7] {
         [
             self.stdout(),
             self.stderr(),
             self.prompt(),
             self.stdin_fifo(),
             self.setup(),
+            self.paused(),
             self.named("sock"),
         ]
     }

@@ -78,7 +78,7 @@ impl Keeper {
             return Ok(false);
         };
         self.disk.pending.extend(mark.body(&self.agent, self.spec.attempt));
-        self.last_output = now;
+        self.last_words = now;
         self.flush_pending()?;
         Ok(true)
     }
@@ -157,7 +157,7 @@ impl Keeper {
                 }
                 batch.write()?;
                 stream.advance(buffer, taken, now);
-                self.last_output = now;
+                self.last_words = now;
                 Ok(true)
             }
         }

@@ -7,9 +7,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::setup::{Failure, Said};
@@ -29,32 +31,58 @@ pub(super) fn in_words(repo: &RepoRequest) -> String {
 
 /// Sees to it that `target` holds the repository, at what was asked for.
 pub(super) fn provide(repo: &RepoRequest, base: &Path, target: &Path, said: &Said) -> Result<(), Failure> {
+    stays_inside(base, target)?;
     // Two sessions that begin in the same folder at once do so one after the other.
-    let _lock = stays_inside(base, target)?;
+    let (_lock, made) = lock(target)?;
     let git = Git { repo, target, said };
-    if is_empty(target).map_err(|error| Failure::new(format!("cannot look into {}: {error}", target.display())))? {
-        let mut clone = git.command();
-        clone
-            .args(["clone", "--no-checkout", "--", &repo.url])
-            .arg(target)
-            .current_dir(base);
-        git.run(clone, "clone")?;
-    } else {
-        git.is_a_clone()?;
-        git.run(
-            git.within(&["fetch", "--force", "--tags", "origin", ALL_BRANCHES]),
-            "fetch",
-        )?;
+    let provided = git.provide(base);
+    if made && provided.is_err() {
+        // Where nothing came into it, it need not stay; whoever waits for it makes it anew.
+        let _not_empty = fs::remove_dir(target);
     }
-    match &repo.reference {
-        Some(reference) => git.check_out(reference),
-        None => git.check_out_default(),
+    provided
+}
+
+/// Takes the folder's lock, for as long as a clone into it may take, and says so where it has to wait. True where the
+/// folder was not there, and has been made.
+fn lock(target: &Path) -> Result<(Flock<File>, bool), Failure> {
+    let failed = |error: io::Error| cannot_use(target, &error);
+    loop {
+        fs::create_dir_all(target.parent().unwrap_or(target)).map_err(failed)?;
+        let made = match fs::create_dir(target) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(failed(error)),
+        };
+        let folder = File::open(target).map_err(failed)?;
+        let lock = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((folder, Errno::EWOULDBLOCK)) => {
+                eprintln!("waiting for another clone into {}", target.display());
+                Flock::lock(folder, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))?
+            }
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        // Whoever had it may have removed the folder, and then it is the lock of none.
+        let ours = lock.metadata().map_err(failed)?;
+        match fs::metadata(target) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok((lock, made)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 
+fn cannot_use(target: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!(
+        "cannot use {}: {error}; name another repo.dir",
+        target.display()
+    ))
+}
+
 /// Refuses a target that symbolic links lead out of the base.
-fn stays_inside(base: &Path, target: &Path) -> Result<Flock<File>, Failure> {
-    let failed = |error: io::Error| Failure::new(format!("cannot use {}: {error}", target.display()));
+fn stays_inside(base: &Path, target: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| cannot_use(target, &error);
     fs::create_dir_all(base).map_err(failed)?;
     let real_base = fs::canonicalize(base).map_err(failed)?;
     let there = target
@@ -62,19 +90,14 @@ fn stays_inside(base: &Path, target: &Path) -> Result<Flock<File>, Failure> {
         .find(|path| path.symlink_metadata().is_ok())
         .unwrap_or(base);
     if fs::canonicalize(there).map_err(failed)?.starts_with(&real_base) {
-        let folder = File::open(&real_base).map_err(failed)?;
-        return Flock::lock(folder, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()));
+        return Ok(());
     }
     let text = "a symbolic link leads out of the session's cwd; name another repo.dir";
     Err(Failure::new(format!("cannot clone into {}: {text}", target.display())))
 }
 
 fn is_empty(target: &Path) -> io::Result<bool> {
-    match fs::read_dir(target) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
+    Ok(fs::read_dir(target)?.next().is_none())
 }
 
 struct Git<'a> {
@@ -84,6 +107,26 @@ struct Git<'a> {
 }
 
 impl Git<'_> {
+    fn provide(&self, base: &Path) -> Result<(), Failure> {
+        let target = self.target;
+        if is_empty(target).map_err(|error| cannot_use(target, &error))? {
+            let mut clone = self.command();
+            clone
+                .args(["clone", "--no-checkout", "--", &self.repo.url])
+                .arg(target)
+                .current_dir(base);
+            self.run(clone, "clone")?;
+        } else {
+            self.is_a_clone()?;
+            let fetch = self.within(&["fetch", "--force", "--tags", "origin", ALL_BRANCHES]);
+            self.run(fetch, "fetch")?;
+        }
+        match &self.repo.reference {
+            Some(reference) => self.check_out(reference),
+            None => self.check_out_default(),
+        }
+    }
+
     /// `git`, which asks nobody and knows the token.
     fn command(&self) -> Command {
         let mut command = Command::new("git");

@@ -8,13 +8,14 @@ use std::time::Instant;
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::agent::{Agent, unseen_exit};
+use super::agent::Agent;
 use super::clock::{Age, RunningClock};
 use super::control::Control;
 use super::disk::DiskGuard;
 use super::marks::Marks;
 use super::origin::Origin;
 use super::paths::TurnPaths;
+use super::questions::Questions;
 use super::spec::{Spec, Stdin};
 use super::stream::{HOLE, READ, StreamFile};
 use super::watch::Wakers;
@@ -91,15 +92,12 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
         None if fifo.exists() => Some(Control::open_fifo(&fifo).map_err(KeeperError::System)?),
         None => None,
     };
-    let mut control = Control::new(stdin);
+    let mut control = Control::new(stdin, turn.as_ref().map_or(0, |turn| turn.stdin_to));
     control
         .listen(paths.folder(), &paths.socket_name())
         .map_err(KeeperError::System)?;
     let now = Instant::now();
-    let age = Age {
-        begun: now,
-        then: agent.age(),
-    };
+    let age = Age::of(agent.age(), paths.paused(), now);
     let turn = turn.as_ref();
     let exited = turn.is_some_and(|turn| turn.exited.is_some());
     let mut disk = DiskGuard::new(spec.min_free_bytes, turn.is_some_and(|turn| turn.frozen), now);
@@ -122,14 +120,15 @@ pub(super) fn begin() -> Result<Option<Keeper>, KeeperError> {
             ExitState::Running
         },
         turn_ended: turn.is_some_and(|turn| turn.ended().is_some()),
-        stdin_to: turn.map_or(0, |turn| turn.stdin_to),
         pidfds: Vec::new(),
         strangers_changed: !agent.ours,
         ladder: None,
         gave_up: false,
         clock: RunningClock::new(now),
         age,
-        last_output: now,
+        last_words: now,
+        // Of an attempt that somebody else began, only the journal knows where its records begin.
+        questions: Questions::new(spec.turn, if spec.launch.is_some() { spec.journal_end } else { 0 }),
         write_again: None,
         buffer: Vec::with_capacity(READ),
         _lock: lock,
@@ -209,7 +208,10 @@ fn start_or_find(
         }
         // The turn's files are there, but its start is not in the journal: a keeper died between the two.
         launch => {
-            let found = Agent::find(paths).ok_or_else(|| unseen_exit(Cause::KeeperLost, 0))?;
+            let found = Agent::find(paths).ok_or_else(|| Exited {
+                cause: Some(Cause::KeeperLost),
+                ..Exited::default()
+            })?;
             let program = launch
                 .as_ref()
                 .map_or_else(String::new, |launch| launch.program.display().to_string());

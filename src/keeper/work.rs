@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 use nix::fcntl::Flock;
 use nix::poll::PollFlags;
 
-use super::agent::{Agent, unseen_exit};
+use super::agent::Agent;
 use super::clock::{Age, RunningClock};
 use super::control::{Command, Control, Response};
 use super::disk::DiskGuard;
 use super::ladder::{Ladder, Progress};
 use super::marks::Marks;
 use super::paths::TurnPaths;
+use super::questions::Questions;
 use super::spec::Spec;
 use super::start::{KeeperError, begin, remove_files};
 use super::stream::StreamFile;
 use super::watch::Wakers;
 use crate::journal::{Chunker, WriteError, Writer, output_of};
-use crate::model::{Body, Cause, Exited};
+use crate::model::{Body, Cause, Exited, len64};
 use crate::sys::{self, PidFd, Waited};
 
 /// One that runs into a timeout gets this long.
@@ -80,10 +81,11 @@ pub(super) struct Keeper {
     pub(super) age: Age,
     /// How far the setup is.
     pub(super) marks: Marks,
-    pub(super) last_output: Instant,
+    /// When the agent wrote, or was written to.
+    pub(super) last_words: Instant,
+    pub(super) questions: Questions,
     /// The journal refused a batch; not before then again.
     pub(super) write_again: Option<Instant>,
-    pub(super) stdin_to: u64,
     pub(super) buffer: Vec<u8>,
     /// Keeps every other keeper away.
     pub(super) _lock: Flock<std::fs::File>,
@@ -126,9 +128,8 @@ impl Keeper {
             self.agent.running = false;
             // A look through all of /proc only where there can be somebody.
             let leftover = if childless { 0 } else { self.response().processes };
-            let cause = self.ladder.as_ref().map(|ladder| ladder.cause);
             let age = self.age.at(now);
-            self.exit_is_due(self.agent.exited(&exit, age, cause, leftover));
+            self.exit_is_due(self.agent.exited(&exit, age, self.ladder.as_ref(), leftover));
             self.pump(now).ok();
         }
         Ok(childless && (self.agent.ours || self.look_at_strangers(now)))
@@ -158,10 +159,13 @@ impl Keeper {
             let cause = self
                 .ladder
                 .as_ref()
-                .map_or_else(|| self.agent.lost_cause(), |ladder| ladder.cause);
+                .map_or_else(|| Some(self.agent.lost_cause()), |ladder| ladder.cause);
             self.exit_is_due(Exited {
+                cause,
+                lingered: cause.is_none(),
                 duration: age.as_secs_f64(),
-                ..unseen_exit(cause, leftover)
+                leftover_processes: leftover,
+                ..Exited::default()
             });
             self.pump(now).ok();
         }
@@ -185,13 +189,18 @@ impl Keeper {
                     let grace = Duration::try_from_secs_f64(grace).unwrap_or(TIMEOUT_GRACE);
                     self.take_down(cause, grace, now);
                 }
-                Command::Written(bytes) => {
+                Command::Written { bytes, to, answer } => {
+                    let mut at = to.saturating_sub(len64(&bytes));
                     for chunk in Chunker::new(&bytes, true) {
-                        let length = u64::try_from(chunk.stream_len()).unwrap_or(0);
-                        self.stdin_to = self.stdin_to.saturating_add(length);
-                        self.disk.pending.push(Body::Stdin(output_of(&chunk, self.stdin_to)));
+                        at = at.saturating_add(u64::try_from(chunk.stream_len()).unwrap_or(0));
+                        self.disk.pending.push(Body::Stdin(output_of(&chunk, at)));
                     }
+                    // Whoever is spoken to gets its time to answer.
+                    self.last_words = now;
                     self.pump(now).ok();
+                    if let Some(connection) = answer {
+                        self.control.answer(connection, &Response::default());
+                    }
                 }
             }
         }
@@ -207,7 +216,7 @@ impl Keeper {
         }
     }
 
-    fn take_down(&mut self, cause: Cause, grace: Duration, now: Instant) {
+    fn take_down(&mut self, cause: Option<Cause>, grace: Duration, now: Instant) {
         self.disk.thaw(&self.agent, "the turn is being ended".to_owned());
         match &mut self.ladder {
             Some(ladder) => ladder.hurry(grace, now),
@@ -224,11 +233,16 @@ impl Keeper {
             let running = self.is_timed();
             if self.over_its_limit() && !self.gave_up {
                 // What an agent left behind may not fill the disk, either.
-                self.take_down(Cause::OutputLimit, Duration::ZERO, now);
+                self.take_down(Some(Cause::OutputLimit), Duration::ZERO, now);
             } else if running && self.wall_left(now).is_some_and(|left| left.is_zero()) {
-                self.take_down(Cause::Timeout, TIMEOUT_GRACE, now);
+                self.take_down(Some(Cause::Timeout), TIMEOUT_GRACE, now);
             } else if running && self.idle_until().is_some_and(|until| now >= until) {
-                self.take_down(Cause::IdleTimeout, TIMEOUT_GRACE, now);
+                if self.questions.are_open(self.paths.folder()) {
+                    // It is not for the agent to speak. Looked at again after as long a time.
+                    self.last_words = now;
+                } else {
+                    self.take_down(Some(Cause::IdleTimeout), TIMEOUT_GRACE, now);
+                }
             } else if full || hasty || now >= self.disk.next_look() {
                 self.disk.look(&self.agent, self.paths.folder(), full, now);
             }
@@ -256,7 +270,7 @@ impl Keeper {
         // A frozen agent cannot write; that is not its fault. One that has not started is not silent, either.
         let timed = self.marks.are_over() && !self.disk.is_frozen();
         let timeout = self.spec.idle_timeout.filter(|_| timed)?;
-        self.last_output.checked_add(Duration::try_from_secs_f64(timeout).ok()?)
+        self.last_words.checked_add(Duration::try_from_secs_f64(timeout).ok()?)
     }
 
     fn is_timed(&self) -> bool {
@@ -297,6 +311,10 @@ impl Keeper {
         let until = until.into_iter().min();
         let ready = self.wakers.wait(&interests, until.map(|until| self.clock.real(until)));
         self.clock.woke(until, Instant::now());
+        if matches!(self.exit, ExitState::Running) {
+            // What cannot be kept costs the next keeper no more than its knowledge of this pause.
+            let _kept = self.age.compare(self.agent.age(), self.clock.at(Instant::now()));
+        }
         self.strangers_changed |= ready.get(strangers..).unwrap_or_default().contains(&true);
     }
 }

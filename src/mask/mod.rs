@@ -18,7 +18,7 @@ mod names;
 mod secrets;
 
 pub use masker::{Masker, Shown};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, credentials};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::names::is_secret;
 
 /// Shorter values would hide words of ordinary output.
@@ -19,6 +22,9 @@ const MOST: usize = 128 << 10;
 
 /// A user name in a URL that is this long is a token (`https://ghp_…@github.com`).
 const LEAST_USER: usize = 20;
+
+/// Headers besides `Accept…` and `Content-…` that say nothing secret.
+const PLAIN_HEADERS: [&str; 5] = ["connection", "host", "mcp-protocol-version", "origin", "user-agent"];
 
 /// Secret values, each once.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -51,6 +57,29 @@ impl Secrets {
         }
     }
 
+    /// Adds a value of a map that is meant for secrets, whatever its name; but no ordinary word and no path.
+    pub fn add_value(&mut self, value: &str) {
+        let value = value.trim();
+        if !is_word(value) && !is_path(value) {
+            self.add(value);
+        }
+        self.add_url(value);
+    }
+
+    /// Adds the value of a header, whatever its name, unless it says what every request says. Of an `Authorization`
+    /// also what stands behind the scheme, since that may be repeated without.
+    pub fn add_header(&mut self, name: &str, value: &str) {
+        let name = name.to_ascii_lowercase();
+        let (name, value) = (name.as_str(), value.trim());
+        if name.starts_with("accept") || name.starts_with("content-") || PLAIN_HEADERS.contains(&name) {
+            return;
+        }
+        self.add_value(value);
+        for secret in credentials(name, value) {
+            self.add(&secret);
+        }
+    }
+
     /// Adds the password of a value that is a URL.
     pub fn add_url(&mut self, url: &str) {
         for secret in secrets_of_url(url) {
@@ -78,6 +107,25 @@ impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.0.len())
     }
+}
+
+/// What of an `Authorization` header's value is secret; of `Basic` also the password in it. Of other headers nothing
+/// more than all of it.
+pub fn credentials(name: &str, value: &str) -> Vec<String> {
+    let mut secrets = Vec::new();
+    if let Some((scheme, credentials)) = value.split_once(' ')
+        && name.to_ascii_lowercase().contains("authorization")
+    {
+        let credentials = credentials.trim();
+        secrets.push(credentials.to_owned());
+        if scheme.eq_ignore_ascii_case("basic") {
+            let decoded = BASE64.decode(credentials).ok();
+            let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+            let password = decoded.as_deref().and_then(|text| text.split_once(':'));
+            secrets.extend(password.map(|(_, password)| password.to_owned()));
+        }
+    }
+    secrets
 }
 
 fn is_worth_hiding(value: &str) -> bool {
@@ -180,6 +228,26 @@ mod tests {
         let key =
             "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADAN\r\nBgkq\r\nhkiG9w0BAQEF\r\n-----END PRIVATE KEY-----\r\n";
         assert_eq!(of("TLS_KEY", key), ["MIIEvQIBADAN", "hkiG9w0BAQEF"]);
+    }
+
+    #[test]
+    fn of_a_header_the_value_is_secret_and_what_stands_behind_its_scheme() {
+        let of = |name: &str, value: &str| {
+            let mut secrets = Secrets::default();
+            secrets.add_header(name, value);
+            secrets.values().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(of("X-Anything", "s3cret"), ["s3cret"]);
+        assert_eq!(of("Authorization", "Bearer abc-123"), ["Bearer abc-123", "abc-123"]);
+        // dXNlcjpodW50ZXIyMg== is user:hunter22.
+        let basic = of("Proxy-Authorization", "Basic dXNlcjpodW50ZXIyMg==");
+        assert_eq!(
+            basic,
+            ["Basic dXNlcjpodW50ZXIyMg==", "dXNlcjpodW50ZXIyMg==", "hunter22"]
+        );
+        for plain in ["Accept", "Accept-Language", "content-type", "User-Agent"] {
+            assert_eq!(of(plain, "application/json"), [""; 0], "{plain}");
+        }
     }
 
     #[test]

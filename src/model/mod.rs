@@ -7,9 +7,11 @@ mod id;
 mod limits;
 mod mcp;
 mod outcome;
+mod permission;
 mod record;
 mod repo;
 mod request;
+mod sdk;
 mod sink;
 mod state;
 
@@ -17,11 +19,13 @@ pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use mcp::{McpServer, McpTransport, WrongMcp};
 pub use outcome::{Cause, Exit, FinalEvent, Observation, Outcome, Status, StopReason, Usage, outcome};
+pub use permission::CANCELLED;
 pub use record::{
     Body, Exited, Gap, Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record,
     Resources, Setup, Started, Stream, TurnEnded,
 };
 pub use repo::{RepoRequest, WrongRepo};
 pub use request::{PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
-pub use sink::{SinkKind, SinkRequest, SinkView, WebhookEvent, WebhookFormat};
+pub use sdk::{SdkConfig, SdkPermissionMode, SystemPrompt};
+pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
 pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

@@ -107,6 +107,9 @@ pub enum Body {
     Resumed {
         /// The new epoch.
         epoch: String,
+        /// The one before, where anybody had needed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous: Option<String>,
         /// Seconds away, by the wall clock.
         away: f64,
         /// The platform's id of the sandbox that it is now, where that is known.

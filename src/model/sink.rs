@@ -20,9 +20,9 @@ pub struct SinkRequest {
     /// `http`, `webhook`, `otlp`: further headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// `http`: `raw`, the journal's own lines, which is also the default.
+    /// `http`: in which words; `raw` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub view: Option<SinkView>,
+    pub view: Option<View>,
     /// `http`, `otlp`: whether bodies are compressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gzip: Option<bool>,
@@ -93,13 +93,15 @@ impl SinkKind {
     }
 }
 
-/// In which words records are sent.
+/// In which words a journal is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum SinkView {
+pub enum View {
     /// The journal's own lines.
     #[default]
     Raw,
+    /// What agents say in the words of ACP's `session/update`, the same for every agent; all else as in `raw`.
+    Updates,
 }
 
 /// What a webhook's body looks like.

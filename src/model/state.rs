@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Status, Usage};
-use super::record::{Body, Exited, Permission, Record, Started, Stream, TurnEnded};
+use super::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stream, TurnEnded};
 
 /// What a session does, or how its last turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -119,14 +119,19 @@ pub struct TurnState {
     pub exited: Option<Exited>,
     /// When the turn was over.
     pub ended_at: Option<Timestamp>,
+    /// The `seq` of its `turn_ended`; 0 before.
+    pub ended_seq: u64,
     /// Where the output files of the last attempt stand, stdout and stderr.
     pub offsets: [StreamOffset; 2],
-    /// How many bytes went to the agent's standard input.
+    /// How many bytes went to the standard input of the last attempt's process.
     pub stdin_to: u64,
     /// The tree is frozen for want of disk.
     pub frozen: bool,
-    /// Questions of the agent that nobody has answered, and when they were asked.
+    /// Questions of the agent that nobody has answered, and when they were asked. `expires_at` is put off by the time
+    /// that the machine was away meanwhile.
     pub permissions: Vec<(Permission, Timestamp)>,
+    /// The questions of this attempt that have an answer.
+    pub answers: Vec<PermissionAnswer>,
 }
 
 /// How far a stream is in the journal.
@@ -202,10 +207,12 @@ impl SessionState {
                 setup: None,
                 exited: None,
                 ended_at: None,
+                ended_seq: 0,
                 offsets: [StreamOffset::default(); 2],
                 stdin_to: 0,
                 frozen: false,
                 permissions: Vec::new(),
+                answers: Vec::new(),
             })),
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
             Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
@@ -318,7 +325,10 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             turn.permissions.retain(|(known, _)| known.id != permission.id);
             turn.permissions.push((permission.clone(), time));
         }
-        Body::PermissionAnswer(answer) => turn.permissions.retain(|(permission, _)| permission.id != answer.id),
+        Body::PermissionAnswer(answer) => {
+            turn.permissions.retain(|(permission, _)| permission.id != answer.id);
+            turn.answers.push(answer.clone());
+        }
         Body::Exited(exited) => {
             // Nobody waits any more.
             turn.permissions.clear();
@@ -330,6 +340,9 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         }
         Body::Retry { attempt, delay, .. } => {
             turn.attempt = *attempt;
+            // Another process, with a standard input and questions of its own.
+            turn.stdin_to = 0;
+            turn.answers.clear();
             // The next attempt writes files of its own; its bytes go on where these ended.
             for offset in &mut turn.offsets {
                 let to = offset.to;
@@ -346,6 +359,7 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         }
         Body::TurnEnded(ended) => {
             turn.ended_at = Some(time);
+            turn.ended_seq = seq;
             turn.frozen = false;
             turn.phase = TurnPhase::Ended(ended.clone());
         }
@@ -363,12 +377,16 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             }
         }
         Body::Stdin(output) => turn.stdin_to = output.to,
-        Body::Prompt(_)
-        | Body::Stdout(_)
-        | Body::Stderr(_)
-        | Body::Alert { .. }
-        | Body::Resumed { .. }
-        | Body::Recovered { .. } => {}
+        Body::Resumed { away, .. } => put_off(turn, *away),
+        Body::Prompt(_) | Body::Stdout(_) | Body::Stderr(_) | Body::Alert { .. } | Body::Recovered { .. } => {}
+    }
+}
+
+/// Nobody could answer while the machine was away: that time does not count.
+fn put_off(turn: &mut TurnState, away: f64) {
+    let away = SignedDuration::try_from_secs_f64(away).unwrap_or_default();
+    for (permission, _) in &mut turn.permissions {
+        permission.expires_at = permission.expires_at.map(|at| at.saturating_add(away).unwrap_or(at));
     }
 }
 

@@ -109,3 +109,56 @@ fn a_retry_goes_on_counting_where_the_failed_attempt_ended() {
         })
     );
 }
+
+fn question(id: &str) -> Body {
+    Body::Permission(Permission {
+        id: id.to_owned(),
+        title: String::new(),
+        options: Vec::new(),
+        tool_call: None,
+        expires_at: Some(Timestamp::UNIX_EPOCH),
+    })
+}
+
+fn answer(id: &str) -> Body {
+    Body::PermissionAnswer(PermissionAnswer {
+        id: id.to_owned(),
+        option: "yes".to_owned(),
+        by: "caller".to_owned(),
+    })
+}
+
+#[test]
+fn a_session_waits_while_a_question_is_open_and_knows_which_were_answered() {
+    let mut bodies = vec![Body::Prompt(Prompt::default()), Body::Started(Started::default())];
+    bodies.extend([question("1"), question("2"), answer("1")]);
+    let state = fold(bodies.clone());
+    assert_eq!(state.status(), SessionStatus::Waiting);
+    assert_eq!(state.pending_permissions().next().unwrap().0.id, "2");
+    assert_eq!(state.turn(1).unwrap().answers[0].id, "1");
+    bodies.push(answer("2"));
+    assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
+    // Another attempt asks anew.
+    bodies.push(Body::Exited(Exited::default()));
+    bodies.push(Body::Retry {
+        attempt: 2,
+        delay: 0.0,
+        cause: crate::model::Cause::AgentError,
+    });
+    assert!(fold(bodies).turn(1).unwrap().answers.is_empty());
+}
+
+#[test]
+fn the_time_that_the_machine_was_away_is_nobodys_time_to_answer() {
+    let resumed = Body::Resumed {
+        epoch: String::new(),
+        away: 90.5,
+        previous: None,
+        sandbox: None,
+    };
+    let mut bodies = vec![Body::Prompt(Prompt::default()), Body::Started(Started::default())];
+    bodies.extend([resumed.clone(), question("1"), resumed]);
+    let state = fold(bodies);
+    let expires_at = state.pending_permissions().next().unwrap().0.expires_at.unwrap();
+    assert_eq!(expires_at.as_millisecond(), 90_500);
+}

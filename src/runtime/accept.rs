@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use jiff::Timestamp;
 
 use super::store::SessionFile;
-use super::{Runtime, RuntimeError, Session, launch, on_a_thread};
-use crate::model::{Body, Prompt, SessionId, SessionRequest, SessionState, TurnState};
+use super::{Runtime, RuntimeError, Session, Settings, checks, launch, on_a_thread};
+use crate::model::{Body, PermissionMode, Prompt, SessionId, SessionRequest, SessionState, TurnState};
 use crate::sys;
 
 /// What a request to create gave.
@@ -40,6 +40,15 @@ enum Reserved {
     Taken(Arc<Session>),
 }
 
+/// The request with what it leaves to the configuration, where that must not change while the session lives.
+fn with_defaults(request: &SessionRequest, settings: &Settings) -> SessionRequest {
+    let mut request = request.clone();
+    if settings.default_permission != PermissionMode::default() {
+        request.permission.get_or_insert(settings.default_permission);
+    }
+    request
+}
+
 impl Runtime {
     /// Creates a session; `key` is the caller's `Idempotency-Key`.
     pub async fn create(
@@ -70,7 +79,9 @@ impl Runtime {
         prompt: Option<&str>,
         key: Option<&str>,
     ) -> Result<Reserved, RuntimeError> {
-        let (agent, cwd) = launch::check(&self.settings(), &self.variables(), request, prompt.unwrap_or_default())?;
+        let settings = self.settings();
+        let request = &with_defaults(request, &settings);
+        let (agent, cwd) = checks::check(&settings, &self.variables(), request, prompt.unwrap_or_default())?;
         self.check_room(prompt.is_some())?;
         let id = match request.id.clone() {
             Some(id) => id,
@@ -156,6 +167,8 @@ impl Runtime {
             .transpose()?;
         let asked = SessionRequest {
             id: session.request().id.clone(),
+            // What it did not say was a default, which may be another by now.
+            permission: request.permission.or(session.request().permission),
             ..request.clone()
         };
         let other_id = request.id.as_ref().is_some_and(|id| id != session.id());
@@ -269,7 +282,7 @@ impl Runtime {
         if let Some(turn) = known(&session.state()) {
             return Self::same_prompt(session, &turn, &text);
         }
-        launch::check(
+        checks::check(
             &self.settings(),
             &self.variables(),
             &SessionRequest {

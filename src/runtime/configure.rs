@@ -2,7 +2,7 @@
 //!
 //! Only over the control socket (`api` sees to that), so that nobody from outside can be the first.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::environment::{self, Names, Variables};
 use super::tokens::{self, Token, lines};
@@ -53,6 +53,8 @@ impl Runtime {
     pub async fn configure(self: &Arc<Self>, configuration: Configuration) -> Result<Configured, RuntimeError> {
         let runtime = Arc::clone(self);
         on_a_thread(move || {
+            // What is added is added to what there is: one after the other, or one of two would be lost.
+            let _configuring = runtime.configuring.lock().unwrap_or_else(PoisonError::into_inner);
             let Configuration {
                 tokens,
                 environment,
@@ -102,11 +104,12 @@ impl Runtime {
             let name = name.to_owned();
             told.remove(&name);
         }
-        if self.variables().platform == told {
-            return Ok(());
-        }
         let runtime = Arc::clone(self);
-        on_a_thread(move || runtime.change_environment(|variables| variables.platform = told)).await
+        on_a_thread(move || {
+            let _configuring = runtime.configuring.lock().unwrap_or_else(PoisonError::into_inner);
+            runtime.change_environment(|variables| variables.platform_tells(told))
+        })
+        .await
     }
 
     fn change_environment(&self, change: impl FnOnce(&mut Variables)) -> Result<(), RuntimeError> {

@@ -10,6 +10,7 @@ use super::{Runtime, RuntimeError, Session, Settings, on_a_thread};
 use crate::mask::Masker;
 use crate::model::{SessionState, SinkRequest};
 use crate::sinks::{About, Scope, Sink, SinkStatus, Source};
+use crate::updates::Translation;
 
 /// A session, as delivery sees it.
 #[derive(Debug)]
@@ -46,6 +47,10 @@ impl Source for Delivered {
 
     fn masker(&self) -> Option<Arc<Masker>> {
         self.runtime.masker(&self.session)
+    }
+
+    fn translation(&self) -> Translation {
+        self.runtime.translation(&self.session, 0)
     }
 
     fn epoch(&self) -> String {

@@ -7,28 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::attend::attend;
 use super::environment::Variables;
 use super::launch;
-use super::observe::TurnReader;
 use super::queue::{Place, Ticket};
 use super::session::Session;
 use super::tender::{Adopted, Tender};
-use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread, stop};
-use crate::agents::Format;
-use crate::keeper::{Launch, Request, Spec};
-use crate::model::{
-    Body, Cause, Exit, Exited, Observation, Outcome, SessionState, Status, StdinMode, StopReason, TurnPhase, TurnState,
-    Usage, outcome,
-};
-
-/// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
-/// this after the last line in the agent's own format.
-const WORKER_QUIET: Duration = Duration::from_secs(30);
-
-/// Waking this much too late means that the machine was paused meanwhile.
-const OVERSLEPT: Duration = Duration::from_secs(1);
+use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread};
+use crate::keeper::{Launch, Spec};
+use crate::model::{Body, Cause, Exit, Exited, Observation, SessionState, TurnPhase, TurnState, outcome};
 
 /// An error that nobody can do anything about is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -258,143 +245,9 @@ pub(super) fn adopt(runtime: &Runtime, session: &Arc<Session>) {
                 running: running == Some(turn.turn),
             };
             let spec = spec(&runtime.settings(), session, turn, turn.attempt, None);
-            let tender = Tender::begin(session, spec, Some(adopted));
-            if session.request().stdin == Some(StdinMode::Open) {
-                tender.hold_stdin();
-            }
+            Tender::begin(session, spec, Some(adopted)).hold_stdin();
         }
     }
-}
-
-/// Stays with a running turn until it has an end, and writes that.
-async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> Result<(), RuntimeError> {
-    let tender = session.duties().tenders.get(&number).cloned();
-    if let (Some(tender), Some(StdinMode::Open)) = (&tender, session.request().stdin) {
-        tender.hold_stdin();
-    }
-    let agent = launch::agent(&runtime.settings(), session.agent());
-    let permission = session.request().permission.unwrap_or_default();
-    let format = agent.as_ref().map(|agent| agent.format(permission));
-    let final_expected = format.is_some_and(|format| format.final_event);
-    let mut reader = TurnReader::new(runtime, session, number, agent.as_ref());
-    let mut changes = session.changes();
-    let mut last_words = Instant::now();
-    loop {
-        let state = Arc::clone(&changes.borrow_and_update());
-        let Some(turn) = state.turn(number) else { return Ok(()) };
-        if turn.ended().is_some() {
-            return Ok(());
-        }
-        if reader.catch_up().await? {
-            last_words = Instant::now();
-        }
-        let Some(exited) = turn.exited.as_ref().filter(|_| turn.phase == TurnPhase::Exited) else {
-            let _closed = changes.changed().await;
-            continue;
-        };
-        let seen = reader.observation();
-        let tree_lives = tender
-            .as_ref()
-            .is_some_and(|_| session.duties().tenders.contains_key(&number));
-        let wanted = session.duties().ended_by(number).is_none();
-        let may_come = wanted && final_expected && seen.final_event.is_none() && exited.cause.is_none() && tree_lives;
-        let patience = last_words + WORKER_QUIET;
-        if may_come && exited.leftover_processes > 0 && Instant::now() < patience {
-            // Not the process alone: launchers die while their worker writes on.
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = gone(tender.as_deref()) => {}
-                () = tokio::time::sleep_until(patience) => {
-                    // It slept for longer: so did the worker, which gets its time once more.
-                    if patience.elapsed() > OVERSLEPT {
-                        last_words = Instant::now();
-                    }
-                }
-            }
-            continue;
-        }
-        let launcher_died = reader.final_event_came_after_exit();
-        let out = outcome(
-            Exit {
-                exited,
-                final_expected,
-                launcher_died,
-            },
-            &seen,
-        );
-        return end(session, turn, limited(out, format, &state.usage()), tender.as_deref()).await;
-    }
-}
-
-async fn gone(tender: Option<&Tender>) {
-    match tender {
-        Some(tender) => tender.gone().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Bounds the answer's size, and makes of a conversation's usage the turn's own.
-fn limited(mut out: Outcome, format: Option<&Format>, earlier: &Usage) -> Outcome {
-    if let Some(result) = &mut out.result {
-        result.truncate(result.floor_char_boundary(crate::model::MAX_RESULT));
-    }
-    if format.is_some_and(|format| format.usage_is_cumulative) {
-        out.usage = out.usage.map(|usage| usage.since(*earlier));
-    }
-    out
-}
-
-/// Writes the end, or that the turn is tried again.
-async fn end(
-    session: &Arc<Session>,
-    turn: &TurnState,
-    out: Outcome,
-    tender: Option<&Tender>,
-) -> Result<(), RuntimeError> {
-    let (number, attempt) = (turn.turn, turn.attempt);
-    let again = session
-        .request()
-        .retry
-        .as_ref()
-        .filter(|retry| attempt <= retry.max && retry.on.contains(&out.status));
-    let retry = match (again, out.cause) {
-        (Some(retry), Some(cause)) if out.status != Status::Cancelled && nobody_left(session, tender, cause).await => {
-            let (attempt, delay) = (attempt.saturating_add(1), retry.delay);
-            Some(Body::Retry { attempt, delay, cause })
-        }
-        _ => None,
-    };
-    session
-        .transact(move |session, state| {
-            if state.turn(number).is_none_or(|turn| turn.ended().is_some()) {
-                return (Vec::new(), ());
-            }
-            let body = match (session.duties().ended_by(number), retry) {
-                // A caller ended it when its process had gone already; its word counts all the same.
-                (Some(cause), _) => Body::TurnEnded(Outcome {
-                    status: Status::Cancelled,
-                    cause: Some(cause),
-                    stop_reason: Some(StopReason::Cancelled),
-                    ..out
-                }),
-                (None, Some(retry)) => retry,
-                (None, None) => Body::TurnEnded(out),
-            };
-            (vec![(number, body)], ())
-        })
-        .await
-}
-
-/// Ends what an attempt left behind, which the next one must not meet; false when that cannot be done.
-async fn nobody_left(session: &Session, tender: Option<&Tender>, cause: Cause) -> bool {
-    let Some(tender) = tender else { return true };
-    let stop = Request::Stop { grace: 0.0, cause };
-    let survivors = stop::end_tree(session, tender, &stop, Duration::ZERO).await;
-    if survivors.is_ok_and(|survivors| survivors == 0) {
-        tender.gone().await;
-        return true;
-    }
-    false
 }
 
 /// A turn that ends without having run.

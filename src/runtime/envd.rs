@@ -60,8 +60,8 @@ pub(super) struct Envd {
 
 struct Vouched {
     digest: Digest,
-    /// A clone's token is another.
-    epoch: String,
+    /// The number of the epoch in which it was asked: a clone's token is another.
+    epoch: u64,
     since: Instant,
 }
 
@@ -99,6 +99,8 @@ impl Runtime {
         if self.was_vouched_for(&digest) {
             return Ok(true);
         }
+        // Before: what is answered while the machine becomes another one is of the one before.
+        let epoch = self.epoch.number();
         let address = self.settings().platform.envd.clone();
         let Some(told) = ask(&address, token).await? else {
             return Ok(false);
@@ -106,7 +108,6 @@ impl Runtime {
         if let Err(error) = self.platform_tells(told).await {
             tracing::error!(%error, "the sandbox's environment cannot be kept");
         }
-        let epoch = self.epoch();
         let since = Instant::now();
         *self.envd.vouched.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vouched { digest, epoch, since });
         Ok(true)
@@ -114,11 +115,10 @@ impl Runtime {
 
     fn was_vouched_for(&self, digest: &Digest) -> bool {
         let vouched = self.envd.vouched.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who was never vouched for asks for no epoch.
         vouched.as_ref().is_some_and(|vouched| {
             bool::from(vouched.digest.ct_eq(digest))
                 && vouched.since.elapsed() < BELIEVED
-                && vouched.epoch == self.epoch()
+                && vouched.epoch == self.epoch.number()
         })
     }
 }

@@ -1,12 +1,13 @@
 //! What agents get in their environment beyond the server's own: what was configured, and what the platform tells.
 //!
 //! Both lie in one file of the home, so that they outlive the server; a file that somebody else puts there is taken, too.
+//! A value that is replaced stays there, apart: an old journal may show it, and what is masked has to stay so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,15 @@ const MOST_OF_ONE: usize = 128 << 10;
 /// What all together may have: far less than Linux takes, as arguments and the rest of the environment count, too.
 const MOST_OF_ALL: usize = 1 << 20;
 
+/// So many replaced values of one variable are kept, so that one that changes each time crowds out no other, …
+const MOST_RETIRED_OF_ONE: usize = 64;
+
+/// … and so many bytes of all.
+const MOST_RETIRED: usize = 256 << 10;
+
+/// What the names of the platform's own variables begin with.
+const OF_THE_PLATFORM: &str = "E2B_";
+
 /// Names and values.
 pub(super) type Names = BTreeMap<String, String>;
 
@@ -35,6 +45,9 @@ pub(super) struct Variables {
     pub(super) configured: Names,
     /// What the platform told to the last caller whom it vouched for.
     pub(super) platform: Names,
+    /// Values that one of the two had before, the newest at the end. No agent gets them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<(String, String)>,
 }
 
 impl fmt::Debug for Variables {
@@ -69,10 +82,57 @@ impl Variables {
         launch
     }
 
+    /// Takes what the platform tells now. One that was booted anew has forgotten what the sandbox was created with, and
+    /// tells nothing but its own names: then what it told before stays.
+    pub(super) fn platform_tells(&mut self, mut told: Names) {
+        if told.keys().all(|name| name.starts_with(OF_THE_PLATFORM)) {
+            for (name, value) in &self.platform {
+                told.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        self.platform = told;
+    }
+
+    /// Every value that a variable has, and those it had.
+    fn values(&self) -> impl Iterator<Item = (&String, &String)> {
+        let now = self.configured.iter().chain(&self.platform);
+        now.chain(self.retired.iter().map(|(name, value)| (name, value)))
+    }
+
     pub(super) fn add_secrets(&self, secrets: &mut Secrets) {
-        for (name, value) in self.configured.iter().chain(&self.platform) {
+        for (name, value) in self.values() {
             secrets.add_env(name, value);
         }
+    }
+
+    /// The same for a variable of which it is known that it is secret, whatever its name.
+    pub(super) fn add_secret(&self, variable: &str, secrets: &mut Secrets) {
+        for (_, value) in self.values().filter(|(name, _)| *name == variable) {
+            secrets.add(value);
+        }
+    }
+
+    /// Keeps what `old` had and this has not, within bounds.
+    fn retire(&mut self, old: &Self) {
+        for (name, value) in old.configured.iter().chain(&old.platform) {
+            let is_there = |names: &Names| names.get(name) == Some(value);
+            if is_there(&self.configured) || is_there(&self.platform) {
+                continue;
+            }
+            self.retired.retain(|(known, had)| (known, had) != (name, value));
+            self.retired.push((name.clone(), value.clone()));
+        }
+        let (mut bytes, mut counts) = (0_usize, BTreeMap::<String, usize>::new());
+        let mut newest_first: Vec<_> = std::mem::take(&mut self.retired).into_iter().rev().collect();
+        newest_first.retain(|(name, value)| {
+            let count = counts.entry(name.clone()).or_default();
+            *count = count.saturating_add(1);
+            let size = name.len().saturating_add(value.len());
+            let fits = *count <= MOST_RETIRED_OF_ONE && bytes.saturating_add(size) <= MOST_RETIRED;
+            bytes = bytes.saturating_add(if fits { size } else { 0 });
+            fits
+        });
+        self.retired = newest_first.into_iter().rev().collect();
     }
 }
 
@@ -101,18 +161,11 @@ pub(super) fn wrong(variables: &Names) -> Option<(&str, &'static str)> {
 
 /// The file, as last read.
 #[derive(Debug)]
-pub(super) struct Environment {
-    file: Watched<Variables>,
-    /// Who changes a part reads the other before.
-    writing: Mutex<()>,
-}
+pub(super) struct Environment(Watched<Variables>);
 
 impl Default for Environment {
     fn default() -> Self {
-        Self {
-            file: Watched::new(Arc::default()),
-            writing: Mutex::default(),
-        }
+        Self(Watched::new(Arc::default()))
     }
 }
 
@@ -123,15 +176,15 @@ pub(super) fn path(home: &Path) -> PathBuf {
 impl Environment {
     /// What stands in the file now.
     pub(super) fn current(&self, home: &Path) -> Arc<Variables> {
-        self.file.get(&path(home), parse, Arc::clone)
+        self.0.get(&path(home), parse, Arc::clone)
     }
 
-    /// Changes what stands in the file.
+    /// Changes what stands in the file. Who changes a part reads the others before, so that there may be only one.
     pub(super) fn change(&self, home: &Path, change: impl FnOnce(&mut Variables)) -> io::Result<()> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.current(home);
         let mut new = Variables::clone(&old);
         change(&mut new);
+        new.retire(&old);
         if new == *old {
             return Ok(());
         }
@@ -181,6 +234,7 @@ mod tests {
         let variables = Variables {
             configured: names(&[("A", "configured"), ("B", "configured")]),
             platform: names(&[("A", "platform"), ("B", "platform"), ("C", "platform")]),
+            retired: vec![("D".to_owned(), "retired".to_owned())],
         };
         let launch = Launch {
             program: "/bin/true".into(),
@@ -213,6 +267,61 @@ mod tests {
         let read = Environment::default().current(&home);
         assert_eq!((read.get("A"), read.get("B")), (Some("1"), Some("2")));
         std::fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn what_was_replaced_is_kept_apart_outlives_the_server_and_has_bounds() {
+        let home = folder("retired");
+        let environment = Environment::default();
+        let set = |value: &str| {
+            let one = names(&[("KEY", value)]);
+            environment
+                .change(&home, |variables| variables.configured = one)
+                .unwrap();
+        };
+        for number in 0..=(MOST_RETIRED_OF_ONE + 1) {
+            set(&format!("value-{number}"));
+        }
+        set("value-2");
+        environment
+            .change(&home, |variables| variables.configured.clear())
+            .unwrap();
+        let read = Environment::default().current(&home);
+        assert_eq!(read.get("KEY"), None);
+        let had: Vec<_> = read.retired.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(had.len(), MOST_RETIRED_OF_ONE);
+        assert_eq!((had.first(), had.last()), (Some(&"value-3"), Some(&"value-2")));
+        let large = "x".repeat(MOST_OF_ONE - 10);
+        for name in ["A", "B", "C"] {
+            let one = names(&[(name, &large)]);
+            environment
+                .change(&home, |variables| variables.configured = one)
+                .unwrap();
+        }
+        let read = Environment::default().current(&home);
+        let size: usize = read.retired.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(
+            size <= MOST_RETIRED && read.retired.iter().any(|(name, _)| name == "B"),
+            "{size}"
+        );
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path(&home)).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn a_platform_that_has_forgotten_takes_nothing_away_and_one_that_tells_replaces() {
+        let mut variables = Variables::default();
+        let mut after = |told: &[(&str, &str)]| {
+            variables.platform_tells(names(told));
+            variables.platform.clone()
+        };
+        let first = [("E2B_SANDBOX_ID", "one"), ("KEY", "1"), ("OTHER", "2")];
+        assert_eq!(after(&first), names(&first));
+        assert_eq!(after(&[]), names(&first), "after a cold boot");
+        let kept = [("E2B_SANDBOX_ID", "two"), ("KEY", "1"), ("OTHER", "2")];
+        assert_eq!(after(&[("E2B_SANDBOX_ID", "two")]), names(&kept), "but for its own");
+        assert_eq!(after(&[("KEY", "3")]), names(&[("KEY", "3")]));
     }
 
     #[test]

@@ -131,6 +131,32 @@ pub enum RuntimeError {
         /// The session.
         id: String,
     },
+    /// The agent's standard input is ours.
+    #[error(
+        "promptd itself talks with the agent of {id:?}, whose standard input is not open to others; send prompts to …/prompts and answers to …/permissions"
+    )]
+    Conversation {
+        /// The session.
+        id: String,
+    },
+    /// The agent did not ask that, or does not wait for it any more.
+    #[error("the agent of {id:?} waits for no answer to {permission:?}; GET …/permissions lists what it waits for")]
+    PermissionNotFound {
+        /// The session.
+        id: String,
+        /// What was to be answered.
+        permission: String,
+    },
+    /// Somebody else was faster.
+    #[error("{permission:?} has been answered with {option:?} by {by}; the first answer counts")]
+    PermissionAnswered {
+        /// What was to be answered.
+        permission: String,
+        /// The answer.
+        option: String,
+        /// Who gave it.
+        by: String,
+    },
     /// The keeper of a turn does not answer.
     #[error("the keeper of turn {turn} of {id:?} does not answer; it is being replaced, try again")]
     KeeperSilent {

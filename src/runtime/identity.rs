@@ -1,4 +1,4 @@
-//! Which sandbox this is: asked of the platform when it is first needed, once in each epoch.
+//! Which sandbox this is: asked of the platform when it is first needed, and where it knows, once in each epoch.
 //!
 //! The witnesses, the most trustworthy first: the metadata service, which the hypervisor answers; the events host, which
 //! knows a sandbox by its address; the `Host` of a request, `{port}-{id}.{domain}`; and a file, which may lag behind by
@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::ACCEPT;
 use reqwest::{Client, redirect};
@@ -17,6 +17,9 @@ use super::settings::Platform;
 
 /// How long a witness may take: they all live on this very machine, or next to it.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it is believed that no witness knows: one that is only late is asked again.
+const UNKNOWN: Duration = Duration::from_secs(10);
 
 /// The most that is read of an answer.
 const MOST: usize = 64 << 10;
@@ -65,7 +68,7 @@ impl Witness {
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     /// What the witnesses that have to be asked said.
-    asked: Mutex<Option<(u64, Said)>>,
+    asked: Mutex<Option<Asked>>,
     /// One asks, and the others wait for the answer.
     asking: tokio::sync::Mutex<()>,
     /// The id in the `Host` of the last request that had one.
@@ -75,10 +78,17 @@ pub(super) struct Identity {
 /// The sandbox, where any of them knew it.
 type Said = Option<Sandbox>;
 
+#[derive(Debug)]
+struct Asked {
+    epoch: u64,
+    when: Instant,
+    said: Said,
+}
+
 impl Identity {
     /// Which sandbox this is; nothing where it is none, or nobody knows.
     pub(super) async fn get(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
-        if !is_there(platform) {
+        if !is_sandbox(platform) {
             return None;
         }
         let _asking = self.asking.lock().await;
@@ -89,42 +99,52 @@ impl Identity {
         said.or_else(|| self.without_asking(platform, epoch))
     }
 
-    /// Asks again where an answer is known; whether this is another sandbox now. The answer is that of the epoch that
-    /// follows.
-    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64) -> bool {
+    /// Asks again where it is known which sandbox this was, by an earlier answer or else as `heard`; whether it is another
+    /// one now. The answer is that of the epoch that follows.
+    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64, heard: Option<String>) -> bool {
         let _asking = self.asking.lock().await;
-        let Some(Some(before)) = self.asked(epoch) else {
-            return false;
-        };
+        let told = self.asked(epoch).flatten().map(|sandbox| sandbox.id);
+        let Some(before) = told.or(heard) else { return false };
         let now = ask(platform).await;
-        let changed = now.as_ref().is_some_and(|now| now.id != before.id);
+        let changed = now.as_ref().is_some_and(|now| now.id != before);
         if changed {
             self.put(epoch.wrapping_add(1), now);
         }
         changed
     }
 
-    /// Takes note of a request's `Host`; true when it names another sandbox than was known.
-    pub(super) fn hears(&self, host: &str, epoch: u64) -> bool {
-        let Some(id) = id_in(host) else { return false };
+    /// Takes note of a request's `Host`; where it names another sandbox than was known, which that was.
+    pub(super) fn hears(&self, host: &str, epoch: u64) -> Option<String> {
+        let id = id_in(host)?;
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let before = heard.take().filter(|(of, _)| *of == epoch).map(|(_, id)| id);
         let known = before.or_else(|| self.asked(epoch).flatten().map(|sandbox| sandbox.id));
         *heard = Some((epoch, id.to_owned()));
-        known.is_some_and(|known| known != id)
+        known.filter(|known| known != id)
     }
 
-    /// What they said, where they were asked.
+    /// What they said, where they were asked and it still holds.
     fn asked(&self, epoch: u64) -> Option<Said> {
+        self.asked_by(epoch, Instant::now())
+    }
+
+    fn asked_by(&self, epoch: u64, now: Instant) -> Option<Said> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked
-            .as_ref()
-            .filter(|(of, _)| *of == epoch)
-            .map(|(_, said)| said.clone())
+        let holds = |asked: &&Asked| {
+            let fresh = now.saturating_duration_since(asked.when) < UNKNOWN;
+            asked.epoch == epoch && (asked.said.is_some() || fresh)
+        };
+        asked.as_ref().filter(holds).map(|asked| asked.said.clone())
     }
 
     fn put(&self, epoch: u64, said: Said) -> Said {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, said.clone()));
+        let when = Instant::now();
+        let asked = Asked {
+            epoch,
+            when,
+            said: said.clone(),
+        };
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         said
     }
 
@@ -139,7 +159,7 @@ impl Identity {
 }
 
 /// Whether anything says that this is a sandbox of the platform.
-pub(super) fn is_there(platform: &Platform) -> bool {
+pub fn is_sandbox(platform: &Platform) -> bool {
     platform.told || platform.folder.join(".E2B_SANDBOX").exists()
 }
 
@@ -252,16 +272,25 @@ mod tests {
     #[test]
     fn a_host_that_changes_is_told_once() {
         let identity = Identity::default();
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0), "the first");
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0));
-        assert!(!identity.hears("localhost:8080", 0), "says nothing");
-        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0));
-        assert!(!identity.hears("8080-iother1234abcdefgh.e2b.app", 0));
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 1), "another epoch");
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0).is_none(),
+            "the first"
+        );
+        assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0).is_none());
+        assert!(identity.hears("localhost:8080", 0).is_none(), "says nothing");
+        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0).is_some());
+        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0).is_none());
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 1).is_none(),
+            "another epoch"
+        );
         let id = "ixyz12345abcdefgh".to_owned();
         let source = Witness::Metadata;
         identity.put(2, Some(Sandbox { id, source }));
-        assert!(!identity.hears("8080-ixyz12345abcdefgh.e2b.app", 2), "as was told");
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 2).is_none(),
+            "as was told"
+        );
         identity.put(
             3,
             Some(Sandbox {
@@ -269,7 +298,25 @@ mod tests {
                 source,
             }),
         );
-        assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3), "not as was told");
+        assert!(
+            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3).is_some(),
+            "not as was told"
+        );
+    }
+
+    #[test]
+    fn that_nobody_knows_is_believed_for_a_moment_only() {
+        let identity = Identity::default();
+        identity.put(0, None);
+        let now = Instant::now();
+        assert_eq!(identity.asked_by(0, now), Some(None));
+        assert_eq!(identity.asked_by(0, now + UNKNOWN), None, "asked again");
+        let sandbox = Sandbox {
+            id: "ixyz12345abcdefgh".to_owned(),
+            source: Witness::Metadata,
+        };
+        identity.put(0, Some(sandbox.clone()));
+        assert_eq!(identity.asked_by(0, now + UNKNOWN * 9), Some(Some(sandbox)));
     }
 
     #[tokio::test]

@@ -1,32 +1,22 @@
-//! From a request to a program with arguments: checks before it is accepted, files before it is started.
+//! From a request to a program with arguments, and the files that stand ready when it starts.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::checks::{refuse_open_folder, unsupported};
 use super::environment::Variables;
 use super::mounted::{self, Places};
+use super::program::{program, search_path};
+use super::scratch::empty_folder;
 use super::session::Session;
-use super::{AgentInfo, PromptBy, RuntimeError, Settings, delivery, setup};
-use crate::agents::{self, Agent, Custom, NOTHING_MOUNTED, TurnRequest, Unsupported};
+use super::{AgentInfo, PromptBy, RuntimeError, Settings, setup};
+use crate::agents::{self, Agent, Custom, Driver, Mounted, NOTHING_MOUNTED, TurnRequest};
 use crate::journal::{Reader, decode};
 use crate::keeper::{Launch, Stdin, TurnPaths};
-use crate::model::{Body, McpServer, SessionRequest, StdinMode, TurnState, nearest};
+use crate::model::{Body, McpServer, SessionRequest, StdinMode, TurnState};
 use crate::sys;
-
-/// Folders where installers put agents, for a server whose own PATH lacks them.
-const MORE_PATH: [&str; 5] = [
-    "/usr/local/bin",
-    "~/.local/bin",
-    "~/.npm-global/bin",
-    "/usr/bin",
-    "/bin",
-];
-
-/// The longest timeout that means one: a hundred years, in seconds.
-const LONGEST: f64 = 3.2e9;
 
 /// An agent by its name: from the configuration, else one that we know.
 pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
@@ -59,7 +49,7 @@ pub fn list(settings: &Settings) -> Vec<AgentInfo> {
 
 fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
     let agent = agent(settings, &name)?;
-    let path = program(&agent, &SessionRequest::default(), &settings.workspace);
+    let path = program(&agent, &SessionRequest::default(), &settings.workspace).map(|program| program.found);
     let missing = path
         .is_none()
         .then(|| format!("no {} on PATH", agent.programs().join(" or ")));
@@ -69,59 +59,14 @@ fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
         install: agent.install().map(str::to_owned),
         name,
         path,
+        evidence: agent.evidence(),
         capabilities,
         missing,
     })
 }
 
-/// The default where a request names no agent; then the checks that need no disk.
-pub(super) fn check(
-    settings: &Settings,
-    variables: &Variables,
-    request: &SessionRequest,
-    prompt: &str,
-) -> Result<(String, PathBuf), RuntimeError> {
-    let name = request.agent.clone().unwrap_or_else(|| settings.default_agent.clone());
-    let Some(agent) = agent(settings, &name) else {
-        let known: Vec<String> = list(settings).into_iter().map(|agent| agent.name).collect();
-        let nearest = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
-        return Err(RuntimeError::AgentNotFound {
-            agent: name,
-            nearest,
-            known,
-        });
-    };
-    check_values(request)?;
-    delivery::requested(&request.sinks)?;
-    let base = working_directory(settings, request)?;
-    let cwd = setup::check(request, variables, base)?;
-    if program(&agent, request, &cwd).is_none() {
-        let install = agent.install().map(str::to_owned);
-        let installed = list(settings)
-            .into_iter()
-            .filter(|agent| agent.path.is_some())
-            .map(|agent| agent.name)
-            .collect();
-        return Err(RuntimeError::AgentNotInstalled {
-            program: agent.programs().join(" or "),
-            agent: name,
-            install,
-            installed,
-        });
-    }
-    check_environment(settings, variables, request, &agent)?;
-    // A dry run: what the agent cannot do is refused now, not when its turn comes.
-    let folder = Path::new("/");
-    let dry_run = TurnRequest {
-        mcp_servers: &servers(settings, request, &agent, BTreeMap::new()),
-        ..turn_request(request, &cwd, folder, folder, prompt, None, true)
-    };
-    agent.launch(&dry_run).map_err(unsupported)?;
-    Ok((name, cwd))
-}
-
 /// The session's servers over the configuration's over those of files; the latter two only for an agent that takes any.
-fn servers(
+pub(super) fn servers(
     settings: &Settings,
     request: &SessionRequest,
     agent: &Agent,
@@ -134,121 +79,7 @@ fn servers(
     servers
 }
 
-fn unsupported(error: Unsupported) -> RuntimeError {
-    RuntimeError::Unsupported {
-        agent: error.agent,
-        field: error.field.to_owned(),
-        hint: error.hint,
-    }
-}
-
-/// Some agents wait for ever where a variable is missing, so that nobody would learn why.
-fn check_environment(
-    settings: &Settings,
-    variables: &Variables,
-    request: &SessionRequest,
-    agent: &Agent,
-) -> Result<(), RuntimeError> {
-    let is_set = |name: &str| {
-        let configured = settings.agents.get(agent.name());
-        let configured = configured.and_then(|agent| agent.env.get(name)).map(String::as_str);
-        let given = request.env.get(name).map(String::as_str).or(configured);
-        match given.or_else(|| variables.get(name)) {
-            Some(value) => !value.is_empty(),
-            None => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
-        }
-    };
-    match agent.required_env().iter().find(|name| !is_set(name)) {
-        None => Ok(()),
-        Some(name) => Err(RuntimeError::Unsupported {
-            agent: agent.name().to_owned(),
-            field: "env".to_owned(),
-            hint: format!(
-                "{name} is missing, and without it the agent waits for a login for ever; \
-                 give it in `env`, or to the server with `promptd configure`"
-            ),
-        }),
-    }
-}
-
-fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
-    let invalid = |field, value: String, hint: &str| {
-        Err(RuntimeError::InvalidField {
-            field,
-            value,
-            hint: hint.to_owned(),
-        })
-    };
-    for (field, seconds) in [
-        ("timeout", request.timeout),
-        ("idle_timeout", request.idle_timeout),
-        ("retry.delay", request.retry.as_ref().map(|retry| retry.delay)),
-    ] {
-        let allowed = if field == "retry.delay" {
-            0.0..=LONGEST
-        } else {
-            0.001..=LONGEST
-        };
-        if let Some(seconds) = seconds.filter(|seconds| !allowed.contains(seconds)) {
-            return invalid(field, seconds.to_string(), "use a positive number of seconds");
-        }
-    }
-    for (name, value) in &request.env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            // The value may be a secret; the name is enough to find it.
-            return invalid(
-                "env",
-                format!("{name:?}"),
-                "a name is not empty and has no '='; neither name nor value has a NUL",
-            );
-        }
-        if name.starts_with("PROMPTD_") {
-            return invalid(
-                "env",
-                format!("{name:?}"),
-                "names that begin with PROMPTD_ are promptd's own",
-            );
-        }
-    }
-    if let Err(wrong) = McpServer::check_all(&request.mcp_servers) {
-        return invalid("mcp_servers", format!("{:?}", wrong.name), &wrong.hint);
-    }
-    if let Some(arg) = request.args.iter().find(|arg| arg.contains('\0')) {
-        return invalid("args", format!("{arg:?}"), "an argument cannot hold a NUL");
-    }
-    Ok(())
-}
-
-/// Relative to the workspace and inside it; absolute wherever there is such a folder.
-fn working_directory(settings: &Settings, request: &SessionRequest) -> Result<PathBuf, RuntimeError> {
-    let Some(cwd) = &request.cwd else {
-        return Ok(settings.workspace.clone());
-    };
-    let path = Path::new(cwd);
-    let invalid = |hint: &str| {
-        Err(RuntimeError::InvalidField {
-            field: "cwd",
-            value: format!("{cwd:?}"),
-            hint: hint.to_owned(),
-        })
-    };
-    if cwd.contains('\0') {
-        return invalid("a path cannot hold a NUL");
-    }
-    if path.is_absolute() {
-        return if path.is_dir() {
-            Ok(path.to_owned())
-        } else {
-            invalid("there is no such folder; make it, or use a path relative to the workspace")
-        };
-    }
-    if path.components().any(|part| part == Component::ParentDir) {
-        return invalid("it leaves the workspace; use a path below it");
-    }
-    Ok(settings.workspace.join(path))
-}
-
-fn turn_request<'a>(
+pub(super) fn turn_request<'a>(
     request: &'a SessionRequest,
     cwd: &'a Path,
     prompt_file: &'a Path,
@@ -276,52 +107,66 @@ fn turn_request<'a>(
     }
 }
 
-/// Where programs are looked for: the session's PATH, else ours, and the folders that installers use.
-pub(super) fn search_path(request: &SessionRequest) -> OsString {
-    let given = request
-        .env
-        .get("PATH")
-        .map(OsString::from)
-        .or_else(|| std::env::var_os("PATH"))
-        .unwrap_or_default();
-    let home = request
-        .env
-        .get("HOME")
-        .map(OsString::from)
-        .or_else(|| std::env::var_os("HOME"));
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&given)
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .collect();
-    for more in MORE_PATH {
-        let folder = match (more.strip_prefix("~/"), &home) {
-            (Some(rest), Some(home)) => Path::new(home).join(rest),
-            (Some(_), None) => continue,
-            (None, _) => PathBuf::from(more),
+/// What a turn's launch, and what is said to its agent, depend on beyond the session.
+struct Basis {
+    prompt: String,
+    prompt_file: PathBuf,
+    servers: BTreeMap<String, McpServer>,
+    mounted: Mounted,
+    /// The agent's own session that it is to go on with.
+    resumes: Option<String>,
+}
+
+impl Basis {
+    fn of(
+        settings: &Settings,
+        variables: &Variables,
+        session: &Session,
+        agent: &Agent,
+        turn: &TurnState,
+    ) -> Result<Self, RuntimeError> {
+        let request = session.request();
+        let configured = settings.agents.get(agent.name()).map(|configured| &configured.env);
+        let places = Places {
+            cwd: session.cwd(),
+            workspace: &settings.workspace,
+            // In the order in which the agent will have them.
+            variable: &|name| {
+                let told = request.env.get(name).or_else(|| configured?.get(name));
+                let told = told.map(String::as_str).or_else(|| variables.get(name));
+                told.map(str::to_owned).or_else(|| std::env::var(name).ok())
+            },
         };
-        if !folders.contains(&folder) {
-            folders.push(folder);
+        let of_files = if agent.capabilities().mcp {
+            places.servers()?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self {
+            prompt: read_prompt(session, turn)?,
+            prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
+            servers: servers(settings, request, agent, of_files),
+            mounted: places.find(),
+            resumes: session.state().agent_session_id().map(str::to_owned),
+        })
+    }
+
+    /// The request; `fresh` is the id for a conversation that begins.
+    fn request<'a>(&'a self, session: &'a Session, fresh: Option<&'a str>) -> TurnRequest<'a> {
+        TurnRequest {
+            mcp_servers: &self.servers,
+            mounted: &self.mounted,
+            ..turn_request(
+                session.request(),
+                session.cwd(),
+                &self.prompt_file,
+                &session.folder,
+                &self.prompt,
+                self.resumes.as_deref().or(fresh),
+                self.resumes.is_none(),
+            )
         }
     }
-    std::env::join_paths(folders).unwrap_or(given)
-}
-
-/// The program to run: the first of the agent's names that is found, or the native binary behind it.
-fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<PathBuf> {
-    let path = search_path(request);
-    let found = agent
-        .programs()
-        .into_iter()
-        .find_map(|name| which::which_in(name, Some(&path), cwd).ok())?;
-    let Agent::Known(known) = agent else { return Some(found) };
-    // Behind all links: a launcher finds its package by where it really lies.
-    let native = fs::canonicalize(&found)
-        .map(|real| (known.native)(&real))
-        .unwrap_or_default();
-    Some(native.into_iter().find(|path| is_executable(path)).unwrap_or(found))
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 /// Writes the turn's files and says what to run.
@@ -336,7 +181,6 @@ pub(super) fn prepare(
         let path = path.to_owned();
         move |source| RuntimeError::Io { path, source }
     };
-    let prompt = read_prompt(session, turn)?;
     let (name, cwd) = (session.agent(), session.cwd());
     let setup = setup::preparation(session);
     // Git makes the folder of a repository, or says why it cannot.
@@ -353,43 +197,16 @@ pub(super) fn prepare(
         install: agent.install().map(str::to_owned),
         installed: Vec::new(),
     })?;
-    let paths = TurnPaths::new(&session.folder, turn.turn);
-    sys::replace(&paths.prompt(), prompt.as_bytes()).map_err(failed(&paths.prompt()))?;
-    let state = session.state();
-    let resume = state.agent_session_id();
+    let basis = Basis::of(settings, variables, session, &agent, turn)?;
+    sys::replace(&basis.prompt_file, basis.prompt.as_bytes()).map_err(failed(&basis.prompt_file))?;
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
-    let id = resume.unwrap_or(&fresh);
-    let prompt_file = paths.prompt();
-    let configured = settings.agents.get(name).map(|configured| &configured.env);
-    let places = Places {
-        cwd,
-        workspace: &settings.workspace,
-        // In the order in which the agent will have them.
-        variable: &|name| {
-            let told = request.env.get(name).or_else(|| configured?.get(name));
-            let told = told.map(String::as_str).or_else(|| variables.get(name));
-            told.map(str::to_owned).or_else(|| std::env::var(name).ok())
-        },
-    };
-    let of_files = if agent.capabilities().mcp {
-        places.servers()?
-    } else {
-        BTreeMap::new()
-    };
-    let asked = TurnRequest {
-        mcp_servers: &servers(settings, request, &agent, of_files),
-        mounted: &places.find(),
-        ..turn_request(
-            request,
-            cwd,
-            &prompt_file,
-            &session.folder,
-            &prompt,
-            Some(id),
-            resume.is_none(),
-        )
-    };
+    let asked = basis.request(session, Some(&fresh));
     let launch = agent.launch(&asked).map_err(unsupported)?;
+    refuse_open_folder(&agent, &launch, &session.folder)?;
+    for name in &launch.folders {
+        let path = session.folder.join(name);
+        empty_folder(&path).map_err(failed(&path))?;
+    }
     mounted::link(&launch.links, &session.folder)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
@@ -400,8 +217,13 @@ pub(super) fn prepare(
         (_, agents::Stdin::Prompt) => Stdin::Prompt,
         (_, agents::Stdin::Null) => Stdin::Null,
     };
-    let mut env = vec![("PATH".to_owned(), search_path(request).to_string_lossy().into_owned())];
+    let mut env = vec![
+        ("PATH".to_owned(), search_path(request).to_string_lossy().into_owned()),
+        // A shell that changes its folder changes this, too; opencode works where it says.
+        ("PWD".to_owned(), cwd.to_string_lossy().into_owned()),
+    ];
     env.extend(launch.env);
+    let configured = settings.agents.get(name).map(|configured| &configured.env);
     env.extend(
         configured
             .into_iter()
@@ -410,14 +232,36 @@ pub(super) fn prepare(
     );
     // The caller's own words come last and win, but for PATH, which contains them.
     env.extend(request.env.clone().into_iter().filter(|(name, _)| name != "PATH"));
+    let mut args: Vec<String> = program.script.into_iter().collect();
+    args.extend(launch.args);
     Ok(Launch {
-        program,
-        args: launch.args,
+        program: program.run,
+        args,
         env,
         cwd: cwd.to_owned(),
         stdin,
         setup,
     })
+}
+
+/// Whether we talk with the session's agent: then its standard input is ours.
+pub(super) fn converses(agent: &Agent, session: &Session) -> bool {
+    let nowhere = Path::new("/");
+    let request = turn_request(session.request(), nowhere, nowhere, nowhere, "", None, true);
+    agent.driver(&request).is_some()
+}
+
+/// What talks with the agent in one attempt of a turn. It is fed from the journal, and so begins the same every time: an
+/// id for a new conversation, which is drawn at random, is none of its business.
+pub(super) fn driver(
+    settings: &Settings,
+    variables: &Variables,
+    session: &Session,
+    agent: &Agent,
+    turn: &TurnState,
+) -> Result<Option<Box<dyn Driver>>, RuntimeError> {
+    let basis = Basis::of(settings, variables, session, agent, turn)?;
+    Ok(agent.driver(&basis.request(session, None)))
 }
 
 /// A random UUID for an agent that takes its session's id from us.

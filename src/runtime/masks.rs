@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::environment::Variables;
 use super::tokens::Token;
-use super::{Runtime, Session, Settings, config, delivery, setup};
+use super::{Runtime, Sdk, Session, Settings, config, delivery, setup};
 use crate::mask::{Masker, Secrets};
 use crate::model::{McpServer, SessionRequest, SinkRequest};
 use crate::sinks::Sink;
@@ -30,8 +30,9 @@ pub(super) struct Masks {
 #[derive(Clone, Debug)]
 struct Server {
     settings: Arc<Settings>,
-    tokens: Arc<[Token]>,
+    tokens: Vec<Token>,
     variables: Arc<Variables>,
+    sdk: Arc<Sdk>,
     secrets: Arc<Secrets>,
     masker: Option<Arc<Masker>>,
 }
@@ -106,23 +107,28 @@ impl Runtime {
     }
 
     fn server_secrets(&self) -> Server {
-        let (settings, tokens, variables) = (self.settings(), self.tokens(), self.variables());
+        let (settings, variables) = (self.settings(), self.variables());
+        let (tokens, sdk) = (self.tokens.known(&settings), self.sdk());
         let mut known = self.masks.server.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |server: &&Server| {
             Arc::ptr_eq(&server.settings, &settings)
                 && server.tokens == tokens
                 && Arc::ptr_eq(&server.variables, &variables)
+                && Arc::ptr_eq(&server.sdk, &sdk)
         };
         if let Some(server) = known.as_ref().filter(is_current) {
             return server.clone();
         }
-        let secrets = Arc::new(secrets_of(&settings, &tokens, &variables));
+        let mut secrets = secrets_of(&settings, &tokens, &variables);
+        request_secrets(&sdk.config.request(), &[], &variables, &mut secrets);
+        let secrets = Arc::new(secrets);
         let masker = Masker::new(&secrets).map(Arc::new);
         self.masks.shared.set(masker.clone());
         let server = Server {
             settings,
             tokens,
             variables,
+            sdk,
             secrets,
             masker,
         };
@@ -162,23 +168,22 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
     if let Some(token) = setup::token(request, variables) {
         secrets.add(&token);
     }
+    if let Some(variable) = request.repo.as_ref().and_then(|repo| repo.token_env.as_ref()) {
+        variables.add_secret(variable, secrets);
+    }
     for sink in delivery::requested(sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
     }
 }
 
-/// Variables as those of a session. Headers are there to prove who asks, unless their name says otherwise; a bearer's
-/// token is one without its first word, too.
+/// Whatever the names: a variable or header that is written for one server is there to let us in.
 fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
     for server in servers {
-        for (name, value) in &server.env {
-            secrets.add_env(name, value);
+        for value in server.env.values() {
+            secrets.add_value(value);
         }
         for (name, value) in &server.headers {
-            secrets.add_env(name, value);
-            if let Some((_, token)) = value.split_once(' ') {
-                secrets.add_env(name, token);
-            }
+            secrets.add_header(name, value);
         }
         if let Some(url) = &server.url {
             secrets.add_url(url);
@@ -224,17 +229,17 @@ mod tests {
         };
         let file = "[agents.mine]\ncommand = [\"cat\"]\nenv = { MY_TOKEN = \"configured\" }\n";
         let settings = Arc::new(config::settings(flags, &config::Environment::new(), Some(file)).unwrap());
-        let tokens: Arc<[Token]> = [Token::of_line("opens-the-door").unwrap()].into();
-        let variables = Arc::new(Variables {
-            configured: [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into(),
-            ..Variables::default()
-        });
+        let tokens = vec![Token::of_line("opens-the-door").unwrap()];
+        let mut variables = Variables::default();
+        variables.configured = [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into();
+        let variables = Arc::new(variables);
         let secrets = Arc::new(secrets_of(&settings, &tokens, &variables));
         let masker = Masker::new(&secrets).map(Arc::new);
         Server {
             settings,
             tokens,
             variables,
+            sdk: Arc::default(),
             secrets,
             masker,
         }
@@ -258,6 +263,28 @@ mod tests {
     fn configuration_and_tokens_are_known() {
         let masker = server().masker.unwrap();
         assert_eq!(masker.text("configured opens-the-door told-later"), "*** *** ***");
+    }
+
+    #[test]
+    fn what_a_server_of_tools_is_given_is_known() {
+        let (server, mut secrets) = (server(), Secrets::default());
+        let words = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+        let tools = McpServer {
+            env: words("ANYTHING", "in-the-env-1"),
+            headers: words("X-Any", "in-a-header-2"),
+            url: Some("https://user:in-the-url-3@host/mcp".to_owned()),
+            ..McpServer::default()
+        };
+        let request = SessionRequest {
+            mcp_servers: [("tools".to_owned(), tools)].into(),
+            ..SessionRequest::default()
+        };
+        request_secrets(&request, &[], &server.variables, &mut secrets);
+        let masker = Masker::new(&secrets).unwrap();
+        assert_eq!(
+            masker.text("in-the-env-1 in-a-header-2 in-the-url-3 host"),
+            "*** *** *** host"
+        );
     }
 
     #[test]

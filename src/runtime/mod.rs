@@ -6,8 +6,11 @@
 
 mod accept;
 mod artifacts;
+mod attend;
+mod checks;
 pub mod config;
 mod configure;
+mod conversation;
 mod delivery;
 mod driver;
 mod envd;
@@ -15,21 +18,27 @@ mod environment;
 mod epoch;
 mod error;
 mod forgotten;
+mod gap;
 mod identity;
 mod keeper_client;
 mod launch;
 mod masks;
 mod mounted;
 mod observe;
+mod permissions;
 mod probe;
+mod program;
 mod queue;
 mod resume;
 mod retention;
+mod scratch;
+mod sdk;
 mod session;
 mod settings;
 mod setup;
 mod stop;
 mod store;
+mod talk;
 mod tender;
 mod tokens;
 mod watched;
@@ -45,19 +54,21 @@ pub use accept::{Created, Prompted};
 pub use configure::{Configuration, Configured, configured};
 pub use envd::EnvdError;
 pub use error::RuntimeError;
-pub use identity::{Sandbox, Witness};
+pub use identity::{Sandbox, Witness, is_sandbox};
 pub use launch::list as agents;
 pub use masks::ServerMask;
 pub use probe::version;
+pub use sdk::Sdk;
 pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 pub use tokens::{Token, opens};
 
-use crate::agents::Capabilities;
+use crate::agents::{Capabilities, Evidence};
 use crate::journal::{Follower, Watcher};
 use crate::mask::Masker;
 use crate::model::{SessionId, TurnPhase};
 use crate::sinks::Delivery;
+use crate::updates::Translation;
 use queue::{Place, Queue};
 use store::Home;
 
@@ -69,6 +80,9 @@ pub struct Runtime {
     watcher: Arc<Watcher>,
     tokens: tokens::Tokens,
     environment: environment::Environment,
+    /// Held by whoever changes tokens or the environment.
+    configuring: Mutex<()>,
+    sdk: sdk::SdkFile,
     envd: envd::Envd,
     masks: masks::Masks,
     queue: Arc<Queue>,
@@ -81,9 +95,9 @@ pub struct Runtime {
     /// What is left of sessions that were given up before every sink had them.
     forgotten: Mutex<Vec<Arc<Session>>>,
     /// A session has come to rest: perhaps something can be forgotten.
-    at_rest: Notify,
+    at_rest: Arc<Notify>,
     /// Something goes on by itself from now on: the clocks are looked at.
-    stirs: Notify,
+    stirs: Arc<Notify>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -107,6 +121,8 @@ pub struct AgentInfo {
     pub install: Option<String>,
     /// From the configuration.
     pub configured: bool,
+    /// How we know it; `None` for one from the configuration.
+    pub evidence: Option<Evidence>,
     /// What a request may ask of it.
     pub capabilities: Capabilities,
     /// What is missing, in a sentence.
@@ -123,7 +139,7 @@ impl Runtime {
         let (shutdown, _) = watch::channel(false);
         let runtime = Arc::new(Self {
             delivery: Arc::default(),
-            epoch: epoch::Epoch::of(&settings.home),
+            epoch: epoch::Epoch::of(&settings.home, settings.platform.clone()),
             identity: identity::Identity::default(),
             versions: probe::Versions::default(),
             queue: Queue::new(settings.limits.running),
@@ -132,13 +148,15 @@ impl Runtime {
             watcher: Watcher::start(),
             tokens: tokens::Tokens::default(),
             environment: environment::Environment::default(),
+            configuring: Mutex::default(),
+            sdk: sdk::SdkFile::default(),
             envd: envd::Envd::default(),
             masks: masks::Masks::default(),
             sessions: RwLock::default(),
             started: Instant::now(),
             forgotten: Mutex::default(),
-            at_rest: Notify::new(),
-            stirs: Notify::new(),
+            at_rest: Arc::default(),
+            stirs: Arc::default(),
             shutdown,
         });
         runtime.load().await?;
@@ -304,6 +322,13 @@ impl Runtime {
         masker: Option<Arc<Masker>>,
     ) -> Result<Follower, RuntimeError> {
         Ok(Follower::open(&self.watcher, &session.folder, after, masker)?)
+    }
+
+    /// What puts a session's journal behind the record `after` into the words of `view=updates`.
+    pub fn translation(&self, session: &Session, after: u64) -> Translation {
+        let permission = session.request().permission.unwrap_or_default();
+        let agent = launch::agent(&self.settings(), session.agent());
+        Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
     }
 
     /// The tokens that open the API now.

@@ -1,10 +1,11 @@
 //! Asking a program for its version, without trusting it to answer.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -61,7 +62,7 @@ pub fn version(program: &Path) -> Result<String, String> {
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
     let group = i32::try_from(child.id())
@@ -72,10 +73,13 @@ pub fn version(program: &Path) -> Result<String, String> {
     let _gone = killpg(group, Signal::SIGKILL);
     let _reaped = child.wait();
     let output = child.stdout.take().map(what_is_there).unwrap_or_default();
+    // Pi answers there.
+    let errors = child.stderr.take().map(what_is_there).unwrap_or_default();
     if !ended {
         return Err(format!("has not ended after {} s", PATIENCE.as_secs()));
     }
-    let line = output.lines().map(str::trim).find(|line| !line.is_empty());
+    let lines = output.lines().chain(errors.lines());
+    let line = lines.map(str::trim).find(|line| !line.is_empty());
     let clean = line.map(|line| {
         line.chars()
             .filter(|char| !char.is_control())
@@ -99,7 +103,7 @@ fn has_ended(child: Pid) -> bool {
 }
 
 /// Reads what the pipe holds and no more: a grandchild that got away may keep it open for ever.
-fn what_is_there(mut pipe: ChildStdout) -> String {
+fn what_is_there(mut pipe: impl Read + AsFd) -> String {
     if fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
         return String::new();
     }
@@ -129,6 +133,13 @@ mod tests {
         assert_eq!(version(&path), Ok("1.2.3 (x)".to_owned()));
         assert!(begin.elapsed() < Duration::from_secs(2));
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_version_on_stderr_counts_where_there_is_none_on_stdout() {
+        let path = program("stderr", "echo 0.73.1 >&2");
+        assert_eq!(version(&path), Ok("0.73.1".to_owned()));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::epoch::Break;
 use super::identity::{self, Sandbox};
 use super::{Runtime, Session};
 use crate::model::Body;
@@ -17,31 +18,38 @@ use crate::sys::ClockSet;
 /// How often the clocks are looked at while something is under way.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Watches until the runtime is gone.
+/// Watches until the runtime is gone, and keeps it no longer than it looks.
 pub(super) async fn watch(runtime: Weak<Runtime>) {
     let mut clock = ClockSet::watch()
         .inspect_err(|error| tracing::warn!(%error, "the clock cannot be watched; a resume is noticed when something is under way"))
         .ok();
-    while let Some(runtime) = runtime.upgrade() {
-        let mut resumes = runtime.resumes();
-        let tick = runtime.is_under_way().then_some(TICK);
+    while let Some(here) = runtime.upgrade() {
+        let (mut breaks, stirs) = (here.breaks(), Arc::clone(&here.stirs));
+        let tick = here.is_under_way().then_some(TICK);
+        let mut found = here.epoch.check(tick);
+        drop(here);
         let mut was_set = false;
-        let mut away = runtime.epoch.check(tick);
-        if away.is_none() {
+        if found.is_none() {
             tokio::select! {
                 () = is_set(clock.as_mut()) => was_set = true,
                 () = tokio::time::sleep(TICK), if tick.is_some() => {}
-                () = runtime.stirs.notified(), if tick.is_none() => {}
-                // Somebody has found out when it needed the epoch.
-                _ = resumes.changed() => {}
+                () = stirs.notified(), if tick.is_none() => {}
+                // Somebody has found out when it needed the epoch; or the runtime is gone.
+                _ = breaks.changed() => {}
             }
-            away = runtime.epoch.check(None);
+            let Some(here) = runtime.upgrade() else { return };
+            found = here.epoch.check(None);
         }
-        if let Some(away) = away {
-            tokio::spawn(Arc::clone(&runtime).has_resumed(away));
-        } else if was_set {
+        let Some(here) = runtime.upgrade() else { return };
+        match found {
+            Some(Break::Resumed { away, previous }) => drop(tokio::spawn(here.has_resumed(away, previous))),
+            Some(Break::Jumped) => {
+                tracing::info!("the clock was set forward, or nothing ran for a while; connections are renewed");
+                here.delivery.resumed();
+            }
             // Clocks are set right after a resume, by however little.
-            tokio::spawn(async move { runtime.is_the_same_sandbox().await });
+            None if was_set => drop(tokio::spawn(async move { here.is_the_same_sandbox(None).await })),
+            None => {}
         }
     }
 }
@@ -54,9 +62,9 @@ async fn is_set(clock: Option<&mut ClockSet>) {
 }
 
 impl Runtime {
-    /// Changes when the machine has come back: connections from before are likely dead.
-    pub fn resumes(&self) -> watch::Receiver<u64> {
-        self.epoch.resumes()
+    /// Changes when connections from before are likely dead: the machine has come back, or its clock has jumped.
+    pub fn breaks(&self) -> watch::Receiver<u64> {
+        self.epoch.breaks()
     }
 
     /// Whether anything goes on by itself.
@@ -70,7 +78,7 @@ impl Runtime {
         self.any_session(goes_on)
     }
 
-    async fn has_resumed(self: Arc<Self>, away: Duration) {
+    async fn has_resumed(self: Arc<Self>, away: Duration, previous: Option<String>) {
         tracing::info!(away = away.as_secs_f64(), "the machine was away");
         self.delivery.resumed();
         for session in self.sessions() {
@@ -80,9 +88,14 @@ impl Runtime {
             }
             let epoch = self.epoch();
             let sandbox = self.sandbox().await.map(|sandbox| sandbox.id);
-            let away = away.as_secs_f64();
+            let resumed = Body::Resumed {
+                epoch,
+                previous: previous.clone(),
+                away: away.as_secs_f64(),
+                sandbox,
+            };
             let told = session.transact(move |_, state| match state.current() {
-                Some(turn) => (vec![(turn.turn, Body::Resumed { epoch, away, sandbox })], ()),
+                Some(turn) => (vec![(turn.turn, resumed)], ()),
                 None => (Vec::new(), ()),
             });
             if let Err(error) = told.await {
@@ -95,28 +108,55 @@ impl Runtime {
     /// the right one.
     pub async fn is_needed(self: &Arc<Self>, host: Option<&str>) {
         let platform = &self.settings().platform;
-        if !identity::is_there(platform) {
+        if !identity::is_sandbox(platform) {
             return;
         }
-        let number = *self.resumes().borrow();
-        if host.is_some_and(|host| self.identity.hears(host, number)) {
-            self.is_the_same_sandbox().await;
+        let number = self.epoch.number();
+        if let Some(before) = host.and_then(|host| self.identity.hears(host, number)) {
+            self.is_the_same_sandbox(Some(before)).await;
         }
     }
 
-    /// Begins another epoch if the platform says that this is another sandbox.
-    async fn is_the_same_sandbox(&self) {
-        let number = *self.resumes().borrow();
-        if self.identity.has_changed(&self.settings().platform, number).await {
+    /// Begins another epoch if the platform says that this is another sandbox than it has said, or than was heard.
+    async fn is_the_same_sandbox(&self, heard: Option<String>) {
+        let number = self.epoch.number();
+        let platform = &self.settings().platform;
+        if self.identity.has_changed(platform, number, heard).await {
             self.epoch.is_another(number);
         }
     }
 
     /// Which sandbox this is, if it is one and anybody knows. The first to need it in an epoch has to wait for an answer.
     pub async fn sandbox(&self) -> Option<Sandbox> {
-        // Looks at the clocks, too.
-        drop(self.epoch());
-        let number = *self.resumes().borrow();
+        let number = self.epoch.number();
         self.identity.get(&self.settings().platform, number).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::config;
+
+    #[tokio::test]
+    async fn whoever_only_waits_keeps_no_runtime_alive() {
+        let home = std::env::temp_dir().join(format!("promptd-watched-runtime-{}", std::process::id()));
+        let flags = config::Flags {
+            home: Some(home.clone()),
+            workspace: Some(home.clone()),
+            ..config::Flags::default()
+        };
+        let settings = config::settings(flags, &config::Environment::new(), None).unwrap();
+        let runtime = Runtime::start(settings).await.unwrap();
+        let alone = async {
+            while Arc::strong_count(&runtime) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), alone).await.unwrap();
+        let gone = Arc::downgrade(&runtime);
+        drop(runtime);
+        assert!(gone.upgrade().is_none());
+        std::fs::remove_dir_all(home).unwrap();
     }
 }

@@ -46,15 +46,19 @@ fn to_forget<T>(mut closed: Vec<Closed<T>>, keep_seconds: i64, mut excess: u64) 
 
 /// Forgets what need not or cannot be kept, soon after a session has come to rest. While there is none, nothing wakes.
 pub(super) async fn keep_within_limits(runtime: Weak<Runtime>) {
-    while let Some(runtime) = runtime.upgrade() {
-        let at_rest = runtime.at_rest.notified();
-        if runtime.any_session(|_| true) {
-            let _later = tokio::time::timeout(NOT_LATER, at_rest).await;
-        } else {
-            at_rest.await;
+    while let Some(here) = runtime.upgrade() {
+        let (at_rest, mut shutdown) = (Arc::clone(&here.at_rest), here.shutdown());
+        let again = here.any_session(|_| true).then_some(NOT_LATER);
+        drop(here);
+        tokio::select! {
+            () = at_rest.notified() => {}
+            () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
+            // Whoever goes down needs nothing forgotten; and a runtime that is gone notifies nobody.
+            _ = shutdown.changed() => return,
         }
-        runtime.retain().await;
-        drop(runtime);
+        let Some(here) = runtime.upgrade() else { return };
+        here.retain().await;
+        drop(here);
         tokio::time::sleep(NOT_SOONER).await;
     }
 }

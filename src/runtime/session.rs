@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::masks::SessionMask;
 use super::store::{self, SessionFile};
@@ -32,6 +32,8 @@ pub struct Session {
     /// All its sinks, and how far each is.
     pub(super) lanes: Lanes,
     pub(super) mask: SessionMask,
+    /// A caller wants something of the running turn that does not stand in its journal.
+    pub(super) stirred: Notify,
 }
 
 /// What the server does for a session just now.
@@ -71,6 +73,7 @@ impl Session {
             duties: Mutex::default(),
             lanes: Lanes::default(),
             mask: SessionMask::default(),
+            stirred: Notify::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::agents::Format;
-use crate::model::{Limits, McpServer, SinkRequest};
+use crate::model::{Limits, McpServer, PermissionMode, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,8 @@ pub struct Settings {
     pub default_timeout: Option<Duration>,
     /// The idle timeout when a request names none.
     pub default_idle_timeout: Option<Duration>,
+    /// What agents may do without asking when a request does not say.
+    pub default_permission: PermissionMode,
     /// How long a shutdown may take.
     pub grace: Duration,
     /// A shutdown stops the agents, too.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::environment::Variables;
-use super::launch::search_path;
+use super::program::search_path;
 use super::{RuntimeError, Session};
 use crate::keeper::Preparation;
 use crate::model::SessionRequest;

@@ -7,7 +7,7 @@ use super::driver::cancelled;
 use super::launch::INTERRUPT_GRACE;
 use super::session::Session;
 use super::tender::Tender;
-use super::{Runtime, RuntimeError, keeper_client};
+use super::{Runtime, RuntimeError, keeper_client, launch};
 use crate::keeper::Request;
 use crate::model::{Body, Cause, SessionId, SessionState, StdinMode, TurnPhase};
 
@@ -32,7 +32,7 @@ impl Runtime {
         let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
         let request = Request::Stop {
             grace: grace.as_secs_f64(),
-            cause: Cause::Stopped,
+            cause: Some(Cause::Stopped),
         };
         let mut survivors = 0_u32;
         for tender in tenders {
@@ -60,22 +60,28 @@ impl Runtime {
         let Some(tender) = session.duties().tenders.get(&turn).cloned() else {
             return Ok(());
         };
-        let request = Request::Stop {
-            grace: INTERRUPT_GRACE.as_secs_f64(),
-            cause: Cause::Interrupted,
-        };
-        let task = Arc::clone(session);
-        tokio::spawn(async move {
-            if let Err(error) = end_tree(&task, &tender, &request, INTERRUPT_GRACE).await {
-                tracing::warn!(session = %task.id(), %error, "an interrupt did not reach the agent");
-            }
-        });
+        let state = session.refresh()?;
+        let agent_runs = state.turn(turn).is_some_and(|turn| turn.setup.is_none());
+        if agent_runs && self.converses(session) {
+            // Told in its own protocol, by whoever talks with it.
+            session.stirred.notify_one();
+        } else {
+            end_later(session, &tender, Some(Cause::Interrupted), INTERRUPT_GRACE);
+        }
         Ok(())
+    }
+
+    /// Whether we talk with the session's agent ourselves.
+    fn converses(&self, session: &Session) -> bool {
+        launch::agent(&self.settings(), session.agent()).is_some_and(|agent| launch::converses(&agent, session))
     }
 
     /// Writes to the agent's standard input.
     pub async fn input(&self, session: &Arc<Session>, bytes: &[u8], close: bool) -> Result<(), RuntimeError> {
         let id = session.id().to_string();
+        if self.converses(session) {
+            return Err(RuntimeError::Conversation { id });
+        }
         if session.request().stdin != Some(StdinMode::Open) {
             return Err(RuntimeError::StdinClosed { id });
         }
@@ -91,6 +97,7 @@ impl Runtime {
         let request = Request::Input {
             length: crate::model::len64(bytes),
             close,
+            at: None,
         };
         let response = keeper_client::ask(&tender.paths, &request, bytes, Duration::from_hours(1)).await;
         let response = response.map_err(|_| RuntimeError::KeeperSilent { id: id.clone(), turn })?;
@@ -189,6 +196,20 @@ async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Resu
     let known = |state: &Arc<SessionState>| state.turn(turn).is_none_or(|turn| !turn.waits());
     let _late = tokio::time::timeout(STARTING, changes.wait_for(known)).await;
     told
+}
+
+/// The same as [`end_tree`], for whoever has nothing to wait for.
+pub(super) fn end_later(session: &Arc<Session>, tender: &Arc<Tender>, cause: Option<Cause>, grace: Duration) {
+    let (session, tender) = (Arc::clone(session), Arc::clone(tender));
+    let request = Request::Stop {
+        grace: grace.as_secs_f64(),
+        cause,
+    };
+    tokio::spawn(async move {
+        if let Err(error) = end_tree(&session, &tender, &request, grace).await {
+            tracing::warn!(session = %session.id(), %error, "an agent could not be ended");
+        }
+    });
 }
 
 /// Has a keeper take its tree down; one that does not answer is replaced, and its successor asked.

@@ -1,8 +1,9 @@
 //! The valid tokens: from the environment, else from `$PROMPTD_HOME/token`, read again when that file changes.
 //!
 //! A line is a token, or `sha256:` and the digest of one in hexadecimal digits: whoever reads such a file, an agent for
-//! one, does not have the token.
+//! one, does not have the token. A file that is there and has no line closes the door: only without one is none needed.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ const FILE_NAME: &str = "token";
 
 /// What a line begins with that does not hold the token itself.
 const DIGEST_PREFIX: &str = "sha256:";
+
+/// So many configured tokens are remembered: one that is replaced each hour, for days.
+const MOST_TOLD: usize = 64;
 
 pub(super) type Digest = [u8; 32];
 
@@ -110,8 +114,9 @@ fn digest_of_hex(hex: &str) -> Option<Digest> {
 #[derive(Debug)]
 pub(super) struct Tokens {
     file: Watched<[Token]>,
-    /// Tokens that were configured since the server was started: their file holds digests only.
-    told: Mutex<Vec<Token>>,
+    /// Tokens that were configured since the server was started, the newest at the end: their file holds digests only.
+    /// One that has been replaced opens nothing any more, and may still stand in a journal.
+    told: Mutex<VecDeque<Token>>,
 }
 
 impl Default for Tokens {
@@ -146,7 +151,19 @@ impl Tokens {
     /// Remembers tokens of which the file gets the digests only.
     pub(super) fn tell(&self, tokens: &[Token]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        *told = tokens.iter().filter(|token| token.plain.is_some()).cloned().collect();
+        for token in tokens.iter().filter(|token| token.plain.is_some()) {
+            told.retain(|known| !known.is_same(token));
+            told.push_back(token.clone());
+        }
+        let excess = told.len().saturating_sub(MOST_TOLD);
+        told.drain(..excess);
+    }
+
+    /// All tokens whose text is known, those that are not valid any more among them: what output must not show.
+    pub(super) fn known(&self, settings: &Settings) -> Vec<Token> {
+        let mut known = self.current(settings).to_vec();
+        known.extend(self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        known
     }
 
     fn file(&self, path: &Path) -> Arc<[Token]> {
@@ -156,7 +173,15 @@ impl Tokens {
                 let token = Token::of_line(line)?;
                 Ok(told.iter().find(|told| told.is_same(&token)).cloned().unwrap_or(token))
             };
-            lines(text.unwrap_or_default()).map(token).collect()
+            let tokens: Arc<[Token]> = lines(text.unwrap_or_default())
+                .map(token)
+                .collect::<Result<_, String>>()?;
+            if text.is_some() && tokens.is_empty() {
+                let hint = "nobody is let in; write a token into it, or remove it";
+                tracing::error!(path = %path.display(), "the token file has no token: {hint}");
+                return Ok([unknowable()].into());
+            }
+            Ok(tokens)
         };
         // There is a token, but not for us to read: closed, not open, until it can be read.
         let keep = |tokens: &Arc<[Token]>| {
@@ -235,6 +260,25 @@ mod tests {
         );
         assert_eq!(tokens.file(&path).len(), 1);
         std::fs::remove_file(&path).unwrap();
+        assert!(
+            tokens.file(&path).is_empty(),
+            "it is gone, and so is what was wrong with it"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_closes_the_door_and_takes_no_one_in() {
+        let path = std::env::temp_dir().join(format!("promptd-tokens-empty-{}", std::process::id()));
+        let tokens = Tokens::default();
+        for empty in ["", "\n \n"] {
+            crate::sys::replace(&path, b"one\n").unwrap();
+            assert_eq!(opened(&tokens, &path, &["one"]), [true]);
+            crate::sys::replace(&path, empty.as_bytes()).unwrap();
+            assert_eq!(opened(&tokens, &path, &["one", ""]), [false, false]);
+            assert_eq!(tokens.file(&path).len(), 1);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(tokens.file(&path).is_empty());
     }
 
     #[test]
@@ -246,6 +290,18 @@ mod tests {
         assert_eq!(tokens.file(&path)[0].secret(), Some("opens-the-door"));
         assert_eq!(format!("{token:?}"), "Token");
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn tokens_that_were_replaced_stay_known_and_not_without_end() {
+        let tokens = Tokens::default();
+        for number in 0..=MOST_TOLD {
+            tokens.tell(&[Token::plain(&format!("token-{number}"))]);
+        }
+        tokens.tell(&[Token::plain("token-1")]);
+        let told = tokens.told.lock().unwrap();
+        let known = |text: &str| told.iter().any(|token| token.secret() == Some(text));
+        assert!(told.len() == MOST_TOLD && !known("token-0") && known("token-1") && known("token-2"));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! A small file that is read again when it has changed: whoever asks gets what stands there now.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +12,15 @@ pub(super) struct Watched<T: ?Sized>(Mutex<Cached<T>>);
 
 #[derive(Debug)]
 struct Cached<T: ?Sized> {
-    /// Which state of the file was read; `None` when there was no file.
-    stamp: Option<Stamp>,
+    /// Which state of the file the content is of; `None` where it is of none.
+    state: Option<State>,
     content: Arc<T>,
     /// What was wrong the last time, so that it is told once.
     complaint: String,
 }
+
+/// That there is no file, or its stamp.
+type State = Option<Stamp>;
 
 /// Changes whenever the file is written or replaced.
 type Stamp = (u64, u64, i64, i64);
@@ -24,33 +28,35 @@ type Stamp = (u64, u64, i64, i64);
 impl<T: ?Sized> Watched<T> {
     pub(super) fn new(empty: Arc<T>) -> Self {
         Self(Mutex::new(Cached {
-            stamp: None,
+            state: Some(None),
             content: empty,
             complaint: String::new(),
         }))
     }
 
-    /// What the file says now: `parse` takes its text, or `None` where there is no file. What cannot be read or parsed
-    /// leaves to `keep` what is in force instead.
+    /// What the file says now: `parse` takes its text, or `None` where there is no file. What cannot be looked at, read
+    /// or parsed is no missing file: it leaves to `keep` what is in force instead.
     pub(super) fn get(
         &self,
         path: &Path,
         parse: impl FnOnce(Option<&str>) -> Result<Arc<T>, String>,
         keep: impl FnOnce(&Arc<T>) -> Arc<T>,
     ) -> Arc<T> {
-        let found = fs::metadata(path).ok().as_ref().map(stamp);
+        let found = look(path);
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached.stamp == found {
+        if let (Some(state), Ok(found)) = (&cached.state, &found)
+            && state == found
+        {
             return Arc::clone(&cached.content);
         }
-        let text = found.is_some().then(|| fs::read_to_string(path)).transpose();
-        let read = text
+        let read = found.and_then(|state| Ok((state, state.map(|_| fs::read_to_string(path)).transpose()?)));
+        let read = read
             .map_err(|error| error.to_string())
-            .and_then(|text| parse(text.as_deref()));
+            .and_then(|(state, text)| Ok((state, parse(text.as_deref())?)));
         match read {
-            Ok(content) => {
+            Ok((state, content)) => {
                 *cached = Cached {
-                    stamp: found,
+                    state: Some(state),
                     content,
                     complaint: String::new(),
                 };
@@ -61,6 +67,7 @@ impl<T: ?Sized> Watched<T> {
                     tracing::error!(path = %path.display(), error, "a file of the home cannot be used");
                     cached.complaint = error;
                 }
+                cached.state = None;
                 cached.content = keep(&cached.content);
             }
         }
@@ -68,6 +75,46 @@ impl<T: ?Sized> Watched<T> {
     }
 }
 
+fn look(path: &Path) -> io::Result<State> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(stamp(&metadata))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn stamp(metadata: &Metadata) -> Stamp {
     (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(watched: &Watched<str>, path: &Path) -> String {
+        let parse = |text: Option<&str>| match text {
+            Some("wrong") => Err("wrong".to_owned()),
+            text => Ok(Arc::from(text.unwrap_or("no file"))),
+        };
+        watched.get(path, parse, |_| Arc::from("kept")).to_string()
+    }
+
+    #[test]
+    fn only_a_file_that_is_not_there_is_absent_and_what_was_wrong_is_over_when_it_is_mended() {
+        let folder = std::env::temp_dir().join(format!("promptd-watched-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file");
+        let watched = Watched::new(Arc::from("new"));
+        assert_eq!(content(&watched, &path), "new", "as it was made");
+        // A link to itself cannot be looked at, whoever asks.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert_eq!(content(&watched, &path), "kept");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(content(&watched, &path), "no file");
+        for (text, expected) in [("one", "one"), ("wrong", "kept"), ("", ""), ("wrong", "kept")] {
+            crate::sys::replace(&path, text.as_bytes()).unwrap();
+            assert_eq!(content(&watched, &path), expected, "{text:?}");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

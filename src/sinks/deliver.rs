@@ -265,6 +265,7 @@ impl Delivering {
             about: self.about.clone(),
             folder: self.source.folder().to_owned(),
             masker: self.source.masker(),
+            translation: self.source.translation(),
             state: self.changes.borrow().clone(),
             epoch: self.source.epoch(),
             now: Timestamp::now(),

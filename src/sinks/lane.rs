@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::cursor::{self, Cursor};
 use super::gate::Backend;
 use super::sink::{Scope, Sink};
+use super::warm::Warm;
 use super::{Delivery, Source, deliver};
 use crate::model::SinkKind;
 
@@ -91,6 +92,8 @@ pub(super) struct Lane {
     /// Changes with the configuration; the loop looks before each attempt.
     sink: Mutex<(Arc<Sink>, Arc<Backend>)>,
     pub(super) progress: watch::Sender<Progress>,
+    /// What is open in the view that its backend gets.
+    pub(super) warm: Warm,
     /// Tells the loop to look whether the session has come to rest.
     pub(super) poke: Notify,
     /// Tells the loop that its sink was configured anew: nobody need wait for what the old one said.
@@ -113,6 +116,7 @@ impl Lane {
                 acked,
                 ..Progress::default()
             }),
+            warm: Warm::default(),
             poke: Notify::new(),
             renewed: Notify::new(),
             running: Mutex::default(),
@@ -170,6 +174,7 @@ impl Lane {
         let rests = !more();
         if rests {
             *running = None;
+            self.warm.cool();
         }
         rests
     }

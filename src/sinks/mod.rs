@@ -12,11 +12,11 @@
 //!
 //! ```text
 //! deliver (the loop: wait, cut, try, move on) → kinds (records to messages; pure) → attempt (one HTTP request)
-//!    ├ cursor (what is on the disk)   ├ lines (the journal, masked)
+//!    ├ cursor (what is on the disk)   ├ lines (the journal, masked) → warm (in the words of `view=updates`)
 //!    └ gate (who gets a connection)   └ client (TLS, proxies, names)
 //! ```
 //!
-//! May use `journal`, `mask`, `sys` and `model`; of the runtime it knows only what [`Source`] tells.
+//! May use `updates`, `journal`, `mask`, `sys` and `model`; of the runtime it knows only what [`Source`] tells.
 
 mod attempt;
 mod client;
@@ -30,6 +30,7 @@ mod lines;
 mod prepare;
 mod retry;
 mod sink;
+mod warm;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -43,6 +44,7 @@ pub use sink::{Scope, Sink};
 
 use crate::mask::Masker;
 use crate::model::SessionState;
+use crate::updates::Translation;
 use client::Clients;
 use gate::Gate;
 use lane::Lane;
@@ -63,6 +65,9 @@ pub trait Source: std::fmt::Debug + Send + Sync {
 
     /// What may not be seen of its records.
     fn masker(&self) -> Option<Arc<Masker>>;
+
+    /// What puts its journal, from the first record on, into the words of `view=updates`.
+    fn translation(&self) -> Translation;
 
     /// The epoch.
     fn epoch(&self) -> String;

@@ -13,6 +13,7 @@ use super::sink::Sink;
 use crate::journal::{ReadError, SeekError};
 use crate::mask::Masker;
 use crate::model::SessionState;
+use crate::updates::{self, Translation};
 
 /// Where there is nothing that a kind wants, no more than this is read at once.
 const SCAN: usize = 64 << 20;
@@ -23,6 +24,8 @@ pub(super) struct Wanted {
     pub(super) about: About,
     pub(super) folder: PathBuf,
     pub(super) masker: Option<Arc<Masker>>,
+    /// Has read nothing.
+    pub(super) translation: Translation,
     pub(super) state: Arc<SessionState>,
     /// The epoch, for a batch that is cut now.
     pub(super) epoch: String,
@@ -227,19 +230,37 @@ impl Wanted {
         })
     }
 
+    /// Tells the records behind `after`, up to `last`.
+    fn read_through(&self, after: u64, last: u64, each: &mut dyn FnMut(&Line)) -> std::result::Result<(), ReadError> {
+        let mut lines = match self.open(after) {
+            Ok(lines) => lines,
+            Err(PrepareError::Read(error) | PrepareError::Seek(SeekError::Read(error))) => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        while let Some(line) = lines.next()?
+            && line.seq <= last
+        {
+            each(&line);
+        }
+        Ok(())
+    }
+
+    /// A translation that goes on behind the record `before`.
+    fn translation_behind(&self, before: u64) -> std::result::Result<Translation, ReadError> {
+        let mut translation = self.translation.clone().behind(before);
+        let mut unsaid = Vec::new();
+        let begin = updates::begin(&self.state, before);
+        if begin < before {
+            self.read_through(begin, before, &mut |line| translation.line(&line.text, &mut unsaid))?;
+        }
+        Ok(translation)
+    }
+
     fn messages(&self, sink: &Sink, bounds: Bounds, lines: &[Line]) -> Result<Prepared> {
-        let history = |each: &mut dyn FnMut(&Line)| -> std::result::Result<(), ReadError> {
-            let mut lines = match self.open(0) {
-                Ok(lines) => lines,
-                Err(PrepareError::Read(error) | PrepareError::Seek(SeekError::Read(error))) => return Err(error),
-                Err(_) => return Ok(()),
-            };
-            while let Some(line) = lines.next()?
-                && line.seq <= bounds.last
-            {
-                each(&line);
-            }
-            Ok(())
+        let history = |each: &mut dyn FnMut(&Line)| self.read_through(0, bounds.last, each);
+        let updates = || {
+            let read = |before| self.translation_behind(before);
+            self.lane.warm.translate(bounds.first, lines, read)
         };
         let batch = Batch {
             about: &self.about,
@@ -250,6 +271,7 @@ impl Wanted {
             state: &self.state,
             now: self.now,
             history: &history,
+            updates: &updates,
         };
         let messages = sink.kind.messages(&batch)?;
         Ok(Prepared {

@@ -12,8 +12,9 @@ use super::super::kinds::About;
 use super::super::lane::Lane;
 use super::super::sink::{Scope, Sink};
 use super::{Prepared, Wanted, middle, prepare};
-use crate::journal::{Writer, start_over};
-use crate::model::{Body, Gap, Prompt, SessionState, SinkKind, SinkRequest};
+use crate::journal::{Chunk, Reader, Writer, fold, start_over};
+use crate::model::{Body, Exited, Gap, Prompt, SessionState, SinkKind, SinkRequest, Started, Stream, View};
+use crate::updates::Translation;
 
 struct Journal(PathBuf);
 
@@ -47,6 +48,7 @@ impl Journal {
             },
             folder: self.0.clone(),
             masker: None,
+            translation: Translation::new(None, 0),
             state: Arc::new(SessionState {
                 last_seq: u64::MAX,
                 ..SessionState::default()
@@ -70,6 +72,14 @@ fn http() -> Sink {
         kind: SinkKind::Http,
         url: Some("http://127.0.0.1:1/".to_owned()),
         ..SinkRequest::default()
+    };
+    Sink::all(&[request], Scope::Session).unwrap().remove(0)
+}
+
+fn http_of_updates() -> Sink {
+    let request = SinkRequest {
+        view: Some(View::Updates),
+        ..http().request
     };
     Sink::all(&[request], Scope::Session).unwrap().remove(0)
 }
@@ -98,6 +108,70 @@ fn a_batch_is_the_same_bytes_whenever_it_is_prepared_again() {
     let (_, _, again) = prepare(&journal.wanted("e2"), on_disk, &http()).unwrap();
     let (first, again) = (first.unwrap(), again.unwrap());
     assert_eq!((first.bounds, first.messages), (again.bounds, again.messages));
+}
+
+#[test]
+fn a_batch_in_the_words_of_agents_is_the_same_bytes_whether_or_not_anything_was_kept() {
+    let journal = Journal::new("updates", &[3]);
+    let mut writer = Writer::open(&journal.0).unwrap();
+    let mut batch = writer.lock(Timestamp::UNIX_EPOCH).unwrap();
+    batch.record(1, &Body::Started(Started::default())).unwrap();
+    // One line of many records, so that every batch but the last depends on those before it.
+    for to in 1..=40 {
+        let chunk = Chunk {
+            bytes: b"abc",
+            eol: to % 17 == 0,
+        };
+        batch.output(1, Stream::Stderr, &chunk, to, false);
+    }
+    batch.record(1, &Body::Exited(Exited::default())).unwrap();
+    batch.write().unwrap();
+    let mut state = SessionState::default();
+    fold(&mut Reader::open(&journal.0).unwrap(), &mut state).unwrap();
+    let state = Arc::new(state);
+    let wanted = || Wanted {
+        state: Arc::clone(&state),
+        ..journal.wanted("e")
+    };
+    let (kept, mut cursor, mut bodies) = (wanted(), Cursor::default(), Vec::new());
+    cursor.limit = Some(700);
+    loop {
+        let (next, _, prepared) = prepare(&kept, cursor, &http_of_updates()).unwrap();
+        let Some(prepared) = prepared else { break };
+        for again in [&kept, &wanted()] {
+            let on_disk = Cursor::read(&path(&journal.0, "http")).unwrap();
+            let (_, _, again) = prepare(again, on_disk, &http_of_updates()).unwrap();
+            assert_eq!(again.unwrap().messages, prepared.messages);
+        }
+        bodies.push(serde_json::from_slice::<serde_json::Value>(&prepared.messages[0].body).unwrap());
+        cursor = taken(next, &prepared);
+    }
+    assert!(bodies.len() > 5, "{bodies:?}");
+    let records = bodies.iter().flat_map(|body| body["records"].as_array().unwrap());
+    let found: Vec<_> = records
+        .map(|record| {
+            let line = record["update"]["line"].as_str().map(str::len);
+            (record["seq"].as_u64().unwrap(), line)
+        })
+        .collect();
+    let line = Some(17 * 3);
+    assert_eq!(
+        found,
+        [
+            (1, None),
+            (2, None),
+            (19, line),
+            (36, line),
+            (43, Some(6 * 3)),
+            (43, None)
+        ]
+    );
+    let mut expected = 1;
+    for body in &bodies {
+        assert_eq!(body["first_seq"], expected);
+        expected = body["last_seq"].as_u64().unwrap() + 1;
+    }
+    assert_eq!(expected, 44);
 }
 
 #[test]

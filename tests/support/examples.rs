@@ -131,11 +131,17 @@ impl Platform {
 
     /// Calls the platform's API.
     pub async fn post(&self, path: &str) {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = client();
         let call = client.post(format!("{}{path}", self.url()));
         let answer = call.header("x-api-key", "e2b_00000000").send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    /// What somebody gets who knows a sandbox's id, and nothing else.
+    pub async fn answers_strangers(&self, id: &str) -> u16 {
+        let call = client().get(format!("{}/healthz", self.url()));
+        let call = call.header("e2b-sandbox-id", id).header("e2b-sandbox-port", "8080");
+        call.send().await.unwrap().status().as_u16()
     }
 
     /// How many sandboxes live, and how many lived at the same time.
@@ -176,6 +182,11 @@ impl Platform {
         command.envs([("E2B_API_KEY", "e2b_00000000"), ("AGENT", "shell")]);
         command
     }
+}
+
+fn client() -> reqwest::Client {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 impl Drop for Platform {

@@ -15,11 +15,13 @@ pub mod examples;
 pub mod git;
 pub mod hostile;
 pub mod http;
+pub mod lab;
 pub mod model;
 pub mod network;
 pub mod node;
 pub mod platform;
 pub mod procs;
+pub mod scripted;
 pub mod ws;
 
 use std::path::{Path, PathBuf};
@@ -360,7 +362,10 @@ impl Server {
     /// Waits until all turns are over; answers the session.
     pub async fn settled(&self, id: &str) -> Value {
         self.session_when(id, |session| {
-            !matches!(session["status"].as_str(), Some("queued" | "running" | "idle"))
+            !matches!(
+                session["status"].as_str(),
+                Some("queued" | "running" | "waiting" | "idle")
+            )
         })
         .await
     }

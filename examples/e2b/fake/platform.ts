@@ -14,7 +14,11 @@ import { start as startCommand } from "./envd.ts";
 import { forward } from "./proxy.ts";
 import { Sandbox } from "./sandbox.ts";
 
-type Create = { templateID?: string; envVars?: Record<string, string> };
+type Create = {
+  templateID?: string;
+  envVars?: Record<string, string>;
+  network?: { allowPublicTraffic?: boolean };
+};
 
 const ENVD = 49983;
 const DEBUG = "debug_sandbox_id";
@@ -52,7 +56,9 @@ async function api(path: string, request: IncomingMessage, response: ServerRespo
     const name = randomBytes(10).toString("hex");
     sandboxes.set(name, Sandbox.start(name, promptd!, folder!, body.envVars ?? {}));
     say("create", name, body.templateID);
-    return answer(response, 201, about((await find(name))!));
+    const created = (await find(name))!;
+    if (body.network?.allowPublicTraffic === false) created.trafficAccessToken = randomBytes(16).toString("hex");
+    return answer(response, 201, about(created));
   }
   const sandbox = id ? await find(id) : undefined;
   if (!sandbox) return answer(response, 404, { code: 404, message: `sandbox "${id}" was not found` });
@@ -81,6 +87,11 @@ async function api(path: string, request: IncomingMessage, response: ServerRespo
 /** https://PORT-ID.e2b.app. In debug mode nobody calls `connect`, so there traffic wakes a sandbox (`autoResume`). */
 async function traffic(id: string, port: number, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const sandbox = await find(id);
+  const { trafficAccessToken } = sandbox ?? {};
+  if (trafficAccessToken && request.headers["e2b-traffic-access-token"] !== trafficAccessToken) {
+    const message = "the traffic access token is missing or wrong";
+    return answer(response, 403, { sandboxId: id, message, port, code: 403 });
+  }
   if (sandbox?.paused && id === DEBUG) {
     sandbox.resume();
     say("wake", id);
@@ -117,6 +128,7 @@ function about(sandbox: Sandbox): object {
     clientID: "fake",
     envdVersion: "0.6.13",
     envdAccessToken: sandbox.accessToken,
+    trafficAccessToken: sandbox.trafficAccessToken,
   };
 }
 

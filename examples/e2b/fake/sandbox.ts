@@ -11,6 +11,8 @@ export class Sandbox {
   readonly id: string;
   readonly home: string;
   readonly accessToken = randomBytes(16).toString("hex");
+  /** Where the sandbox is not public: what every request to one of its ports has to have. */
+  trafficAccessToken: string | undefined;
   /** What `Sandbox.create({envs})` gave: commands have it, the server that the template started has not. */
   readonly envs: Record<string, string>;
   readonly port: number;

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from e2b import AsyncSandbox
+from e2b import AsyncSandbox, SandboxNetworkOpts
 
 from promptd import Address, Promptd
 
@@ -50,7 +50,10 @@ async def _create() -> Machine:
     token = os.environ.get("PROMPTD_TOKEN") or secrets.token_urlsafe(32)
     keys = {name: os.environ[name] for name in KEYS if os.environ.get(name)}
     # The server was started when the template was built, so these do not reach it; they reach what is run from now on.
-    sandbox = await AsyncSandbox.create(TEMPLATE, envs={**keys, "PROMPTD_TOKEN": token}, timeout=LIFETIME)
+    envs = {**keys, "PROMPTD_TOKEN": token}
+    # Every port of a sandbox is public otherwise, those of what agents start among them.
+    network: SandboxNetworkOpts = {"allow_public_traffic": False}
+    sandbox = await AsyncSandbox.create(TEMPLATE, envs=envs, network=network, timeout=LIFETIME)
     return Machine(sandbox, token)
 
 
@@ -59,13 +62,17 @@ async def _kill(creating: asyncio.Task[Machine]) -> None:
 
 
 def _address(sandbox: AsyncSandbox, token: str) -> Address:
+    # What opens the platform's door to a sandbox that is not public; promptd's own token opens promptd.
+    traffic = sandbox.traffic_access_token
+    headers = {"e2b-traffic-access-token": traffic} if traffic else {}
     # The SDK's debug mode: there is no sandbox, only this machine.
     if os.environ.get("E2B_DEBUG") == "true":
         return Address(f"http://{sandbox.get_host(PORT)}", token)
     # The SDK's way around the platform's host names: one address, and headers that say which sandbox and port.
     if url := os.environ.get("E2B_SANDBOX_URL"):
-        return Address(url, token, {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": str(PORT)})
-    return Address(f"https://{sandbox.get_host(PORT)}", token)
+        route = {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": str(PORT)}
+        return Address(url, token, {**headers, **route})
+    return Address(f"https://{sandbox.get_host(PORT)}", token, headers)
 
 
 def run(main: Coroutine[Any, Any, int]) -> NoReturn:

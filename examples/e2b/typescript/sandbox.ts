@@ -28,7 +28,9 @@ export async function create(): Promise<Machine> {
   const keys = KEYS.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : []));
   // The server was started when the template was built, so these do not reach it; they reach what is run from now on.
   const envs = { ...Object.fromEntries(keys), PROMPTD_TOKEN: token };
-  const sandbox = await Sandbox.create(TEMPLATE, { envs, timeoutMs: LIFETIME });
+  // Every port of a sandbox is public otherwise, those of what agents start among them.
+  const network = { allowPublicTraffic: false };
+  const sandbox = await Sandbox.create(TEMPLATE, { envs, network, timeoutMs: LIFETIME });
   try {
     // Hands its own environment to the server. The `envs` of `commands.run` would be in the platform's logs.
     await sandbox.commands.run("promptd configure");
@@ -44,10 +46,15 @@ export function client({ sandbox, token }: Machine): Promptd {
 }
 
 function address(sandbox: Sandbox): Address {
+  // What opens the platform's door to a sandbox that is not public; promptd's own token opens promptd.
+  const { trafficAccessToken } = sandbox;
+  const headers: { [name: string]: string } = trafficAccessToken ? { "e2b-traffic-access-token": trafficAccessToken } : {};
   // The SDK's debug mode: there is no sandbox, only this machine.
   if (process.env.E2B_DEBUG === "true") return { url: `http://${sandbox.getHost(PORT)}` };
   // The SDK's way around the platform's host names: one address, and headers that say which sandbox and port.
   const url = process.env.E2B_SANDBOX_URL;
-  if (url) return { url, headers: { "E2b-Sandbox-Id": sandbox.sandboxId, "E2b-Sandbox-Port": String(PORT) } };
-  return { url: `https://${sandbox.getHost(PORT)}` };
+  if (url) {
+    return { url, headers: { ...headers, "E2b-Sandbox-Id": sandbox.sandboxId, "E2b-Sandbox-Port": String(PORT) } };
+  }
+  return { url: `https://${sandbox.getHost(PORT)}`, headers };
 }

@@ -15,7 +15,7 @@ pub(in crate::agents) static CLAUDE_CONTROL: Format = Format {
     ..CLAUDE_STREAM_JSON
 };
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Updates {
     stream: claude_stream_json::Updates,
 }

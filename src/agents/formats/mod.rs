@@ -7,18 +7,32 @@ pub(super) mod app_server;
 mod claude_control;
 pub(super) mod claude_stream_json;
 mod codex_json;
+mod copilot_json;
+mod droid_json;
 mod gemini_stream_json;
+mod goose_stream_json;
 mod lines;
+mod opencode_json;
+mod pi_json;
 mod plan;
+mod qwen_stream_json;
 pub(super) mod tool;
+#[cfg(test)]
+mod transcript;
 
 pub(super) use acp::ACP;
 pub(super) use app_server::APP_SERVER;
 pub(super) use claude_control::CLAUDE_CONTROL;
 pub(super) use claude_stream_json::CLAUDE_STREAM_JSON;
 pub(super) use codex_json::CODEX_JSON;
+pub(super) use copilot_json::COPILOT_JSON;
+pub(super) use droid_json::DROID_JSON;
 pub(super) use gemini_stream_json::GEMINI_STREAM_JSON;
+pub(super) use goose_stream_json::GOOSE_STREAM_JSON;
 pub(super) use lines::LINES;
+pub(super) use opencode_json::OPENCODE_JSON;
+pub(super) use pi_json::PI_JSON;
+pub(super) use qwen_stream_json::QWEN_STREAM_JSON;
 
 use super::{Observer, Translator};
 
@@ -74,6 +88,16 @@ impl Format {
         *self == ACP
     }
 }
+
+/// Recorded turns with a tool, one of each format that has its recordings beside it.
+#[cfg(test)]
+pub(super) const TOOLS: [&str; 5] = [
+    copilot_json::tests::TOOL,
+    droid_json::tests::TOOL,
+    opencode_json::tests::TOOL,
+    pi_json::tests::TOOL,
+    qwen_stream_json::tests::TOOL,
+];
 
 #[cfg(test)]
 mod tests;

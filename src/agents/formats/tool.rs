@@ -26,6 +26,12 @@ pub(super) fn started(id: &str, name: &str, input: Value) -> Update {
     SessionUpdate::ToolCall(call(id, name, input).status(ToolCallStatus::InProgress)).into()
 }
 
+/// A call is told only when it is over.
+pub(super) fn whole(id: &str, name: &str, input: Value, succeeded: bool, output: &str) -> Update {
+    let call = call(id, name, input).status(status(succeeded)).content(content(output));
+    SessionUpdate::ToolCall(call).into()
+}
+
 /// A call waits for somebody's leave.
 pub(in crate::agents) fn asked(id: &str, name: &str, input: Value) -> ToolCallUpdate {
     call(id, name, input).status(ToolCallStatus::Pending).into()
@@ -37,6 +43,11 @@ pub(super) fn output_so_far(id: &str, output: &str) -> Update {
         .status(ToolCallStatus::InProgress)
         .content(content(output));
     SessionUpdate::ToolCallUpdate(ToolCallUpdate::new(id.to_owned(), fields)).into()
+}
+
+/// A call ends.
+pub(super) fn ended(id: &str, succeeded: bool, output: &str) -> Update {
+    ended_with(id, succeeded, output, None)
 }
 
 /// A call ends, and the agent tells its result as data, too.

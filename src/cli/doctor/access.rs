@@ -44,17 +44,20 @@ fn is_public(listen: &Listen) -> bool {
     matches!(listen, Listen::Tcp(address) if !address.ip().to_canonical().is_loopback())
 }
 
-/// Whether others can read the token file.
+/// Whether others can read the token file, and whether it has any.
 pub(super) fn token_file(settings: &Settings) -> Option<Check> {
+    const NAME: &str = "token file";
     let path = settings.home.join("token");
+    let shown = path.display();
     let mode = std::fs::metadata(&path).ok()?.permissions().mode();
+    if std::fs::read_to_string(&path).is_ok_and(|text| text.trim().is_empty()) {
+        let detail = format!("{shown} is there and has no token: nobody is let in");
+        let hint = "run `PROMPTD_TOKEN=… promptd configure`, or remove it";
+        return Some(Check::fail(NAME, detail, hint));
+    }
     (mode & 0o077 != 0).then(|| {
-        let shown = path.display();
-        Check::warn(
-            "token file",
-            format!("{shown} can be read by other users"),
-            format!("chmod 600 {shown}"),
-        )
+        let detail = format!("{shown} can be read by other users");
+        Check::warn(NAME, detail, format!("chmod 600 {shown}"))
     })
 }
 

@@ -7,7 +7,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::super::host;
 use super::{Check, access};
-use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, version};
+use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, is_sandbox, version};
 use crate::sys;
 
 /// The keys that agents read, and whose they are; only whether they are set is ever told.
@@ -20,6 +20,17 @@ const KEYS: &[(&str, &[&str])] = &[
     ("gemini", &["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
     ("amp", &["AMP_API_KEY"]),
     ("cursor", &["CURSOR_API_KEY"]),
+    ("qwen", &["OPENAI_API_KEY"]),
+    (
+        "copilot",
+        &[
+            "COPILOT_GITHUB_TOKEN",
+            "GH_TOKEN",
+            "GITHUB_TOKEN",
+            "COPILOT_PROVIDER_API_KEY",
+        ],
+    ),
+    ("droid", &["FACTORY_API_KEY"]),
 ];
 
 /// The kernel's own default; each running turn needs one instance, and so does the server.
@@ -33,12 +44,13 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
     checks.extend(keys(&agents, &configured.environment));
     checks.push(access::auth(settings, configured.tokens));
     checks.extend(access::token_file(settings));
+    checks.push(git(which::which("git").ok().as_deref()));
     checks.push(writable("workspace", &settings.workspace, "--workspace"));
     checks.push(writable("home", &settings.home, "--home"));
     checks.push(disk(settings));
     checks.push(inotify());
     checks.push(cgroup());
-    checks.push(platform());
+    checks.push(platform(settings));
     checks.push(server(settings));
     checks
 }
@@ -137,6 +149,19 @@ fn key(agent: &str, names: &[&str], configured: &[String]) -> Check {
                 "set {} and run promptd configure, give it with a session's `env`, or log in with {agent} itself",
                 first.unwrap_or(&"one")
             ),
+        ),
+    }
+}
+
+/// Not every session needs it.
+fn git(path: Option<&Path>) -> Check {
+    const NAME: &str = "git";
+    match path {
+        Some(path) => Check::ok(NAME, path.display().to_string()),
+        None => Check::warn(
+            NAME,
+            "not on PATH: no session can have a repo, and artifacts have no diff",
+            "install it, such as with `apt-get install git`",
         ),
     }
 }
@@ -256,9 +281,9 @@ fn cgroup() -> Check {
     }
 }
 
-fn platform() -> Check {
+/// As the server itself sees it.
+fn platform(settings: &Settings) -> Check {
     const NAME: &str = "platform";
-    let in_e2b = std::env::var_os("E2B_SANDBOX").is_some() || Path::new("/run/e2b").exists();
     let machine = nix::sys::utsname::uname().map_or_else(
         |_| "Linux".to_owned(),
         |name| {
@@ -272,7 +297,7 @@ fn platform() -> Check {
     );
     Check::ok(
         NAME,
-        if in_e2b {
+        if is_sandbox(&settings.platform) {
             format!("E2B sandbox, {machine}")
         } else {
             machine
@@ -309,6 +334,13 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_git_is_told_and_fails_nothing() {
+        assert_eq!(git(Some(Path::new("/usr/bin/git"))).state, State::Ok);
+        let missing = git(None);
+        assert!(missing.state == State::Warn && missing.detail.contains("repo") && missing.hint.is_some());
+    }
+
+    #[test]
     fn only_the_name_of_a_key_is_told() {
         let check = key("x", &["PROMPTD_SURELY_NOT_SET", "PATH"], &[]);
         assert_eq!((check.state, check.detail.as_str()), (State::Ok, "PATH is set"));
@@ -327,6 +359,7 @@ mod tests {
             path: None,
             install: Some("npm install -g x".into()),
             configured: false,
+            evidence: None,
             capabilities: crate::agents::Capabilities::default(),
             missing: Some("no claude on PATH".into()),
         };

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin};
 use super::{Environment, Layer, mcp, sinks, value};
 use crate::agents::Format;
-use crate::model::{Limits, McpServer, SinkRequest, nearest};
+use crate::model::{Limits, McpServer, PermissionMode, SinkRequest, nearest};
 use crate::runtime::settings::ConfiguredAgent;
 
 /// What the file says.
@@ -19,6 +19,7 @@ pub(super) struct FileLayer {
     pub(super) layer: Layer,
     pub(super) timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) permission: Option<PermissionMode>,
     pub(super) limits: Limits,
     pub(super) agents: BTreeMap<String, ConfiguredAgent>,
     pub(super) sinks: Vec<SinkRequest>,
@@ -54,6 +55,7 @@ pub(super) fn parse(path: &Path, text: &str, env: &Environment) -> Result<FileLa
         layer.layer.default_agent = defaults.get("agent", |item| item.text().map(str::to_owned))?;
         layer.timeout = defaults.get("timeout", Item::seconds)?;
         layer.idle_timeout = defaults.get("idle_timeout", Item::seconds)?;
+        layer.permission = defaults.get("permission", |item| value::permission(&item.origin, item.text()?))?;
         defaults.finish()?;
     }
     if let Some(section) = top.section("limits")? {

@@ -167,6 +167,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
         default_agent: layer.default_agent.unwrap_or_else(|| DEFAULT_AGENT.to_owned()),
         default_timeout: file.timeout,
         default_idle_timeout: file.idle_timeout,
+        default_permission: file.permission.unwrap_or_default(),
         grace: layer.grace.unwrap_or(DEFAULT_GRACE),
         stop_agents: layer.stop_agents.unwrap_or(false),
         limits: file.limits,

@@ -3,7 +3,7 @@
 use super::error::ConfigError;
 use super::file::{Item, Section, environment};
 use super::value;
-use crate::model::{SinkKind, SinkRequest, SinkView, WebhookEvent, WebhookFormat};
+use crate::model::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
 use crate::sinks::{Scope, Sink};
 
 /// Reads the list, and checks each as a request's is checked.
@@ -36,7 +36,7 @@ fn sink(mut section: Section<'_>) -> Result<SinkRequest, ConfigError> {
         name: section.get("name", text)?,
         url: section.get("url", secret)?,
         headers: section.get("headers", environment)?.unwrap_or_default(),
-        view: section.get("view", one_of::<SinkView>)?,
+        view: section.get("view", one_of::<View>)?,
         gzip: section.get("gzip", Item::boolean)?,
         api_url: section.get("api_url", secret)?,
         api_key: section.get("api_key", secret)?,

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::PermissionMode;
 use crate::runtime::settings::PromptBy;
 
 fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -106,6 +107,7 @@ fn a_whole_file_is_read() {
         agent = "mine"
         timeout = 60
         idle_timeout = 7.5
+        permission = "ask"
         [limits]
         running = 2
         queued = 0
@@ -128,6 +130,7 @@ fn a_whole_file_is_read() {
     );
     assert_eq!(settings.default_timeout, Some(Duration::from_secs(60)));
     assert_eq!(settings.default_idle_timeout, Some(Duration::from_millis(7_500)));
+    assert_eq!(settings.default_permission, PermissionMode::Ask);
     assert_eq!(
         (
             settings.limits.running,
@@ -211,15 +214,6 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
             "agents.a.command is 3: write it as a string",
         ),
         (
-            "[mcp_servers.docs]\ncommand = \"x\"\nurl = \"http://y\"",
-            ":2: mcp_servers.docs is not usable: it has `command` and `url`",
-        ),
-        (
-            "[mcp_servers.docs]\nurls = \"http://y\"",
-            "did you mean mcp_servers.docs.url?",
-        ),
-        ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
-        (
             "[agents.a]\ncommand = \"x\"\nstream = \"claude-json\"",
             ":3: agents.a.stream is \"claude-json\": use lines or claude-stream-json or codex-json or \
              gemini-stream-json or acp (did you mean codex-json?)",
@@ -228,6 +222,15 @@ fn a_bad_value_says_where_what_and_what_would_be_right() {
             "[agents.a]\ncommand = \"x\"\nstream = \"acp\"\nprompt = \"file\"",
             ":4: agents.a.prompt is \"file\": leave it out",
         ),
+        (
+            "[mcp_servers.docs]\ncommand = \"x\"\nurl = \"http://y\"",
+            ":2: mcp_servers.docs is not usable: it has `command` and `url`",
+        ),
+        (
+            "[mcp_servers.docs]\nurls = \"http://y\"",
+            "did you mean mcp_servers.docs.url?",
+        ),
+        ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
         ("a = = 3", "config.toml:1:5: "),
     ] {
         let message = of_file(text).unwrap_err().to_string();

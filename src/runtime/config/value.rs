@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Environment;
 use super::error::{ConfigError, Origin};
 use crate::agents::Format;
-use crate::model::nearest;
+use crate::model::{PermissionMode, nearest};
 use crate::runtime::settings::{AuthMode, Listen, PromptBy};
 
 /// The longest duration that means anything: ten years. What is longer is a typing error.
@@ -72,6 +72,14 @@ pub(super) fn prompt_by(origin: &Origin, text: &str) -> Result<PromptBy, ConfigE
         "argument" => Ok(PromptBy::Argument),
         "file" => Ok(PromptBy::File),
         _ => Err(wrong_choice(origin, text, &["stdin", "argument", "file"])),
+    }
+}
+
+pub(super) fn permission(origin: &Origin, text: &str) -> Result<PermissionMode, ConfigError> {
+    match text {
+        "bypass" => Ok(PermissionMode::Bypass),
+        "ask" => Ok(PermissionMode::Ask),
+        _ => Err(wrong_choice(origin, text, &["bypass", "ask"])),
     }
 }
 

@@ -1,10 +1,9 @@
 //! The fields of a sink as they were given, to what a kind needs: every mistake is told with what would be right.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::mask::credentials;
 use crate::model::SinkRequest;
 
 /// A sink that cannot be.
@@ -182,19 +181,9 @@ impl<'a> Fields<'a> {
 
 /// What of a header must never be seen.
 fn secrets_of(name: &str, value: &str) -> Vec<String> {
-    let mut secrets = Vec::new();
-    match value.split_once(' ') {
-        Some((scheme, credentials)) if name.to_ascii_lowercase().contains("authorization") => {
-            let credentials = credentials.trim();
-            secrets.push(credentials.to_owned());
-            if scheme.eq_ignore_ascii_case("basic") {
-                let decoded = BASE64.decode(credentials).ok();
-                let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-                let password = decoded.as_deref().and_then(|text| text.split_once(':'));
-                secrets.extend(password.map(|(_, password)| password.to_owned()));
-            }
-        }
-        _ => secrets.push(value.to_owned()),
+    let secrets = credentials(name, value);
+    if secrets.is_empty() {
+        return vec![value.to_owned()];
     }
     secrets
 }

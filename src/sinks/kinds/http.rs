@@ -1,10 +1,12 @@
-//! `http`: the journal's own lines, in batches, to any backend.
+//! `http`: the journal's lines, in batches, to any backend.
 //!
-//! `POST url` `{"session","epoch","first_seq","last_seq","records":[…]}`.
+//! `POST url` `{"session","epoch","first_seq","last_seq","records":[…]}`. With `view: "updates"` the records are the
+//! lines of that view that come from the journal's records `first_seq` to `last_seq`; there may be none.
 
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
@@ -12,6 +14,7 @@ use super::body::compressed;
 use super::fields::{Fields, SinkError, url_secrets};
 use super::{Batch, Kind, Message, Shape};
 use crate::journal::ReadError;
+use crate::model::View;
 
 /// The most bytes of records in a batch: a body of 256 KiB has room for them, the commas between them and the
 /// envelope.
@@ -23,6 +26,7 @@ pub(super) struct Http {
     headers: HeaderMap,
     secrets: Vec<String>,
     gzip: bool,
+    view: View,
 }
 
 impl Http {
@@ -42,6 +46,7 @@ impl Http {
             headers,
             secrets,
             gzip,
+            view: fields.request.view.unwrap_or_default(),
         })
     }
 }
@@ -55,7 +60,11 @@ impl fmt::Debug for Http {
 impl Kind for Http {
     fn shape(&self) -> Shape {
         Shape {
-            bytes: BATCH,
+            bytes: match self.view {
+                View::Raw => BATCH,
+                // What is said of a short line can be twice as long.
+                View::Updates => BATCH / 2,
+            },
             single: false,
             creation: false,
             pace: Duration::ZERO,
@@ -71,7 +80,10 @@ impl Kind for Http {
     }
 
     fn messages(&self, batch: &Batch<'_>) -> Result<Vec<Message>, ReadError> {
-        let body = body(batch);
+        let body = match self.view {
+            View::Raw => body(batch, batch.lines.iter().map(|line| &line.text)),
+            View::Updates => body(batch, (batch.updates)()?.iter().map(|line| &line.text)),
+        };
         let body = if self.gzip { compressed(&body) } else { body.into() };
         Ok(vec![Message {
             method: Method::POST,
@@ -86,8 +98,8 @@ impl Kind for Http {
 }
 
 /// The envelope, with the lines as they are.
-fn body(batch: &Batch<'_>) -> Vec<u8> {
-    let records: usize = batch.lines.iter().map(|line| line.text.len().saturating_add(1)).sum();
+fn body<'a>(batch: &Batch<'_>, lines: impl Iterator<Item = &'a Bytes> + Clone) -> Vec<u8> {
+    let records: usize = lines.clone().map(|line| line.len().saturating_add(1)).sum();
     let mut body = Vec::with_capacity(records.saturating_add(256));
     // Ids and epochs are made of characters that need no escape.
     let head = format!(
@@ -95,11 +107,11 @@ fn body(batch: &Batch<'_>) -> Vec<u8> {
         batch.about.session, batch.epoch, batch.first, batch.last
     );
     body.extend_from_slice(head.as_bytes());
-    for (at, line) in batch.lines.iter().enumerate() {
+    for (at, line) in lines.enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(&line.text);
+        body.extend_from_slice(line);
     }
     body.extend_from_slice(b"]}");
     body

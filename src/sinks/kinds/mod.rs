@@ -25,6 +25,7 @@ pub use fields::SinkError;
 
 use crate::journal::{Head, ReadError, decode, parse_head};
 use crate::model::{Record, SessionState, SinkKind, SinkRequest};
+use crate::updates;
 use fields::Fields;
 
 /// A record of a batch, as it may leave: secrets are masked already.
@@ -68,6 +69,9 @@ pub struct About {
 /// Calls back with every masked line from the session's first to the batch's last.
 pub(crate) type History<'a> = dyn Fn(&mut dyn FnMut(&Line)) -> Result<(), ReadError> + 'a;
 
+/// Makes the lines of `view=updates` that come from a batch's records.
+pub(crate) type Updates<'a> = dyn Fn() -> Result<Vec<updates::Line>, ReadError> + 'a;
+
 /// A stretch of the journal, whose bounds never change once it has been tried.
 pub(crate) struct Batch<'a> {
     /// Whose.
@@ -86,6 +90,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) now: Timestamp,
     /// The whole journal up to `last`.
     pub(crate) history: &'a History<'a>,
+    /// Its records in other words, where a kind sends all of them.
+    pub(crate) updates: &'a Updates<'a>,
 }
 
 /// One HTTP request of a batch.

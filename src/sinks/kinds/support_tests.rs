@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{About, Batch, Kind, Line, Message, SinkError};
 use crate::journal::{Chunk, output_of};
 use crate::model::{Body, Output, Record, SessionState, SinkRequest, Status, Stream, TurnEnded};
+use crate::updates::Translation;
 
 pub(super) const EPOCH: &str = "e1";
 
@@ -136,6 +137,15 @@ impl Journal {
             self.lines[..to].iter().for_each(tell);
             Ok(())
         };
+        let updates = || {
+            let mut translation = Translation::new(None, 0);
+            let mut all = Vec::new();
+            self.lines[..to]
+                .iter()
+                .for_each(|line| translation.line(&line.text, &mut all));
+            let first = self.lines.get(from).map_or(0, |line| line.seq);
+            Ok(all.into_iter().filter(|line| line.seq >= first).collect())
+        };
         let batch = Batch {
             about: &about(),
             epoch: EPOCH,
@@ -148,6 +158,7 @@ impl Journal {
             state: &state,
             now,
             history: &history,
+            updates: &updates,
         };
         kind.messages(&batch).unwrap()
     }

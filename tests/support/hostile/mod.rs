@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-pub use judge::{Judged, judge};
+pub use judge::{Judged, UPDATES, judge};
 pub use memory::{Answered, Log, Seen};
 pub use tls::{Certificate, authority, stranger};
 pub use wire::{Reply, Request};

@@ -5,7 +5,9 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string};
+use super::{
+    CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, named_event, string, tool_named,
+};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
@@ -52,17 +54,32 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             let deltas: Vec<Value> = pieces.iter().map(|piece| text(piece)).collect();
             (json!({"type": "text", "text": ""}), deltas, "end_turn")
         }
-        Reply::Run(command) => {
-            let input = json!({"command": command, "description": "Does what the script says"}).to_string();
-            let delta = json!({"type": "input_json_delta", "partial_json": input});
-            // The id must differ between the calls of one conversation.
-            let id = format!("toolu_{}", list(body, "messages").len());
-            let block = json!({"type": "tool_use", "id": id, "name": "Bash", "input": {}});
+        Reply::Think(thought, pieces) => {
+            let thought = json!({"type": "content_block_delta", "index": 0,
+                                 "delta": {"type": "thinking_delta", "thinking": thought}});
+            let text = |piece: &String| {
+                json!({"type": "content_block_delta", "index": 1,
+                                               "delta": {"type": "text_delta", "text": piece}})
+            };
+            let mut deltas = vec![
+                thought,
+                json!({"type": "content_block_stop", "index": 0}),
+                json!({"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}}),
+            ];
+            deltas.extend(pieces.iter().map(text));
             (
-                block,
-                vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})],
-                "tool_use",
+                json!({"type": "thinking", "thinking": "", "signature": ""}),
+                deltas,
+                "end_turn",
             )
+        }
+        Reply::Run(command) => {
+            let input = json!({"command": command, "description": "Does what the script says"});
+            tool_use(body, "Bash", &input)
+        }
+        Reply::Call(words, arguments) => {
+            let names = list(body, "tools").iter().map(|tool| string(tool, "name"));
+            tool_use(body, &tool_named(names, words), arguments)
         }
     };
     let mut lines = vec![
@@ -70,13 +87,23 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
         json!({"type": "content_block_start", "index": 0, "content_block": block}),
     ];
     lines.extend(deltas);
-    lines.push(json!({"type": "content_block_stop", "index": 0}));
+    let last = u8::from(matches!(reply, Reply::Think(..)));
+    lines.push(json!({"type": "content_block_stop", "index": last}));
     lines.push(
         json!({"type": "message_delta", "delta": {"stop_reason": stop_reason, "stop_sequence": null},
                       "usage": {"output_tokens": OUTPUT_TOKENS}}),
     );
     lines.push(json!({"type": "message_stop"}));
     events(lines.iter().map(named_event).collect(), false)
+}
+
+fn tool_use(body: &Value, name: &str, input: &Value) -> (Value, Vec<Value>, &'static str) {
+    let delta = json!({"type": "input_json_delta", "partial_json": input.to_string()});
+    // The id must differ between the calls of one conversation.
+    let id = format!("toolu_{}", list(body, "messages").len());
+    let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+    let deltas = vec![json!({"type": "content_block_delta", "index": 0, "delta": delta})];
+    (block, deltas, "tool_use")
 }
 
 fn text(piece: &str) -> Value {

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, string};
+use super::{CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Part, Reply, Vendor, events, list, string, tool_named};
 
 pub(super) const VENDOR: Vendor = Vendor { parts, respond };
 
@@ -28,7 +28,7 @@ fn parts(body: &Value) -> Vec<Part> {
     parts
 }
 
-fn respond(uri: &Uri, _body: &Value, reply: &Reply) -> Response {
+fn respond(uri: &Uri, body: &Value, reply: &Reply) -> Response {
     if uri.path().ends_with(":generateContent") {
         let rating = json!({"complexity_reasoning": "scripted", "complexity_score": 10}).to_string();
         let content = json!({"role": "model", "parts": [{"text": rating}]});
@@ -37,7 +37,15 @@ fn respond(uri: &Uri, _body: &Value, reply: &Reply) -> Response {
     let parts: Vec<Value> = match reply {
         Reply::Status(status) => return (*status, Json(error(status.as_u16()))).into_response(),
         Reply::Hang => vec![json!({"text": "Thinking about"})],
-        Reply::Text(pieces) => pieces.iter().map(|piece| json!({"text": piece})).collect(),
+        // Its stream does not show thoughts.
+        Reply::Text(pieces) | Reply::Think(_, pieces) => pieces.iter().map(|piece| json!({"text": piece})).collect(),
+        Reply::Call(words, arguments) => {
+            let lists = list(body, "tools")
+                .iter()
+                .flat_map(|tools| list(tools, "functionDeclarations"));
+            let name = tool_named(lists.map(|tool| string(tool, "name")), words);
+            vec![json!({"functionCall": {"name": name, "args": arguments}})]
+        }
         Reply::Run(command) => {
             let args = json!({"command": command, "description": "Does what the script says"});
             vec![json!({"functionCall": {"name": "run_shell_command", "args": args}})]

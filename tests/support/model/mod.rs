@@ -7,6 +7,8 @@
 //! | (none) | the text `Answer N.`, where N counts the answers of this conversation: a resumed one goes on counting |
 //! | `model: run COMMAND` | a call of the agent's shell tool; once its result came, `Answer N.` |
 //! | `model: say BYTES` | a text of that many bytes, in pieces of 1 KiB |
+//! | `model: think TEXT` | that text as a thought, then `Answer N.`; `OpenAI`'s Responses and Gemini: the answer alone |
+//! | `model: mcp SERVER TOOL JSON` | a call, with these arguments, of the tool whose name has both words; then `Answer N.` |
 //! | `model: hang` | the start of a text, then silence, with the connection open |
 //! | `model: status CODE` | that HTTP status, with the vendor's error body |
 //!
@@ -16,6 +18,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod anthropic;
+mod chat;
 mod gemini;
 mod openai;
 
@@ -91,7 +94,11 @@ impl Model {
 
     /// The requests that asked for an answer, whichever vendor's, without the rating of prompts by gemini.
     pub(crate) fn turns(&self) -> Vec<Request> {
-        let asks = |r: &Request| vendor(&r.path).is_some() && !r.path.ends_with(":generateContent");
+        // Neither gemini's rating of a prompt nor opencode's title for a conversation is a turn.
+        let asks = |r: &Request| {
+            let is_side_matter = r.path.ends_with(":generateContent") || chat::is_side_matter(&r.path, &r.body);
+            vendor(&r.path).is_some() && !is_side_matter
+        };
         self.requests().into_iter().filter(asks).collect()
     }
 
@@ -156,7 +163,10 @@ enum Part {
 /// What to answer, before it is put into a vendor's words.
 enum Reply {
     Text(Vec<String>),
+    Think(String, Vec<String>),
     Run(String),
+    /// A tool by the words that its name must have, and its arguments.
+    Call([String; 2], Value),
     Hang,
     Status(StatusCode),
 }
@@ -170,6 +180,8 @@ struct Vendor {
 fn vendor(path: &str) -> Option<Vendor> {
     if path.ends_with("/v1/messages") {
         Some(anthropic::VENDOR)
+    } else if path.ends_with("/chat/completions") {
+        Some(chat::VENDOR)
     } else if path.ends_with("/v1/responses") {
         Some(openai::VENDOR)
     } else if path.ends_with(":streamGenerateContent") || path.ends_with(":generateContent") {
@@ -188,7 +200,16 @@ async fn answer(State(requests): State<Requests>, method: Method, uri: Uri, body
     };
     requests.lock().expect("no holder of the lock panics").push(request);
     match vendor(uri.path()) {
-        Some(vendor) if method == Method::POST => (vendor.respond)(&uri, &body, &script(&(vendor.parts)(&body))),
+        Some(vendor) if method == Method::POST => {
+            let mut response = (vendor.respond)(&uri, &body, &script(&(vendor.parts)(&body)));
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                // Come again at once: so that those who cannot be told not to are done soon.
+                let headers = response.headers_mut();
+                headers.insert("retry-after", header::HeaderValue::from_static("0"));
+                headers.insert("retry-after-ms", header::HeaderValue::from_static("1"));
+            }
+            response
+        }
         _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -198,8 +219,10 @@ fn script(parts: &[Part]) -> Reply {
     let answered = |part: &&Part| matches!(part, Part::Assistant(text) if text.starts_with("Answer "));
     let number = parts.iter().filter(answered).count() + 1;
     let answer = Reply::Text(vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()]);
-    // An agent's own remarks to the model, such as `<system-reminder>`, are no prompts.
-    let is_remark = |part: &&Part| matches!(part, Part::User(text) if text.starts_with('<'));
+    // An agent's own remarks to the model, such as `<system-reminder>…</system-reminder>`, are no prompts. Copilot puts
+    // one before the prompt's own text.
+    let is_remark =
+        |part: &&Part| matches!(part, Part::User(text) if text.starts_with('<') && text.trim_end().ends_with('>'));
     let Some(Part::User(prompt)) = parts.iter().rev().find(|part| !is_remark(part)) else {
         return answer;
     };
@@ -208,12 +231,33 @@ fn script(parts: &[Part]) -> Reply {
         .rev()
         .find_map(|line| line.trim().strip_prefix("model: "));
     match order.map(|order| order.split_once(' ').unwrap_or((order, ""))) {
+        Some(("think", thought)) => Reply::Think(
+            thought.to_owned(),
+            vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()],
+        ),
+        Some(("mcp", call)) => called(call),
         Some(("run", command)) => Reply::Run(command.to_owned()),
         Some(("say", bytes)) => Reply::Text(filler(bytes.parse().expect("`model: say` takes a number of bytes"))),
         Some(("hang", _)) => Reply::Hang,
         Some(("status", code)) => Reply::Status(code.parse().expect("`model: status` takes an HTTP status")),
         _ => answer,
     }
+}
+
+/// `SERVER TOOL JSON`.
+fn called(call: &str) -> Reply {
+    let mut words = call.splitn(3, ' ').map(str::to_owned);
+    let [server, tool, arguments] = [(); 3].map(|()| words.next().unwrap_or_default());
+    let arguments = serde_json::from_str(&arguments).expect("`model: mcp` takes a server, a tool and JSON");
+    Reply::Call([server, tool], arguments)
+}
+
+/// The tool whose name has all the words, or says so: the agent then refuses the call, and a test sees it.
+fn tool_named<'a>(names: impl Iterator<Item = &'a str>, words: &[String; 2]) -> String {
+    let mut names = names.filter(|name| words.iter().all(|word| name.contains(word.as_str())));
+    names
+        .next()
+        .map_or_else(|| format!("no_tool_of_{}_{}", words[0], words[1]), str::to_owned)
 }
 
 /// A text of exactly this many bytes, in pieces of 1 KiB. It counts, as gemini stops a model that repeats itself.

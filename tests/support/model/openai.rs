@@ -35,13 +35,21 @@ fn respond(_uri: &Uri, body: &Value, reply: &Reply) -> Response {
             lines.push(delta("Thinking about"));
             return events(lines.iter().map(named_event).collect(), true);
         }
-        Reply::Text(pieces) => {
+        // Its thoughts come encrypted or as summaries; the agents that use it are asked for neither.
+        Reply::Text(pieces) | Reply::Think(_, pieces) => {
             lines.push(added(&message("")));
             lines.extend(pieces.iter().map(|piece| delta(piece)));
             lines.push(done(&message(&pieces.concat())));
         }
         Reply::Run(command) => {
-            let call = call(body, command);
+            let call = call(body, "exec_command", &json!({"cmd": command}));
+            lines.push(added(&call));
+            lines.push(done(&call));
+        }
+        // Codex knows the tools of a server by the server's namespace, and names none of them in the request's list.
+        Reply::Call([server, tool], arguments) => {
+            let mut call = call(body, tool, arguments);
+            call["namespace"] = json!(format!("mcp__{server}"));
             lines.push(added(&call));
             lines.push(done(&call));
         }
@@ -64,10 +72,10 @@ fn message(text: &str) -> Value {
     json!({"type": "message", "role": "assistant", "id": "msg_scripted", "content": content})
 }
 
-fn call(body: &Value, command: &str) -> Value {
+fn call(body: &Value, name: &str, arguments: &Value) -> Value {
     let id = format!("call_{}", list(body, "input").len());
-    json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": "exec_command",
-           "arguments": json!({"cmd": command}).to_string()})
+    json!({"type": "function_call", "id": format!("fc_{id}"), "call_id": id, "name": name,
+           "arguments": arguments.to_string()})
 }
 
 fn added(item: &Value) -> Value {

@@ -48,7 +48,7 @@ pub(in crate::agents) const AUTH_REQUIRED: i64 = -32000;
 pub(in crate::agents) const CANCEL: &str = AGENT_METHOD_NAMES.session_cancel;
 
 /// Where the turn begins in the agent's lines.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Opening {
     agent: AgentName,
     /// Something of former turns was sent again.
@@ -60,7 +60,7 @@ struct Opening {
 }
 
 /// Agents that need more than the protocol.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Default, Clone, PartialEq, Eq)]
 enum AgentName {
     Gemini,
     Copilot,

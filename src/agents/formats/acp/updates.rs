@@ -11,7 +11,7 @@ use super::super::super::{Translator, Update};
 use super::{INITIALIZE, MODEL, Opening, PROMPT, PromptResult, SESSION};
 
 /// The agent's lines are ACP's words already: what is left is to leave out what is not this turn's.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Updates {
     opening: Opening,
     /// The calls that were announced.

@@ -40,7 +40,7 @@ pub(in crate::agents) const TURN: i64 = 3;
 pub(in crate::agents) const INTERRUPT: i64 = 4;
 
 /// Which thread and turn the lines are of.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Place {
     thread: Option<String>,
     turn: Option<String>,
@@ -64,7 +64,7 @@ impl Place {
 }
 
 /// Tokens of this turn.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Counts {
     total: Option<Usage>,
     turn: Usage,

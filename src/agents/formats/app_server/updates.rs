@@ -14,7 +14,7 @@ use super::super::tool::{self, string};
 use super::{Counts, INITIALIZE, INTERRUPT, Place, THREAD, TURN};
 
 /// One attempt, as far as it was read.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Updates {
     place: Place,
     counts: Counts,

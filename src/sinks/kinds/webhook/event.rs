@@ -104,8 +104,14 @@ impl Event {
                 data.put("value", value);
                 data.put("threshold", threshold);
             }
-            Body::Resumed { epoch, away, sandbox } => {
+            Body::Resumed {
+                epoch,
+                previous,
+                away,
+                sandbox,
+            } => {
                 data.put("new_epoch", epoch);
+                data.put("previous_epoch", previous);
                 data.put("new_sandbox", sandbox);
                 data.put("away", away);
             }

@@ -107,7 +107,7 @@ fn other_events_say_what_their_records_say() {
         ",\"id\":\"p1\",\"title\":\"rm -rf\",\"options\":[{\"id\":\"allow\"}],\"more\":1",
     );
     journal.raw(0, "alert", ",\"resource\":\"disk\",\"value\":0.95,\"threshold\":0.9");
-    journal.raw(0, "resumed", ",\"epoch\":\"e2\",\"away\":12.5");
+    journal.raw(0, "resumed", ",\"epoch\":\"e2\",\"previous\":\"e1\",\"away\":12.5");
     journal.raw(
         1,
         "started",
@@ -130,6 +130,7 @@ fn other_events_say_what_their_records_say() {
     assert_eq!(bodies[1]["timestamp"], "2026-11-21T02:40:03.000000Z");
     assert_eq!(bodies[2]["data"]["value"], 0.95);
     assert_eq!(bodies[3]["data"]["new_epoch"], "e2");
+    assert_eq!(bodies[3]["data"]["previous_epoch"], "e1");
     assert_eq!(bodies[3]["data"]["away"], 12.5);
 }
 
@@ -304,6 +305,7 @@ fn event_of(about: &About, line: &Line) -> Option<Event> {
             state: &SessionState::default(),
             now: start(),
             history,
+            updates: &|| Ok(Vec::new()),
         },
         line,
     )

@@ -1,0 +1,107 @@
+//! The output of Qwen Code, as seen with 0.24.4: `qwen -o stream-json`, in the words of Claude's stream.
+//!
+//! What differs from Claude's:
+//! - `usage` counts over all turns of the session, cached input included; there is no cost.
+//! - The error stands in `error.message`, the HTTP status only in its text, and the same text has come as an answer.
+//! - SIGINT ends the stream without a word, exit code 130; a resumed session that does not exist, with a line on stderr.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::super::observe::{lenient, limited};
+use super::super::{Observer, cause};
+use super::{CLAUDE_STREAM_JSON, Format};
+use crate::model::{FinalEvent, Observation, StopReason, Stream, Usage};
+
+pub(in crate::agents) static QWEN_STREAM_JSON: Format = Format {
+    name: "qwen-stream-json",
+    final_event: true,
+    usage_is_cumulative: true,
+    observer: Some(|| Box::new(Reader::default())),
+    translator: CLAUDE_STREAM_JSON.translator,
+};
+
+#[derive(Default)]
+struct Reader {
+    seen: Observation,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    subtype: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    session_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    is_error: bool,
+    #[serde(default, deserialize_with = "lenient")]
+    result: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    error: Failure,
+    #[serde(default, deserialize_with = "lenient")]
+    usage: Counts,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Failure {
+    message: String,
+}
+
+#[derive(Deserialize, Default)]
+struct Counts {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+}
+
+impl Observer for Reader {
+    fn line(&mut self, stream: Stream, line: &[u8]) {
+        if stream == Stream::Stderr {
+            return self.seen.stderr(line);
+        }
+        let event = serde_json::from_slice::<Event<'_>>(line).ok();
+        self.seen.last_line_known = event.is_some();
+        let Some(event) = event else { return };
+        match (&*event.kind, event.subtype.as_deref()) {
+            ("system", Some("init")) => self.seen.agent_session_id = event.session_id.map(Cow::into_owned),
+            ("assistant", _) => self.seen.failure = None,
+            ("result", _) => self.seen.final_event = Some(result(event)),
+            _ => {}
+        }
+    }
+
+    fn observation(&self) -> &Observation {
+        &self.seen
+    }
+}
+
+fn result(event: Event<'_>) -> FinalEvent {
+    let usage = Usage {
+        input_tokens: event.usage.input_tokens,
+        output_tokens: event.usage.output_tokens,
+        cached_tokens: event.usage.cache_read_input_tokens,
+        cost_usd: None,
+    };
+    let (outcome, stop_reason, result, error) = if event.is_error {
+        let error = limited(&event.error.message);
+        (Err(cause::tell(None, &error)), None, None, Some(error))
+    } else {
+        let answer = event.result.as_deref().map(limited);
+        (Ok(()), Some(StopReason::EndTurn), answer, None)
+    };
+    FinalEvent {
+        outcome,
+        stop_reason,
+        result,
+        error,
+        usage,
+    }
+}
+
+#[cfg(test)]
+#[path = "qwen_stream_json_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,61 @@
+//! Qwen's streams as recorded from 0.24.4.
+
+use super::super::super::tests::{final_event, observe};
+use super::*;
+use crate::model::Cause;
+
+pub(in crate::agents) const TOOL: &str = include_str!("../../../tests/agents/recorded/qwen-tool.ndjson");
+const PLAIN: &str = include_str!("../../../tests/agents/recorded/qwen-plain.ndjson");
+const FOLLOW_UP: &str = include_str!("../../../tests/agents/recorded/qwen-follow-up.ndjson");
+const INTERRUPT: &str = include_str!("../../../tests/agents/recorded/qwen-interrupt.ndjson");
+const BAD_REQUEST: &str = include_str!("../../../tests/agents/recorded/qwen-400.ndjson");
+const NO_KEY: &str = include_str!("../../../tests/agents/recorded/qwen-401.ndjson");
+const TOO_MANY: &str = include_str!("../../../tests/agents/recorded/qwen-429.ndjson");
+
+#[test]
+fn a_result_ends_the_turn_and_counts_over_the_session() {
+    let seen = observe("qwen", PLAIN);
+    let event = seen.final_event.unwrap();
+    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("Answer 1.")));
+    let first = Usage {
+        input_tokens: Some(110),
+        output_tokens: Some(7),
+        cached_tokens: Some(30),
+        cost_usd: None,
+    };
+    assert_eq!(event.usage, first);
+    let next = observe("qwen", FOLLOW_UP);
+    assert_eq!(next.agent_session_id, seen.agent_session_id);
+    assert!(QWEN_STREAM_JSON.usage_is_cumulative);
+    assert_eq!(next.final_event.unwrap().usage.since(first), first);
+}
+
+#[test]
+fn what_the_model_refused_tells_its_cause() {
+    for (stream, cause) in [
+        (BAD_REQUEST, Cause::AgentError),
+        (NO_KEY, Cause::Auth),
+        (TOO_MANY, Cause::Quota),
+    ] {
+        let event = final_event("qwen", stream);
+        assert_eq!(event.outcome, Err(cause));
+        assert!(event.error.unwrap().contains("scripted failure"));
+    }
+}
+
+#[test]
+fn an_interrupted_turn_has_a_session_and_no_end() {
+    let seen = observe("qwen", INTERRUPT);
+    assert!(seen.agent_session_id.is_some() && seen.final_event.is_none());
+}
+
+#[test]
+fn a_session_that_does_not_exist_is_told_on_stderr() {
+    let mut reader = Reader::default();
+    reader.line(
+        Stream::Stderr,
+        b"No saved session found with ID 0198d0b4-0000-4000-8000-0000000000ff.",
+    );
+    assert_eq!(reader.observation().final_event, None);
+    assert_eq!(reader.observation().agent_session_id, None);
+}

@@ -1,0 +1,136 @@
+//! How the agents are started: their command lines, and the programs behind their launchers.
+
+use super::tests::{launch, plain};
+use super::*;
+
+const UUID: &str = "0198d0b4-0000-7000-8000-000000000001";
+
+#[test]
+fn each_agent_starts_and_goes_on_in_its_own_words() {
+    let launches = [
+        (
+            "qwen",
+            "-o stream-json --include-partial-messages -y --session-id ID",
+            "-o stream-json --include-partial-messages -y --resume ID -m m --extra",
+        ),
+        (
+            "opencode",
+            "run --format json --thinking --auto",
+            "run --format json --thinking --auto -s ID -m m --extra",
+        ),
+        (
+            "copilot",
+            "--output-format json --allow-all --session-id ID --no-color --no-ask-user --disable-client-telemetry",
+            "--output-format json --allow-all --resume=ID --no-color --no-ask-user --disable-client-telemetry --model m \
+             --extra",
+        ),
+        (
+            "droid",
+            "exec -o stream-json --skip-permissions-unsafe",
+            "exec -o stream-json --skip-permissions-unsafe -s ID -m m --extra",
+        ),
+        ("pi", "-p --mode json", "-p --mode json --session ID --model m --extra"),
+        (
+            "goose",
+            "run --no-session --output-format stream-json -i -",
+            "run --no-session --output-format stream-json --model m --extra -i -",
+        ),
+        ("crush", "run --quiet", "run --quiet --model m --extra"),
+    ];
+    let args = ["--extra".to_owned()];
+    for (name, first, next) in launches {
+        let (line, begun) = launch(name, &plain());
+        assert_eq!(line, first.replace("ID", UUID));
+        assert_eq!(begun.stdin, Stdin::Prompt, "{name}");
+        let follow_up = TurnRequest {
+            first_turn: false,
+            model: Some("m"),
+            args: &args,
+            ..plain()
+        };
+        assert_eq!(launch(name, &follow_up).0, next.replace("ID", UUID));
+    }
+}
+
+#[test]
+fn a_system_prompt_reaches_the_agent_as_a_file() {
+    let request = TurnRequest {
+        system_prompt: Some("Be brief."),
+        ..plain()
+    };
+    for known in known().filter(|known| known.capabilities.system_prompt) {
+        let (line, launch) = launch(known.name, &request);
+        assert!(launch.files.contains(&("system-prompt.md", "Be brief.".to_owned())));
+        let in_files = launch
+            .files
+            .iter()
+            .any(|(_, text)| text.contains("/s/system-prompt.md"));
+        let in_env = launch.env.iter().any(|(_, value)| value == "/s/system-prompt.md");
+        let in_args = line.contains("/s/system-prompt.md");
+        assert!(in_files || in_env || in_args, "{}", known.name);
+    }
+}
+
+#[test]
+fn a_list_of_tools_reaches_those_that_can_be_limited() {
+    let tools = ["read".to_owned(), "bash".to_owned()];
+    let request = TurnRequest {
+        allowed_tools: &tools,
+        ..plain()
+    };
+    for (name, option) in [
+        ("copilot", "--available-tools=read,bash"),
+        ("droid", "--only-tools read,bash"),
+        ("pi", "--tools read,bash"),
+    ] {
+        assert!(launch(name, &request).0.contains(option), "{name}");
+    }
+}
+
+#[test]
+fn a_launcher_is_passed_over_for_what_it_would_start() {
+    let behind = |name: &str, launcher: &str| {
+        let found = (find(name).expect("a known agent").native)(Path::new(launcher));
+        found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        behind("qwen", "/n/@qwen-code/qwen-code/cli-entry.js"),
+        ["/n/@qwen-code/qwen-code/cli.js"]
+    );
+    let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
+    assert_eq!(
+        behind("copilot", "/n/@github/copilot/npm-loader.js"),
+        [
+            format!("/n/@github/copilot/node_modules/@github/copilot-linux-{arch}/copilot"),
+            format!("/n/@github/copilot-linux-{arch}/copilot"),
+        ]
+    );
+}
+
+#[test]
+fn an_agent_that_asks_is_talked_with_and_skips_no_question() {
+    for (name, expected) in [
+        ("gemini", "--acp --approval-mode default -m m"),
+        ("qwen", "--acp --approval-mode default -m m"),
+        ("opencode", "acp"),
+        (
+            "copilot",
+            "--acp --no-color --no-ask-user --disable-client-telemetry --model m",
+        ),
+        (
+            "codex",
+            "app-server -c analytics.enabled=false --disable plugins --disable apps",
+        ),
+    ] {
+        let request = TurnRequest {
+            permission: PermissionMode::Ask,
+            model: Some("m"),
+            ..plain()
+        };
+        let (line, launch) = launch(name, &request);
+        assert_eq!(line, expected);
+        assert_eq!(launch.stdin, Stdin::Conversation, "{name}");
+        let asks = launch.env.iter().any(|(variable, _)| variable == "OPENCODE_PERMISSION");
+        assert_eq!(asks, name == "opencode");
+    }
+}

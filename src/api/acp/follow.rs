@@ -1,0 +1,180 @@
+//! What is said of a session that the client has opened: its journal in ACP's words, and the answers to its prompts.
+
+use std::sync::Arc;
+
+use agent_client_protocol_schema::v1::{
+    CLIENT_METHOD_NAMES as CLIENT, Error, ErrorCode, RequestId, SessionNotification, SessionUpdate,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::super::feed::{Feed, Step, Until};
+use super::super::problem::Problem;
+use super::super::socket::Gone;
+use super::message::{notification, told};
+use super::{Connection, Open, words};
+use crate::journal::{Kind, decode};
+use crate::model::{Body, TurnEnded, View};
+use crate::runtime::{RuntimeError, Session};
+use crate::updates::Line;
+
+/// For what ACP has no word for.
+const RAW: &str = "_promptd/raw";
+
+/// A line of `view=updates` that is an update.
+#[derive(Deserialize)]
+struct UpdateLine<'a> {
+    seq: u64,
+    turn: u32,
+    time: String,
+    #[serde(borrow)]
+    update: &'a RawValue,
+}
+
+/// Tells what comes, until the session or the client has gone.
+pub(super) async fn follow(connection: Arc<Connection>, open: Arc<Open>, mut feed: Feed) {
+    // Who has gone needs no answer, and is noticed by who reads what it says.
+    let ended = connection.tell(&open, &mut feed).await.is_ok();
+    if ended {
+        connection.give_up(&open).await;
+    }
+}
+
+/// Tells all that has been, answers the request, and goes on with what comes unless somebody does so already.
+pub(super) async fn load(connection: Arc<Connection>, open: Arc<Open>, first: bool, id: RequestId, answer: Value) {
+    let replay = async {
+        let runtime = &connection.api.runtime;
+        let mut feed = Feed::open(runtime, &open.session, 0, Until::Now, View::Updates).map_err(Problem::from)?;
+        // Who has gone needs no answer.
+        let told = connection.tell(&open, &mut feed).await.is_ok();
+        let passed = feed.passed().unwrap_or(0);
+        let next = first.then(|| connection.feed(&open.session, passed)).transpose()?;
+        Ok(told.then_some(next))
+    };
+    match replay.await {
+        Ok(None) => {}
+        Ok(Some(next)) => {
+            drop(connection.respond(id, Ok(answer)).await);
+            if let Some(feed) = next {
+                follow(connection, open, feed).await;
+            }
+        }
+        Err(problem) => {
+            let problem: Problem = connection.api.hide(Some(&open.session), problem);
+            drop(connection.respond(id, Err(problem.json_rpc())).await);
+        }
+    }
+}
+
+impl Connection {
+    /// A feed of what comes after a record.
+    pub(super) fn feed(&self, session: &Arc<Session>, after: u64) -> Result<Feed, Problem> {
+        Ok(Feed::open(
+            &self.api.runtime,
+            session,
+            after,
+            Until::Deleted,
+            View::Updates,
+        )?)
+    }
+
+    /// Tells what a feed gives until it ends.
+    async fn tell(&self, open: &Open, feed: &mut Feed) -> Result<(), Gone> {
+        let mut seen = 0;
+        loop {
+            match feed.next(seen).await {
+                Ok(Step::Lines(lines)) => {
+                    for line in lines {
+                        seen = line.seq;
+                        self.line(open, &line).await?;
+                    }
+                    self.client.is_heard();
+                }
+                // A feed of updates gives no pieces.
+                Ok(Step::Piece(_) | Step::Silence) => {}
+                // At a shutdown the connection is closed by its owner.
+                Ok(Step::End | Step::Shutdown) => return Ok(()),
+                Err(error) => {
+                    tracing::error!(%error, cause = %error.source, "an event stream breaks off");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn line(&self, open: &Open, line: &Line) -> Result<(), Gone> {
+        match line.head().map(|head| head.kind) {
+            Some(Kind::Other("update")) => self.update(open, line).await,
+            Some(Kind::Other("permission" | "permission_answer" | "turn_ended")) => self.record(open, line).await,
+            Some(Kind::Other(_) | Kind::Output(..)) | None => Ok(()),
+        }
+    }
+
+    async fn update(&self, open: &Open, line: &Line) -> Result<(), Gone> {
+        let Ok(update) = serde_json::from_slice::<UpdateLine<'_>>(&line.text) else {
+            return Ok(());
+        };
+        let (seq, turn, time) = (update.seq, update.turn, update.time);
+        let about = json!({ "seq": seq, "turn": turn, "time": time });
+        let session = open.session.id().to_string();
+        match serde_json::from_str::<SessionUpdate>(update.update.get()) {
+            // The client has just said it itself.
+            Ok(SessionUpdate::UserMessageChunk(_)) if open.awaited.lock().await.contains_key(&turn) => Ok(()),
+            Ok(update) => {
+                let notified = SessionNotification::new(session, update).meta(words::meta(about));
+                self.client.say(notification(CLIENT.session_update, notified)).await
+            }
+            Err(_) if self.wishes.raw => {
+                let raw = json!({ "sessionId": session, "update": update.update, "_meta": words::meta(about) });
+                self.client.say(notification(RAW, raw)).await
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn record(&self, open: &Open, line: &Line) -> Result<(), Gone> {
+        let Some(record) = decode(&line.text) else {
+            return Ok(());
+        };
+        match record.body {
+            Body::Permission(permission) => {
+                let state = open.session.latest();
+                let mut pending = state.pending_permissions();
+                if pending.any(|(waits, _)| waits.id == permission.id) {
+                    self.ask(&open.session, permission).await?;
+                }
+                Ok(())
+            }
+            Body::PermissionAnswer(answer) => self.withdraw(&open.session, &answer.id).await,
+            Body::TurnEnded(ended) => self.ended(open, record.turn, record.seq, ended).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers the prompt of a turn, if it was this client's.
+    async fn ended(&self, open: &Open, turn: u32, seq: u64, ended: TurnEnded) -> Result<(), Gone> {
+        let awaited = open.awaited.lock().await.remove(&turn);
+        let Some(id) = awaited else { return Ok(()) };
+        let outcome = words::outcome(turn, seq, ended);
+        self.respond(id, outcome.and_then(|outcome| super::methods::value(&outcome)))
+            .await
+    }
+
+    /// Nothing more will be told of a session: whoever waits hears of it.
+    async fn give_up(&self, open: &Open) {
+        let awaited = std::mem::take(&mut *open.awaited.lock().await);
+        let id = open.session.id().as_str();
+        let error = match self.api.runtime.session(id) {
+            Err(error @ RuntimeError::SessionNotFound { .. }) => Problem::from(error).json_rpc(),
+            Ok(_) | Err(_) => {
+                let message = "the session cannot be followed any more; its turn goes on, and session/load tells it";
+                told(ErrorCode::InternalError, message)
+            }
+        };
+        for request in awaited.into_values() {
+            let error: Error = error.clone();
+            drop(self.respond(request, Err(error)).await);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! JSON-RPC 2.0 as ACP has it over WebSocket: one message per frame, no batches; pure.
+
+use std::sync::Arc;
+
+use agent_client_protocol_schema::v1::{Error, ErrorCode, JsonRpcMessage, Notification, Request, RequestId, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// What a client says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Incoming {
+    /// It wants an answer.
+    Request {
+        id: RequestId,
+        method: String,
+        params: Value,
+    },
+    /// It wants none.
+    Notification { method: String, params: Value },
+    /// It answers a request of ours.
+    Answer {
+        id: RequestId,
+        result: Result<Value, Value>,
+    },
+}
+
+/// A frame that is no message; the answer says why.
+#[derive(Debug, PartialEq)]
+pub(super) struct Refusal {
+    /// The frame's own id, where it could be read.
+    pub(super) id: RequestId,
+    pub(super) error: Error,
+}
+
+/// Reads a frame.
+pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
+    let value: Value = serde_json::from_str(text).map_err(|error| Refusal {
+        id: RequestId::Null,
+        error: told(
+            ErrorCode::ParseError,
+            format!("the frame is not JSON ({error}); send one JSON-RPC message per text frame"),
+        ),
+    })?;
+    let Value::Object(mut message) = value else {
+        let why = "the frame is no JSON object; send one JSON-RPC message per text frame, batches are not supported";
+        return Err(invalid(RequestId::Null, why));
+    };
+    let id = message.remove("id").map(request_id);
+    let readable = id.clone().flatten().unwrap_or(RequestId::Null);
+    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return Err(invalid(readable, "\"jsonrpc\" must be \"2.0\""));
+    }
+    if id == Some(None) {
+        return Err(invalid(RequestId::Null, "\"id\" must be a string or a whole number"));
+    }
+    match message.remove("method") {
+        Some(Value::String(method)) => called(id.flatten(), method, message).map_err(|why| invalid(readable, why)),
+        Some(_) => Err(invalid(readable, "\"method\" must be a string")),
+        None => answered(id.flatten(), message).ok_or_else(|| {
+            invalid(
+                RequestId::Null,
+                "there is no \"method\", and no answer to a request either",
+            )
+        }),
+    }
+}
+
+fn called(id: Option<RequestId>, method: String, mut message: Map<String, Value>) -> Result<Incoming, &'static str> {
+    let params = message.remove("params").unwrap_or(Value::Null);
+    if !(params.is_object() || params.is_null()) {
+        return Err("\"params\" must be an object");
+    }
+    Ok(match id {
+        Some(id) => Incoming::Request { id, method, params },
+        None => Incoming::Notification { method, params },
+    })
+}
+
+fn answered(id: Option<RequestId>, mut message: Map<String, Value>) -> Option<Incoming> {
+    let id = id?;
+    let result = match message.remove("error") {
+        Some(error) => Err(error),
+        None => Ok(message.remove("result")?),
+    };
+    Some(Incoming::Answer { id, result })
+}
+
+fn request_id(value: Value) -> Option<RequestId> {
+    match value {
+        Value::String(text) => Some(RequestId::Str(text)),
+        Value::Number(number) => number.as_i64().map(RequestId::Number),
+        Value::Null => Some(RequestId::Null),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// An error with a sentence of its own.
+pub(super) fn told(code: ErrorCode, message: impl Into<String>) -> Error {
+    Error::new(code.into(), message)
+}
+
+fn invalid(id: RequestId, why: &str) -> Refusal {
+    Refusal {
+        id,
+        error: told(ErrorCode::InvalidRequest, why),
+    }
+}
+
+/// The parameters of a method; what is missing counts as empty.
+pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, Error> {
+    let params = if params.is_null() { json!({}) } else { params };
+    serde_json::from_value(params).map_err(|error| told(ErrorCode::InvalidParams, error.to_string()))
+}
+
+/// The frame that answers a request.
+pub(super) fn response(id: RequestId, result: Result<Value, Error>) -> String {
+    frame(Response::new(id, result))
+}
+
+/// The frame of a notification.
+pub(super) fn notification(method: &str, params: impl Serialize) -> String {
+    let method = Arc::from(method);
+    frame(Notification {
+        method,
+        params: Some(params),
+    })
+}
+
+/// The frame of a request.
+pub(super) fn request(id: RequestId, method: &str, params: impl Serialize) -> String {
+    let method = Arc::from(method);
+    frame(Request {
+        id,
+        method,
+        params: Some(params),
+    })
+}
+
+fn frame(message: impl Serialize) -> String {
+    // ACP's types hold nothing that JSON cannot say.
+    serde_json::to_string(&JsonRpcMessage::wrap(message)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn code(text: &str) -> i32 {
+        read(text).unwrap_err().error.code.into()
+    }
+
+    #[test]
+    fn a_message_is_a_request_a_notification_or_an_answer() {
+        let id = RequestId::Number(7);
+        let params = json!({ "a": 1 });
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":1}}"#),
+            Ok(Incoming::Request {
+                id: id.clone(),
+                method: "m".to_owned(),
+                params
+            })
+        );
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","method":"m"}"#),
+            Ok(Incoming::Notification {
+                method: "m".to_owned(),
+                params: Value::Null
+            })
+        );
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":7,"result":null}"#),
+            Ok(Incoming::Answer {
+                id: id.clone(),
+                result: Ok(Value::Null)
+            })
+        );
+        let error = json!({ "code": 1 });
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#),
+            Ok(Incoming::Answer { id, result: Err(error) })
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_with_the_code_of_json_rpc() {
+        assert_eq!(code("hello"), -32700);
+        assert_eq!(code(""), -32700);
+        for wrong in [
+            "[]",
+            r#"[{"jsonrpc":"2.0","id":1,"method":"m"}]"#,
+            r#"{"id":1,"method":"m"}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":2}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":[1]}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","result":1}"#,
+        ] {
+            assert_eq!(code(wrong), -32600, "{wrong}");
+        }
+        let refusal = read(r#"{"jsonrpc":"2.0","id":"a","method":2}"#).unwrap_err();
+        assert_eq!(refusal.id, RequestId::Str("a".to_owned()));
+    }
+
+    fn id() -> impl Strategy<Value = RequestId> {
+        prop_oneof![any::<i64>().prop_map(RequestId::Number), ".*".prop_map(RequestId::Str)]
+    }
+
+    /// Texts that are nearly messages.
+    fn nearly() -> impl Strategy<Value = String> {
+        let member = prop_oneof![
+            Just(r#""jsonrpc":"2.0""#.to_owned()),
+            Just(r#""method":"session/prompt""#.to_owned()),
+            (-3_i64..3).prop_map(|id| format!("\"id\":{id}")),
+            "\"(id|method|params|result|error|jsonrpc)\":(null|true|1|1e9|\"x\"|\\[\\]|\\{\\})",
+        ];
+        prop::collection::vec(member, 0..5).prop_map(|members| format!("{{{}}}", members.join(",")))
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_and_never_panics(text in prop_oneof![".*", nearly()]) {
+            if let Err(refusal) = read(&text) {
+                let code = i32::from(refusal.error.code);
+                prop_assert!(code == -32700 || code == -32600);
+                // Whatever was said, the refusal itself is a message.
+                prop_assert!(read(&response(refusal.id, Err(refusal.error))).is_ok());
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read_again(id in id(), method in "[a-z_$/]{1,20}", text in ".*") {
+            let params = json!({ "text": text });
+            prop_assert_eq!(
+                read(&request(id.clone(), &method, &params)),
+                Ok(Incoming::Request { id: id.clone(), method: method.clone(), params: params.clone() })
+            );
+            prop_assert_eq!(
+                read(&notification(&method, &params)),
+                Ok(Incoming::Notification { method, params: params.clone() })
+            );
+            prop_assert_eq!(
+                read(&response(id.clone(), Ok(params.clone()))),
+                Ok(Incoming::Answer { id, result: Ok(params) })
+            );
+        }
+    }
+}

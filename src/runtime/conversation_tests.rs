@@ -1,0 +1,302 @@
+//! What is due, wherever a server is killed.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::agents::Observer;
+
+/// A made-up protocol: `ask X` is a question, `say X` wants the answer `said X`, `end` is the end.
+#[derive(Default)]
+struct Toy {
+    seen: Observation,
+    effects: Vec<Effect>,
+    open: Vec<String>,
+    interrupted: bool,
+}
+
+impl Toy {
+    fn begun(version: u32) -> Box<Self> {
+        let mut toy = Self::default();
+        toy.write(&format!("{{\"id\":0,\"method\":\"hello\",\"version\":{version}}}"));
+        Box::new(toy)
+    }
+
+    fn write(&mut self, line: &str) {
+        self.effects.push(Effect::Write(format!("{line}\n").into_bytes()));
+    }
+}
+
+impl Observer for Toy {
+    fn line(&mut self, _stream: Stream, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).into_owned();
+        match line.split_once(' ') {
+            Some(("say", what)) => self.write(&format!("said {what}")),
+            Some(("ask", id)) if self.interrupted => self.write(&format!("{id}=cancelled")),
+            Some(("ask", id)) => {
+                self.open.push(id.to_owned());
+                self.effects.push(Effect::Ask(Question {
+                    id: id.to_owned(),
+                    title: String::new(),
+                    options: Vec::new(),
+                    tool_call: None,
+                }));
+            }
+            _ if line == "end" => self.effects.push(Effect::Close),
+            _ => {}
+        }
+    }
+
+    fn observation(&self) -> &Observation {
+        &self.seen
+    }
+}
+
+impl Driver for Toy {
+    fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    fn answer(&mut self, id: &str, option: &str) {
+        if let Some(place) = self.open.iter().position(|open| open == id) {
+            self.open.remove(place);
+            self.write(&format!("{id}={option}"));
+        }
+    }
+
+    fn interrupt(&mut self) {
+        if !std::mem::replace(&mut self.interrupted, true) {
+            self.write("stop");
+            for id in std::mem::take(&mut self.open) {
+                self.write(&format!("{id}=cancelled"));
+            }
+        }
+    }
+
+    fn wrote(&mut self, line: &[u8]) {
+        if line == b"stop" && !std::mem::replace(&mut self.interrupted, true) {
+            for id in std::mem::take(&mut self.open) {
+                self.write(&format!("{id}=cancelled"));
+            }
+        }
+    }
+}
+
+fn stdin(to: u64, text: &str) -> Output {
+    let (data, eol) = text.strip_suffix('\n').map_or((text, false), |line| (line, true));
+    Output {
+        to,
+        eol,
+        data: Some(data.to_owned()),
+        ..Output::default()
+    }
+}
+
+fn answer(id: &str, option: &str, by: &str) -> PermissionAnswer {
+    PermissionAnswer {
+        id: id.to_owned(),
+        option: option.to_owned(),
+        by: by.to_owned(),
+    }
+}
+
+/// A record, as far as conversations read it.
+#[derive(Clone, Debug)]
+enum Heard {
+    Line(String),
+    Stdin(Output),
+    Answer(PermissionAnswer),
+}
+
+/// A journal, a keeper and the servers that come and go.
+struct World {
+    journal: Vec<Heard>,
+    server: Conversation,
+    stdin: Vec<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = Conversation::new(Toy::begun(1));
+        let (journal, stdin) = (Vec::new(), Vec::new());
+        Self { journal, server, stdin }
+    }
+
+    fn append(&mut self, heard: Heard) {
+        hear(&mut self.server, &heard);
+        self.journal.push(heard);
+    }
+
+    /// The keeper takes so many bytes of what is due.
+    fn send(&mut self, most: usize) {
+        let due = self.server.due();
+        let taken = &due[..most.min(due.len())];
+        self.stdin.extend_from_slice(taken);
+        for line in String::from_utf8(taken.to_vec()).unwrap().split_inclusive('\n') {
+            let to = self.server.written_to() + u64::try_from(line.len()).unwrap();
+            self.append(Heard::Stdin(stdin(to, line)));
+        }
+    }
+
+    fn kill(&mut self) {
+        self.server = Conversation::new(Toy::begun(1));
+        for heard in self.journal.clone() {
+            hear(&mut self.server, &heard);
+        }
+    }
+}
+
+fn hear(conversation: &mut Conversation, heard: &Heard) {
+    match heard {
+        Heard::Line(line) => conversation.line(Stream::Stdout, line.as_bytes()),
+        Heard::Stdin(output) => conversation.written(output),
+        Heard::Answer(answer) => conversation.answered(answer),
+    }
+}
+
+#[test]
+fn what_stands_in_the_journal_is_not_said_again() {
+    let mut conversation = Conversation::new(Toy::begun(1));
+    let hello = String::from_utf8(conversation.due()).unwrap();
+    conversation.written(&stdin(9, &hello));
+    assert_eq!((conversation.due(), conversation.written_to()), (Vec::new(), 9));
+    conversation.line(Stream::Stdout, b"say a");
+    conversation.line(Stream::Stdout, b"say a");
+    conversation.written(&stdin(18, "said a\n"));
+    assert_eq!(conversation.due(), b"said a\n");
+}
+
+#[test]
+fn a_line_that_was_handed_over_in_part_is_finished_first() {
+    let mut conversation = Conversation::new(Toy::begun(1));
+    let hello = String::from_utf8(conversation.due()).unwrap();
+    conversation.written(&stdin(0, &hello));
+    conversation.line(Stream::Stdout, b"say long");
+    conversation.line(Stream::Stdout, b"say b");
+    conversation.written(&stdin(3, "sai"));
+    assert_eq!(conversation.due(), b"d long\nsaid b\n");
+}
+
+#[test]
+fn another_version_words_the_same_message_otherwise_and_does_not_repeat_it() {
+    let former = String::from_utf8(Conversation::new(Toy::begun(1)).due()).unwrap();
+    let mut conversation = Conversation::new(Toy::begun(2));
+    conversation.written(&stdin(9, &former));
+    assert!(conversation.due().is_empty() && !conversation.is_interrupted());
+}
+
+#[test]
+fn an_interrupt_is_known_from_what_was_said_or_answered() {
+    let mut world = World::new();
+    world.send(usize::MAX);
+    world.append(Heard::Line("ask q".to_owned()));
+    assert_eq!(world.server.questions().len(), 1);
+    world.server.interrupt();
+    assert_eq!(world.server.due(), b"stop\nq=cancelled\n");
+    assert!(world.server.questions().is_empty());
+    world.send(5);
+    world.kill();
+    assert!(world.server.is_interrupted() && world.server.questions().is_empty());
+    assert_eq!(world.server.due(), b"q=cancelled\n");
+    let mut world = World::new();
+    world.send(usize::MAX);
+    world.append(Heard::Line("ask q".to_owned()));
+    world.append(Heard::Answer(answer("q", "cancelled", "interrupt")));
+    world.kill();
+    assert!(world.server.is_interrupted());
+    assert_eq!(world.server.due(), b"stop\nq=cancelled\n");
+}
+
+#[test]
+fn closing_comes_behind_all_that_is_due() {
+    let mut world = World::new();
+    world.append(Heard::Line("end".to_owned()));
+    assert!(world.server.closes() && !world.server.due().is_empty());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Say(u8),
+    Ask,
+    Answer,
+    Send(usize),
+    Interrupt,
+    Kill,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<u8>().prop_map(Step::Say),
+        2 => Just(Step::Ask),
+        2 => Just(Step::Answer),
+        4 => (1_usize..40).prop_map(Step::Send),
+        1 => Just(Step::Interrupt),
+        4 => Just(Step::Kill),
+    ]
+}
+
+proptest! {
+    /// Wherever servers are killed, the agent gets every line once, and none in pieces.
+    #[test]
+    fn whatever_is_killed_the_agent_gets_each_line_once(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut world = World::new();
+        let mut expected: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut asked, mut open, mut interrupted) = (0, Vec::new(), false);
+        *expected.entry(String::from_utf8(world.server.due()).unwrap()).or_default() += 1;
+        for step in steps {
+            match step {
+                Step::Say(what) => {
+                    world.append(Heard::Line(format!("say {what}")));
+                    *expected.entry(format!("said {what}\n")).or_default() += 1;
+                }
+                Step::Ask => {
+                    asked += 1;
+                    open.push(asked.to_string());
+                    world.append(Heard::Line(format!("ask {asked}")));
+                }
+                Step::Answer if !interrupted => {
+                    if let Some(id) = open.pop() {
+                        world.append(Heard::Answer(answer(&id, "yes", "caller")));
+                        *expected.entry(format!("{id}=yes\n")).or_default() += 1;
+                    }
+                }
+                Step::Answer => {}
+                Step::Send(most) => world.send(most),
+                Step::Interrupt => {
+                    // As the runtime does it: the record of what is open first.
+                    for id in &open {
+                        world.append(Heard::Answer(answer(id, "cancelled", "interrupt")));
+                    }
+                    world.server.interrupt();
+                    interrupted = true;
+                }
+                // One that was not told to anybody yet may be forgotten; a caller repeats it.
+                Step::Kill => {
+                    world.kill();
+                    world.server.due();
+                    interrupted = world.server.is_interrupted();
+                }
+            }
+        }
+        world.kill();
+        world.server.due();
+        interrupted |= world.server.is_interrupted();
+        if interrupted {
+            *expected.entry("stop\n".to_owned()).or_default() += 1;
+            for id in open {
+                *expected.entry(format!("{id}=cancelled\n")).or_default() += 1;
+            }
+        }
+        if interrupted {
+            world.server.interrupt();
+        }
+        world.send(usize::MAX);
+        let mut got: BTreeMap<String, usize> = BTreeMap::new();
+        for line in String::from_utf8(world.stdin.clone()).unwrap().split_inclusive('\n') {
+            *got.entry(line.to_owned()).or_default() += 1;
+        }
+        prop_assert_eq!(got, expected);
+        prop_assert!(world.server.due().is_empty());
+    }
+}

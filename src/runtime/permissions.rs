@@ -1,0 +1,74 @@
+//! Answering the questions of agents, on a caller's behalf.
+
+use std::sync::Arc;
+
+use super::session::Session;
+use super::{Runtime, RuntimeError};
+use crate::model::{Body, Permission, PermissionAnswer, SessionState};
+
+/// Who answered.
+const BY_CALLER: &str = "caller";
+
+impl Runtime {
+    /// Answers a question that the session's agent waits on with an option: its id, or its kind where no other option
+    /// is of that kind. The same answer again is no mistake.
+    pub async fn answer(
+        &self,
+        session: &Arc<Session>,
+        permission: String,
+        option: String,
+    ) -> Result<PermissionAnswer, RuntimeError> {
+        let decide = move |session: &Session, state: &SessionState| match decide(session, state, &permission, &option) {
+            Ok((answer, Some(turn))) => (vec![(turn, Body::PermissionAnswer(answer.clone()))], Ok(answer)),
+            Ok((answer, None)) => (Vec::new(), Ok(answer)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        session.transact(decide).await?
+    }
+}
+
+/// The answer, and the turn in whose journal it is to be written, if it is not there yet.
+fn decide(
+    session: &Session,
+    state: &SessionState,
+    id: &str,
+    option: &str,
+) -> Result<(PermissionAnswer, Option<u32>), RuntimeError> {
+    let not_found = || RuntimeError::PermissionNotFound {
+        id: session.id().to_string(),
+        permission: id.chars().take(200).collect(),
+    };
+    let turn = state.current().ok_or_else(not_found)?;
+    if let Some((asked, _)) = turn.permissions.iter().find(|(asked, _)| asked.id == id) {
+        let option = asked.option(option).ok_or_else(|| no_such_option(asked, option))?;
+        let answer = PermissionAnswer {
+            id: id.to_owned(),
+            option: option.option_id.clone(),
+            by: BY_CALLER.to_owned(),
+        };
+        return Ok((answer, Some(turn.turn)));
+    }
+    let answer = turn
+        .answers
+        .iter()
+        .find(|answer| answer.id == id)
+        .ok_or_else(not_found)?;
+    if answer.by == BY_CALLER && answer.option == option {
+        return Ok((answer.clone(), None));
+    }
+    Err(RuntimeError::PermissionAnswered {
+        permission: answer.id.clone(),
+        option: answer.option.clone(),
+        by: answer.by.clone(),
+    })
+}
+
+fn no_such_option(asked: &Permission, option: &str) -> RuntimeError {
+    let name = |option: &crate::model::PermissionOption| format!("{:?} ({})", option.option_id, option.kind.name());
+    let options: Vec<String> = asked.options.iter().map(name).collect();
+    RuntimeError::InvalidField {
+        field: "option",
+        value: format!("{:?}", option.chars().take(200).collect::<String>()),
+        hint: format!("the agent offers {}", options.join(", ")),
+    }
+}

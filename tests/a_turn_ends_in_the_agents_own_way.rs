@@ -1,0 +1,239 @@
+//! A turn ends as the agent's protocol has it where the agent lets it, and ends all the same where it does not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of tests fails like a test"
+)]
+
+use crate::support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{Server, eventually, folder, has_program, of_type, procs};
+
+/// Long enough for what goes by itself, and shorter than anything that is waited for before force is used.
+const AT_ONCE: Duration = Duration::from_secs(6);
+
+async fn interrupt(server: &Server, id: &str) {
+    server.post(&format!("/v1/sessions/{id}/interrupt"), Value::Null).await;
+}
+
+#[tokio::test]
+async fn an_interrupt_is_said_in_the_agents_protocol_and_the_next_prompt_works() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("say One.\nhang", json!({})).await;
+    server.hears("", "session/prompt").await;
+    let begun = Instant::now();
+    interrupt(&server, &id).await;
+    let session = server.settled(&id).await;
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    let turn = &session["turns"][0];
+    assert_eq!(
+        (&turn["status"], &turn["cause"]),
+        (&json!("cancelled"), &json!("interrupted")),
+        "{session}"
+    );
+    assert_eq!(
+        (&turn["stop_reason"], &turn["exit_code"]),
+        (&json!("cancelled"), &json!(0))
+    );
+    assert_eq!(
+        server.heard_in_short("")[4..],
+        ["session/cancel".to_owned(), "EOF".to_owned()]
+    );
+    server
+        .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "say Two." }))
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][1]["result"], "Two.", "{session}");
+}
+
+#[tokio::test]
+async fn an_interrupt_answers_what_is_open() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("ask\nhang", json!({})).await;
+    server.question(&id).await;
+    interrupt(&server, &id).await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], "cancelled", "{session}");
+    let records = server.records(&id).await;
+    let answer = of_type(&records, "permission_answer")[0];
+    assert_eq!(
+        (&answer["option"], &answer["by"]),
+        (&json!("cancelled"), &json!("interrupt"))
+    );
+    let heard = ["session/cancel", "cancelled", "EOF"].map(str::to_owned);
+    assert_eq!(server.heard_in_short("")[4..], heard);
+}
+
+#[tokio::test]
+async fn an_interrupt_outlives_the_server() {
+    if !has_program("python3") {
+        return;
+    }
+    let mut server = Server::with().scripted().start().await;
+    let id = server.act("deaf\nask\nwait go", json!({})).await;
+    server.question(&id).await;
+    interrupt(&server, &id).await;
+    server.hears("", "cancelled").await;
+    server.kill();
+    server.start_again().await;
+    server.touch("go");
+    // It ends by itself now, and everybody knows that it was to end.
+    let session = server
+        .session_when(&id, |session| session["turns"][0]["ended_at"].is_string())
+        .await;
+    assert_eq!(session["turns"][0]["cause"], "interrupted", "{session}");
+    let heard = server.heard_in_short("");
+    let cancels = heard.iter().filter(|line| line.starts_with("session/cancel")).count();
+    assert_eq!(cancels, 1, "{heard:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_ignores_its_interrupt_is_ended() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("deaf\nsay Never.\norphan\nhang", json!({})).await;
+    server.hears("", "session/prompt").await;
+    interrupt(&server, &id).await;
+    server.hears("", "session/cancel").await;
+    assert_eq!(server.session(&id).await["status"], "running");
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][0]["cause"], "interrupted", "{session}");
+    assert_eq!(session["turns"][0]["signal"], "SIGKILL");
+    eventually("the tree's end", || procs::marked(&server.home()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_has_said_all_and_stays_is_ended_and_the_turn_has_completed() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("linger\norphan\nsay Done.", json!({})).await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    assert_eq!(
+        (&turn["status"], &turn["result"]),
+        (&json!("completed"), &json!("Done.")),
+        "{session}"
+    );
+    assert!(turn["duration"].as_f64().unwrap() > 9.5, "{turn}");
+    let exited = server.record(&id, "exited").await;
+    assert_eq!(
+        (&exited["lingered"], &exited["cause"]),
+        (&json!(true), &Value::Null),
+        "{exited}"
+    );
+    eventually("the tree's end", || procs::marked(&server.home()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_process_left_behind_by_an_agent_that_leaves_lives_on() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("orphan\nsay Done.", json!({})).await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][0]["leftover_processes"], 1, "{session}");
+    assert_eq!(server.record(&id, "exited").await["lingered"], Value::Null);
+    assert_eq!(procs::marked(&server.home()).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_message_harms_no_conversation_and_who_leaves_early_has_failed() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("garbage\nask\nsay Done.", json!({})).await;
+    let question = server.question(&id).await;
+    server.reply(&id, &question, "allow_once").await;
+    assert_eq!(
+        server.settled(&id).await["turns"][0]["result"],
+        "told allow-once. Done."
+    );
+    let id = server.act("ask\nexit 0", json!({ "cwd": "early" })).await;
+    let question = server.question(&id).await;
+    server.reply(&id, &question, "allow_once").await;
+    let session = server.settled(&id).await;
+    assert_eq!(
+        (&session["status"], &session["pending_permissions"]),
+        (&json!("failed"), &json!([])),
+        "{session}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_forgets_the_turns_before_has_failed_and_the_session_has_not_forgotten() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server
+        .create(json!({ "agent": "forgetful", "permission": "ask", "prompt": "say One." }))
+        .await;
+    assert_eq!(server.settled(&id).await["agent_session_id"], "session-1");
+    server
+        .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "say Two." }))
+        .await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][1];
+    assert_eq!(
+        (&turn["status"], &turn["cause"]),
+        (&json!("failed"), &json!("agent_error")),
+        "{session}"
+    );
+    assert_eq!(session["agent_session_id"], "session-1");
+    let records = server.records(&id).await;
+    let error = of_type(&records, "turn_ended")[1]["error"].as_str().unwrap().to_owned();
+    assert!(
+        error.contains("\"session-1\"") && error.contains("\"session-2\""),
+        "{error}"
+    );
+}
+
+/// A `claude` that is not talked with: it begins another session whenever it is to resume one.
+const FORGETFUL_CLAUDE: &str = r#"#!/bin/sh
+cat > /dev/null
+echo "{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"$$\"}"
+echo "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"Done.\",\"session_id\":\"$$\"}"
+"#;
+
+#[tokio::test]
+async fn the_same_holds_for_an_agent_that_is_not_talked_with() {
+    let programs = folder("programs");
+    let claude = programs.join("claude");
+    std::fs::write(&claude, FORGETFUL_CLAUDE).unwrap();
+    std::fs::set_permissions(&claude, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let server = Server::with().env("PATH", path).start().await;
+    let id = server.create(json!({ "agent": "claude", "prompt": "one" })).await;
+    let first = server.settled(&id).await;
+    assert_eq!(first["status"], "completed", "{first}");
+    server
+        .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "two" }))
+        .await;
+    let session = server.settled(&id).await;
+    assert_eq!(
+        (&session["status"], &session["turns"][1]["cause"]),
+        (&json!("failed"), &json!("agent_error")),
+        "{session}"
+    );
+    assert_eq!(session["agent_session_id"], first["agent_session_id"]);
+    std::fs::remove_dir_all(programs).unwrap();
+}

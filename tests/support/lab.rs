@@ -1,0 +1,228 @@
+//! A laboratory for one real agent: a server, a home and a scripted model of its own, and what each agent needs to find
+//! the model. What follows for a new agent stands in one table, [`AGENTS`].
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::model::{self, Model};
+use super::{Server, eventually, folder, node};
+
+/// How one agent is pointed to the scripted model, and told not to try again for minutes.
+pub struct Setup {
+    pub agent: &'static str,
+    /// Its package in `tests/agents/package.json`.
+    pub package: &'static str,
+    env: fn(&Model, &Path) -> Vec<(String, String)>,
+    args: fn(&Model) -> Vec<String>,
+    /// Files in its home, by their paths.
+    files: fn(&Model) -> Vec<(&'static str, Value)>,
+    /// Seconds after which a turn that gets 429 is ended; short where the agent cannot be told to give up itself.
+    pub patience: u32,
+}
+
+/// All agents whose real programs are run.
+pub const AGENTS: [Setup; 8] = [
+    Setup {
+        agent: "claude",
+        package: "@anthropic-ai/claude-code",
+        env: |model, _| model.claude_env(),
+        ..NOTHING
+    },
+    Setup {
+        agent: "codex",
+        package: "@openai/codex",
+        env: |model, home| model.codex_env(&home.join(".codex")),
+        args: Model::codex_args,
+        files: |_| vec![(".codex/version.json", json!({}))],
+        ..NOTHING
+    },
+    Setup {
+        agent: "gemini",
+        package: "@google/gemini-cli",
+        env: |model, _| model.gemini_env(),
+        files: |_| {
+            let mut settings = json_of(model::GEMINI_SETTINGS);
+            settings["general"] = json!({"maxAttempts": 1});
+            vec![(".gemini/settings.json", settings)]
+        },
+        ..NOTHING
+    },
+    Setup {
+        agent: "qwen",
+        package: "@qwen-code/qwen-code",
+        env: |model, _| {
+            owned([
+                ("OPENAI_API_KEY", "test-key"),
+                ("OPENAI_BASE_URL", &format!("{}/v1", model.url())),
+                ("OPENAI_MODEL", "scripted"),
+            ])
+        },
+        files: |_| {
+            vec![(
+                ".qwen/settings.json",
+                json!({"model": {"generationConfig": {"maxRetries": 0}}}),
+            )]
+        },
+        ..NOTHING
+    },
+    Setup {
+        agent: "opencode",
+        package: "opencode-linux-x64",
+        env: |model, _| {
+            let provider = json!({"npm": "@ai-sdk/openai-compatible", "models": {"scripted": {}},
+                                  "options": {"baseURL": format!("{}/v1", model.url()), "apiKey": "test-key"}});
+            let config = json!({"provider": {"lab": provider}, "model": "lab/scripted", "small_model": "lab/scripted"});
+            owned([("OPENCODE_CONFIG_CONTENT", &config.to_string())])
+        },
+        ..NOTHING
+    },
+    Setup {
+        agent: "copilot",
+        package: "@github/copilot-linux-x64",
+        env: |model, _| {
+            owned([
+                ("COPILOT_PROVIDER_BASE_URL", &format!("{}/v1", model.url())),
+                ("COPILOT_PROVIDER_TYPE", "openai"),
+                // It blacks the key out of all of its output, so it must not be a word.
+                ("COPILOT_PROVIDER_API_KEY", "a-scripted-test-key"),
+                ("COPILOT_MODEL", "scripted"),
+                ("COPILOT_OFFLINE", "true"),
+            ])
+        },
+        ..NOTHING
+    },
+    Setup {
+        agent: "droid",
+        package: "@factory/cli-linux-x64",
+        // The model answers 404 to what is Factory's own: then droid goes on with the session that it has itself.
+        env: |model, _| owned([("FACTORY_API_BASE_URL", &model.url())]),
+        args: |_| ["-m", "custom:scripted"].map(str::to_owned).to_vec(),
+        files: |model| {
+            let lab = json!({"model": "scripted", "baseUrl": format!("{}/v1", model.url()), "apiKey": "test-key",
+                             "provider": "generic-chat-completion-api"});
+            vec![(".factory/settings.json", json!({ "customModels": [lab] }))]
+        },
+        // It tries again without a word, and nothing tells it not to.
+        patience: 8,
+    },
+    Setup {
+        agent: "pi",
+        package: "@mariozechner/pi-coding-agent",
+        args: |_| ["--provider", "lab", "--model", "scripted"].map(str::to_owned).to_vec(),
+        files: |model| {
+            let lab = json!({"baseUrl": format!("{}/v1", model.url()), "api": "openai-completions", "apiKey": "test-key",
+                             "models": [{"id": "scripted"}]});
+            vec![
+                (".pi/agent/models.json", json!({"providers": {"lab": lab}})),
+                (".pi/agent/settings.json", json!({"retry": {"enabled": false}})),
+            ]
+        },
+        ..NOTHING
+    },
+];
+
+const NOTHING: Setup = Setup {
+    agent: "",
+    package: "",
+    env: |_, _| Vec::new(),
+    args: |_| Vec::new(),
+    files: |_| Vec::new(),
+    patience: 60,
+};
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn owned<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+    pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec()
+}
+
+/// One agent with a server, a home and a model of its own.
+pub struct Lab {
+    pub setup: &'static Setup,
+    pub server: Server,
+    pub model: Model,
+    home: PathBuf,
+    args: Vec<String>,
+    env: serde_json::Map<String, Value>,
+}
+
+impl Lab {
+    /// `None` where the agents cannot be installed, which only a developer's machine may say.
+    pub async fn new(agent: &str) -> Option<Self> {
+        if !tokio::task::spawn_blocking(node::installed).await.unwrap() {
+            return None;
+        }
+        let setup = AGENTS.iter().find(|setup| setup.agent == agent).unwrap();
+        let model = Model::start().await;
+        let home = folder(agent);
+        for (path, content) in (setup.files)(&model) {
+            let path = home.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content.to_string()).unwrap();
+        }
+        let path = format!("{}:{}", node::programs().display(), std::env::var("PATH").unwrap());
+        let server = Server::with()
+            .env("PATH", path)
+            .env("HOME", home.display().to_string())
+            .start()
+            .await;
+        let env = (setup.env)(&model, &home).into_iter();
+        Some(Self {
+            args: (setup.args)(&model),
+            env: env.map(|(name, value)| (name, json!(value))).collect(),
+            setup,
+            server,
+            model,
+            home,
+        })
+    }
+
+    /// A new session with a first turn; `more` is laid over the request. Answers its id.
+    pub async fn create(&self, prompt: &str, more: Value) -> String {
+        let mut request = json!({ "agent": self.setup.agent, "prompt": prompt, "args": self.args, "env": self.env });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            request[name] = value.clone();
+        }
+        self.server.create(request).await
+    }
+
+    /// A new session; answers its id and how its first turn ended.
+    pub async fn begin(&self, prompt: &str, more: Value) -> (String, Value) {
+        let id = self.create(prompt, more).await;
+        let turn = self.ended(&id).await;
+        (id, turn)
+    }
+
+    /// The next turn of a session; answers how it ended.
+    pub async fn prompt(&self, id: &str, prompt: &str) -> Value {
+        let path = format!("/v1/sessions/{id}/prompts");
+        self.server.post(&path, json!({ "prompt": prompt })).await;
+        self.ended(id).await
+    }
+
+    /// Waits for the session's last turn.
+    pub async fn ended(&self, id: &str) -> Value {
+        let session = self.server.settled(id).await;
+        session["turns"].as_array().unwrap().last().unwrap().clone()
+    }
+
+    /// Interrupts a turn as soon as the model was asked once more than before; answers how it ended.
+    pub async fn interrupt(&self, id: &str, asked_before: usize) -> Value {
+        eventually("a request to the model", || self.model.turns().len() > asked_before).await;
+        let path = format!("/v1/sessions/{id}/interrupt");
+        self.server.post(&path, Value::Null).await;
+        self.ended(id).await
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // A failed test leaves it for whoever looks into it.
+        if !std::thread::panicking() {
+            let _gone = std::fs::remove_dir_all(&self.home);
+        }
+    }
+}
