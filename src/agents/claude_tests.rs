@@ -2,7 +2,7 @@
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;
-use crate::model::{Cause, StopReason, Usage};
+use crate::model::{Cause, PermissionMode, StopReason, Usage};
 
 pub(in super::super) const TOOL: &str = include_str!("../../tests/agents/recorded/claude-tool.ndjson");
 const PLAIN: &str = include_str!("../../tests/agents/recorded/claude-plain.ndjson");
@@ -169,4 +169,19 @@ fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
         r#"{"type":"result","is_error":false,"result":"done","errors":[{"new":1}],"model_usage_since_last_result":3}"#,
     );
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
+}
+
+#[test]
+fn a_turn_that_asks_is_told_so_and_skips_nothing() {
+    let request = TurnRequest {
+        permission: PermissionMode::Ask,
+        model: Some("m"),
+        ..plain()
+    };
+    let (line, launch) = launch("claude", &request);
+    assert_eq!(launch.stdin, Stdin::Conversation);
+    let asks = "--input-format stream-json --permission-prompt-tool stdio --permission-mode default";
+    assert!(line.contains(asks), "{line}");
+    assert!(!line.contains("dangerously"), "{line}");
+    assert!(line.contains("--session-id"), "{line}");
 }

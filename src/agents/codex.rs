@@ -59,15 +59,12 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 
 /// `resume` comes after all options: some of them (and of the caller's) are options of `exec` only.
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = words([
+    let args = words([
         "exec",
         "--json",
         "--skip-git-repo-check",
         "--dangerously-bypass-approvals-and-sandbox",
     ]);
-    if let Some(model) = request.model {
-        args.extend(words(["-m", model]));
-    }
     let mut launch = start(request, args, Stdin::Prompt);
     if let (false, Some(thread)) = (request.first_turn, request.agent_session_id) {
         launch.args.extend(words(["resume", thread]));
@@ -92,6 +89,10 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         "apps",
     ]));
     let mut files = Vec::new();
+    if let (Some(model), Stdin::Prompt) = (request.model, stdin) {
+        // The app-server has no such option.
+        args.extend(words(["-m", model]));
+    }
     if let Some(text) = request.system_prompt {
         // The value is TOML, whose basic strings take JSON's escapes.
         let path = serde_json::Value::String(file_path(request, SYSTEM_PROMPT));

@@ -1,9 +1,9 @@
-//! GitHub's Copilot CLI, as seen with 1.0.102: `copilot --output-format json`.
+//! GitHub's Copilot CLI, as seen with 1.0.102: `copilot --output-format json`, and `copilot --acp` to be talked with.
 
 use std::path::{Path, PathBuf};
 
 use super::formats::COPILOT_JSON;
-use super::known::{Capabilities, Evidence, Known};
+use super::known::{Capabilities, Evidence, Known, acp_conversation};
 use super::{Launch, Stdin, TurnRequest, vars, words};
 
 pub(super) static COPILOT: Known = Known {
@@ -18,7 +18,7 @@ pub(super) static COPILOT: Known = Known {
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: false,
         model: true,
         system_prompt: false,
@@ -27,7 +27,7 @@ pub(super) static COPILOT: Known = Known {
     },
     format: &COPILOT_JSON,
     launch,
-    conversation: None,
+    conversation: Some(acp_conversation(converse)),
 };
 
 /// npm's launcher stays the parent of the real program, and killing it leaves that one running.
@@ -49,21 +49,24 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 }
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    // `--no-ask-user` takes the tool away that waits for a person.
-    let mut args = words([
-        "--output-format",
-        "json",
-        "--no-color",
-        "--allow-all",
-        "--no-ask-user",
-        "--disable-client-telemetry",
-    ]);
+    let mut args = words(["--output-format", "json", "--allow-all"]);
     match (request.first_turn, request.agent_session_id) {
         (true, Some(id)) => args.extend(words(["--session-id", id])),
         // With a space between, the id is taken for the prompt.
         (false, Some(id)) => args.push(format!("--resume={id}")),
         (_, None) => {}
     }
+    start(request, args, Stdin::Prompt)
+}
+
+/// It asks before all that changes something.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    start(&request.without_servers(), words(["--acp"]), Stdin::Conversation)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
+    // `--no-ask-user` takes the tool away that waits for a person's words.
+    args.extend(words(["--no-color", "--no-ask-user", "--disable-client-telemetry"]));
     if let Some(model) = request.model {
         args.extend(words(["--model", model]));
     }
@@ -74,7 +77,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     Launch {
         args,
         env: vars([("COPILOT_AUTO_UPDATE", "false")]),
-        stdin: Stdin::Prompt,
+        stdin,
         ..Launch::default()
     }
 }

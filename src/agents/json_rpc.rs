@@ -110,7 +110,7 @@ pub(super) fn value(of: &impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or_default()
 }
 
-/// The refusal of a request, without `jsonrpc`.
-pub(super) fn refusal(id: &RequestId, code: i64, message: &str) -> Value {
-    json!({ "id": id, "error": { "code": code, "message": message } })
+/// A JSON-RPC error to answer with.
+pub(super) fn error(code: i64, message: &str) -> Value {
+    json!({ "code": code, "message": message })
 }

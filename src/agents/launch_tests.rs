@@ -20,8 +20,8 @@ fn each_agent_starts_and_goes_on_in_its_own_words() {
         ),
         (
             "copilot",
-            "--output-format json --no-color --allow-all --no-ask-user --disable-client-telemetry --session-id ID",
-            "--output-format json --no-color --allow-all --no-ask-user --disable-client-telemetry --resume=ID --model m \
+            "--output-format json --allow-all --session-id ID --no-color --no-ask-user --disable-client-telemetry",
+            "--output-format json --allow-all --resume=ID --no-color --no-ask-user --disable-client-telemetry --model m \
              --extra",
         ),
         (
@@ -105,4 +105,32 @@ fn a_launcher_is_passed_over_for_what_it_would_start() {
             format!("/n/@github/copilot-linux-{arch}/copilot"),
         ]
     );
+}
+
+#[test]
+fn an_agent_that_asks_is_talked_with_and_skips_no_question() {
+    for (name, expected) in [
+        ("gemini", "--acp --approval-mode default -m m"),
+        ("qwen", "--acp --approval-mode default -m m"),
+        ("opencode", "acp"),
+        (
+            "copilot",
+            "--acp --no-color --no-ask-user --disable-client-telemetry --model m",
+        ),
+        (
+            "codex",
+            "app-server -c analytics.enabled=false --disable plugins --disable apps",
+        ),
+    ] {
+        let request = TurnRequest {
+            permission: PermissionMode::Ask,
+            model: Some("m"),
+            ..plain()
+        };
+        let (line, launch) = launch(name, &request);
+        assert_eq!(line, expected);
+        assert_eq!(launch.stdin, Stdin::Conversation, "{name}");
+        let asks = launch.env.iter().any(|(variable, _)| variable == "OPENCODE_PERMISSION");
+        assert_eq!(asks, name == "opencode");
+    }
 }

@@ -1,7 +1,7 @@
-//! opencode, as seen with 1.18.33: `opencode run --format json`.
+//! opencode, as seen with 1.18.33: `opencode run --format json`, and `opencode acp` to be talked with.
 
 use super::formats::OPENCODE_JSON;
-use super::known::{Capabilities, Evidence, Known, no_native};
+use super::known::{Capabilities, Evidence, Known, acp_conversation, no_native};
 use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static OPENCODE: Known = Known {
@@ -19,7 +19,7 @@ pub(super) static OPENCODE: Known = Known {
         // In the same working directory only, which a session keeps.
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: false,
         model: true,
         system_prompt: true,
@@ -28,7 +28,7 @@ pub(super) static OPENCODE: Known = Known {
     },
     format: &OPENCODE_JSON,
     launch,
-    conversation: None,
+    conversation: Some(acp_conversation(converse)),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -41,6 +41,25 @@ const TEMPORARY: &str = "opencode-tmp";
 fn launch(request: &TurnRequest<'_>) -> Launch {
     // Whatever the user's own permissions leave to be asked is allowed: without it, nobody answers.
     let mut args = words(["run", "--format", "json", "--thinking", "--auto"]);
+    if let (false, Some(session)) = (request.first_turn, request.agent_session_id) {
+        args.extend(words(["-s", session]));
+    }
+    if let Some(model) = request.model {
+        args.extend(words(["-m", model]));
+    }
+    start(request, args, Stdin::Prompt)
+}
+
+/// It asks for nothing unless it is told to; the variable stands over all of its configuration. The driver chooses the
+/// model.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    let mut launch = start(&request.without_servers(), words(["acp"]), Stdin::Conversation);
+    let permissions = r#"{"edit":"ask","bash":"ask","webfetch":"ask"}"#;
+    launch.env.extend(vars([("OPENCODE_PERMISSION", permissions)]));
+    launch
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
     let mut env = vars([
         ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
         // The list of models that it was built with is enough to find one; else it asks the network at every start.
@@ -48,12 +67,6 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         ("TMPDIR", &file_path(request, TEMPORARY)),
     ]);
     let mut files = Vec::new();
-    if let (false, Some(session)) = (request.first_turn, request.agent_session_id) {
-        args.extend(words(["-s", session]));
-    }
-    if let Some(model) = request.model {
-        args.extend(words(["-m", model]));
-    }
     if let Some(text) = request.system_prompt {
         // `build` is the agent that runs when none is asked for. https://opencode.ai/docs/agents/#prompt
         let prompt = format!("{{file:{}}}", file_path(request, SYSTEM_PROMPT));
@@ -66,7 +79,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     Launch {
         args,
         env,
-        stdin: Stdin::Prompt,
+        stdin,
         files,
         folders: vec![TEMPORARY],
         ..Launch::default()

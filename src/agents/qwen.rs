@@ -1,9 +1,9 @@
-//! Qwen Code, as seen with 0.24.4: `qwen -o stream-json`.
+//! Qwen Code, as seen with 0.24.4: `qwen -o stream-json`, and `qwen --acp` to be talked with.
 
 use std::path::{Path, PathBuf};
 
 use super::formats::QWEN_STREAM_JSON;
-use super::known::{Capabilities, Evidence, Known};
+use super::known::{Capabilities, Evidence, Known, acp_conversation};
 use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static QWEN: Known = Known {
@@ -18,7 +18,7 @@ pub(super) static QWEN: Known = Known {
     capabilities: Capabilities {
         resume: true,
         interrupt: true,
-        permissions: false,
+        permissions: true,
         mcp: false,
         model: true,
         system_prompt: true,
@@ -27,7 +27,7 @@ pub(super) static QWEN: Known = Known {
     },
     format: &QWEN_STREAM_JSON,
     launch,
-    conversation: None,
+    conversation: Some(acp_conversation(converse)),
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -45,17 +45,27 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "--include-partial-messages", "-y"]);
-    let mut env = vars([
-        ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
-        ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
-    ]);
-    let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
     if let Some(id) = request.agent_session_id {
         args.extend(words([
             if request.first_turn { "--session-id" } else { "--resume" },
             id,
         ]));
     }
+    start(request, args, Stdin::Prompt)
+}
+
+/// It asks before edits and commands. In its own default mode, a model decides what to ask for.
+fn converse(request: &TurnRequest<'_>) -> Launch {
+    let args = words(["--acp", "--approval-mode", "default"]);
+    start(&request.without_servers(), args, Stdin::Conversation)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
+    let mut env = vars([
+        ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
+        ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
+    ]);
+    let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
     if let Some(model) = request.model {
         args.extend(words(["-m", model]));
     }
@@ -67,7 +77,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     Launch {
         args,
         env,
-        stdin: Stdin::Prompt,
+        stdin,
         files,
         ..Launch::default()
     }

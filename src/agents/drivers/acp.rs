@@ -21,7 +21,7 @@ use super::super::formats::acp::{CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, Read
 use super::super::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message};
 use super::super::observe::lenient;
 use super::super::{Observer, TurnRequest};
-use super::{CANCELLED, Driver, Effect, Question, Questions};
+use super::{CANCELLED, Driver, Effect, Question, Questions, Stage};
 use crate::model::{
     Cause, McpServer, McpTransport, Observation, PermissionKind, PermissionMode, PermissionOption, Stream,
 };
@@ -38,10 +38,9 @@ pub(in crate::agents) fn driver(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         session: resumed.map(str::to_owned),
         reader: resumed.map_or_else(Reader::default, Reader::resuming),
         questions: Questions::default(),
+        stage: Stage::Opening,
         is_opened: false,
-        is_prompted: false,
         is_interrupted: false,
-        is_over: false,
         due: Vec::new(),
     };
     let ours = Implementation::new("promptd", env!("CARGO_PKG_VERSION"));
@@ -61,11 +60,10 @@ struct Acp {
     session: Option<String>,
     reader: Reader,
     questions: Questions<RequestId>,
+    stage: Stage,
     /// The session is there, with the model that was asked for.
     is_opened: bool,
-    is_prompted: bool,
     is_interrupted: bool,
-    is_over: bool,
     due: Vec<Effect>,
 }
 
@@ -85,7 +83,7 @@ struct Offer {
 impl Observer for Acp {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         self.reader.line(stream, line);
-        if stream == Stream::Stderr || self.is_over {
+        if stream == Stream::Stderr || self.stage == Stage::Over {
             return;
         }
         match json_rpc::parse(line) {
@@ -93,7 +91,7 @@ impl Observer for Acp {
             Some(Message::Request { id, method, params }) => self.requested(id, &method, params),
             Some(Message::Error { .. } | Message::Notification { .. }) | None => {}
         }
-        if self.is_opened && !self.is_prompted && self.reader.is_ready() {
+        if self.is_opened && self.stage == Stage::Opening && self.reader.is_ready() {
             self.say_the_prompt();
         }
         self.close_at_the_end();
@@ -118,24 +116,21 @@ impl Driver for Acp {
     }
 
     fn interrupt(&mut self) {
-        if self.is_interrupted || self.is_over {
+        if self.is_interrupted || self.stage == Stage::Over {
             return;
         }
         self.is_interrupted = true;
-        match self.session.as_deref().filter(|_| self.is_prompted) {
-            Some(session) => {
-                // First the cancellation, so that no agent takes the answers to its questions for a reason to go on.
-                let cancel = CancelNotification::new(session.to_owned());
-                let cancel = json!({ "jsonrpc": "2.0", "method": CANCEL, "params": cancel });
-                self.due.push(Effect::Write(json_rpc::line(&cancel)));
-                for request in self.questions.take() {
-                    self.permit(&request, None);
-                }
+        if let (Stage::Prompted, Some(session)) = (self.stage, &self.session) {
+            // First the cancellation, so that no agent takes the answers to its questions for a reason to go on.
+            let cancel = CancelNotification::new(session.clone());
+            let cancel = json!({ "jsonrpc": "2.0", "method": CANCEL, "params": cancel });
+            self.due.push(Effect::Write(json_rpc::line(&cancel)));
+            for request in self.questions.take() {
+                self.permit(&request, None);
             }
-            None => {
-                self.reader.cancelled();
-                self.close_at_the_end();
-            }
+        } else {
+            self.reader.cancelled();
+            self.close_at_the_end();
         }
     }
 
@@ -239,7 +234,7 @@ impl Acp {
 
     fn say_the_prompt(&mut self) {
         let Some(session) = self.session.clone() else { return };
-        self.is_prompted = true;
+        self.stage = Stage::Prompted;
         let text = ContentBlock::Text(TextContent::new(std::mem::take(&mut self.prompt)));
         let prompt = PromptRequest::new(session, vec![text]);
         self.request(PROMPT, AGENT_METHOD_NAMES.session_prompt, &prompt);
@@ -298,8 +293,8 @@ impl Acp {
     }
 
     fn refuse(&mut self, id: &RequestId, code: i64, message: &str) {
-        let mut answer = json_rpc::refusal(id, code, message);
-        answer["jsonrpc"] = json!("2.0");
+        let error = json_rpc::error(code, message);
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "error": error });
         self.due.push(Effect::Write(json_rpc::line(&answer)));
     }
 
@@ -313,8 +308,8 @@ impl Acp {
     }
 
     fn close_at_the_end(&mut self) {
-        if !self.is_over && self.reader.observation().final_event.is_some() {
-            self.is_over = true;
+        if self.stage != Stage::Over && self.reader.observation().final_event.is_some() {
+            self.stage = Stage::Over;
             self.due.push(Effect::Close);
         }
     }
@@ -352,3 +347,7 @@ fn told(name: &str, server: &McpServer) -> AcpServer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "acp_tests.rs"]
+mod tests;

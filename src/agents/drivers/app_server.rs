@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use agent_client_protocol_schema::v1::{RequestId, ToolCallUpdate};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::formats::app_server::{INITIALIZE, INTERRUPT, Reader, THREAD, TURN, call};
 use super::super::formats::tool::{self, string};
 use super::super::json_rpc::{self, METHOD_NOT_FOUND, Message};
 use super::super::{Observer, TurnRequest};
-use super::{CANCELLED, Driver, Effect, Question, Questions};
+use super::{CANCELLED, Driver, Effect, Question, Questions, Stage};
 use crate::model::{Observation, PermissionKind, PermissionOption, Stream};
 
 /// The driver for one attempt of a turn.
@@ -27,10 +27,9 @@ pub(in crate::agents) fn driver(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         reader: resumed.map_or_else(Reader::default, |_| Reader::resuming()),
         changes: BTreeMap::new(),
         questions: Questions::default(),
-        is_prompted: false,
+        stage: Stage::Opening,
         is_interrupted: false,
         has_told_so: false,
-        is_over: false,
         due: Vec::new(),
     };
     let ours = json!({ "name": "promptd", "title": "promptd", "version": env!("CARGO_PKG_VERSION") });
@@ -47,11 +46,10 @@ struct AppServer {
     /// Edits that have begun, by their items: the question names no more than the item.
     changes: BTreeMap<String, Value>,
     questions: Questions<Asked>,
-    is_prompted: bool,
+    stage: Stage,
     is_interrupted: bool,
     /// The agent knows of the interrupt.
     has_told_so: bool,
-    is_over: bool,
     due: Vec<Effect>,
 }
 
@@ -66,7 +64,7 @@ struct Asked {
 impl Observer for AppServer {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         self.reader.line(stream, line);
-        if stream == Stream::Stderr || self.is_over {
+        if stream == Stream::Stderr || self.stage == Stage::Over {
             return;
         }
         match json_rpc::parse(line) {
@@ -98,13 +96,13 @@ impl Driver for AppServer {
     }
 
     fn interrupt(&mut self) {
-        if self.is_interrupted || self.is_over {
+        if self.is_interrupted || self.stage == Stage::Over {
             return;
         }
         self.is_interrupted = true;
         // They are void with the turn.
         self.questions.take();
-        if self.is_prompted {
+        if self.stage == Stage::Prompted {
             self.tell_of_interrupt();
         } else {
             self.reader.cancelled();
@@ -134,18 +132,22 @@ impl AppServer {
 
     fn open(&mut self) {
         self.say(&json!({ "method": "initialized" }));
-        let mut params = json!({ "cwd": self.cwd, "approvalPolicy": "untrusted", "sandbox": "danger-full-access" });
+        let mut params = Map::new();
+        params.insert("cwd".to_owned(), json!(self.cwd));
+        params.insert("approvalPolicy".to_owned(), json!("untrusted"));
+        params.insert("sandbox".to_owned(), json!("danger-full-access"));
         if let Some(model) = &self.model {
-            params["model"] = json!(model);
+            params.insert("model".to_owned(), json!(model));
         }
-        match &self.resumed {
+        let method = match &self.resumed {
             Some(thread) => {
-                params["threadId"] = json!(thread);
-                params["excludeTurns"] = json!(true);
-                self.request(THREAD, "thread/resume", &params);
+                params.insert("threadId".to_owned(), json!(thread));
+                params.insert("excludeTurns".to_owned(), json!(true));
+                "thread/resume"
             }
-            None => self.request(THREAD, "thread/start", &params),
-        }
+            None => "thread/start",
+        };
+        self.request(THREAD, method, &Value::Object(params));
     }
 
     fn say_the_prompt(&mut self) {
@@ -155,7 +157,7 @@ impl AppServer {
         let input = json!([{ "type": "text", "text": self.prompt }]);
         let params = json!({ "threadId": thread, "input": input });
         self.prompt = String::new();
-        self.is_prompted = true;
+        self.stage = Stage::Prompted;
         self.request(TURN, "turn/start", &params);
     }
 
@@ -186,20 +188,16 @@ impl AppServer {
     }
 
     fn requested(&mut self, id: RequestId, method: &str, params: &str) {
-        let params = serde_json::from_str(params).ok().filter(Value::is_object);
-        let params = params.unwrap_or_else(|| json!({}));
+        let params: Value = serde_json::from_str(params).unwrap_or_default();
         let item = string(&params, "itemId");
         let (call, choices) = match method {
             "item/commandExecution/requestApproval" => {
-                let mut command = params.clone();
-                command["type"] = json!("commandExecution");
                 let available = params.get("availableDecisions").and_then(Value::as_array);
-                (asked(item, &command), decisions(available))
+                (asked(item, "commandExecution", &params), decisions(available))
             }
             "item/fileChange/requestApproval" => {
-                let unknown = json!({ "type": "fileChange" });
-                let change = self.changes.get(item).unwrap_or(&unknown);
-                (asked(item, change), decisions(None))
+                let change = self.changes.get(item).unwrap_or(&Value::Null);
+                (asked(item, "fileChange", change), decisions(None))
             }
             "mcpServer/elicitation/request" => {
                 let name = format!("{}: {}", string(&params, "serverName"), string(&params, "message"));
@@ -207,8 +205,8 @@ impl AppServer {
                 (call, actions())
             }
             _ => {
-                let refusal = json_rpc::refusal(&id, METHOD_NOT_FOUND, "promptd offers no such method");
-                return self.say(&refusal);
+                let error = json_rpc::error(METHOD_NOT_FOUND, "promptd offers no such method");
+                return self.say(&json!({ "id": id, "error": error }));
             }
         };
         if self.is_interrupted {
@@ -239,15 +237,15 @@ impl AppServer {
     }
 
     fn close_at_the_end(&mut self) {
-        if !self.is_over && self.reader.observation().final_event.is_some() {
-            self.is_over = true;
+        if self.stage != Stage::Over && self.reader.observation().final_event.is_some() {
+            self.stage = Stage::Over;
             self.due.push(Effect::Close);
         }
     }
 }
 
-fn asked(id: &str, item: &Value) -> ToolCallUpdate {
-    let (name, input) = call(item).unwrap_or_default();
+fn asked(id: &str, kind: &str, item: &Value) -> ToolCallUpdate {
+    let (name, input) = call(kind, item).unwrap_or_default();
     tool::asked(id, &name, input)
 }
 

@@ -21,6 +21,17 @@ use crate::model::{PermissionKind, PermissionOption};
 /// The answer that is no option: the turn was interrupted instead.
 const CANCELLED: &str = "cancelled";
 
+/// How far a conversation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The agent does not know the prompt yet.
+    Opening,
+    /// It works.
+    Prompted,
+    /// All is said.
+    Over,
+}
+
 /// Something that is due.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {

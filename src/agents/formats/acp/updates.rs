@@ -1,4 +1,4 @@
-//! What an agent says in ACP, for the callers: its own updates, less what is not this turn's.
+//! The stream in ACP's words.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
