@@ -176,6 +176,22 @@ async fn a_question_outlives_the_server_and_its_time_limit_does_not_begin_anew()
 }
 
 #[tokio::test]
+async fn a_file_of_servers_that_becomes_wrong_keeps_nobody_from_talking_with_an_agent_that_runs() {
+    if !has_program("python3") {
+        return;
+    }
+    let mut server = Server::with().scripted().start().await;
+    let id = server.act("ask\nsay Bye.", json!({})).await;
+    let question = server.question(&id).await;
+    server.kill();
+    std::fs::write(server.workspace().join("mcp.json"), "{").unwrap();
+    server.start_again().await;
+    assert_eq!(server.reply(&id, &question, "allow_once").await.0, 200);
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][0]["result"], "told allow-once. Bye.", "{session}");
+}
+
+#[tokio::test]
 async fn a_pause_is_nobodys_time_to_answer() {
     if !has_program("python3") {
         return;

@@ -17,10 +17,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::support::lab::{AGENTS, Lab};
 use crate::support::model::{self, Model};
 use crate::support::{Server, node};
 
-const AGENTS: [&str; 3] = ["claude", "codex", "gemini"];
+const TAKE_SERVERS: [&str; 6] = ["claude", "codex", "gemini", "qwen", "opencode", "copilot"];
 
 /// What every shell and every agent would like to put something into.
 const SECRET: &str = "s3cret-'$HOME'-${HOME}-\"x\"";
@@ -78,7 +79,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, String> {
 
 /// Agents that say how they were started, and read no prompt.
 fn stand_ins(programs: &Path) {
-    for agent in AGENTS {
+    for agent in TAKE_SERVERS {
         let path = programs.join(agent);
         write(
             &path,
@@ -117,7 +118,7 @@ async fn said(server: &Server, request: Value) -> (String, String) {
 async fn no_secret_stands_in_arguments_and_files_are_their_owners_alone() {
     let home = Home::new("arguments");
     let server = with_stand_ins(&home, "").await;
-    for agent in AGENTS {
+    for agent in TAKE_SERVERS {
         let request = json!({ "agent": agent, "prompt": "hello", "mcp_servers": both_servers(), "mask": false });
         let (id, output) = said(&server, request).await;
         assert!(!output.contains("s3cret"), "{agent}: {output}");
@@ -385,14 +386,12 @@ async fn real(agent: &str) {
         Docs::start().await,
         Home::new(&format!("real-{agent}")),
     );
-    home.write(".gemini/settings.json", model::GEMINI_SETTINGS);
-    home.write(".codex/version.json", "{}");
+    let setup = AGENTS.iter().find(|setup| setup.agent == agent).unwrap();
+    for (name, content) in (setup.files)(&model) {
+        home.write(name, &content.to_string());
+    }
     home.write("AGENTS.md", "Instructions in the home.");
-    let (args, mut env) = match agent {
-        "claude" => (Vec::new(), model.claude_env()),
-        "codex" => (model.codex_args(), model.codex_env(&home.0.join(".codex"))),
-        _ => (Vec::new(), model.gemini_env()),
-    };
+    let (args, mut env) = ((setup.args)(&model), (setup.env)(&model, &home.0));
     // Else it shows tools to the model only after a search, which the scripted one does not do.
     env.push(("ENABLE_TOOL_SEARCH".to_owned(), "false".to_owned()));
     let path = format!("{}:{}", node::programs().display(), std::env::var("PATH").unwrap());
@@ -456,6 +455,45 @@ async fn gemini_calls_tools_and_knows_what_stands_ready() {
 }
 
 #[tokio::test]
+async fn qwen_calls_tools_and_knows_what_stands_ready() {
+    real("qwen").await;
+}
+
+#[tokio::test]
+async fn opencode_calls_tools_and_knows_what_stands_ready() {
+    real("opencode").await;
+}
+
+#[tokio::test]
+async fn copilot_calls_tools_and_knows_what_stands_ready() {
+    real("copilot").await;
+}
+
+#[tokio::test]
+async fn qwen_takes_no_more_answers_than_it_may() {
+    let Some(lab) = Lab::new("qwen").await else { return };
+    let (_, turn) = lab
+        .begin("model: run printf made > made.txt", json!({ "max_turns": 1 }))
+        .await;
+    assert_eq!(turn["status"], "failed", "{turn}");
+    assert_eq!(turn["stop_reason"], "max_turn_requests", "{turn}");
+    assert!(lab.server.workspace().join("made.txt").exists());
+    let (_, turn) = lab.begin("model: run true", json!({ "max_turns": 2 })).await;
+    assert_eq!(turn["status"], "completed", "{turn}");
+}
+
+#[tokio::test]
+async fn opencode_runs_no_tool_that_is_not_allowed() {
+    let Some(lab) = Lab::new("opencode").await else { return };
+    let file = lab.server.workspace().join("made.txt");
+    for (tools, made) in [(json!(["read"]), false), (json!(["read", "bash"]), true)] {
+        lab.begin("model: run printf made > made.txt", json!({ "allowed_tools": tools }))
+            .await;
+        assert_eq!(file.exists(), made, "{tools}");
+    }
+}
+
+#[tokio::test]
 async fn gemini_runs_no_tool_that_is_not_allowed_and_no_more_turns_than_it_may() {
     if !tokio::task::spawn_blocking(node::installed).await.unwrap() {
         return;
@@ -479,6 +517,8 @@ async fn gemini_runs_no_tool_that_is_not_allowed_and_no_more_turns_than_it_may()
         let id = server.create(request).await;
         let session = server.settled(&id).await;
         assert_eq!(session["status"], status, "{tools} {session}");
+        let limited = session["turns"][0]["stop_reason"] == "max_turn_requests";
+        assert_eq!(limited, turns == 1, "{session}");
         assert_eq!(file.exists(), made, "{tools} {session}");
     }
 }

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::formats::COPILOT_JSON;
 use super::known::{Capabilities, Evidence, Known, acp_conversation};
-use super::{Launch, Stdin, TurnRequest, vars, words};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
+use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static COPILOT: Known = Known {
     name: "copilot",
@@ -19,7 +23,7 @@ pub(super) static COPILOT: Known = Known {
         resume: true,
         interrupt: true,
         permissions: true,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: false,
         max_turns: false,
@@ -29,6 +33,11 @@ pub(super) static COPILOT: Known = Known {
     launch,
     conversation: Some(acp_conversation(converse)),
 };
+
+const SERVERS: &str = "mcp.json";
+
+/// Its instructions for all folders, below the home.
+const INSTRUCTIONS: &str = ".copilot/copilot-instructions.md";
 
 /// npm's launcher stays the parent of the real program, and killing it leaves that one running.
 ///
@@ -73,11 +82,29 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
     if !request.allowed_tools.is_empty() {
         args.push(format!("--available-tools={}", request.allowed_tools.join(",")));
     }
+    let mut files = Vec::new();
+    if !request.mcp_servers.is_empty() {
+        args.push("--additional-mcp-config".to_owned());
+        args.push(format!("@{}", file_path(request, SERVERS)));
+        let servers = json!({ "mcpServers": mcp::servers(request, Words::Copilot) });
+        files.push((SERVERS, servers.to_string()));
+        files.extend(mcp::script(request.mcp_servers));
+    }
+    let mut links = mounted::shared_skills(request);
+    // It reads no AGENTS.md in `COPILOT_CUSTOM_INSTRUCTIONS_DIRS`.
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        links.extend(request.mounted.home.iter().map(|home| Link {
+            at: home.join(INSTRUCTIONS),
+            to: path.to_owned(),
+        }));
+    }
     args.extend_from_slice(request.args);
     Launch {
         args,
         env: vars([("COPILOT_AUTO_UPDATE", "false")]),
         stdin,
+        files,
+        links,
         ..Launch::default()
     }
 }

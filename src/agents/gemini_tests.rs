@@ -133,3 +133,11 @@ fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
     let event = final_event("gemini", r#"{"type":"result","status":"success","stats":[],"error":7}"#);
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
 }
+
+#[test]
+fn reaching_max_turns_is_a_failure_with_its_own_stop_reason() {
+    let line = r#"{"type":"result","status":"error","error":{"type":"FatalTurnLimitedError","message":"Reached max session turns for this session."},"stats":{}}"#;
+    let event = final_event("gemini", line);
+    assert_eq!(event.outcome, Err(Cause::AgentError));
+    assert_eq!(event.stop_reason, Some(StopReason::MaxTurnRequests));
+}

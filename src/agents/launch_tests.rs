@@ -60,14 +60,11 @@ fn a_system_prompt_reaches_the_agent_as_a_file() {
     };
     for known in known().filter(|known| known.capabilities.system_prompt) {
         let (line, launch) = launch(known.name, &request);
-        assert!(launch.files.contains(&("system-prompt.md", "Be brief.".to_owned())));
-        let in_files = launch
-            .files
-            .iter()
-            .any(|(_, text)| text.contains("/s/system-prompt.md"));
-        let in_env = launch.env.iter().any(|(_, value)| value == "/s/system-prompt.md");
-        let in_args = line.contains("/s/system-prompt.md");
-        assert!(in_files || in_env || in_args, "{}", known.name);
+        assert!(!line.contains("Be brief."), "{line}");
+        let file = launch.files.iter().find(|(_, text)| text.contains("Be brief."));
+        let path = format!("/s/{}", file.expect("a file with it").0);
+        let in_env = launch.env.iter().any(|(_, value)| *value == path);
+        assert!(in_env || line.contains(&path), "{}", known.name);
     }
 }
 
@@ -85,6 +82,50 @@ fn a_list_of_tools_reaches_those_that_can_be_limited() {
     ] {
         assert!(launch(name, &request).0.contains(option), "{name}");
     }
+    let permission = ("OPENCODE_PERMISSION", r#"{"*":"deny","read":"allow","bash":"allow"}"#);
+    assert!(launch("opencode", &request).1.env.ends_with(&vars([permission])));
+}
+
+#[test]
+fn instructions_that_stand_elsewhere_are_shown_to_those_that_would_not_find_them() {
+    let mounted = Mounted {
+        home: Some("/h".into()),
+        instructions: Some("/h/AGENTS.md".into()),
+        skills: vec!["/w/skills/own".into()],
+        ..NOTHING_MOUNTED.clone()
+    };
+    let request = TurnRequest {
+        mounted: &mounted,
+        ..plain()
+    };
+    let link = |at: &str, to: &str| Link {
+        at: at.into(),
+        to: to.into(),
+    };
+    let skill = link("/h/.agents/skills/own", "/w/skills/own");
+    let (_, qwen) = launch("qwen", &request);
+    let included = r#""context":{"includeDirectories":["/s/mounted"],"loadFromIncludeDirectories":true}"#;
+    assert!(qwen.files[0].1.contains(included), "{}", qwen.files[0].1);
+    assert_eq!(
+        qwen.links,
+        [skill.clone(), link("/s/mounted/AGENTS.md", "/h/AGENTS.md")]
+    );
+    let (_, opencode) = launch("opencode", &request);
+    let instructions = r#"{"instructions":["/h/AGENTS.md"]}"#;
+    assert_eq!(opencode.files, [("opencode.json", instructions.to_owned())]);
+    assert_eq!(opencode.links, [skill.clone()]);
+    let (_, copilot) = launch("copilot", &request);
+    let instructions = link("/h/.copilot/copilot-instructions.md", "/h/AGENTS.md");
+    assert_eq!(copilot.links, [skill, instructions]);
+}
+
+#[test]
+fn qwen_takes_a_bound_of_answers() {
+    let request = TurnRequest {
+        max_turns: Some(3),
+        ..plain()
+    };
+    assert!(launch("qwen", &request).0.ends_with("--max-session-turns 3"));
 }
 
 #[test]

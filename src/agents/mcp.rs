@@ -13,6 +13,9 @@ use serde_json::{Map, Value, json};
 use super::{TurnRequest, Unsupported, file_path};
 use crate::model::{McpServer, McpTransport};
 
+/// How long opencode waits for a server's list of tools, in milliseconds. Its own 5 s are over before npx has fetched one.
+const OPENCODE_PATIENCE: u32 = 30_000;
+
 /// The script that starts a program by its server's name.
 const SCRIPT: &str = "mcp.sh";
 
@@ -24,6 +27,13 @@ pub(super) enum Words {
     Claude,
     /// `command`, `args`, `headers` and `httpUrl` or `url`; `$X` and `${X:-text}` are variables, in headers twice.
     Gemini,
+    /// As gemini's, but no text is a variable.
+    Qwen,
+    /// `type`, `command` with its arguments, `url`, `headers`; `{env:X}` and `{file:X}` stand for texts, wherever they
+    /// are in the file: see [`opencode_text`].
+    Opencode,
+    /// As claude's, with the `tools` that are wanted; `$X`, `${X}` and `${X:-text}` are variables.
+    Copilot,
 }
 
 /// Refuses what the agent has no words for.
@@ -97,7 +107,12 @@ fn program(request: &TurnRequest<'_>, name: &str, words: Words) -> Value {
     let args = json!([file_path(request, SCRIPT), name]);
     match words {
         Words::Claude => json!({"type": "stdio", "command": "/bin/sh", "args": args}),
-        Words::Gemini => json!({"command": "/bin/sh", "args": args}),
+        Words::Gemini | Words::Qwen => json!({"command": "/bin/sh", "args": args}),
+        Words::Opencode => {
+            let command = ["/bin/sh".to_owned(), file_path(request, SCRIPT), name.to_owned()];
+            json!({"type": "local", "command": command, "enabled": true, "timeout": OPENCODE_PATIENCE})
+        }
+        Words::Copilot => json!({"type": "local", "command": "/bin/sh", "args": args, "tools": ["*"]}),
     }
 }
 
@@ -114,11 +129,33 @@ fn remote(server: &McpServer, url: &str, words: Words) -> Value {
             "url": literal(url, words),
             "headers": headers,
         }),
-        Words::Gemini => json!({
+        Words::Gemini | Words::Qwen => json!({
             (if sse { "url" } else { "httpUrl" }): literal(url, words),
             "headers": headers,
         }),
+        // It finds out by itself whether it is SSE. Nobody could log in, so that it need not offer to.
+        Words::Opencode => json!({
+            "type": "remote",
+            "url": url,
+            "headers": headers,
+            "oauth": false,
+            "enabled": true,
+            "timeout": OPENCODE_PATIENCE,
+        }),
+        Words::Copilot => json!({
+            "type": if sse { "sse" } else { "http" },
+            "url": literal(url, words),
+            "headers": headers,
+            "tools": ["*"],
+        }),
     }
+}
+
+/// opencode's file, so that each text in it is still itself: what stands for another text is looked for before the file
+/// is read as JSON.
+pub(super) fn opencode_text(config: &Value) -> String {
+    let text = config.to_string();
+    text.replace("{env:", r"\u007benv:").replace("{file:", r"\u007bfile:")
 }
 
 /// A text that is still itself when the agent has put in its variables: a dollar is the default of one that there is
@@ -128,15 +165,17 @@ fn literal(text: &str, words: Words) -> Cow<'_, str> {
     match words {
         _ if !text.contains('$') => text.into(),
         Words::Claude => text.replace("${", &format!("{DOLLAR}{{")).into(),
-        Words::Gemini => text.replace('$', DOLLAR).into(),
+        Words::Gemini | Words::Copilot => text.replace('$', DOLLAR).into(),
+        Words::Qwen | Words::Opencode => text.into(),
     }
 }
 
-/// The same for a header, which both look through a second time, gemini with dotenv's rules.
+/// The same for a header, which claude and gemini look through a second time, gemini with dotenv's rules.
 fn literal_header(text: &str, words: Words) -> Cow<'_, str> {
     match words {
         Words::Claude => literal(&literal(text, words), words).into_owned().into(),
         Words::Gemini => literal(&text.replace('$', r"\$"), words).into_owned().into(),
+        Words::Qwen | Words::Opencode | Words::Copilot => literal(text, words),
     }
 }
 

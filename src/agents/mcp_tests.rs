@@ -94,6 +94,44 @@ fn gemini_gets_them_in_the_lowest_layer_of_settings() {
 }
 
 #[test]
+fn qwen_and_copilot_get_a_file_and_opencode_a_layer_of_its_configuration() {
+    let servers = given(BOTH);
+    let request = TurnRequest {
+        mcp_servers: &servers,
+        ..plain()
+    };
+    let script = ("mcp.sh", SCRIPT_TEXT.to_owned());
+    let program = json!(["/s/mcp.sh", "lab"]);
+
+    let (line, qwen) = launch("qwen", &request);
+    assert!(line.ends_with("--mcp-config /s/mcp.json"), "{line}");
+    let expected = json!({"mcpServers": {
+        "docs": {"httpUrl": "https://docs/mcp", "headers": {"Authorization": "Bearer s3cret", "X-Team": "$HOME ${HOME}"}},
+        "lab": {"command": "/bin/sh", "args": program},
+    }});
+    assert_eq!(qwen.files[1..], [("mcp.json", expected.to_string()), script.clone()]);
+
+    let (line, copilot) = launch("copilot", &request);
+    assert!(line.ends_with("--additional-mcp-config @/s/mcp.json"), "{line}");
+    let expected = json!({"mcpServers": {
+        "docs": {"type": "http", "url": "https://docs/mcp", "headers": {"Authorization": "Bearer s3cret",
+                 "X-Team": "${PROMPTD_NONE:-$}HOME ${PROMPTD_NONE:-$}{HOME}"}, "tools": ["*"]},
+        "lab": {"type": "local", "command": "/bin/sh", "args": program, "tools": ["*"]},
+    }});
+    assert_eq!(copilot.files, [("mcp.json", expected.to_string()), script.clone()]);
+
+    let (line, opencode) = launch("opencode", &request);
+    assert!(!line.contains("mcp"), "{line}");
+    let expected = json!({"mcp": {
+        "docs": {"type": "remote", "url": "https://docs/mcp",
+                 "headers": {"Authorization": "Bearer s3cret", "X-Team": "$HOME ${HOME}"},
+                 "oauth": false, "enabled": true, "timeout": 30_000},
+        "lab": {"type": "local", "command": ["/bin/sh", "/s/mcp.sh", "lab"], "enabled": true, "timeout": 30_000},
+    }});
+    assert_eq!(opencode.files, [("opencode.json", expected.to_string()), script]);
+}
+
+#[test]
 fn codex_refuses_what_it_cannot_reach_and_what_would_show_a_secret() {
     for (server, says) in [
         (r#"{"type":"sse","url":"https://docs/sse"}"#, "use \"http\""),
@@ -154,6 +192,15 @@ proptest! {
     fn no_text_becomes_a_variable(text in r"[a-z${}\\: ]{0,20}") {
         prop_assert_eq!(put_in(&literal(&text, Words::Claude), "${"), text.clone());
         prop_assert_eq!(put_in(&literal(&text, Words::Gemini), "$"), text.clone());
+        prop_assert_eq!(put_in(&literal_header(&text, Words::Copilot), "$"), text.clone());
+    }
+
+    #[test]
+    fn no_text_of_opencodes_file_stands_for_another(text in r#"(\{env:|\{file:|\{|\}|[a-z:\" ]){0,8}"#) {
+        let config = json!({ "a": text.clone(), "b": { "env": text } });
+        let written = opencode_text(&config);
+        prop_assert!(!written.contains("{env:") && !written.contains("{file:"), "{}", written);
+        prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), config);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! opencode, as seen with 1.18.33: `opencode run --format json`, and `opencode acp` to be talked with.
 
+use serde_json::{Map, Value, json};
+
 use super::formats::OPENCODE_JSON;
 use super::known::{Capabilities, Evidence, Known, acp_conversation, no_native};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
 use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static OPENCODE: Known = Known {
@@ -20,22 +24,46 @@ pub(super) static OPENCODE: Known = Known {
         resume: true,
         interrupt: true,
         permissions: true,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
+        // With `steps` in its configuration it asks the model to stop, and goes on where the model does not.
         max_turns: false,
-        allowed_tools: false,
+        allowed_tools: true,
     },
     format: &OPENCODE_JSON,
     launch,
     conversation: Some(acp_conversation(converse)),
 };
 
-const SYSTEM_PROMPT: &str = "system-prompt.md";
 const CONFIG: &str = "opencode.json";
 
 /// Every run unpacks a library of 5.6 MB into its folder for temporary files and leaves it there.
 const TEMPORARY: &str = "opencode-tmp";
+
+/// A layer of the configuration over the user's own file, and under the project's and `OPENCODE_CONFIG_CONTENT`; objects
+/// are merged, and so are the lists of instructions. <https://opencode.ai/docs/config/#precedence-order>
+fn config(request: &TurnRequest<'_>) -> Option<Value> {
+    let mut config = Map::new();
+    if let Some(text) = request.system_prompt {
+        // `build` is the agent that runs when none is asked for. https://opencode.ai/docs/agents/#prompt
+        config.insert("agent".to_owned(), json!({ "build": { "prompt": text } }));
+    }
+    if !request.mcp_servers.is_empty() {
+        config.insert("mcp".to_owned(), mcp::servers(request, Words::Opencode));
+    }
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        config.insert("instructions".to_owned(), json!([path.to_string_lossy()]));
+    }
+    (!config.is_empty()).then(|| config.into())
+}
+
+/// What is denied is not offered to the model either. Of all that fits a tool the last counts.
+fn permissions(tools: &[String], granted: &str) -> Value {
+    let all = std::iter::once(("*".to_owned(), "deny".into()));
+    let allowed = tools.iter().map(|tool| (tool.clone(), granted.into()));
+    Value::Object(all.chain(allowed).collect())
+}
 
 /// The prompt comes by standard input: an argument with a space would reach the model in quotes.
 fn launch(request: &TurnRequest<'_>) -> Launch {
@@ -53,10 +81,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
 /// It asks for nothing unless it is told to; the variable stands over all of its configuration. The driver chooses the
 /// model.
 fn converse(request: &TurnRequest<'_>) -> Launch {
-    let mut launch = start(&request.without_servers(), words(["acp"]), Stdin::Conversation);
-    let permissions = r#"{"edit":"ask","bash":"ask","webfetch":"ask"}"#;
-    launch.env.extend(vars([("OPENCODE_PERMISSION", permissions)]));
-    launch
+    start(&request.without_servers(), words(["acp"]), Stdin::Conversation)
 }
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
@@ -67,13 +92,19 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         ("TMPDIR", &file_path(request, TEMPORARY)),
     ]);
     let mut files = Vec::new();
-    if let Some(text) = request.system_prompt {
-        // `build` is the agent that runs when none is asked for. https://opencode.ai/docs/agents/#prompt
-        let prompt = format!("{{file:{}}}", file_path(request, SYSTEM_PROMPT));
-        let config = serde_json::json!({ "agent": { "build": { "prompt": prompt } } });
+    if let Some(config) = config(request) {
         env.extend(vars([("OPENCODE_CONFIG", &file_path(request, CONFIG))]));
-        files.push((SYSTEM_PROMPT, text.to_owned()));
-        files.push((CONFIG, config.to_string()));
+        files.push((CONFIG, mcp::opencode_text(&config)));
+    }
+    files.extend(mcp::script(request.mcp_servers));
+    let asks = stdin == Stdin::Conversation;
+    let permissions = match (request.allowed_tools, asks) {
+        ([], false) => None,
+        ([], true) => Some(json!({"edit": "ask", "bash": "ask", "webfetch": "ask"})),
+        (tools, asks) => Some(permissions(tools, if asks { "ask" } else { "allow" })),
+    };
+    if let Some(permissions) = permissions {
+        env.extend(vars([("OPENCODE_PERMISSION", &permissions.to_string())]));
     }
     args.extend_from_slice(request.args);
     Launch {
@@ -81,6 +112,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         env,
         stdin,
         files,
+        links: mounted::shared_skills(request),
         folders: vec![TEMPORARY],
         ..Launch::default()
     }

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use super::formats::QWEN_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, acp_conversation};
-use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
+use super::mcp::{self, Words};
+use super::mounted::{self, Instructions};
+use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static QWEN: Known = Known {
     name: "qwen",
@@ -19,10 +23,11 @@ pub(super) static QWEN: Known = Known {
         resume: true,
         interrupt: true,
         permissions: true,
-        mcp: false,
+        mcp: true,
         model: true,
         system_prompt: true,
-        max_turns: false,
+        max_turns: true,
+        // `--core-tools` leaves those that start agents and run skills.
         allowed_tools: false,
     },
     format: &QWEN_STREAM_JSON,
@@ -32,10 +37,24 @@ pub(super) static QWEN: Known = Known {
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
 const DEFAULTS: &str = "qwen-defaults.json";
+const SERVERS: &str = "mcp.json";
+const INSTRUCTIONS: &str = "AGENTS.md";
 
 /// As the lowest layer of settings, the user's own still win. Its own memory is a second conversation with the model
 /// behind every answer, which takes longer than the answer, and counts as the turn's.
-const DEFAULTS_TEXT: &str = r#"{"privacy":{"usageStatisticsEnabled":false},"telemetry":{"enabled":false},"general":{"enableAutoUpdate":false},"memory":{"enableManagedAutoMemory":false}}"#;
+fn defaults(request: &TurnRequest<'_>) -> Value {
+    let mut settings = json!({
+        "privacy": {"usageStatisticsEnabled": false},
+        "telemetry": {"enabled": false},
+        "general": {"enableAutoUpdate": false},
+        "memory": {"enableManagedAutoMemory": false},
+    });
+    if mounted::instructions(request) != Instructions::Plain {
+        let folder = [file_path(request, mounted::FOLDER)];
+        settings["context"] = json!({"includeDirectories": folder, "loadFromIncludeDirectories": true});
+    }
+    settings
+}
 
 /// The launcher starts the real program as its child, and leaves it running when it is killed. The real one is a script
 /// beside it, which has no execute permission: it is run by `node`.
@@ -65,7 +84,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
         ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
     ]);
-    let mut files = vec![(DEFAULTS, DEFAULTS_TEXT.to_owned())];
+    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
     if let Some(model) = request.model {
         args.extend(words(["-m", model]));
     }
@@ -73,12 +92,29 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         env.extend(vars([("QWEN_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
+    if let Some(turns) = request.max_turns {
+        args.extend(words(["--max-session-turns", &turns.to_string()]));
+    }
+    if !request.mcp_servers.is_empty() {
+        args.extend(words(["--mcp-config", &file_path(request, SERVERS)]));
+        let servers = json!({ "mcpServers": mcp::servers(request, Words::Qwen) });
+        files.push((SERVERS, servers.to_string()));
+        files.extend(mcp::script(request.mcp_servers));
+    }
+    let mut links = mounted::shared_skills(request);
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        links.push(Link {
+            at: request.files_dir.join(mounted::FOLDER).join(INSTRUCTIONS),
+            to: path.to_owned(),
+        });
+    }
     args.extend_from_slice(request.args);
     Launch {
         args,
         env,
         stdin,
         files,
+        links,
         ..Launch::default()
     }
 }

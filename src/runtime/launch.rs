@@ -124,6 +124,7 @@ impl Basis {
         session: &Session,
         agent: &Agent,
         turn: &TurnState,
+        wrong_file: fn(RuntimeError) -> Result<BTreeMap<String, McpServer>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
         let request = session.request();
         let configured = settings.agents.get(agent.name()).map(|configured| &configured.env);
@@ -138,7 +139,7 @@ impl Basis {
             },
         };
         let of_files = if agent.capabilities().mcp {
-            places.servers()?
+            places.servers().or_else(wrong_file)?
         } else {
             BTreeMap::new()
         };
@@ -197,7 +198,7 @@ pub(super) fn prepare(
         install: agent.install().map(str::to_owned),
         installed: Vec::new(),
     })?;
-    let basis = Basis::of(settings, variables, session, &agent, turn)?;
+    let basis = Basis::of(settings, variables, session, &agent, turn, Err)?;
     sys::replace(&basis.prompt_file, basis.prompt.as_bytes()).map_err(failed(&basis.prompt_file))?;
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
     let asked = basis.request(session, Some(&fresh));
@@ -260,7 +261,12 @@ pub(super) fn driver(
     agent: &Agent,
     turn: &TurnState,
 ) -> Result<Option<Box<dyn Driver>>, RuntimeError> {
-    let basis = Basis::of(settings, variables, session, agent, turn)?;
+    // The launch has refused a wrong file. One that became wrong since, by the agent's own hand or with its repository,
+    // must not keep us from talking with an agent that runs.
+    let basis = Basis::of(settings, variables, session, agent, turn, |error| {
+        tracing::warn!(%error, "the servers of tools in this file are left out");
+        Ok(BTreeMap::new())
+    })?;
     Ok(agent.driver(&basis.request(session, None)))
 }
 

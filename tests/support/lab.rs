@@ -13,10 +13,10 @@ pub struct Setup {
     pub agent: &'static str,
     /// Its package in `tests/agents/package.json`.
     pub package: &'static str,
-    env: fn(&Model, &Path) -> Vec<(String, String)>,
-    args: fn(&Model) -> Vec<String>,
+    pub env: fn(&Model, &Path) -> Vec<(String, String)>,
+    pub args: fn(&Model) -> Vec<String>,
     /// Files in its home, by their paths.
-    files: fn(&Model) -> Vec<(&'static str, Value)>,
+    pub files: fn(&Model) -> Vec<(&'static str, Value)>,
     /// Seconds after which a turn that gets 429 is ended; short where the agent cannot be told to give up itself.
     pub patience: u32,
 }
@@ -61,7 +61,8 @@ pub const AGENTS: [Setup; 8] = [
         files: |_| {
             vec![(
                 ".qwen/settings.json",
-                json!({"model": {"generationConfig": {"maxRetries": 0}}}),
+                // Without a search first, which the scripted model does not do, it would not show tools of servers.
+                json!({"model": {"generationConfig": {"maxRetries": 0}}, "tools": {"toolSearch": {"enabled": false}}}),
             )]
         },
         ..NOTHING

@@ -3,6 +3,7 @@
 //! What differs from Claude's:
 //! - `usage` counts over all turns of the session, cached input included; there is no cost.
 //! - The error stands in `error.message`, the HTTP status only in its text, and the same text has come as an answer.
+//! - A turn that has had all the answers it may have ends with a line on stderr, exit code 53, and no `result`.
 //! - SIGINT ends the stream without a word, exit code 130; a resumed session that does not exist, with a line on stderr.
 
 use std::borrow::Cow;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use super::super::observe::{lenient, limited};
 use super::super::{Observer, cause};
 use super::{CLAUDE_STREAM_JSON, Format};
-use crate::model::{FinalEvent, Observation, StopReason, Stream, Usage};
+use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(in crate::agents) static QWEN_STREAM_JSON: Format = Format {
     name: "qwen-stream-json",
@@ -21,6 +22,9 @@ pub(in crate::agents) static QWEN_STREAM_JSON: Format = Format {
     observer: Some(|| Box::new(Reader::default())),
     translator: CLAUDE_STREAM_JSON.translator,
 };
+
+/// How the line on stderr begins that stands for the final event where no more answers were allowed.
+const TURN_LIMIT: &[u8] = b"Reached max session turns";
 
 #[derive(Default)]
 struct Reader {
@@ -61,7 +65,11 @@ struct Counts {
 impl Observer for Reader {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
-            return self.seen.stderr(line);
+            self.seen.stderr(line);
+            if line.starts_with(TURN_LIMIT) {
+                self.turn_limit(line);
+            }
+            return;
         }
         let event = serde_json::from_slice::<Event<'_>>(line).ok();
         self.seen.last_line_known = event.is_some();
@@ -76,6 +84,19 @@ impl Observer for Reader {
 
     fn observation(&self) -> &Observation {
         &self.seen
+    }
+}
+
+impl Reader {
+    fn turn_limit(&mut self, line: &[u8]) {
+        let error = limited(String::from_utf8_lossy(line).trim());
+        self.seen.final_event = Some(FinalEvent {
+            outcome: Err(Cause::AgentError),
+            stop_reason: Some(StopReason::MaxTurnRequests),
+            result: None,
+            error: Some(error),
+            usage: Usage::default(),
+        });
     }
 }
 

@@ -59,3 +59,16 @@ fn a_session_that_does_not_exist_is_told_on_stderr() {
     assert_eq!(reader.observation().final_event, None);
     assert_eq!(reader.observation().agent_session_id, None);
 }
+
+#[test]
+fn reaching_max_turns_is_told_on_stderr_and_a_failure_with_its_own_stop_reason() {
+    let mut reader = Reader::default();
+    reader.line(
+        Stream::Stderr,
+        b"Reached max session turns for this session. Increase the number of turns by specifying maxSessionTurns in settings.json.",
+    );
+    let event = reader.observation().final_event.clone().unwrap();
+    assert_eq!(event.outcome, Err(Cause::AgentError));
+    assert_eq!(event.stop_reason, Some(StopReason::MaxTurnRequests));
+    assert!(event.error.unwrap().starts_with("Reached max session turns"));
+}

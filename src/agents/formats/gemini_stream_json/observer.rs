@@ -36,8 +36,10 @@ struct Event<'a> {
     stats: Option<Stats>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Failure {
+    #[serde(default, rename = "type")]
+    kind: String,
     #[serde(default)]
     message: String,
 }
@@ -84,8 +86,10 @@ impl Reader {
         let (outcome, stop_reason, result, error) = if event.status.as_deref() == Some("success") {
             (Ok(()), Some(StopReason::EndTurn), answer, None)
         } else {
-            let error = event.error.map(|error| limited(&error.message)).unwrap_or_default();
-            (Err(cause::tell(None, &error)), None, None, Some(error))
+            let failure = event.error.unwrap_or_default();
+            let stop_reason = (failure.kind == "FatalTurnLimitedError").then_some(StopReason::MaxTurnRequests);
+            let error = limited(&failure.message);
+            (Err(cause::tell(None, &error)), stop_reason, None, Some(error))
         };
         self.seen.final_event = Some(FinalEvent {
             outcome,
