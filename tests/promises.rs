@@ -13,6 +13,7 @@ mod a_whole_job_is_one_request;
 mod an_ended_turn_is_ended;
 mod architecture;
 mod cli;
+mod cli_shows_it;
 mod damage_stays_where_it_is;
 mod delivery_finds_its_way;
 mod delivery_is_visible;
