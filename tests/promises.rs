@@ -14,6 +14,7 @@ mod acp_clients_find_an_agent;
 mod an_ended_turn_is_ended;
 mod architecture;
 mod cli;
+mod cli_shows_it;
 mod damage_stays_where_it_is;
 mod delivery_finds_its_way;
 mod delivery_is_visible;

@@ -20,6 +20,8 @@ pub(super) struct SessionView {
     id: String,
     /// The agent's name.
     agent: String,
+    /// What the agent writes: `lines` is plain text, all others have words that `view=updates` puts into those of ACP.
+    format: Option<&'static str>,
     /// What it does, or how its last turn ended.
     status: SessionStatus,
     /// Its turns in order.
@@ -140,6 +142,7 @@ impl SessionView {
         Self {
             id: session.id().to_string(),
             agent: session.agent().to_owned(),
+            format: runtime.format(session),
             status: state.status(),
             turns: state.turns.iter().map(|turn| TurnView::of(turn, masker)).collect(),
             queue_position: runtime.queue_position(session),

@@ -1,17 +1,19 @@
 //! `promptd attach`: follows a session from its last turn on.
 
-use std::io::{self, IsTerminal as _};
-
 use clap::Args;
 
+use super::Global;
 use super::client::Client;
 use super::error::{CliError, exit};
-use super::follow::{Follow, Until, exit_code, follow, summary};
-use super::output::{Filter, Form, Printer};
-use super::{Global, say};
+use super::follow::{Follow, Until, exit_code, follow};
+use super::interrupts::leave_on_interrupt;
+use super::look::Look;
+use super::output::{Filter, Printer};
+use super::terminal::{self, Colour};
 
 const AFTER_HELP: &str = "\
-Follows until the session's turns are over; Ctrl-C leaves the agent running.
+Follows until the session's turns are over; Ctrl-C leaves the agent running. On a terminal a key answers what the
+agent asks: its number, or y, n and a where they are shown.
 
 Examples:
   promptd attach 0193…                      from the start of the last turn
@@ -28,19 +30,18 @@ pub(super) struct AttachArgs {
     /// Begin after this record instead of at the start of the last turn
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// Print the journal's records, one JSON document per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
 }
 
 pub(super) async fn attach(global: &Global, args: AttachArgs) -> Result<u8, CliError> {
     let client = Client::new(global)?;
-    let result = attach_with(&client, &args).await;
+    let result = attach_with(&client, &args, global.color).await;
     client.leave().await;
     result
 }
 
-async fn attach_with(client: &Client, args: &AttachArgs) -> Result<u8, CliError> {
+async fn attach_with(client: &Client, args: &AttachArgs, colour: Colour) -> Result<u8, CliError> {
     let session = client.session(&args.id).await?;
     let last = session.turns.last();
     let (after, from_turn) = match (args.after, last) {
@@ -49,9 +50,11 @@ async fn attach_with(client: &Client, args: &AttachArgs) -> Result<u8, CliError>
         (None, Some(last)) => (last.first_seq.map_or(0, |seq| seq.saturating_sub(1)), last.number),
         (None, None) => (0, 0),
     };
-    let form = if args.json { Form::Json } else { Form::Raw };
+    if terminal::is_read() {
+        leave_on_interrupt()?;
+    }
     let mut printer = Printer::new(
-        form,
+        args.look.form(&session, colour, true),
         Filter {
             from_turn,
             ..Filter::default()
@@ -68,8 +71,6 @@ async fn attach_with(client: &Client, args: &AttachArgs) -> Result<u8, CliError>
     )
     .await?;
     let Some(end) = end else { return Ok(exit::DONE) };
-    if io::stderr().is_terminal() {
-        say(&summary(&end));
-    }
+    args.look.last_words(&session, &end, colour);
     Ok(exit_code(&end))
 }

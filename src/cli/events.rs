@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
+use memchr::memmem;
 use reqwest::Response;
+use serde::Deserialize;
 
 use super::client::{Client, Request, session_path};
 use super::error::CliError;
-use crate::journal::parse_head;
+use crate::journal::{Head, Kind, parse_head};
+use crate::model::View;
 
 /// How long after a broken connection the next one is tried; a server that is not there is the client's affair.
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -17,8 +20,13 @@ const RECONNECT: Duration = Duration::from_millis(100);
 pub(super) struct Events<'a> {
     client: &'a Client,
     session: String,
-    /// The last record that was given out.
+    view: View,
+    /// The last record of which anything was given out.
     after: u64,
+    /// How many lines of it: in `updates`, a record can give several.
+    given: u64,
+    /// How many of the next lines have been given out before.
+    skip: u64,
     follow: bool,
     answer: Option<Response>,
     /// What came behind the last newline.
@@ -26,11 +34,14 @@ pub(super) struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    pub(super) fn new(client: &'a Client, session: &str, after: u64, follow: bool) -> Self {
+    pub(super) fn new(client: &'a Client, session: &str, after: u64, follow: bool, view: View) -> Self {
         Self {
             client,
             session: session.to_owned(),
+            view,
             after,
+            given: 0,
+            skip: 0,
             follow,
             answer: None,
             rest: BytesMut::new(),
@@ -74,7 +85,13 @@ impl<'a> Events<'a> {
     async fn connect(&mut self) -> Result<Response, CliError> {
         // A torn line comes again, whole.
         self.rest.clear();
-        let query = format!("/events?after={}&follow={}&view=raw", self.after, self.follow);
+        let (view, after) = match self.view {
+            View::Raw => ("raw", self.after),
+            // The connection may have broken between two lines of one record, so it comes again, and the same.
+            View::Updates => ("updates", self.after.saturating_sub(u64::from(self.given > 0))),
+        };
+        self.skip = if self.view == View::Updates { self.given } else { 0 };
+        let query = format!("/events?after={after}&follow={}&view={view}", self.follow);
         self.client
             .send(&Request::get(session_path(&self.session, &query)).ndjson())
             .await
@@ -88,16 +105,52 @@ impl<'a> Events<'a> {
             return None;
         }
         self.rest.extend_from_slice(whole);
-        let lines = self.rest.split().freeze();
+        let mut lines = self.rest.split().freeze();
         self.rest.extend_from_slice(torn);
-        if let Some(head) = lines
-            .trim_ascii_end()
-            .rsplit(|&byte| byte == b'\n')
-            .next()
-            .and_then(parse_head)
-        {
-            self.after = head.seq;
+        while self.skip > 0 && !lines.is_empty() {
+            let end = memchr::memchr(b'\n', &lines).map_or(lines.len(), |at| at.saturating_add(1));
+            // A record that has become fewer lines since: nothing of the next one is left out for it.
+            if lines.get(..end).and_then(seq_of) != Some(self.after) {
+                self.skip = 0;
+                break;
+            }
+            lines.advance(end);
+            self.skip = self.skip.saturating_sub(1);
         }
-        Some(lines)
+        for line in lines.split(|&byte| byte == b'\n') {
+            if let Some(seq) = seq_of(line) {
+                self.given = if seq == self.after {
+                    self.given.saturating_add(1)
+                } else {
+                    1
+                };
+                self.after = seq;
+            }
+        }
+        (!lines.is_empty()).then_some(lines)
     }
+}
+
+/// The record of a line, in either view.
+fn seq_of(line: &[u8]) -> Option<u64> {
+    head_of(line).map(|head| head.seq)
+}
+
+/// What a line of either view belongs to: an update has the head of its record, and no type.
+pub(super) fn head_of(line: &[u8]) -> Option<Head<'_>> {
+    parse_head(line).or_else(|| {
+        let begin = line.get(..memmem::find(line, b"\"update\":")?)?;
+        let begin = begin.strip_suffix(b",").unwrap_or(begin);
+        let text = [begin, b"}"].concat();
+        let Numbers { seq, turn } = serde_json::from_slice(&text).ok()?;
+        let kind = Kind::Other("update");
+        Some(Head { seq, turn, kind })
+    })
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    seq: u64,
+    #[serde(default)]
+    turn: u32,
 }

@@ -2,18 +2,19 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::client::Client;
+use super::client::{Client, Request, escape, session_path};
+use super::complain;
 use super::error::{CliError, exit};
-use super::events::Events;
+use super::events::{Events, head_of};
 use super::output::Printer;
+use super::show::chosen;
+use super::terminal::{self, Watch};
 use super::wire::TurnEnd;
-use crate::journal::{Kind, decode, parse_head};
+use crate::journal::{Kind, decode};
 use crate::model::{Body, SessionStatus};
-
-/// The most characters of an agent's error that are shown.
-const MAX_ERROR: usize = 300;
 
 /// When it is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,18 @@ pub(super) struct Follow<'a> {
 
 /// Prints, and answers how the last turn that ended did so.
 pub(super) async fn follow<Out: Write, Err: Write>(
-    follow: Follow<'_>,
+    what: Follow<'_>,
+    printer: &mut Printer<Out, Err>,
+) -> Result<Option<TurnEnd>, CliError> {
+    let end = print_until(what, printer).await;
+    terminal::leave();
+    let end = end?;
+    printer.finish()?;
+    Ok(end)
+}
+
+async fn print_until<Out: Write, Err: Write>(
+    what: Follow<'_>,
     printer: &mut Printer<Out, Err>,
 ) -> Result<Option<TurnEnd>, CliError> {
     let Follow {
@@ -45,11 +57,12 @@ pub(super) async fn follow<Out: Write, Err: Write>(
         session,
         after,
         until,
-    } = follow;
-    let mut events = Events::new(client, session, after, !matches!(until, Until::Seq(_)));
+    } = what;
+    let mut events = Events::new(client, session, after, !matches!(until, Until::Seq(_)), printer.view());
+    let mut watch = Watch::of(printer.show());
     let mut seen = Seen::default();
     loop {
-        while let Some(lines) = events.next().await? {
+        while let Some(lines) = next(&mut events, printer, &mut watch, what).await? {
             let mut done = false;
             for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
                 printer.line(line)?;
@@ -59,6 +72,10 @@ pub(super) async fn follow<Out: Write, Err: Write>(
                 }
             }
             printer.flush()?;
+            watch.printed();
+            if printer.show().is_none_or(|show| show.question().is_none()) {
+                terminal::leave();
+            }
             if done {
                 return Ok(seen.end);
             }
@@ -82,6 +99,45 @@ pub(super) async fn follow<Out: Write, Err: Write>(
     }
 }
 
+/// The next lines; meanwhile a person sees that something happens, and can answer what is asked.
+async fn next<Out: Write, Err: Write>(
+    events: &mut Events<'_>,
+    printer: &Printer<Out, Err>,
+    watch: &mut Watch,
+    what: Follow<'_>,
+) -> Result<Option<Bytes>, CliError> {
+    let lines = events.next();
+    tokio::pin!(lines);
+    let Some(show) = printer.show() else { return lines.await };
+    loop {
+        let question = show.question().filter(|_| show.style().keys);
+        let pressed = tokio::select! {
+            biased;
+            lines = &mut lines => return lines,
+            pressed = watch.key_or_tick(question.is_some()) => pressed,
+        };
+        let Some(key) = pressed else {
+            watch.draw(show);
+            continue;
+        };
+        if let Some((question, option)) = question.and_then(|question| Some((question, chosen(question, key)?))) {
+            match answer(what.client, what.session, &question.id, option).await {
+                // Somebody else, or time, was faster; the record says so.
+                Ok(()) | Err(CliError::Refused { status: 404 | 409, .. }) => {}
+                Err(error) => complain(&error),
+            }
+        }
+    }
+}
+
+/// Answers a question of the agent.
+pub(super) async fn answer(client: &Client, session: &str, question: &str, option: &str) -> Result<(), CliError> {
+    let path = session_path(session, &format!("/permissions/{}", escape(question)));
+    let body = serde_json::json!({ "option": option }).to_string();
+    client.send(&Request::post(path, body.into_bytes())).await?;
+    Ok(())
+}
+
 /// What the records that went by have told.
 #[derive(Debug, Default)]
 struct Seen {
@@ -91,8 +147,8 @@ struct Seen {
 
 impl Seen {
     fn is_enough(&mut self, line: &[u8], until: Until) -> bool {
-        let Some(head) = parse_head(line) else { return false };
-        if let Kind::Other(name @ ("prompt" | "started" | "turn_ended")) = head.kind {
+        let Some(head) = head_of(line) else { return false };
+        if let Kind::Other(name @ ("started" | "turn_ended")) = head.kind {
             self.life(name, line);
         }
         match until {
@@ -105,13 +161,11 @@ impl Seen {
     fn life(&mut self, name: &str, line: &[u8]) {
         let Some(record) = decode(line) else { return };
         match (name, record.body) {
-            ("prompt", _) => self.started = None,
             // A retry is part of the turn's time.
             ("started", _) => self.started = self.started.or(Some(record.time)),
             (_, Body::TurnEnded(ended)) => {
-                let duration = self
-                    .started
-                    .map(|started| record.time.duration_since(started).as_secs_f64());
+                let started = self.started.take();
+                let duration = started.map(|started| record.time.duration_since(started).as_secs_f64());
                 self.end = Some(TurnEnd::of_record(ended, duration));
             }
             _ => {}
@@ -134,33 +188,9 @@ pub(super) fn exit_code(end: &TurnEnd) -> u8 {
     }
 }
 
-/// The last line: `failed (auth) after 2.1 s, $0.0123: the key is not valid`.
-pub(super) fn summary(end: &TurnEnd) -> String {
-    let status = end.status.name().replace('_', " ");
-    let cause = end.cause.and_then(|cause| serde_json::to_value(cause).ok());
-    let cause = cause
-        .as_ref()
-        .and_then(|cause| cause.as_str())
-        .map(|cause| format!(" ({cause})"));
-    let time = end.duration.map(|seconds| format!(" after {seconds:.1} s"));
-    let cost = end
-        .usage
-        .and_then(|usage| usage.cost_usd)
-        .map(|cost| format!(", ${cost:.4}"));
-    let error = end.error.as_deref().map(|error| format!(": {}", one_line(error)));
-    [Some(status), cause, time, cost, error].into_iter().flatten().collect()
-}
-
-/// What an agent says may hold anything; a terminal gets one line without control characters.
-fn one_line(text: &str) -> String {
-    let chars = text.chars().map(|char| if char.is_control() { ' ' } else { char });
-    chars.take(MAX_ERROR).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cause, Usage};
 
     fn end(status: SessionStatus) -> TurnEnd {
         TurnEnd {
@@ -180,23 +210,6 @@ mod tests {
         assert_eq!(code(SessionStatus::Lost), 1);
         assert_eq!(code(SessionStatus::TimedOut), 124);
         assert_eq!(code(SessionStatus::Cancelled), 130);
-    }
-
-    #[test]
-    fn the_last_line_tells_status_time_cost_and_error() {
-        let usage = Some(Usage {
-            cost_usd: Some(0.0123),
-            ..Usage::default()
-        });
-        let end = TurnEnd {
-            cause: Some(Cause::Auth),
-            error: Some("bad\x1b[31m\nkey".into()),
-            usage,
-            duration: Some(2.06),
-            ..end(SessionStatus::Failed)
-        };
-        assert_eq!(summary(&end), "failed (auth) after 2.1 s, $0.0123: bad [31m key");
-        assert_eq!(summary(&self::end(SessionStatus::TimedOut)), "timed out");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::{Client, Request, session_path};
 use super::error::{CliError, exit};
-use super::{complain, say};
+use super::{complain, say, terminal};
 
 /// What Ctrl-C acts on.
 #[derive(Clone, Debug)]
@@ -30,6 +30,16 @@ impl Interrupts {
         // A second session is never meant.
         let _first = self.session.set(session.to_owned());
     }
+}
+
+/// From now on Ctrl-C leaves the agent running, and the terminal as it was.
+pub(super) fn leave_on_interrupt() -> Result<(), CliError> {
+    let mut signals = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
+    tokio::spawn(async move {
+        signals.recv().await;
+        quit(exit::INTERRUPTED)
+    });
+    Ok(())
 }
 
 async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<String>>) {
@@ -70,5 +80,6 @@ async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<Str
     reason = "the user has said so three times, or the supervisor twice; nothing here needs to be put in order first"
 )]
 pub(super) fn quit(code: u8) -> ! {
+    terminal::leave();
     std::process::exit(code.into())
 }

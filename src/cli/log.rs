@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
 
+use super::terminal;
 use crate::mask::{Masker, Secrets};
 use crate::runtime::{ServerMask, config};
 
@@ -47,6 +48,7 @@ impl Write for Stderr {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        terminal::erase();
         match masker() {
             Some(masker) => io::stderr().write_all(&masker.bytes(bytes)),
             None => io::stderr().write_all(bytes),

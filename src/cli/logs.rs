@@ -7,7 +7,7 @@ use super::client::Client;
 use super::error::{CliError, exit};
 use super::follow::{Follow, Until, follow};
 use super::output::{Filter, Form, Printer};
-use crate::model::Stream;
+use crate::model::{Stream, View};
 
 const AFTER_HELP: &str = "\
 Prints the agent's exact bytes, its standard error to standard error.
@@ -77,7 +77,7 @@ async fn logs_with(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
         .turn
         .and_then(|turn| session.turn(turn)?.first_seq)
         .map_or(0, |seq| seq.saturating_sub(1));
-    let form = if args.json { Form::Json } else { Form::Raw };
+    let form = if args.json { Form::Json(View::Raw) } else { Form::Raw };
     let mut printer = Printer::new(
         form,
         Filter {

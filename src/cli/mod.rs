@@ -6,6 +6,7 @@
 //! Promises: standard output carries what was asked for and nothing else; what we have to say goes to standard
 //! error; exit codes as the contract words them. May use every other module, and none may use it.
 
+mod answer;
 mod attach;
 mod client;
 #[cfg(test)]
@@ -17,15 +18,19 @@ mod events;
 mod follow;
 mod host;
 mod interrupts;
+mod job;
 mod log;
 mod logs;
+mod look;
 mod openapi;
 mod output;
 mod ps;
 mod run;
 mod serve;
+mod show;
 mod stop;
 mod table;
+mod terminal;
 mod variables;
 mod wire;
 
@@ -82,6 +87,9 @@ struct Global {
         help_heading = "Which server"
     )]
     url: Option<String>,
+    /// When to print in colours; `auto` heeds `NO_COLOR` and `TERM=dumb`
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    color: terminal::Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +97,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Run(run::RunArgs),
     Attach(attach::AttachArgs),
+    Answer(answer::AnswerArgs),
     Ps(ps::PsArgs),
     Logs(logs::LogsArgs),
     Stop(stop::StopArgs),
@@ -129,6 +138,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Openapi(_) => openapi::openapi(),
         Command::Run(args) => as_client(run::run(&global, args)),
         Command::Attach(args) => as_client(attach::attach(&global, args)),
+        Command::Answer(args) => as_client(answer::answer(&global, args)),
         Command::Ps(args) => as_client(ps::ps(&global, args)),
         Command::Logs(args) => as_client(logs::logs(&global, args)),
         Command::Stop(args) => as_client(stop::stop(&global, args)),
@@ -174,16 +184,12 @@ fn complain(error: &dyn std::error::Error) {
     say(&text);
 }
 
-/// Colours only for a terminal whose user has not said no (<https://no-color.org>).
-fn colours(terminal: bool) -> bool {
-    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-fn stdout_is_terminal() -> bool {
-    io::stdout().is_terminal()
-}
-
 impl Global {
+    /// Whether standard output has colours.
+    fn colours(&self) -> bool {
+        self.color.on(io::stdout().is_terminal())
+    }
+
     fn flags(&self) -> Flags {
         Flags {
             home: self.home.clone(),

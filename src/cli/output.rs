@@ -1,18 +1,23 @@
-//! Printing records: as the agent's own bytes, or as the journal's lines.
+//! Printing records: as the agent's own bytes, as lines of a view, or as a person reads them.
 
 use std::io::{self, Write};
 
 use super::error::CliError;
-use crate::journal::{Kind, decode, decode_output, parse_head};
-use crate::model::{Body, Stream};
+use super::events::head_of;
+use super::show::Show;
+use super::terminal;
+use crate::journal::{Kind, decode, decode_output};
+use crate::model::{Body, Stream, View};
 
 /// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Form {
     /// The agent's bytes, each stream to its like.
     Raw,
-    /// The records, as they stand in the journal.
-    Json,
+    /// The lines of a view, as the server gives them.
+    Json(View),
+    /// What the agent says and does, for people.
+    Show(Box<Show>),
 }
 
 /// Which records are printed.
@@ -58,9 +63,27 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         }
     }
 
-    /// Prints one line of the journal, if it is wanted.
+    /// The view whose lines are wanted.
+    pub(super) fn view(&self) -> View {
+        match &self.form {
+            Form::Raw => View::Raw,
+            Form::Json(view) => *view,
+            Form::Show(_) => View::Updates,
+        }
+    }
+
+    /// What a person is shown, where there is one.
+    pub(super) fn show(&self) -> Option<&Show> {
+        match &self.form {
+            Form::Show(show) => Some(show),
+            Form::Raw | Form::Json(_) => None,
+        }
+    }
+
+    /// Prints one line of the view, if it is wanted.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
-        let Some(head) = parse_head(line) else { return Ok(()) };
+        terminal::erase();
+        let Some(head) = head_of(line) else { return Ok(()) };
         // What belongs to the session (turn 0) is printed with any turn.
         let turn = head.turn == 0
             || (head.turn >= self.filter.from_turn && self.filter.turn.is_none_or(|turn| turn == head.turn));
@@ -71,15 +94,35 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         if !turn || self.filter.stream.is_some_and(|wanted| stream != Some(wanted)) {
             return Ok(());
         }
-        match (self.form, stream) {
-            (Form::Json, _) => self
+        match (&mut self.form, stream) {
+            (Form::Json(_), _) => self
                 .out
                 .write_all(line)
                 .and_then(|()| self.out.write_all(b"\n"))
                 .map_err(CliError::Output),
             (Form::Raw, Some(stream)) => self.raw(stream, line),
             (Form::Raw, None) => Ok(()),
+            (Form::Show(show), _) => {
+                let pieces = show.line(line);
+                self.pieces(&pieces)
+            }
         }
+    }
+
+    /// Ends what is open on a person's screen.
+    pub(super) fn finish(&mut self) -> Result<(), CliError> {
+        terminal::erase();
+        if let Form::Show(show) = &mut self.form {
+            let pieces = show.finish();
+            self.pieces(&pieces)?;
+        }
+        self.flush()
+    }
+
+    fn pieces(&mut self, pieces: &[(Stream, String)]) -> Result<(), CliError> {
+        pieces
+            .iter()
+            .try_for_each(|(stream, text)| self.write(*stream, text.as_bytes()))
     }
 
     fn raw(&mut self, stream: Stream, line: &[u8]) -> Result<(), CliError> {
@@ -91,12 +134,19 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         if !decode_output(output, &mut self.bytes) {
             return Err(CliError::BadAnswer(format!("record {} has broken base64", record.seq)));
         }
+        let bytes = std::mem::take(&mut self.bytes);
+        let written = self.write(stream, &bytes);
+        self.bytes = bytes;
+        written
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), CliError> {
         match stream {
-            Stream::Stdout => self.out.write_all(&self.bytes).map_err(CliError::Output),
+            Stream::Stdout => self.out.write_all(bytes).map_err(CliError::Output),
             Stream::Stderr => {
                 // On a terminal the two streams meet, and what came first has to stand first.
                 self.flush()?;
-                self.err.write_all(&self.bytes).map_err(CliError::Output)
+                self.err.write_all(bytes).map_err(CliError::Output)
             }
         }
     }
@@ -170,6 +220,9 @@ mod tests {
     #[test]
     fn json_gives_the_journals_own_lines() {
         let expected = format!("{}\n", LINES[..4].join("\n"));
-        assert_eq!(printed(Form::Json, Filter::default()).0, expected.into_bytes());
+        assert_eq!(
+            printed(Form::Json(View::Raw), Filter::default()).0,
+            expected.into_bytes()
+        );
     }
 }

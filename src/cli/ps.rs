@@ -3,12 +3,12 @@
 use clap::Args;
 use jiff::Timestamp;
 
+use super::Global;
 use super::client::{Client, Request, escape};
 use super::error::{CliError, exit};
 use super::output::print;
 use super::table::{Cell, Paint, render};
 use super::wire::{Session, SessionPage, Sink};
-use super::{Global, colours, stdout_is_terminal};
 use crate::model::SessionStatus;
 
 const AFTER_HELP: &str = "\
@@ -42,7 +42,7 @@ pub(super) async fn ps(global: &Global, args: PsArgs) -> Result<u8, CliError> {
         let text = serde_json::to_string_pretty(&sessions).map_err(|error| CliError::BadAnswer(error.to_string()))?;
         format!("{text}\n")
     } else {
-        table(sessions, Timestamp::now(), colours(stdout_is_terminal()))?
+        table(sessions, Timestamp::now(), global.colours())?
     };
     print(&text)?;
     Ok(exit::DONE)

@@ -1,21 +1,24 @@
 //! `promptd run`: a session of one turn, from the prompt to its exit code.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Deserialize;
 
-use super::client::{Client, Request};
+use super::client::{Client, Request, session_path};
 use super::error::{CliError, exit};
 use super::events::Events;
-use super::follow::{Follow, Until, exit_code, follow, summary};
+use super::follow::{Follow, Until, exit_code, follow};
 use super::interrupts::Interrupts;
-use super::output::{Filter, Form, Printer, print};
+use super::job::JobArgs;
+use super::look::Look;
+use super::output::{Filter, Printer, print};
+use super::terminal::Colour;
+use super::wire::Session;
 use super::{Global, say};
 use crate::journal::{Kind, parse_head};
-use crate::model::{RepoRequest, SessionId, SessionRequest};
+use crate::model::{SessionRequest, View};
 use crate::sys;
 
 const AFTER_HELP: &str = "\
@@ -27,6 +30,9 @@ Examples:
   git diff | promptd run -a codex -             the prompt is what stands on standard input
   promptd run --detach 'write the docs'         prints the session's id and leaves the agent running
   promptd run --json 'hi' | jq .type            the journal's records
+  promptd run --permission ask 'clean up'       a key answers what the agent asks: y, n, a or a number
+  promptd run --session 0193… 'and the docs'    the next turn of a session
+  promptd run --mcp-config .mcp.json 'hi'       with servers of tools
   promptd run --env GITHUB_TOKEN 'open a PR'    passes on a variable of this shell
   promptd run --repo https://github.com/owner/name --setup 'npm ci' 'fix the failing test'
 
@@ -40,133 +46,141 @@ pub(super) struct RunArgs {
     /// What the agent is to do; `-`, or nothing at all, reads it from standard input
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
-    /// The agent: claude, codex, gemini, shell, another one that `promptd doctor` names, or one from config.toml
-    /// [default: the server's default agent]
-    #[arg(short, long, value_name = "NAME")]
-    agent: Option<String>,
-    /// The model, in the agent's words
-    #[arg(short, long)]
-    model: Option<String>,
-    /// The working directory, relative to the workspace
-    #[arg(long, value_name = "DIR")]
-    cwd: Option<String>,
-    /// A git repository to clone before; the agent works in it
-    #[arg(long, value_name = "URL")]
-    repo: Option<String>,
-    /// The repository's branch, tag or commit [default: its default branch]
-    #[arg(long = "ref", value_name = "REF", requires = "repo")]
-    reference: Option<String>,
-    /// The variable that has the repository's token; see --env
-    #[arg(long, value_name = "NAME", requires = "repo")]
-    token_env: Option<String>,
-    /// A shell command to run before, behind the clone; may be repeated
-    #[arg(long, value_name = "COMMAND")]
-    setup: Vec<String>,
-    /// A variable for the agent; `NAME` alone passes on this shell's
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
-    env: Vec<(String, String)>,
-    /// The most seconds the turn may take
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
-    timeout: Option<f64>,
-    /// The session's id [default: a new one]
-    #[arg(long, value_name = "ID")]
-    id: Option<SessionId>,
-    /// Print the journal's records, one JSON document per line
-    #[arg(long, conflicts_with = "detach")]
-    json: bool,
+    #[command(flatten)]
+    job: JobArgs,
+    /// Go on with this session instead: the prompt is its next turn
+    #[arg(long, value_name = "ID", conflicts_with_all = JOB)]
+    session: Option<String>,
+    #[command(flatten)]
+    look: Look,
     /// Print the session's id and leave the agent running
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["json", "verbose"])]
     detach: bool,
 }
 
-/// What the answer to `POST /v1/sessions` tells.
+/// What an existing session is already.
+const JOB: [&str; 15] = [
+    "agent",
+    "model",
+    "system_prompt",
+    "permission",
+    "allowed_tool",
+    "max_turns",
+    "mcp_config",
+    "cwd",
+    "repo",
+    "reference",
+    "token_env",
+    "setup",
+    "env",
+    "timeout",
+    "id",
+];
+
+/// What the answer to `POST …/prompts` tells.
 #[derive(Debug, Deserialize)]
-struct Created {
-    id: String,
+struct Prompted {
+    turn: u32,
 }
 
 /// The turn that a new session begins with.
 const FIRST_TURN: u32 = 1;
 
+/// The turn that is run.
+struct Begun {
+    session: Session,
+    turn: u32,
+    /// It comes behind this record.
+    after: u64,
+}
+
 pub(super) async fn run(global: &Global, args: RunArgs) -> Result<u8, CliError> {
     let prompt = prompt(&args.prompt)?;
     let client = Arc::new(Client::new(global)?);
     let interrupts = Interrupts::listen(Arc::clone(&client))?;
-    let result = run_with(&client, &interrupts, args, prompt).await;
+    let result = run_with(&client, &interrupts, args, prompt, global.color).await;
     client.leave().await;
     result
 }
 
-async fn run_with(client: &Client, interrupts: &Interrupts, args: RunArgs, prompt: String) -> Result<u8, CliError> {
-    let form = if args.json { Form::Json } else { Form::Raw };
-    let detach = args.detach;
-    let request = SessionRequest {
-        agent: args.agent,
-        prompt: Some(prompt),
-        id: args.id,
-        cwd: args.cwd,
-        model: args.model,
-        env: BTreeMap::from_iter(args.env),
-        repo: args.repo.map(|url| RepoRequest {
-            url,
-            reference: args.reference,
-            token_env: args.token_env,
-            ..RepoRequest::default()
-        }),
-        setup: args.setup,
-        timeout: args.timeout,
-        ..SessionRequest::default()
+async fn run_with(
+    client: &Client,
+    interrupts: &Interrupts,
+    args: RunArgs,
+    prompt: String,
+    colour: Colour,
+) -> Result<u8, CliError> {
+    let begun = match &args.session {
+        Some(id) => go_on(client, id, &prompt).await?,
+        None => create(client, &args.job.request(prompt)?).await?,
     };
-    let created = create(client, &request).await?;
-    if detach {
+    let id = &begun.session.id;
+    if args.detach {
         if client.is_host().await {
-            has_started(client, &created.id).await?;
+            has_started(client, &begun).await?;
         }
-        print(&format!("{}\n", created.id))?;
+        print(&format!("{id}\n"))?;
         return Ok(exit::DONE);
     }
-    interrupts.mean(&created.id);
-    let mut printer = Printer::new(form, Filter::default());
+    interrupts.mean(id);
+    let filter = Filter {
+        turn: Some(begun.turn),
+        ..Filter::default()
+    };
+    let mut printer = Printer::new(args.look.form(&begun.session, colour, false), filter);
     let turn = Follow {
         client,
-        session: &created.id,
-        after: 0,
-        until: Until::Turn(FIRST_TURN),
+        session: id,
+        after: begun.after,
+        until: Until::Turn(begun.turn),
     };
     let end = match follow(turn, &mut printer).await {
         Ok(end) => end.ok_or_else(|| CliError::BadAnswer("the turn ended without a turn_ended record".to_owned()))?,
         Err(error) => {
             if !error.is_silent() {
                 say(&format!(
-                    "promptd: the agent goes on; `promptd attach {}` comes back to it",
-                    created.id
+                    "promptd: the agent goes on; `promptd attach {id}` comes back to it"
                 ));
             }
             return Err(error);
         }
     };
-    if io::stderr().is_terminal() {
-        say(&summary(&end));
-    }
+    args.look.last_words(&begun.session, &end, colour);
     Ok(exit_code(&end))
 }
 
-async fn create(client: &Client, request: &SessionRequest) -> Result<Created, CliError> {
+async fn create(client: &Client, request: &SessionRequest) -> Result<Begun, CliError> {
     let body = serde_json::to_vec(request).map_err(|error| CliError::Usage(error.to_string()))?;
-    // With a key, a broken connection is no reason to start a second agent.
+    let session = client.json(&once(Request::post("/v1/sessions", body))?).await?;
+    Ok(Begun {
+        session,
+        turn: FIRST_TURN,
+        after: 0,
+    })
+}
+
+async fn go_on(client: &Client, id: &str, prompt: &str) -> Result<Begun, CliError> {
+    let session = client.session(id).await?;
+    let after = session.last_seq;
+    let body = serde_json::json!({ "prompt": prompt }).to_string().into_bytes();
+    let request = once(Request::post(session_path(id, "/prompts"), body))?;
+    let Prompted { turn } = client.json(&request).await?;
+    Ok(Begun { session, turn, after })
+}
+
+/// With a key, a broken connection is no reason to start a second agent.
+fn once(request: Request) -> Result<Request, CliError> {
     let key = u128::from_ne_bytes(sys::random().map_err(CliError::Io)?);
-    client
-        .json(&Request::post("/v1/sessions", body).idempotency_key(format!("promptd-run-{key:032x}")))
-        .await
+    Ok(request.idempotency_key(format!("promptd-run-{key:032x}")))
 }
 
 /// Waits until the agent runs: when we leave, nobody might be there to start it.
-async fn has_started(client: &Client, id: &str) -> Result<(), CliError> {
-    let mut events = Events::new(client, id, 0, true);
+async fn has_started(client: &Client, begun: &Begun) -> Result<(), CliError> {
+    let mut events = Events::new(client, &begun.session.id, begun.after, true, View::Raw);
     loop {
         while let Some(lines) = events.next().await? {
             let mut heads = lines.split(|&byte| byte == b'\n').filter_map(parse_head);
-            if heads.any(|head| matches!(head.kind, Kind::Other("started" | "turn_ended"))) {
+            if heads.any(|head| head.turn == begun.turn && matches!(head.kind, Kind::Other("started" | "turn_ended"))) {
                 return Ok(());
             }
         }
@@ -198,48 +212,9 @@ fn read_stdin() -> Result<String, CliError> {
         .map_err(|error| CliError::Usage(format!("the prompt on standard input is not UTF-8: {error}")))
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, value.to_owned()),
-        None => (
-            text,
-            std::env::var(text).map_err(|_| format!("{text} is not set in this shell; write NAME=VALUE"))?,
-        ),
-    };
-    if name.is_empty() {
-        Err("write NAME=VALUE".to_owned())
-    } else {
-        Ok((name.to_owned(), value))
-    }
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text
-        .parse()
-        .ok()
-        .filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
-    seconds.ok_or_else(|| "write seconds as a number above 0, such as 600".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_variable_is_given_or_passed_on() {
-        assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
-        assert_eq!(variable("PATH"), Ok(("PATH".into(), std::env::var("PATH").unwrap())));
-        assert!(variable("=x").is_err());
-        assert!(variable("PROMPTD_SURELY_NOT_SET").is_err());
-    }
-
-    #[test]
-    fn a_timeout_is_a_positive_number() {
-        assert_eq!(seconds("0.5"), Ok(0.5));
-        for bad in ["0", "-1", "inf", "nan", "ten"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn several_words_are_one_prompt() {

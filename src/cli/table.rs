@@ -14,6 +14,7 @@ pub(super) enum Paint {
     Bad,
     Busy,
     Faint,
+    Strong,
 }
 
 impl Paint {
@@ -23,6 +24,7 @@ impl Paint {
             Self::Bad => "31",
             Self::Busy => "33",
             Self::Faint => "2",
+            Self::Strong => "1",
         }
     }
 

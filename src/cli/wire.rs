@@ -9,6 +9,9 @@ use crate::model::{Cause, SessionStatus, TurnEnded, Usage};
 pub(super) struct Session {
     pub(super) id: String,
     pub(super) agent: String,
+    /// What its agent writes, where the server tells it.
+    #[serde(default)]
+    pub(super) format: Option<String>,
     pub(super) status: SessionStatus,
     #[serde(default)]
     pub(super) turns: Vec<Turn>,
@@ -17,6 +20,9 @@ pub(super) struct Session {
     #[serde(default)]
     pub(super) sinks: Vec<Sink>,
 }
+
+/// What a session's agent writes where that is plain text.
+const PLAIN_TEXT: &str = "lines";
 
 /// A turn of a session object.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -61,6 +67,11 @@ impl Session {
     /// All its turns are over, and there was one.
     pub(super) fn is_settled(&self) -> bool {
         !self.turns.is_empty() && is_end(self.status)
+    }
+
+    /// Its agent's bytes have words in them, which `view=updates` tells. A server that does not say so has no such view.
+    pub(super) fn has_words(&self) -> bool {
+        self.format.as_deref().is_some_and(|format| format != PLAIN_TEXT)
     }
 
     pub(super) fn turn(&self, turn: u32) -> Option<&Turn> {

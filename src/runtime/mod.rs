@@ -331,6 +331,13 @@ impl Runtime {
         Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
     }
 
+    /// The name of what a session's agent writes; none where its configuration has gone.
+    pub fn format(&self, session: &Session) -> Option<&'static str> {
+        let permission = session.request().permission.unwrap_or_default();
+        let agent = launch::agent(&self.settings(), session.agent())?;
+        Some(agent.format(permission).name)
+    }
+
     /// The tokens that open the API now.
     pub fn tokens(&self) -> Arc<[Token]> {
         self.tokens.current(&self.settings())

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::sys::inotify::Inotify;
 use nix::sys::timerfd::TimerFd;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::process::PidFd;
@@ -40,6 +41,12 @@ pub fn register_inotify(inotify: Inotify) -> io::Result<Registered<Inotify>> {
 pub fn register_pidfd(pidfd: PidFd) -> io::Result<Registered<PidFd>> {
     // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
     unsafe { AsyncFd::register(Owner(pidfd)) }.map_err(Into::into)
+}
+
+/// Waits for something to read on standard input, which stays open as long as the process.
+pub fn register_stdin() -> io::Result<Registered<io::Stdin>> {
+    // SAFETY: nobody closes standard input, and its descriptor is always the same.
+    unsafe { AsyncFd::register_with_interest(Owner(io::stdin()), Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Waits for a timer.

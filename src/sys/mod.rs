@@ -14,7 +14,7 @@ mod private;
 mod process;
 mod socket;
 
-pub use async_fd::{Registered, register_inotify, register_pidfd};
+pub use async_fd::{Registered, register_inotify, register_pidfd, register_stdin};
 pub use child::{ChildSetup, Exit, Waited, name_this_process, prepare_keeper, spawn, wait_any};
 pub use clock::{ClockSet, Clocks};
 pub use disk::{Space, punch_hole, reserve, space, tree_bytes};

@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::Global;
 use super::error::{CliError, exit};
 use super::output::print;
 use super::table::Paint;
-use super::{Global, colours, stdout_is_terminal};
 use crate::runtime::config;
 
 const AFTER_HELP: &str = "\
@@ -94,7 +94,7 @@ pub(super) fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8, CliError>
         let text = serde_json::to_string_pretty(&checks).map_err(|error| CliError::BadAnswer(error.to_string()))?;
         format!("{text}\n")
     } else {
-        render(&checks, colours(stdout_is_terminal()))
+        render(&checks, global.colours())
     };
     print(&text)?;
     let failed = checks.iter().any(|check| check.state == State::Fail);

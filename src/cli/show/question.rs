@@ -1,0 +1,69 @@
+//! Questions of agents: how they are put, and which key means which answer.
+
+use super::text::one_line;
+use super::{Paint, Style};
+use crate::model::{Permission, PermissionKind};
+
+/// The most options that have a key of their own.
+const DIGITS: u8 = 9;
+
+/// The question for somebody who answers with a key.
+pub(super) fn put(question: &Permission, style: &Style) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} {}",
+        style.on(Paint::Busy, "?"),
+        style.on(Paint::Strong, &one_line(&question.title))
+    )];
+    for (number, option) in (1..=DIGITS).zip(&question.options) {
+        let letter = letter(option.kind).filter(|letter| chosen(question, *letter) == Some(&option.option_id));
+        let letter = letter.map_or(' ', char::from);
+        lines.push(format!("  {number} {letter}  {}", one_line(&option.name)));
+    }
+    lines
+}
+
+/// The question for somebody who cannot: what to run to answer it.
+pub(super) fn tell(question: &Permission, session: &str) -> String {
+    let options: Vec<String> = question
+        .options
+        .iter()
+        .map(|option| one_line(&option.option_id))
+        .collect();
+    let until = question
+        .expires_at
+        .map_or_else(String::new, |at| format!(", until {at:.0}"));
+    format!(
+        "promptd: the agent asks: {}; answer with `promptd answer {session} {} OPTION`, where OPTION is {}{until}",
+        one_line(&question.title),
+        one_line(&question.id),
+        options.join(", "),
+    )
+}
+
+/// The option that a key means: its number, or y, a and n for what only one option says.
+pub(in crate::cli) fn chosen(question: &Permission, key: u8) -> Option<&str> {
+    let option = match key {
+        b'1'..=b'9' => question.options.get(usize::from(key.saturating_sub(b'1'))),
+        _ => [
+            PermissionKind::AllowOnce,
+            PermissionKind::AllowAlways,
+            PermissionKind::RejectOnce,
+        ]
+        .into_iter()
+        .find(|kind| letter(*kind) == Some(key.to_ascii_lowercase()))
+        .and_then(|kind| {
+            let mut of_kind = question.options.iter().filter(|option| option.kind == kind);
+            of_kind.next().filter(|_| of_kind.next().is_none())
+        }),
+    };
+    option.map(|option| option.option_id.as_str())
+}
+
+fn letter(kind: PermissionKind) -> Option<u8> {
+    match kind {
+        PermissionKind::AllowOnce => Some(b'y'),
+        PermissionKind::AllowAlways => Some(b'a'),
+        PermissionKind::RejectOnce => Some(b'n'),
+        PermissionKind::RejectAlways => None,
+    }
+}

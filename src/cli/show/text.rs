@@ -1,0 +1,137 @@
+//! Text of agents on its way to a terminal: nothing in it that a terminal would obey.
+
+/// Replaces what a terminal would obey by what a person can read, across any split of the text.
+#[derive(Debug, Default)]
+pub(super) struct Cleaner {
+    /// The last character was a carriage return, and what it means is told by the next one.
+    returned: bool,
+}
+
+impl Cleaner {
+    /// The next piece of a text. Line ends become newlines; tabs stay.
+    pub(super) fn push(&mut self, text: &str, out: &mut String) {
+        for char in text.chars() {
+            if std::mem::take(&mut self.returned) && char != '\n' {
+                out.push_str("^M");
+            }
+            match char {
+                '\r' => self.returned = true,
+                '\n' | '\t' => out.push(char),
+                char => visible(char, out),
+            }
+        }
+    }
+
+    /// Nothing follows.
+    pub(super) fn finish(&mut self, out: &mut String) {
+        if std::mem::take(&mut self.returned) {
+            out.push_str("^M");
+        }
+    }
+}
+
+/// A character, in caret notation where it is a control character. Those that turn the direction of a text around
+/// would show it as something else than it is.
+fn visible(char: char, out: &mut String) {
+    match char {
+        '\0'..='\x1f' => {
+            out.push('^');
+            // @, A … _ are 64 behind.
+            out.extend(char::from_u32(u32::from(char).saturating_add(64)));
+        }
+        '\x7f' => out.push_str("^?"),
+        '\u{80}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            out.push_str(&format!("<{:04X}>", u32::from(char)));
+        }
+        char => out.push(char),
+    }
+}
+
+/// A text that stands on one line of its own, without what a terminal would obey: its first line that says anything.
+pub(super) fn first_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    one_line(line.unwrap_or_default())
+}
+
+/// All of a text on one line.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.trim().chars() {
+        match char {
+            '\n' | '\r' | '\t' => line.push(' '),
+            char => visible(char, &mut line),
+        }
+    }
+    line
+}
+
+/// Cuts a text to a number of characters.
+pub(super) fn clip(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+/// Seconds as people say them.
+pub(super) fn seconds(seconds: f64) -> String {
+    let whole = std::time::Duration::try_from_secs_f64(seconds)
+        .unwrap_or_default()
+        .as_secs();
+    match whole {
+        0..=59 => format!("{seconds:.1} s"),
+        60..=3_599 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cleaned(pieces: &[&str]) -> String {
+        let (mut cleaner, mut out) = (Cleaner::default(), String::new());
+        for piece in pieces {
+            cleaner.push(piece, &mut out);
+        }
+        cleaner.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_becomes_readable() {
+        let text = "a\x1b[31mb\x07\x7f\u{9b}2J\u{202e}\tc\r\nd\re\n\r";
+        assert_eq!(cleaned(&[text]), "a^[[31mb^G^?<009B>2J<202E>\tc\nd^Me\n^M");
+        assert_eq!(one_line(" a\r\n\tb\x1b "), "a   b^[");
+        assert_eq!(first_line("\n  \n one\ntwo"), "one");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(clip("äöü", 3), "äöü");
+        assert_eq!(clip("äöüß", 3), "äö…");
+        assert_eq!(clip("x", 0), "…");
+    }
+
+    #[test]
+    fn times_are_told_as_people_tell_them() {
+        assert_eq!(
+            [2.06, 59.0, 61.0, 3_720.0, -1.0].map(seconds),
+            ["2.1 s", "59.0 s", "1 min 1 s", "1 h 2 min", "-1.0 s"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_however_split_reaches_a_terminal_as_a_command(text in any::<String>(), at in any::<prop::sample::Index>()) {
+            let cut = text.floor_char_boundary(at.index(text.len() + 1));
+            let (left, right) = text.split_at(cut);
+            let whole = cleaned(&[&text]);
+            prop_assert_eq!(&cleaned(&[left, right]), &whole);
+            prop_assert!(!whole.chars().any(|char| char.is_control() && !"\n\t".contains(char)));
+            prop_assert!(!one_line(&text).chars().any(char::is_control));
+        }
+    }
+}
