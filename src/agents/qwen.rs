@@ -43,17 +43,18 @@ const INSTRUCTIONS: &str = "AGENTS.md";
 /// As the lowest layer of settings, the user's own still win. Its own memory is a second conversation with the model
 /// behind every answer, which takes longer than the answer, and counts as the turn's.
 fn defaults(request: &TurnRequest<'_>) -> Value {
-    let mut settings = json!({
+    let mut context = json!({});
+    if mounted::instructions(request) != Instructions::Plain {
+        let folder = [file_path(request, mounted::FOLDER)];
+        context = json!({"includeDirectories": folder, "loadFromIncludeDirectories": true});
+    }
+    json!({
         "privacy": {"usageStatisticsEnabled": false},
         "telemetry": {"enabled": false},
         "general": {"enableAutoUpdate": false},
         "memory": {"enableManagedAutoMemory": false},
-    });
-    if mounted::instructions(request) != Instructions::Plain {
-        let folder = [file_path(request, mounted::FOLDER)];
-        settings["context"] = json!({"includeDirectories": folder, "loadFromIncludeDirectories": true});
-    }
-    settings
+        "context": context,
+    })
 }
 
 /// The launcher starts the real program as its child, and leaves it running when it is killed. The real one is a script
