@@ -75,6 +75,7 @@ struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -95,7 +96,7 @@ impl Terminal {
         drop(command);
         let (mut reader, screen) = (master.try_clone().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let shown = Arc::clone(&screen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
                 shown.lock().unwrap().extend_from_slice(&bytes[..count]);
@@ -105,6 +106,7 @@ impl Terminal {
             child,
             keyboard: master,
             screen,
+            reader: Some(reader),
         }
     }
 
@@ -139,6 +141,9 @@ impl Terminal {
             status.is_some()
         })
         .await;
+        // The screen ends when nobody holds the terminal any more.
+        let reader = self.reader.take().unwrap();
+        tokio::task::spawn_blocking(|| reader.join()).await.unwrap().unwrap();
         (status.unwrap().code(), self.screen())
     }
 
@@ -312,7 +317,10 @@ async fn who_has_no_key_is_told_how_to_answer() {
         .unwrap()
         .unwrap();
     assert_eq!(run.status.code(), Some(0));
-    assert_eq!(text(&run.stdout), "  → reject-once\ntold reject-once. Bye.\n");
+    assert_eq!(
+        text(&run.stdout),
+        "● rm -rf /\n  → reject-once\ntold reject-once. Bye.\n"
+    );
     let told = format!("the agent asks: rm -rf /; answer with `promptd answer {id} {question} OPTION`");
     assert!(text(&run.stderr).contains(&told), "{}", text(&run.stderr));
 }

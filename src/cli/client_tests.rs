@@ -121,7 +121,12 @@ async fn a_stream_that_breaks_and_ends_early_gives_every_record_once() {
         fake.asked.lock().unwrap().clear();
         let client = Client::remote(&url, None).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut printer = Printer::to(Form::Json, Filter::default(), &mut out, &mut err);
+        let mut printer = Printer::to(
+            Form::Json(crate::model::View::Raw),
+            Filter::default(),
+            &mut out,
+            &mut err,
+        );
         let end = follow(
             Follow {
                 client: &client,

@@ -116,11 +116,15 @@ async fn next<Out: Write, Err: Write>(
             lines = &mut lines => return lines,
             pressed = watch.key_or_tick(question.is_some()) => pressed,
         };
-        let Some(key) = pressed else {
+        let Some(keys) = pressed else {
             watch.draw(show);
             continue;
         };
-        if let Some((question, option)) = question.and_then(|question| Some((question, chosen(question, key)?))) {
+        let chosen = question.and_then(|question| {
+            let option = keys.iter().find_map(|key| chosen(question, *key))?;
+            Some((question, option))
+        });
+        if let Some((question, option)) = chosen {
             match answer(what.client, what.session, &question.id, option).await {
                 // Somebody else, or time, was faster; the record says so.
                 Ok(()) | Err(CliError::Refused { status: 404 | 409, .. }) => {}

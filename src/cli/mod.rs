@@ -95,7 +95,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Attach(attach::AttachArgs),
     Answer(answer::AnswerArgs),
     Ps(ps::PsArgs),
@@ -136,7 +136,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Serve(args) => serve::serve(&global, args),
         Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Openapi(_) => openapi::openapi(),
-        Command::Run(args) => as_client(run::run(&global, args)),
+        Command::Run(args) => as_client(run::run(&global, *args)),
         Command::Attach(args) => as_client(attach::attach(&global, args)),
         Command::Answer(args) => as_client(answer::answer(&global, args)),
         Command::Ps(args) => as_client(ps::ps(&global, args)),

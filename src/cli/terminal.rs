@@ -134,8 +134,8 @@ impl Watch {
         self.quiet_since = Instant::now();
     }
 
-    /// Waits for a key, where something is asked, or until the line is due; for ever where there is neither.
-    pub(super) async fn key_or_tick(&mut self, asked: bool) -> Option<u8> {
+    /// Waits for keys, where something is asked, or until the line is due; for ever where there is neither.
+    pub(super) async fn key_or_tick(&mut self, asked: bool) -> Option<Vec<u8>> {
         let Self { ticks, keys, .. } = self;
         tokio::select! {
             key = key(keys), if asked => Some(key),
@@ -172,13 +172,12 @@ async fn tick(ticks: &mut Option<Interval>) {
     }
 }
 
-/// Waits for a key, unseen on the terminal. What was typed before the question does not answer it.
-async fn key(keys: &mut Option<sys::Registered<io::Stdin>>) -> u8 {
+/// Waits for keys, unseen on the terminal: one, or several that were pressed together. What was typed before the question does not answer it.
+async fn key(keys: &mut Option<sys::Registered<io::Stdin>>) -> Vec<u8> {
     let Some(stdin) = keys.as_ref().filter(|_| listen()) else {
         return std::future::pending().await;
     };
-    // A key that gives several bytes, such as an arrow, is one key.
-    let mut bytes = [0; 64];
+    let mut bytes = vec![0; 64];
     let pressed = match stdin.readable().await {
         Ok(mut ready) => {
             let pressed = read(io::stdin(), &mut bytes);
@@ -187,13 +186,18 @@ async fn key(keys: &mut Option<sys::Registered<io::Stdin>>) -> u8 {
         }
         Err(_) => Ok(0),
     };
-    if !matches!(pressed, Ok(1..)) {
+    let count = pressed.unwrap_or(0);
+    if count == 0 {
         // The terminal has gone; the question waits for somebody else.
         *keys = None;
         return std::future::pending().await;
     }
-    let [key, ..] = bytes;
-    key
+    bytes.truncate(count);
+    // An arrow is none of the letters that it sends.
+    if bytes.first() == Some(&b'\x1b') {
+        bytes.clear();
+    }
+    bytes
 }
 
 /// Has the terminal give single keys, without showing them; whether it does. Ctrl-C stays what it is.

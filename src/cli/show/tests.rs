@@ -1,1 +1,136 @@
+//! Lines of the view in, text out.
 
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn line(second: u8, update: &Value) -> String {
+    format!(r#"{{"seq":1,"time":"2026-11-21T02:40:0{second}.000000Z","turn":1,"update":{update}}}"#)
+}
+
+fn text(kind: &str, text: &str) -> String {
+    line(
+        0,
+        &json!({ "sessionUpdate": kind, "content": { "type": "text", "text": text } }),
+    )
+}
+
+fn shown(style: Style, lines: &[String]) -> (String, String) {
+    let mut show = Show::new("s", style);
+    let mut pieces: Vec<_> = lines.iter().flat_map(|line| show.line(line.as_bytes())).collect();
+    pieces.extend(show.finish());
+    let of = |wanted| {
+        let texts = pieces.iter().filter(|(stream, _)| *stream == wanted);
+        texts.map(|(_, text)| text.as_str()).collect()
+    };
+    (of(Stream::Stdout), of(Stream::Stderr))
+}
+
+fn terminal() -> Style {
+    Style {
+        terminal: true,
+        prompts: true,
+        keys: true,
+        ..Style::plain()
+    }
+}
+
+#[test]
+fn calls_that_run_at_once_are_named_when_they_end() {
+    let call = |second, id: &str| {
+        line(
+            second,
+            &json!({ "sessionUpdate": "tool_call", "toolCallId": id, "title": id, "name": "Bash", "status": "in_progress" }),
+        )
+    };
+    let end = |second, id: &str, status: &str, output: &str| {
+        let content = json!([{ "type": "content", "content": { "type": "text", "text": output } }]);
+        line(
+            second,
+            &json!({ "sessionUpdate": "tool_call_update", "toolCallId": id, "status": status, "content": content }),
+        )
+    };
+    let lines = [
+        call(0, "a"),
+        call(1, "b"),
+        end(2, "b", "completed", "\n fine\nand more"),
+        end(3, "a", "failed", "\x1b[2J"),
+        end(4, "never", "completed", "x"),
+    ];
+    let expected = "● Bash: a\n● Bash: b\n  ✓ fine (1.0 s)\n  ✗ Bash: a: ^[[2J (3.0 s)\n";
+    assert_eq!(shown(terminal(), &lines).0, expected);
+}
+
+#[test]
+fn thoughts_and_prompts_are_for_people_and_subagents_do_not_speak_for_the_agent() {
+    let mut subagent = json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": "sub" } });
+    subagent["_meta"] = json!({ "parent_tool_use_id": "t" });
+    let lines = [
+        text("user_message_chunk", "do\nit"),
+        text("agent_thought_chunk", "hm"),
+        line(0, &subagent),
+        text("agent_message_chunk", "done"),
+    ];
+    assert_eq!(shown(terminal(), &lines).0, "> do\n> it\n\nhmsub\n\ndone\n");
+    assert_eq!(shown(Style::plain(), &lines).0, "done\n");
+}
+
+#[test]
+fn a_question_is_put_when_those_before_it_are_answered() {
+    let ask = |id: &str| {
+        format!(
+            r#"{{"seq":1,"time":"2026-11-21T02:40:00.000000Z","turn":1,"type":"permission","id":"{id}","title":"rm {id}","options":[{{"optionId":"o","name":"Yes","kind":"allow_once"}},{{"optionId":"p","name":"No","kind":"reject_always"}}]}}"#
+        )
+    };
+    let answer = r#"{"seq":2,"time":"2026-11-21T02:40:00.000000Z","turn":1,"type":"permission_answer","id":"1","option":"o","by":"default"}"#;
+    let lines = [ask("1"), ask("2"), answer.to_owned()];
+    let (out, _) = shown(terminal(), &lines);
+    assert_eq!(
+        out,
+        "? rm 1\n  1 y  Yes\n  2    No\n  → o (by default)\n? rm 2\n  1 y  Yes\n  2    No\n"
+    );
+    let (_, told) = shown(Style::plain(), &lines[..1]);
+    assert_eq!(
+        told,
+        "promptd: the agent asks: rm 1; answer with `promptd answer s 1 OPTION`, where OPTION is o, p\n"
+    );
+    let mut show = Show::new("s", terminal());
+    show.line(lines[0].as_bytes());
+    let question = show.question().unwrap();
+    let keys = [b'1', b'y', b'Y', b'2', b'n', b'a', b'3', b'0', b'\n'].map(|key| chosen(question, key));
+    assert_eq!(
+        keys,
+        [Some("o"), Some("o"), Some("o"), Some("p"), None, None, None, None, None]
+    );
+}
+
+#[test]
+fn nothing_is_drawn_over_a_line_that_is_open_or_a_question() {
+    let mut show = Show::new("s", terminal());
+    assert_eq!(show.activity(), Some("working"));
+    show.line(text("agent_message_chunk", "half").as_bytes());
+    assert_eq!(show.activity(), None);
+    show.line(text("agent_message_chunk", " whole\n").as_bytes());
+    assert_eq!(show.activity(), Some("working"));
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_no_command_for_a_terminal(said in any::<String>(), title in any::<String>(), bytes in any::<Vec<u8>>(), at in any::<prop::sample::Index>()) {
+        let cut = said.floor_char_boundary(at.index(said.len() + 1));
+        let (left, right) = said.split_at(cut);
+        let call = json!({ "sessionUpdate": "tool_call", "toolCallId": title, "title": title, "status": "completed" });
+        let raw = json!({ "sessionUpdate": "_raw", "stream": "stderr", "line": title });
+        let plan = json!({ "sessionUpdate": "plan", "entries": [{ "content": title, "status": "pending" }] });
+        let rest = [&call, &raw, &plan].map(|update| line(0, update));
+        let of = |pieces: &[&str]| {
+            let speech = pieces.iter().map(|piece| text("agent_message_chunk", piece));
+            shown(terminal(), &speech.chain(rest.clone()).collect::<Vec<_>>())
+        };
+        let whole = of(&[&said]);
+        prop_assert_eq!(&of(&[left, right]), &whole);
+        prop_assert!(!(whole.0 + &whole.1).chars().any(|char| char.is_control() && !"\n\t".contains(char)));
+        Show::new("s", terminal()).line(&bytes);
+    }
+}
