@@ -113,7 +113,7 @@ fn instructions_that_stand_elsewhere_are_shown_to_those_that_would_not_find_them
     let (_, opencode) = launch("opencode", &request);
     let instructions = r#"{"instructions":["/h/AGENTS.md"]}"#;
     assert_eq!(opencode.files, [("opencode.json", instructions.to_owned())]);
-    assert_eq!(opencode.links, [skill.clone()]);
+    assert_eq!(opencode.links, std::slice::from_ref(&skill));
     let (_, copilot) = launch("copilot", &request);
     let instructions = link("/h/.copilot/copilot-instructions.md", "/h/AGENTS.md");
     assert_eq!(copilot.links, [skill, instructions]);

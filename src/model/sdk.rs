@@ -146,7 +146,9 @@ impl SdkConfig {
         let mut shown = self.clone();
         shown.anthropic_api_key = None;
         let hide = |values: &mut BTreeMap<String, String>| {
-            values.values_mut().for_each(|value| HIDDEN.clone_into(value));
+            for value in values.values_mut() {
+                HIDDEN.clone_into(value);
+            }
         };
         hide(&mut shown.env);
         for server in shown.mcp_servers.values_mut() {

@@ -165,12 +165,12 @@ impl Connection {
     async fn give_up(&self, open: &Open) {
         let awaited = std::mem::take(&mut *open.awaited.lock().await);
         let id = open.session.id().as_str();
-        let error = match self.api.runtime.session(id) {
-            Err(error @ RuntimeError::SessionNotFound { .. }) => Problem::from(error).json_rpc(),
-            Ok(_) | Err(_) => {
-                let message = "the session cannot be followed any more; its turn goes on, and session/load tells it";
-                told(ErrorCode::InternalError, message)
-            }
+        let gone = self.api.runtime.session(id).err();
+        let error = if let Some(error @ RuntimeError::SessionNotFound { .. }) = gone {
+            Problem::from(error).json_rpc()
+        } else {
+            let message = "the session cannot be followed any more; its turn goes on, and session/load tells it";
+            told(ErrorCode::InternalError, message)
         };
         for request in awaited.into_values() {
             let error: Error = error.clone();

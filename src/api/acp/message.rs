@@ -30,17 +30,17 @@ pub(super) enum Incoming {
 pub(super) struct Refusal {
     /// The frame's own id, where it could be read.
     pub(super) id: RequestId,
-    pub(super) error: Error,
+    pub(super) error: Box<Error>,
 }
 
 /// Reads a frame.
 pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
-    let value: Value = serde_json::from_str(text).map_err(|error| Refusal {
-        id: RequestId::Null,
-        error: told(
-            ErrorCode::ParseError,
-            format!("the frame is not JSON ({error}); send one JSON-RPC message per text frame"),
-        ),
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        let why = format!("the frame is not JSON ({error}); send one JSON-RPC message per text frame");
+        Refusal {
+            id: RequestId::Null,
+            error: Box::new(told(ErrorCode::ParseError, why)),
+        }
     })?;
     let Value::Object(mut message) = value else {
         let why = "the frame is no JSON object; send one JSON-RPC message per text frame, batches are not supported";
@@ -103,7 +103,7 @@ pub(super) fn told(code: ErrorCode, message: impl Into<String>) -> Error {
 fn invalid(id: RequestId, why: &str) -> Refusal {
     Refusal {
         id,
-        error: told(ErrorCode::InvalidRequest, why),
+        error: Box::new(told(ErrorCode::InvalidRequest, why)),
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
                 let code = i32::from(refusal.error.code);
                 prop_assert!(code == -32700 || code == -32600);
                 // Whatever was said, the refusal itself is a message.
-                prop_assert!(read(&response(refusal.id, Err(refusal.error))).is_ok());
+                prop_assert!(read(&response(refusal.id, Err(*refusal.error))).is_ok());
             }
         }
 

@@ -142,7 +142,7 @@ impl Connection {
                 self.answered(&id, result).await;
                 Ok(())
             }
-            Err(refusal) => self.respond(refusal.id, Err(refusal.error)).await,
+            Err(refusal) => self.respond(refusal.id, Err(*refusal.error)).await,
         }
     }
 
