@@ -203,9 +203,9 @@ impl Show {
                 let by = if answer.by == "caller" {
                     String::new()
                 } else {
-                    format!(" (by {})", answer.by)
+                    format!(" (by {})", one_line(&answer.by))
                 };
-                self.lines(&[format!("  → {}{}", one_line(&answer.option), one_line(&by))]);
+                self.lines(&[format!("  → {}{}", one_line(&answer.option), by)]);
                 if let Some(next) = self.questions.front().filter(|_| first && self.style.keys) {
                     let lines = question::put(next, &self.style);
                     self.lines(&lines);
