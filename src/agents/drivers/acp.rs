@@ -310,6 +310,8 @@ impl Acp {
     fn close_at_the_end(&mut self) {
         if self.stage != Stage::Over && self.reader.observation().final_event.is_some() {
             self.stage = Stage::Over;
+            // An answer that comes now would be written behind the end.
+            drop(self.questions.take());
             self.due.push(Effect::Close);
         }
     }

@@ -74,6 +74,8 @@ impl Observer for ClaudeControl {
         let seen = self.observation();
         if seen.final_event.is_some() && (!seen.busy || self.is_interrupted) {
             self.is_over = true;
+            // An answer that comes now would be written behind the end.
+            drop(self.questions.take());
             self.due.push(Effect::Close);
         }
     }
