@@ -232,6 +232,29 @@ async fn a_working_directory_inside_a_repository_is_told_of_by_itself() {
 }
 
 #[tokio::test]
+async fn a_change_within_the_second_of_the_checkout_is_a_change() {
+    let server = Server::start().await;
+    let root = server.workspace();
+    std::fs::create_dir_all(&root).unwrap();
+    git(&root, &["init", "--quiet"]);
+    std::fs::write(root.join("f"), "hello\n").unwrap();
+    git(&root, &["add", "--all"]);
+    git(&root, &["commit", "--quiet", "--message", "x"]);
+    // A fast agent behind a fast clone, made slow: size and times of the file stay what the index has of it, and only
+    // the index's own time says that this means nothing.
+    let script = "git config core.checkStat minimal; git config core.trustCTime false
+        touch -d @1700000000 f; git update-index --refresh; touch -d @1700000000 .git/index
+        echo fixed > f; touch -d @1700000000 f; [ \"$LOOK\" = no ] || echo new > g";
+    for (look, expected) in [("no", &[("modified", "f")][..]), ("yes", &[("modified", "f"), ("added", "g")])] {
+        let id = server.create(json!({ "env": { "LOOK": look }, "prompt": script })).await;
+        assert_eq!(server.settled(&id).await["status"], "completed");
+        assert_eq!(listed(&artifacts(&server, &id).await), pairs(expected));
+        let patch = taken(&server, &id, "patch").await;
+        assert!(patch.text().contains("-hello\n+fixed\n"), "{}", patch.text());
+    }
+}
+
+#[tokio::test]
 async fn without_git_what_is_younger_than_the_session_is_told() {
     let server = Server::start().await;
     let root = server.workspace();

@@ -132,8 +132,8 @@ impl Repository {
     fn prepare_index(&mut self) -> Result<(), ArtifactError> {
         let folder = self.ask(&["rev-parse", "--absolute-git-dir"])?;
         let theirs = path_of(folder.strip_suffix(b"\n").unwrap_or(&folder)).join("index");
-        match fs::copy(&theirs, self.index()) {
-            Ok(_) => {}
+        match copy_with_time(&theirs, &self.index()) {
+            Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&theirs)(error)),
         }
@@ -212,6 +212,17 @@ impl Repository {
         let more: &[&str] = if applicable { &["--binary", "--full-index"] } else { &[] };
         run(self.diff(more), take)
     }
+}
+
+/// The time belongs to what an index says: git reads each file again that is not older than the index, for it may have
+/// been changed within the same second (git's `Documentation/technical/racy-git.txt`). In a copy that looks younger than it
+/// is, such a change is none.
+fn copy_with_time(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut original = File::open(from)?;
+    let written = original.metadata()?.modified()?;
+    let mut copy = File::create(to)?;
+    std::io::copy(&mut original, &mut copy)?;
+    copy.set_modified(written)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
