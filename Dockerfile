@@ -3,7 +3,7 @@
 #
 # For E2B, template/template.ts and template/template.py are the way; `e2b template create` takes this file, too. It
 # keeps to what `fromDockerfile` understands. Plain Docker builds it as it is, after `cargo build --release`:
-#   docker build -t promptd . && docker run --init -p 8080:8080 -e PROMPTD_TOKEN=… promptd
+#   docker build -t promptd . && docker run --init -p 8080:8080 -e PROMPTD_TOKEN=sha256:… promptd
 FROM debian:trixie-slim
 # Packages.
 RUN apt-get update \

@@ -38,7 +38,7 @@ async fn the_metadata_service_is_believed_first_and_asked_once() {
     let platform = Platform::start();
     platform.metadata_says(Some("ifrommetadata"));
     platform.events_say(Some("ifromevents"));
-    let server = Server::with().platform(&platform).start().await;
+    let server = Server::with().platform(&platform).arg("--auth=none").start().await;
     assert_eq!(platform.asked(), 0, "before anybody needed it");
     let expected = json!({ "id": "ifrommetadata", "source": "mmds" });
     for _ in 0..5 {
@@ -52,7 +52,7 @@ async fn the_metadata_service_is_believed_first_and_asked_once() {
 async fn where_one_does_not_know_the_next_is_asked() {
     let platform = Platform::start();
     platform.events_say(Some("ifromevents"));
-    let server = Server::with().platform(&platform).start().await;
+    let server = Server::with().platform(&platform).arg("--auth=none").start().await;
     assert_eq!(
         sandbox(&server).await,
         json!({ "id": "ifromevents", "source": "events" })
@@ -78,7 +78,7 @@ async fn who_does_not_answer_is_not_waited_for() {
     platform.metadata.always(Act::Hang);
     platform.events.always(Act::Hang);
     std::fs::write(platform.folder.join(".E2B_SANDBOX_ID"), "ifromfile").unwrap();
-    let server = Server::with().platform(&platform).start().await;
+    let server = Server::with().platform(&platform).arg("--auth=none").start().await;
     let begun = Instant::now();
     assert_eq!(sandbox(&server).await, json!({ "id": "ifromfile", "source": "file" }));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
@@ -92,7 +92,7 @@ async fn somebody_elses_metadata_service_tells_us_nothing() {
     let platform = Platform::start();
     platform.metadata_says(Some("not an id\r\nX-Evil: 1"));
     platform.events_say(Some(""));
-    let server = Server::with().platform(&platform).start().await;
+    let server = Server::with().platform(&platform).arg("--auth=none").start().await;
     assert_eq!(sandbox(&server).await, Value::Null);
 }
 
@@ -101,7 +101,7 @@ async fn a_session_and_its_events_say_in_which_sandbox_it_was_begun() {
     let platform = Platform::start();
     platform.metadata_says(Some("ibegunhere"));
     let backend = Backend::start();
-    let server = Server::with().platform(&platform).start().await;
+    let server = Server::with().platform(&platform).arg("--auth=none").start().await;
     let sinks = json!([{ "kind": "webhook", "name": "hook", "url": backend.url(PATH) }]);
     let id = server.pushed("echo hello", sinks).await;
     server.settled(&id).await;

@@ -16,6 +16,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use support::envd::Envd;
 use support::http::Answer;
+use support::platform::Platform;
 use support::{PATIENCE, PROMPTD, Server, eventually, has_program, procs};
 
 const TOKEN: &str = "a-token-that-is-long-enough";
@@ -106,6 +107,22 @@ async fn until_it_is_configured_everybody_is_refused_and_nobody_outside_can_conf
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// The platform leads whoever asks to every port of loopback, and hands on the `Host` that he has made up.
+#[tokio::test]
+async fn in_a_sandbox_nobody_is_let_in_on_loopback_either() {
+    let platform = Platform::start();
+    let server = Server::with().platform(&platform).start().await;
+    for host in ["localhost", "127.0.0.1:8080"] {
+        let answer = Answer::of(server.request("GET", "/v1/info").header("host", host)).await;
+        assert_eq!((answer.status, answer.code()), (401, "not_configured"), "{host}");
+    }
+    configure(&server.home(), &[], &[("PROMPTD_TOKEN", TOKEN)]);
+    assert_eq!(
+        (status(&server, TOKEN).await, status(&server, "guess").await),
+        (200, 401)
+    );
 }
 
 #[tokio::test]

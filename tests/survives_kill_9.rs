@@ -253,3 +253,22 @@ async fn a_keeper_killed_while_it_starts_never_starts_the_agent_twice() {
         }
     }
 }
+
+/// As `pkill -u user` does it: everybody of the user is asked to end, and only the agent itself is not impressed.
+#[tokio::test]
+async fn an_agent_that_asks_all_of_its_user_to_end_ends_the_server_only_and_that_comes_back() {
+    let mut server = Server::start().await;
+    let script = format!(
+        "trap '' TERM; kill -TERM {} $PPID; until [ -e go ]; do sleep 0.02; done; echo still; exit 3",
+        server.pid()
+    );
+    let id = server.shell(&script).await;
+    eventually("the server's end", || server.log().contains("shutting down")).await;
+    server.kill();
+    server.touch("go");
+    server.start_again().await;
+    let session = server.settled(&id).await;
+    // Only the first keeper knows it.
+    assert_eq!(session["turns"][0]["exit_code"], 3, "{session}");
+    assert_eq!(server.output(&id, "stdout").await, b"still\n");
+}

@@ -34,6 +34,9 @@ const AWAY: f64 = 3_600.0;
 const SOON: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(3);
 
+/// Requests that a platform gets that knows nothing: a token, the metadata, and the same at the events host.
+const HEADS: usize = 3;
+
 /// The server's wall clock.
 struct Clock(PathBuf);
 
@@ -118,7 +121,12 @@ async fn in_journal(server: &Server, id: &str, kind: &str, count: usize) -> Vec<
 #[tokio::test]
 async fn a_step_of_the_clock_is_noticed_within_a_second_and_a_correction_is_none() {
     let (platform, clock) = (Platform::start(), Clock::new());
-    let server = clock.of(Server::with()).platform(&platform).start().await;
+    let server = clock
+        .of(Server::with())
+        .platform(&platform)
+        .arg("--auth=none")
+        .start()
+        .await;
     let id = server.shell("until [ -e go ]; do sleep 0.05; done").await;
     let waiting = server.create(json!({ "agent": "shell" })).await;
     let first = epoch(&server).await;
@@ -228,7 +236,12 @@ async fn whom_the_platform_vouched_for_before_a_resume_is_asked_about_again() {
 #[tokio::test]
 async fn a_restart_keeps_the_epoch_and_a_step_while_nobody_was_there_does_not() {
     let (platform, clock) = (Platform::start(), Clock::new());
-    let mut server = clock.of(Server::with()).platform(&platform).start().await;
+    let mut server = clock
+        .of(Server::with())
+        .platform(&platform)
+        .arg("--auth=none")
+        .start()
+        .await;
     let first = epoch(&server).await;
     server.terminate().await;
     server.start_again().await;
@@ -290,20 +303,38 @@ async fn a_clone_is_noticed_also_where_the_platform_had_not_answered_before() {
     assert_eq!(fork.1, json!({ "id": "iforkifork1234567890", "source": "mmds" }));
 }
 
+#[tokio::test]
+async fn a_platform_that_has_answered_before_is_asked_again_when_a_question_is_lost_after_a_resume() {
+    let (platform, clock) = (Platform::start(), Clock::new());
+    platform.metadata_says(Some("iparent"));
+    let server = clock
+        .of(Server::with())
+        .platform(&platform)
+        .arg("--auth=none")
+        .start()
+        .await;
+    assert_eq!(server.get("/v1/info").await["sandbox"]["id"], "iparent");
+    platform.metadata_misses_one();
+    clock.step(AWAY);
+    let sandbox = json!({ "id": "iparent", "source": "mmds" });
+    assert_eq!(server.get("/v1/info").await["sandbox"], sandbox);
+}
+
 /// The kernel's word that the clock was set, for real, to a server for which nothing else is under way.
 #[tokio::test]
 async fn a_clock_that_is_set_has_an_idle_server_ask_who_it_is() {
     use nix::time::{ClockId, clock_gettime, clock_settime};
     let platform = Platform::start();
     platform.metadata_says(Some("iparent"));
-    let server = Server::with().platform(&platform).start().await;
+    let server = Server::with().platform(&platform).arg("--auth=none").start().await;
     assert_eq!(server.get("/v1/info").await["sandbox"]["id"], "iparent");
     let first = epoch(&server).await;
-    platform.metadata_says(Some("ifork"));
     let known = async || {
         let answer = server.request("GET", "/healthz").send().await.unwrap();
         answer.headers()["promptd-epoch"].to_str().unwrap().to_owned()
     };
+    // Right after a resume it may not answer yet.
+    platform.metadata_says(None);
     let asked = platform.asked();
     // To what it is: nobody else notices.
     let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
@@ -311,6 +342,9 @@ async fn a_clock_that_is_set_has_an_idle_server_ask_who_it_is() {
         eprintln!("passed over: the clock cannot be set: {error}");
         return;
     }
+    // It is asked at once, and when it knew nothing, again a second later.
+    support::eventually("another question", || platform.asked() >= asked + 3 * HEADS).await;
+    platform.metadata_says(Some("ifork"));
     let begun = Instant::now();
     while known().await == first {
         assert!(
@@ -517,7 +551,7 @@ async fn a_paused_sandbox_that_comes_back_elsewhere_goes_on_as_if_nothing_had_be
     clock.step(AWAY);
     // Long enough that a timeout that counted it would end the turn.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    network.come_back_elsewhere();
+    network.come_back_elsewhere(metadata).await;
     backend.always(Act::Answer(Reply::ok()));
     let before = backend.requests().len();
     thaw(&frozen);

@@ -116,6 +116,8 @@ async fn a_patch_makes_of_the_first_commit_what_the_agent_left() {
     let server = Server::start().await;
     let script = r#"
         git config user.name A; git config user.email a@example.com
+        git config diff.srcPrefix one/two/; git config diff.dstPrefix three/four/; git config diff.submodule log
+        git config diff.context 0; git config diff.interHunkContext 9
         echo more >> mod; git commit -qam committed
         rm gone; mv old new; printf 'untracked' > untracked; echo x > ignored-file
         printf 'bin\0ary' > "$(printf 'od\nd "q" \303\274')"; printf 1 > "$(printf 'not-utf8-\377')"

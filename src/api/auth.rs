@@ -25,7 +25,7 @@ pub(super) enum Door {
     Control,
     /// A Unix socket from the settings.
     Unix,
-    /// A TCP address that only this machine can reach.
+    /// A TCP address that only this machine can reach; in a sandbox, none is.
     Loopback,
     /// Any other TCP address.
     Public,
@@ -147,7 +147,7 @@ fn not_vouched_for(given: bool) -> Problem {
 }
 
 fn not_configured() -> Problem {
-    let detail = "this server has no token yet, so it serves nobody but this machine; run `PROMPTD_TOKEN=… promptd configure` beside it, write a token into $PROMPTD_HOME/token, or start it with PROMPTD_TOKEN or with auth = e2b";
+    let detail = "this server has no token yet, and anybody might call it here (in an E2B sandbox on every port); run `PROMPTD_TOKEN=… promptd configure` beside it, write a token into $PROMPTD_HOME/token, or start it with PROMPTD_TOKEN or with auth = e2b";
     Problem::new(StatusCode::UNAUTHORIZED, "not_configured", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 

@@ -31,7 +31,7 @@ const SETTINGS: [&str; 9] = [
 ];
 
 /// The same for `git diff`.
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 12] = [
     "--no-ext-diff",
     "--no-textconv",
     "--no-color",
@@ -39,7 +39,13 @@ const PLAIN: [&str; 7] = [
     "--relative",
     // Git would run in a submodule with the submodule's own configuration.
     "--ignore-submodules=dirty",
+    "--submodule=short",
     "--diff-algorithm=default",
+    // Without context `git apply` refuses a patch, and of a path it takes one folder away.
+    "--unified=3",
+    "--inter-hunk-context=0",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
 ];
 
 /// A repository, and a view of it that is ours.

@@ -137,9 +137,14 @@ impl Git<'_> {
         }
         let mut settings = vec![
             ("advice.detachedHead".to_owned(), "false".to_owned()),
-            // A connection that died in a pause is given up, and nobody waits for it.
-            ("http.lowSpeedLimit".to_owned(), "1000".to_owned()),
-            ("http.lowSpeedTime".to_owned(), "60".to_owned()),
+            // A connection that died in a pause is given up: git 2.50 and newer ask whether anybody is there …
+            ("http.keepAliveIdle".to_owned(), "15".to_owned()),
+            ("http.keepAliveInterval".to_owned(), "15".to_owned()),
+            ("http.keepAliveCount".to_owned(), "2".to_owned()),
+            // … and older ones wait. Not shorter: a server that puts a large repository together says five bytes each
+            // five seconds meanwhile (git's `uploadpack.keepAlive`), for minutes.
+            ("http.lowSpeedLimit".to_owned(), "1".to_owned()),
+            ("http.lowSpeedTime".to_owned(), "600".to_owned()),
         ];
         if let (Some(variable), Some(scope)) = (&self.repo.token_env, self.repo.scope()) {
             // An empty one forgets all helpers that are configured: none of them is to keep the token.
@@ -334,6 +339,33 @@ fn without_user(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It says five bytes each five seconds meanwhile, which curl takes for no byte each second.
+    #[test]
+    fn a_server_that_puts_a_large_repository_together_is_waited_for() {
+        let repo = RepoRequest {
+            url: "https://h/a/b".to_owned(),
+            ..RepoRequest::default()
+        };
+        let (target, said) = (Path::new("/nonexistent"), Said::default());
+        let git = Git {
+            repo: &repo,
+            target,
+            said: &said,
+        };
+        let asked = |key: &str| {
+            let mut command = git.command();
+            let output = command
+                .args(["config", "--get", key])
+                .current_dir("/")
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().parse::<u32>().unwrap()
+        };
+        assert_eq!(asked("http.lowSpeedLimit"), 1);
+        assert!(asked("http.lowSpeedTime") >= 600);
+        assert!(asked("http.keepAliveIdle") <= 60);
+    }
 
     #[test]
     fn the_same_repository_is_known_under_its_spellings() {

@@ -177,6 +177,7 @@ impl Steps<'_> {
 }
 
 /// Where a step's last words will stand.
+#[derive(Default)]
 pub(super) struct Said {
     stderr: Option<File>,
     from: u64,

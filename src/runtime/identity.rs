@@ -6,7 +6,8 @@
 //! service is somebody else's.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::ACCEPT;
@@ -20,6 +21,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long it is believed that no witness knows: one that is only late is asked again.
 const UNKNOWN: Duration = Duration::from_secs(10);
+
+/// How often the witnesses are asked where one of them has known before: it will know again, and right after a resume a
+/// question may be lost on its way.
+const ROUNDS: u32 = 2;
 
 /// The most that is read of an answer.
 const MOST: usize = 64 << 10;
@@ -71,8 +76,27 @@ pub(super) struct Identity {
     asked: Mutex<Option<Asked>>,
     /// One asks, and the others wait for the answer.
     asking: tokio::sync::Mutex<()>,
-    /// The id in the `Host` of the last request that had one.
-    heard: Mutex<Option<(u64, String)>>,
+    /// One of them has known it once.
+    is_told: AtomicBool,
+    /// The `Host` of the last request that had one.
+    heard: Mutex<Option<Heard>>,
+}
+
+/// The id in a request's `Host`.
+#[derive(Debug)]
+struct Heard {
+    epoch: u64,
+    id: String,
+    doubt: Option<Doubt>,
+}
+
+/// Somebody calls by another name, and no witness has said yet what that means.
+#[derive(Debug)]
+struct Doubt {
+    /// Which sandbox this was known to be.
+    before: String,
+    /// When they were asked.
+    asked: Instant,
 }
 
 /// The sandbox, where any of them knew it.
@@ -94,33 +118,74 @@ impl Identity {
         let _asking = self.asking.lock().await;
         let said = match self.asked(epoch) {
             Some(said) => said,
-            None => self.put(epoch, ask(platform).await),
+            None => self.put(epoch, self.ask(platform).await),
         };
         said.or_else(|| self.without_asking(platform, epoch))
     }
 
     /// Asks again where it is known which sandbox this was, by an earlier answer or else as `heard`; whether it is another
-    /// one now. The answer is that of the epoch that follows.
-    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64, heard: Option<String>) -> bool {
+    /// one now, or nothing where no witness answers. The answer is that of the epoch that follows.
+    pub(super) async fn has_changed(&self, platform: &Platform, epoch: u64, heard: Option<String>) -> Option<bool> {
         let _asking = self.asking.lock().await;
         let told = self.asked(epoch).flatten().map(|sandbox| sandbox.id);
-        let Some(before) = told.or(heard) else { return false };
-        let now = ask(platform).await;
-        let changed = now.as_ref().is_some_and(|now| now.id != before);
+        let Some(before) = told.or(heard) else {
+            return Some(false);
+        };
+        let now = self.ask(platform).await?;
+        let changed = now.id != before;
         if changed {
-            self.put(epoch.wrapping_add(1), now);
+            self.put(epoch.wrapping_add(1), Some(now));
+        } else if let Some(heard) = &mut *self.heard() {
+            heard.doubt = None;
         }
-        changed
+        Some(changed)
     }
 
-    /// Takes note of a request's `Host`; where it names another sandbox than was known, which that was.
+    /// Takes note of a request's `Host`; where it names another sandbox than was known, which that was. As long as nobody
+    /// has answered what that means, it is told again now and then.
     pub(super) fn hears(&self, host: &str, epoch: u64) -> Option<String> {
+        self.hears_at(host, epoch, Instant::now())
+    }
+
+    fn hears_at(&self, host: &str, epoch: u64, now: Instant) -> Option<String> {
         let id = id_in(host)?;
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = heard.take().filter(|(of, _)| *of == epoch).map(|(_, id)| id);
-        let known = before.or_else(|| self.asked(epoch).flatten().map(|sandbox| sandbox.id));
-        *heard = Some((epoch, id.to_owned()));
-        known.filter(|known| known != id)
+        let mut heard = self.heard();
+        let (last, doubt) = match heard.take().filter(|heard| heard.epoch == epoch) {
+            Some(last) => (Some(last.id), last.doubt),
+            None => (None, None),
+        };
+        let known = last.or_else(|| self.asked(epoch).flatten().map(|sandbox| sandbox.id));
+        let other = known.filter(|known| known != id);
+        let waits = |doubt: &Doubt| now.saturating_duration_since(doubt.asked) < UNKNOWN;
+        let is_due = other.is_some() || doubt.as_ref().is_some_and(|doubt| !waits(doubt));
+        let doubt = match doubt {
+            Some(doubt) if is_due => Some(Doubt { asked: now, ..doubt }),
+            Some(doubt) => Some(doubt),
+            None => other.map(|before| Doubt { before, asked: now }),
+        };
+        let before = doubt.as_ref().filter(|_| is_due).map(|doubt| doubt.before.clone());
+        let id = id.to_owned();
+        *heard = Some(Heard { epoch, id, doubt });
+        before
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, platform: &Platform) -> Option<Sandbox> {
+        let rounds = if self.is_told.load(Ordering::Relaxed) {
+            ROUNDS
+        } else {
+            1
+        };
+        for _ in 0..rounds {
+            if let Some(sandbox) = ask(platform).await {
+                self.is_told.store(true, Ordering::Relaxed);
+                return Some(sandbox);
+            }
+        }
+        None
     }
 
     /// What they said, where they were asked and it still holds.
@@ -149,8 +214,9 @@ impl Identity {
     }
 
     fn without_asking(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let heard = heard.filter(|(of, _)| *of == epoch).map(|(_, id)| id);
+        let heard = self.heard();
+        let heard = heard.as_ref().filter(|heard| heard.epoch == epoch);
+        let heard = heard.map(|heard| heard.id.clone());
         let sandbox = |source| move |id| Sandbox { id, source };
         heard
             .map(sandbox(Witness::Host))
@@ -302,6 +368,29 @@ mod tests {
             identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3).is_some(),
             "not as was told"
         );
+    }
+
+    #[tokio::test]
+    async fn a_host_that_changes_is_told_until_somebody_has_answered_what_it_means() {
+        let platform = Platform {
+            envd: String::new(),
+            // Nobody listens there.
+            metadata: "http://127.0.0.1:9".to_owned(),
+            events: "http://127.0.0.1:9".to_owned(),
+            folder: "/nonexistent".into(),
+            told: true,
+        };
+        let (identity, begin) = (Identity::default(), Instant::now());
+        let hears = |host: &str, after| identity.hears_at(host, 0, begin + after);
+        let (parent, fork) = ("8080-iparent12345678.e2b.app", "8080-iforkfork12345678.e2b.app");
+        let before = Some("iparent12345678".to_owned());
+        assert_eq!(hears(parent, Duration::ZERO), None);
+        assert_eq!(hears(fork, Duration::ZERO), before);
+        assert_eq!(identity.has_changed(&platform, 0, before.clone()).await, None, "nobody");
+        assert_eq!(hears(fork, UNKNOWN / 2), None, "not each time");
+        assert_eq!(hears(fork, UNKNOWN), before);
+        assert_eq!(hears(fork, UNKNOWN), None);
+        assert_eq!(hears(fork, UNKNOWN * 2), before);
     }
 
     #[test]

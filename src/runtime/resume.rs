@@ -18,6 +18,9 @@ use crate::sys::ClockSet;
 /// How often the clocks are looked at while something is under way.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is asked, where nobody answers, whether a clock that was set means another sandbox.
+const TRIES: u32 = 5;
+
 /// Watches until the runtime is gone, and keeps it no longer than it looks.
 pub(super) async fn watch(runtime: Weak<Runtime>) {
     let mut clock = ClockSet::watch()
@@ -48,9 +51,21 @@ pub(super) async fn watch(runtime: Weak<Runtime>) {
                 here.delivery.resumed();
             }
             // Clocks are set right after a resume, by however little.
-            None if was_set => drop(tokio::spawn(async move { here.is_the_same_sandbox(None).await })),
+            None if was_set => drop(tokio::spawn(asks_who_it_is(Arc::downgrade(&here)))),
             None => {}
         }
+    }
+}
+
+/// Asks until there is an answer, and not for ever: a witness may be late, right after a resume.
+async fn asks_who_it_is(runtime: Weak<Runtime>) {
+    for _ in 0..TRIES {
+        let Some(here) = runtime.upgrade() else { return };
+        if here.looks_who_it_is(None).await {
+            return;
+        }
+        drop(here);
+        tokio::time::sleep(TICK).await;
     }
 }
 
@@ -107,23 +122,30 @@ impl Runtime {
     /// Somebody needs us: who we are is found out, and it is noticed when that has changed. Answers when the epoch is
     /// the right one.
     pub async fn is_needed(self: &Arc<Self>, host: Option<&str>) {
-        let platform = &self.settings().platform;
-        if !identity::is_sandbox(platform) {
+        if !self.is_in_a_sandbox() {
             return;
         }
         let number = self.epoch.number();
         if let Some(before) = host.and_then(|host| self.identity.hears(host, number)) {
-            self.is_the_same_sandbox(Some(before)).await;
+            self.looks_who_it_is(Some(before)).await;
         }
     }
 
-    /// Begins another epoch if the platform says that this is another sandbox than it has said, or than was heard.
-    async fn is_the_same_sandbox(&self, heard: Option<String>) {
+    /// Begins another epoch if the platform says that this is another sandbox than it has said, or than was heard. False
+    /// where nobody answers.
+    async fn looks_who_it_is(&self, heard: Option<String>) -> bool {
         let number = self.epoch.number();
         let platform = &self.settings().platform;
-        if self.identity.has_changed(platform, number, heard).await {
+        let changed = self.identity.has_changed(platform, number, heard).await;
+        if changed == Some(true) {
             self.epoch.is_another(number);
         }
+        changed.is_some()
+    }
+
+    /// Whether anything says that this is a sandbox of the platform.
+    pub fn is_in_a_sandbox(&self) -> bool {
+        identity::is_sandbox(&self.settings().platform)
     }
 
     /// Which sandbox this is, if it is one and anybody knows. The first to need it in an epoch has to wait for an answer.

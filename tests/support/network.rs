@@ -106,12 +106,17 @@ impl Network {
         .await;
     }
 
-    /// Lays it anew: the callers' address is another one now, so that whatever is sent to the old one goes nowhere.
-    pub fn come_back_elsewhere(&self) {
+    /// Lays it anew: the callers' address is another one now, so that whatever is sent to the old one goes nowhere. Ends
+    /// when those inside come through to what is within [`Self::reach`]: a first packet that is lost because the link is
+    /// not quite up is sent again a second later only.
+    pub async fn come_back_elsewhere(&self, reached: SocketAddr) {
         let (outside, prefix) = (self.outside(), &self.prefix);
         do_ip(&format!("addr del {prefix}.1/26 dev {outside}"));
         do_ip(&format!("addr add {prefix}.3/26 dev {outside}"));
         do_ip(&format!("link set {outside} up"));
+        let connect = format!(": </dev/tcp/{}/{}", reached.ip(), reached.port());
+        let comes_through = || ip(&["netns", "exec", &self.name, "timeout", "1", "bash", "-c", &connect]).is_ok();
+        super::eventually("a link that is up", comes_through).await;
     }
 
     /// How many connections with the callers' old address are open inside.

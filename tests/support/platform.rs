@@ -21,6 +21,8 @@ pub struct Platform {
 struct Said {
     metadata: Option<String>,
     events: Option<String>,
+    /// So many requests to the metadata service get no answer.
+    unanswered: usize,
 }
 
 impl Platform {
@@ -31,7 +33,12 @@ impl Platform {
         let told = Arc::clone(&said);
         metadata.script(move |arrival| {
             let request = arrival.request;
-            let id = told.lock().unwrap().metadata.clone();
+            let mut told = told.lock().unwrap();
+            if told.unanswered > 0 {
+                told.unanswered -= 1;
+                return Act::Hang;
+            }
+            let id = told.metadata.clone();
             Act::Answer(match (request.method.as_str(), request.path.as_str(), id) {
                 ("PUT", "/latest/api/token", _) if request.header("x-metadata-token-ttl-seconds") == "60" => {
                     Reply::ok().body("a-token")
@@ -66,6 +73,11 @@ impl Platform {
     /// The metadata service knows the sandbox by this id; `None`: it does not know it.
     pub fn metadata_says(&self, id: Option<&str>) {
         self.said.lock().unwrap().metadata = id.map(str::to_owned);
+    }
+
+    /// The metadata service answers nothing to the next request.
+    pub fn metadata_misses_one(&self) {
+        self.said.lock().unwrap().unanswered = 1;
     }
 
     pub fn events_say(&self, id: Option<&str>) {

@@ -4,6 +4,7 @@ docker: an image of the Dockerfile at the top, `docker build -t promptd .`; URL:
 """
 
 import asyncio
+import hashlib
 import os
 import secrets
 import sys
@@ -32,7 +33,9 @@ async def container(image: str) -> AsyncIterator[Address]:
     token = secrets.token_urlsafe(32)
     # Named and not given: so the values are in no command line.
     keys = ["--env", "PROMPTD_TOKEN", "--env", "ANTHROPIC_API_KEY"]
-    env = {**os.environ, "PROMPTD_TOKEN": token}
+    # A digest, which promptd takes as well: all that runs in a container can read its first process's environment.
+    digest = f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+    env = {**os.environ, "PROMPTD_TOKEN": digest}
 
     async def docker(*words: str) -> str:
         process = await asyncio.create_subprocess_exec("docker", *words, env=env, stdout=asyncio.subprocess.PIPE)

@@ -3,7 +3,7 @@
 // docker: an image of the Dockerfile at the top, `docker build -t promptd .`; URL: PROMPTD_TOKEN opens it.
 
 import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import { bytes, Promptd } from "./promptd.ts";
 import { client, create, interrupted } from "./sandbox.ts";
@@ -23,7 +23,9 @@ async function container(image: string): Promise<Place> {
   const token = randomBytes(32).toString("base64url");
   // Named and not given: so the values are in no command line.
   const keys = ["PROMPTD_TOKEN", "ANTHROPIC_API_KEY"].flatMap((name) => ["--env", name]);
-  const env = { ...process.env, PROMPTD_TOKEN: token };
+  // A digest, which promptd takes as well: all that runs in a container can read its first process's environment.
+  const digest = `sha256:${createHash("sha256").update(token).digest("hex")}`;
+  const env = { ...process.env, PROMPTD_TOKEN: digest };
   const docker = async (...args: string[]) => (await promisify(execFile)("docker", args, { env })).stdout.trim();
   const id = await docker("run", "--detach", "--init", "--publish", "127.0.0.1::8080", ...keys, image);
   const leave = () => docker("rm", "--force", id);

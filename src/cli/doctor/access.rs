@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::Check;
-use crate::runtime::{AuthMode, Listen, Settings};
+use crate::runtime::{AuthMode, Listen, Settings, is_sandbox};
 
 const AUTH: &str = "auth";
 
@@ -31,11 +31,13 @@ pub(super) fn auth(settings: &Settings, tokens: usize) -> Check {
             Check::ok(AUTH, format!("e2b: X-Access-Token is checked at {address}{besides}"))
         }
         (AuthMode::Token, Some(tokens)) => Check::ok(AUTH, tokens),
-        (AuthMode::Token, None) if settings.listen.iter().any(is_public) => Check::warn(
-            AUTH,
-            "no token: but for this machine, all is refused (401 not_configured)",
-            "run `PROMPTD_TOKEN=… promptd configure`",
-        ),
+        (AuthMode::Token, None) if settings.listen.iter().any(is_public) || is_sandbox(&settings.platform) => {
+            Check::warn(
+                AUTH,
+                "no token: where others may come in, all is refused (401 not_configured)",
+                "run `PROMPTD_TOKEN=… promptd configure`",
+            )
+        }
         (AuthMode::Token, None) => Check::ok(AUTH, "no token: this machine only is served"),
     }
 }
@@ -68,6 +70,10 @@ mod tests {
     use crate::runtime::config::{self, Environment, Flags};
 
     fn asked(listen: &str, auth: &str, tokens: usize) -> Check {
+        asked_in(&Environment::new(), listen, auth, tokens)
+    }
+
+    fn asked_in(environment: &Environment, listen: &str, auth: &str, tokens: usize) -> Check {
         let flags = Flags {
             listen: vec![listen.to_owned()],
             home: Some("/nowhere".into()),
@@ -76,13 +82,15 @@ mod tests {
             insecure_public: true,
             ..Flags::default()
         };
-        super::auth(&config::settings(flags, &Environment::new(), None).unwrap(), tokens)
+        super::auth(&config::settings(flags, environment, None).unwrap(), tokens)
     }
 
     #[test]
     fn a_public_server_that_nobody_can_use_is_told() {
         assert_eq!(asked("0.0.0.0:80", "token", 0).state, State::Warn);
         assert_eq!(asked("127.0.0.1:80", "token", 0).state, State::Ok);
+        let sandbox = Environment::from([("E2B_SANDBOX".to_owned(), "true".to_owned())]);
+        assert_eq!(asked_in(&sandbox, "127.0.0.1:80", "token", 0).state, State::Warn);
         assert_eq!(asked("0.0.0.0:80", "token", 2).detail, "2 tokens, from the home");
         assert_eq!(asked("0.0.0.0:80", "none", 0).state, State::Warn);
         let e2b = asked("0.0.0.0:80", "e2b", 0);
