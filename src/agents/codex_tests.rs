@@ -1,4 +1,4 @@
-//! Codex's launches, and its streams as recorded from 0.169.0 by `tests/real_agents.rs`.
+//! Codex's launches, and its streams as recorded from 0.169.0.
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;

@@ -45,15 +45,21 @@ fn agents_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agents")
 }
 
-/// Every recording of a format: its name and its text.
+/// Every recording of these agents that are not talked with: its name and its text.
 fn recordings(agents: &[&str]) -> Vec<(String, String)> {
+    let all = agents.iter().flat_map(|agent| recordings_of(agent, false));
+    all.collect()
+}
+
+/// Every recording of an agent: of its conversations, or of its other turns.
+pub(super) fn recordings_of(agent: &str, is_conversation: bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for folder in ["recorded", "documented"] {
         for entry in std::fs::read_dir(agents_folder().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             // `NAME-ask-…` are conversations, which have formats of their own.
-            if agents.contains(&name.split('-').next().unwrap()) && !name.contains("-ask") {
+            if name.split('-').next() == Some(agent) && name.contains("-ask") == is_conversation {
                 found.push((name, std::fs::read_to_string(path).unwrap()));
             }
         }
@@ -173,7 +179,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn collect_pointers(value: &Value, at: String, found: &mut Vec<String>) {
+pub(super) fn collect_pointers(value: &Value, at: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields
             .iter()

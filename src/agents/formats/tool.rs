@@ -64,6 +64,14 @@ pub(in crate::agents) fn string<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// The same where the text is to be told: `None` where something else stands there, so that it is not lost.
+pub(super) fn text_at<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    match object.get(key) {
+        None | Some(Value::Null) => Some(""),
+        Some(value) => value.as_str(),
+    }
+}
+
 /// What a tool put out, as a text: a string as it is, blocks of text joined, all else as JSON.
 pub(super) fn text(output: &Value) -> String {
     match output {
