@@ -284,7 +284,7 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
         "no key" if ["codex", "opencode"].contains(&lab.setup.agent) => "not tried".to_owned(),
         "no key" => {
             let home = support::folder("empty-home");
-            let nothing = json!({"args": [], "env": {"HOME": home}, "timeout": 30});
+            let nothing = json!({"args": [], "env": {"HOME": home}, "timeout": 120});
             let cause = cause(&lab.begin("hello", nothing).await.1);
             std::fs::remove_dir_all(home).unwrap();
             cause

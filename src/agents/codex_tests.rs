@@ -124,3 +124,22 @@ fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
     );
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
 }
+
+#[test]
+fn a_search_whose_words_are_known_at_its_end_is_told_with_them() {
+    let item = |kind: &str, query: &str| {
+        format!(r#"{{"type":"item.{kind}","item":{{"id":"w","type":"web_search","query":"{query}"}}}}"#)
+    };
+    let mut translator = CODEX.format.translator.unwrap()();
+    translator.line(item("started", "").as_bytes()).unwrap();
+    let updates = translator.line(item("completed", "weather").as_bytes()).unwrap();
+    let [more, end] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    let [more, end] = [more, end].map(|update| serde_json::to_value(update).unwrap());
+    assert_eq!(
+        (&more["rawInput"]["query"], &more["title"]),
+        (&"weather".into(), &"web_search weather".into())
+    );
+    assert_eq!(end["status"], "completed");
+}

@@ -26,6 +26,11 @@ pub(super) fn started(id: &str, name: &str, input: Value) -> Update {
     SessionUpdate::ToolCall(call(id, name, input).status(ToolCallStatus::InProgress)).into()
 }
 
+/// A call's input is another than it was told with: some agents know it only at the end.
+pub(super) fn corrected(id: &str, name: &str, input: Value) -> Update {
+    SessionUpdate::ToolCallUpdate(call(id, name, input).status(ToolCallStatus::InProgress).into()).into()
+}
+
 /// A call is told only when it is over.
 pub(super) fn whole(id: &str, name: &str, input: Value, succeeded: bool, output: &str) -> Update {
     let call = call(id, name, input).status(status(succeeded)).content(content(output));

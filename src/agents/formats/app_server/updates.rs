@@ -1,6 +1,6 @@
 //! The stream in ACP's words.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use agent_client_protocol_schema::v1::{
     RequestId, SessionUpdate, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields, UsageUpdate,
@@ -20,8 +20,8 @@ pub(super) struct Updates {
     counts: Counts,
     /// Messages and thoughts that were told in pieces.
     in_pieces: HashSet<String>,
-    /// Calls that were told, and have not ended.
-    calls: HashSet<String>,
+    /// Calls that were told, and have not ended, with the input that was told.
+    calls: HashMap<String, Value>,
 }
 
 impl Translator for Updates {
@@ -45,7 +45,7 @@ impl Translator for Updates {
             // The call was told before, the question is a record of its own.
             Message::Request { params, .. } => {
                 let params: Value = serde_json::from_str(params).ok()?;
-                self.calls.contains(string(&params, "itemId")).then(Vec::new)
+                self.calls.contains_key(string(&params, "itemId")).then(Vec::new)
             }
             Message::Error { .. } => None,
         }
@@ -125,8 +125,10 @@ impl Updates {
             _ => {
                 let (name, input) = call(string(item, "type"), item)?;
                 let mut updates = Vec::new();
-                if self.calls.insert(id.to_owned()) {
-                    updates.push(tool::started(id, &name, input));
+                match self.calls.insert(id.to_owned(), input.clone()) {
+                    None => updates.push(tool::started(id, &name, input)),
+                    Some(told) if told != input => updates.push(tool::corrected(id, &name, input)),
+                    Some(_) => {}
                 }
                 if completed {
                     self.calls.remove(id);

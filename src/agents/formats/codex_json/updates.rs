@@ -1,6 +1,6 @@
 //! The stream in ACP's words.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ use crate::model::Usage;
 /// One attempt, as far as it was read.
 #[derive(Default, Clone)]
 pub(super) struct Updates {
-    /// Items that were told as calls, and have not ended.
-    started: HashSet<String>,
+    /// Items that were told as calls, and have not ended, with the input that was told.
+    started: HashMap<String, Value>,
 }
 
 /// An item that is a call of a tool.
@@ -59,9 +59,12 @@ impl Updates {
 
     fn call(&mut self, id: &str, call: Call, status: &str, completed: bool) -> Option<Vec<Update>> {
         let mut updates = Vec::new();
-        let new = self.started.insert(id.to_owned());
-        if new {
-            updates.push(tool::started(id, &call.name, call.input));
+        let told = self.started.insert(id.to_owned(), call.input.clone());
+        let new = told.is_none();
+        match told {
+            None => updates.push(tool::started(id, &call.name, call.input)),
+            Some(told) if told != call.input => updates.push(tool::corrected(id, &call.name, call.input)),
+            Some(_) => {}
         }
         if completed {
             self.started.remove(id);
