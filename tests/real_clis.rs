@@ -23,7 +23,7 @@ use support::{Server, model};
 
 /// What is tried with every agent, in this order: the first five go on in one session. A further cell is a line here,
 /// an arm in [`observed`], and a word for each agent in [`EXPECTED`].
-const CELLS: [(&str, &str); 10] = [
+const CELLS: [(&str, &str); 13] = [
     (
         "answer",
         "a first turn is answered, and its output is followed live and afterwards",
@@ -49,6 +49,15 @@ const CELLS: [(&str, &str); 10] = [
     ),
     ("429", "cause of a turn when there are too many requests"),
     ("hang", "cause of a turn with a `timeout` when the model falls silent"),
+    (
+        "no key",
+        "cause of a turn in a home without any configuration, key or login",
+    ),
+    (
+        "asks",
+        "with `permission: \"ask\"` it waits for an answer before it runs a command",
+    ),
+    ("mcp", "it calls a tool of a server in `mcp_servers`"),
 ];
 
 /// What each agent does, cell by cell.
@@ -66,6 +75,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "auth",
+            "yes",
+            "yes",
         ],
     ),
     (
@@ -81,6 +93,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "not tried",
+            "yes",
+            "yes",
         ],
     ),
     (
@@ -96,6 +111,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "auth",
+            "yes",
+            "yes",
         ],
     ),
     (
@@ -111,6 +129,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "auth",
+            "yes",
+            "yes",
         ],
     ),
     (
@@ -126,6 +147,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "not tried",
+            "yes",
+            "yes",
         ],
     ),
     (
@@ -141,6 +165,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "auth",
+            "yes",
+            "yes",
         ],
     ),
     (
@@ -156,6 +183,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "timeout",
             "timeout",
+            "auth",
+            "refused",
+            "refused",
         ],
     ),
     (
@@ -171,6 +201,9 @@ const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
             "auth",
             "quota",
             "timeout",
+            "auth",
+            "refused",
+            "refused",
         ],
     ),
 ];
@@ -247,12 +280,71 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
                 again.to_string()
             }
         }
+        // Without a key, codex asks its model all the same, and opencode one of its maker's own.
+        "no key" if ["codex", "opencode"].contains(&lab.setup.agent) => "not tried".to_owned(),
+        "no key" => {
+            let home = support::folder("empty-home");
+            let nothing = json!({"args": [], "env": {"HOME": home}, "timeout": 120});
+            let cause = cause(&lab.begin("hello", nothing).await.1);
+            std::fs::remove_dir_all(home).unwrap();
+            cause
+        }
+        "asks" => asks(lab).await,
+        "mcp" => mcp(lab).await,
         "429" => {
             let limit = json!({"timeout": lab.setup.patience});
             cause(&lab.begin("model: status 429", limit).await.1)
         }
         status => cause(&lab.begin(&format!("model: status {status}"), Value::Null).await.1),
     }
+}
+
+/// A new session, where the agent can do what is asked of it.
+async fn accepted(lab: &Lab, request: Value) -> Result<String, String> {
+    let (status, answer) = lab.server.send("POST", "/v1/sessions", request).await;
+    match status {
+        201 => Ok(answer["id"].as_str().unwrap().to_owned()),
+        422 if answer["code"] == "unsupported" => Err("refused".to_owned()),
+        _ => Err(answer.to_string()),
+    }
+}
+
+async fn asks(lab: &Lab) -> String {
+    let request = lab.request(
+        "please\nmodel: run printf fine > allowed.txt",
+        json!({"permission": "ask"}),
+    );
+    let id = match accepted(lab, request).await {
+        Ok(id) => id,
+        Err(why) => return why,
+    };
+    let question = lab.server.question(&id).await;
+    let file = lab.server.workspace().join("allowed.txt");
+    assert!(!file.exists(), "{question}");
+    let (status, answer) = lab.server.reply(&id, &question, "allow_once").await;
+    assert_eq!(status, 200, "{answer}");
+    let turn = lab.ended(&id).await;
+    assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), "fine", "{turn}");
+    yes(&turn, "Answer 1.")
+}
+
+async fn mcp(lab: &Lab) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/mcp_server.mjs");
+    let servers = json!({"lab": {"command": "node", "args": [script, "one"], "env": {"LAB": "two"}}});
+    let mut request = lab.request(
+        r#"model: mcp lab echo {"text":"hi"}"#,
+        json!({ "mcp_servers": servers }),
+    );
+    // Else claude shows tools to the model only after a search, which the scripted one does not do.
+    request["env"]["ENABLE_TOOL_SEARCH"] = json!("false");
+    let id = match accepted(lab, request).await {
+        Ok(id) => id,
+        Err(why) => return why,
+    };
+    let turn = lab.ended(&id).await;
+    let told = lab.model.turns().pop().unwrap().body.to_string();
+    assert!(told.contains("lab says hi"), "{told}");
+    yes(&turn, "Answer 1.")
 }
 
 /// All records of stdout, live, until the stream says that the turn has ended.
@@ -385,7 +477,7 @@ fn page(agents: &Value) -> String {
     line(&cells(|(cell, meaning)| format!("- *{cell}*: {meaning}\n")));
     line(
         "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
-         that only the session's own `timeout` ends it.\n",
+         that only the session's own `timeout` ends it. `refused`: the request is answered with 422, which says why.\n",
     );
     page
 }

@@ -7,7 +7,7 @@
 
 use super::formats::CLAUDE_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
-use super::{Launch, Stdin, TurnRequest, words};
+use super::{Launch, TurnRequest, words};
 
 pub(super) static AMP: Known = Known {
     name: "amp",
@@ -41,16 +41,12 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         args.extend(words(["threads", "continue", thread]));
     }
     args.extend(words(["--execute", "--stream-json", "--dangerously-allow-all"]));
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        stdin: Stdin::Prompt,
-        ..Launch::default()
-    }
+    request.prompted(args)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stdin;
     use super::super::tests::{final_event, launch, observe, plain};
     use super::*;
 

@@ -3,7 +3,7 @@
 use crate::model::Cause;
 
 /// Sentences that tell more than the status beside them, or come without one. Lower case.
-const PHRASES: [(&str, Cause); 16] = [
+const PHRASES: [(&str, Cause); 24] = [
     ("not logged in", Cause::Auth),
     ("invalid api key", Cause::Auth),
     // Gemini answers a wrong key with status 400.
@@ -12,6 +12,14 @@ const PHRASES: [(&str, Cause); 16] = [
     ("gemini_api_key", Cause::Auth),
     ("set an auth method", Cause::Auth),
     ("invalid auth method", Cause::Auth),
+    // Qwen, copilot, droid and pi without a key or a login.
+    ("no auth type", Cause::Auth),
+    ("no authentication information", Cause::Auth),
+    ("authentication failed", Cause::Auth),
+    ("no api key", Cause::Auth),
+    // The libraries under opencode and pi.
+    ("api key is missing", Cause::Auth),
+    ("incorrect api key", Cause::Auth),
     ("unauthenticated", Cause::Auth),
     // Cursor without a key or a login.
     ("authentication required", Cause::Auth),
@@ -20,6 +28,8 @@ const PHRASES: [(&str, Cause); 16] = [
     ("usage limit", Cause::Quota),
     ("quota", Cause::Quota),
     ("rate limit", Cause::Quota),
+    ("rate_limit", Cause::Quota),
+    ("too many requests", Cause::Quota),
     ("resource_exhausted", Cause::Quota),
     ("overloaded", Cause::Overloaded),
     ("at capacity", Cause::Overloaded),
@@ -45,19 +55,25 @@ fn of_status(status: u16) -> Cause {
     }
 }
 
-/// Finds an HTTP error status written as `status 401`, `status: 401`, `"code":401`, `error: 401`, `http 401`, or at the
-/// beginning of the message.
+/// Finds an HTTP error status written as `status 401`, `status=401`, `"code":401`, `error: 401`, `http/1.1 401`, or at
+/// the beginning of the message.
 fn status_in(lower: &str) -> Option<u16> {
     let status_at = |text: &str| {
         let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok().filter(|status| (400..600).contains(status))
     };
     let first = status_at(lower);
-    let named = ["status", "code", "error", "http"].iter().find_map(|word| {
-        lower
-            .match_indices(word)
-            .find_map(|(at, _)| status_at(lower.get(at + word.len()..)?.trim_start_matches(['"', ':', ' ', '('])))
-    });
+    let named = ["status", "code", "error", "http", "http/1.1", "http/2"]
+        .iter()
+        .find_map(|word| {
+            lower.match_indices(word).find_map(|(at, _)| {
+                status_at(
+                    lower
+                        .get(at + word.len()..)?
+                        .trim_start_matches(['"', ':', '=', ' ', '(']),
+                )
+            })
+        });
     first.or(named)
 }
 
@@ -107,6 +123,20 @@ mod tests {
                 "[API Error: 429 scripted failure]\nPossible quota limitations in place or slow response times detected.",
                 Cause::Quota,
             ),
+            // What the real programs say without a key.
+            (
+                "No auth type is selected. Please configure an auth type (e.g. via settings or `--auth-type`)",
+                Cause::Auth,
+            ),
+            ("Error: No authentication information found.", Cause::Auth),
+            (
+                "Error: Authentication failed. Please log in using /login or set a valid FACTORY_API_KEY environment variable.",
+                Cause::Auth,
+            ),
+            ("No API key found for the selected model.", Cause::Auth),
+            ("HTTP/1.1 429 Too Many", Cause::Quota),
+            ("request failed: status=503", Cause::Overloaded),
+            (r#"{"type":"error","error":{"type":"rate_limit_error"}}"#, Cause::Quota),
             ("429", Cause::Quota),
             ("42 things", Cause::AgentError),
             ("exit code 1", Cause::AgentError),

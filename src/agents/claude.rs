@@ -113,12 +113,7 @@ fn start(
     }
     args.extend(permissions);
     env.extend(permissions_env);
-    if let Some(id) = request.agent_session_id {
-        args.extend(words([
-            if request.first_turn { "--session-id" } else { "--resume" },
-            id,
-        ]));
-    }
+    args.extend(request.session_args());
     if let Some(model) = request.model {
         args.extend(words(["--model", model]));
     }

@@ -1,4 +1,4 @@
-//! Claude's launches, and its streams as recorded from 2.1.329 by `tests/real_agents.rs`.
+//! Claude's launches, and its streams as recorded from 2.1.329.
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;

@@ -1,4 +1,4 @@
-//! Codex's launches, and its streams as recorded from 0.169.0 by `tests/real_agents.rs`.
+//! Codex's launches, and its streams as recorded from 0.169.0.
 
 use super::super::tests::{final_event, launch, observe, plain};
 use super::*;
@@ -123,4 +123,23 @@ fn details_of_an_unknown_shape_do_not_cost_the_final_event() {
         r#"{"type":"turn.completed","usage":{"input_tokens":"many"},"error":"none"}"#,
     );
     assert_eq!((event.outcome, event.usage), (Ok(()), Usage::default()));
+}
+
+#[test]
+fn a_search_whose_words_are_known_at_its_end_is_told_with_them() {
+    let item = |kind: &str, query: &str| {
+        format!(r#"{{"type":"item.{kind}","item":{{"id":"w","type":"web_search","query":"{query}"}}}}"#)
+    };
+    let mut translator = CODEX.format.translator.unwrap()();
+    translator.line(item("started", "").as_bytes()).unwrap();
+    let updates = translator.line(item("completed", "weather").as_bytes()).unwrap();
+    let [more, end] = updates.as_slice() else {
+        panic!("{updates:?}")
+    };
+    let [more, end] = [more, end].map(|update| serde_json::to_value(update).unwrap());
+    assert_eq!(
+        (&more["rawInput"]["query"], &more["title"]),
+        (&"weather".into(), &"web_search weather".into())
+    );
+    assert_eq!(end["status"], "completed");
 }

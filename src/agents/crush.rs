@@ -6,7 +6,7 @@
 
 use super::formats::LINES;
 use super::known::{Capabilities, Evidence, Known, no_native};
-use super::{Launch, Stdin, TurnRequest, vars, words};
+use super::{Launch, TurnRequest, vars, words};
 
 pub(super) static CRUSH: Known = Known {
     name: "crush",
@@ -37,14 +37,11 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     if let Some(model) = request.model {
         args.extend(words(["--model", model]));
     }
-    args.extend_from_slice(request.args);
     Launch {
-        args,
         env: vars([
             ("CRUSH_DISABLE_METRICS", "1"),
             ("CRUSH_DISABLE_PROVIDER_AUTO_UPDATE", "1"),
         ]),
-        stdin: Stdin::Prompt,
-        ..Launch::default()
+        ..request.prompted(args)
     }
 }

@@ -8,7 +8,7 @@
 
 use super::formats::CLAUDE_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
-use super::{Launch, Stdin, TurnRequest, words};
+use super::{Launch, TurnRequest, words};
 
 pub(super) static CURSOR: Known = Known {
     name: "cursor",
@@ -44,16 +44,12 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     if let Some(model) = request.model {
         args.extend(words(["--model", model]));
     }
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        stdin: Stdin::Prompt,
-        ..Launch::default()
-    }
+    request.prompted(args)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stdin;
     use super::super::tests::{launch, observe, plain};
     use super::*;
     use crate::model::{Cause, Stream};

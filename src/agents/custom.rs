@@ -72,6 +72,14 @@ impl Custom {
                 hint,
             });
         }
+        if as_argument && request.prompt.contains('\0') {
+            let hint = "an argument cannot hold a NUL; leave it out, or configure this agent with prompt = \"stdin\"";
+            return Err(Unsupported {
+                agent: self.name.clone(),
+                field: "prompt",
+                hint: hint.to_owned(),
+            });
+        }
         let mut args: Vec<String> = template
             .iter()
             .map(|arg| fill(arg, &prompt_file, request.prompt))

@@ -7,7 +7,7 @@
 
 use super::formats::DROID_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
-use super::{Launch, Stdin, TurnRequest, vars, words};
+use super::{Launch, TurnRequest, vars, words};
 
 pub(super) static DROID: Known = Known {
     name: "droid",
@@ -47,14 +47,11 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     if !request.allowed_tools.is_empty() {
         args.extend(words(["--only-tools", &request.allowed_tools.join(",")]));
     }
-    args.extend_from_slice(request.args);
     Launch {
-        args,
         env: vars([
             ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),
             ("FACTORY_OTEL_ENABLED", "false"),
         ]),
-        stdin: Stdin::Prompt,
-        ..Launch::default()
+        ..request.prompted(args)
     }
 }

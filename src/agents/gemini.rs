@@ -6,7 +6,7 @@ use super::formats::GEMINI_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, PromptLimit, acp_conversation, no_native};
 use super::mcp::{self, Words};
 use super::mounted::{self, Instructions};
-use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
+use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static GEMINI: Known = Known {
     name: "gemini",
@@ -35,14 +35,13 @@ pub(super) static GEMINI: Known = Known {
 };
 
 const SYSTEM_PROMPT: &str = "system-prompt.md";
-const INSTRUCTIONS: &str = "AGENTS.md";
 const SETTINGS: &str = "gemini-settings.json";
 const DEFAULTS: &str = "gemini-defaults.json";
 
 /// The lowest layer of gemini's settings, over which the user's own win; lists and objects are merged. Gemini skips the
 /// file, and says so on stderr, where others may write to a folder above it.
 fn defaults(request: &TurnRequest<'_>) -> Value {
-    let mut context = object([("fileName", json!(["GEMINI.md", INSTRUCTIONS]))]);
+    let mut context = object([("fileName", json!(["GEMINI.md", mounted::INSTRUCTIONS]))]);
     if mounted::instructions(request) != Instructions::Plain {
         // It reads upwards as far as the next .git, and in folders that are included.
         let folder = json!([file_path(request, mounted::FOLDER)]);
@@ -97,12 +96,7 @@ fn lost_in_public(request: &TurnRequest<'_>) -> Option<&'static str> {
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "-y"]);
-    if let Some(id) = request.agent_session_id {
-        args.extend(words([
-            if request.first_turn { "--session-id" } else { "--resume" },
-            id,
-        ]));
-    }
+    args.extend(request.session_args());
     start(request, args, Stdin::Prompt)
 }
 
@@ -137,12 +131,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
     let mut links = mounted::shared_skills(request);
-    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
-        links.push(Link {
-            at: request.files_dir.join(mounted::FOLDER).join(INSTRUCTIONS),
-            to: path.to_owned(),
-        });
-    }
+    links.extend(mounted::instructions_to_include(request));
     args.extend_from_slice(request.args);
     Launch {
         args,

@@ -1,4 +1,4 @@
-//! Gemini's launches, and its streams as recorded from 0.61.0 by `tests/real_agents.rs`.
+//! Gemini's launches, and its streams as recorded from 0.61.0.
 
 use super::super::tests::{agent, final_event, launch, observe, plain};
 use super::*;

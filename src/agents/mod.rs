@@ -90,6 +90,22 @@ pub struct TurnRequest<'a> {
 }
 
 impl TurnRequest<'_> {
+    /// For agents that take the id of a new session from us, and resume by it.
+    fn session_args(&self) -> Vec<String> {
+        let option = if self.first_turn { "--session-id" } else { "--resume" };
+        self.agent_session_id.map_or_else(Vec::new, |id| words([option, id]))
+    }
+
+    /// A launch that reads the prompt as its standard input, with the caller's arguments behind ours.
+    fn prompted(&self, mut args: Vec<String>) -> Launch {
+        args.extend_from_slice(self.args);
+        Launch {
+            args,
+            stdin: Stdin::Prompt,
+            ..Launch::default()
+        }
+    }
+
     /// The same for a launch whose conversation brings the servers of tools.
     fn without_servers(self) -> Self {
         static NONE: BTreeMap<String, McpServer> = BTreeMap::new();

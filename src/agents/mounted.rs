@@ -34,6 +34,9 @@ pub static NOTHING_MOUNTED: Mounted = Mounted {
 /// The folder below [`TurnRequest::files_dir`] that agents are pointed at.
 pub(super) const FOLDER: &str = "mounted";
 
+/// The name of the instructions for any agent.
+pub(super) const INSTRUCTIONS: &str = "AGENTS.md";
+
 /// Where `AGENTS.md` stands, for an agent that would read it there by itself only from below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Instructions<'a> {
@@ -53,6 +56,17 @@ pub(super) fn instructions<'a>(request: &TurnRequest<'a>) -> Instructions<'a> {
         Some(folder) if folder == request.cwd => Instructions::Plain,
         Some(folder) if request.cwd.starts_with(folder) => Instructions::Above(path),
         Some(_) | None => Instructions::Elsewhere(path),
+    }
+}
+
+/// A link in [`FOLDER`] to the instructions that an agent does not find by itself, which is told to include that folder.
+pub(super) fn instructions_to_include(request: &TurnRequest<'_>) -> Option<Link> {
+    match instructions(request) {
+        Instructions::Plain => None,
+        Instructions::Above(path) | Instructions::Elsewhere(path) => Some(Link {
+            at: request.files_dir.join(FOLDER).join(INSTRUCTIONS),
+            to: path.to_owned(),
+        }),
     }
 }
 

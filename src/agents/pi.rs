@@ -2,7 +2,7 @@
 
 use super::formats::PI_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
-use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
+use super::{Launch, TurnRequest, file_path, vars, words};
 
 pub(super) static PI: Known = Known {
     name: "pi",
@@ -48,13 +48,10 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         args.extend(words(["--system-prompt", &file_path(request, SYSTEM_PROMPT)]));
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
-    args.extend_from_slice(request.args);
     Launch {
-        args,
         // No look for newer versions, no download of tools, no message home; the model is asked all the same.
         env: vars([("PI_OFFLINE", "1"), ("PI_TELEMETRY", "0")]),
-        stdin: Stdin::Prompt,
         files,
-        ..Launch::default()
+        ..request.prompted(args)
     }
 }

@@ -8,7 +8,7 @@ use super::formats::QWEN_STREAM_JSON;
 use super::known::{Capabilities, Evidence, Known, acp_conversation};
 use super::mcp::{self, Words};
 use super::mounted::{self, Instructions};
-use super::{Launch, Link, Stdin, TurnRequest, file_path, vars, words};
+use super::{Launch, Stdin, TurnRequest, file_path, vars, words};
 
 pub(super) static QWEN: Known = Known {
     name: "qwen",
@@ -38,7 +38,6 @@ pub(super) static QWEN: Known = Known {
 const SYSTEM_PROMPT: &str = "system-prompt.md";
 const DEFAULTS: &str = "qwen-defaults.json";
 const SERVERS: &str = "mcp.json";
-const INSTRUCTIONS: &str = "AGENTS.md";
 
 /// As the lowest layer of settings, the user's own still win. Its own memory is a second conversation with the model
 /// behind every answer, which takes longer than the answer, and counts as the turn's.
@@ -65,12 +64,7 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["-o", "stream-json", "--include-partial-messages", "-y"]);
-    if let Some(id) = request.agent_session_id {
-        args.extend(words([
-            if request.first_turn { "--session-id" } else { "--resume" },
-            id,
-        ]));
-    }
+    args.extend(request.session_args());
     start(request, args, Stdin::Prompt)
 }
 
@@ -103,12 +97,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
         files.extend(mcp::script(request.mcp_servers));
     }
     let mut links = mounted::shared_skills(request);
-    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
-        links.push(Link {
-            at: request.files_dir.join(mounted::FOLDER).join(INSTRUCTIONS),
-            to: path.to_owned(),
-        });
-    }
+    links.extend(mounted::instructions_to_include(request));
     args.extend_from_slice(request.args);
     Launch {
         args,

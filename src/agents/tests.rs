@@ -265,13 +265,10 @@ fn a_prompt_that_does_not_fit_into_an_argument_is_refused_with_the_way_out() {
             })
             .is_ok()
     );
+    let refused = |prompt: &str| agent.launch(&TurnRequest { prompt, ..plain() }).unwrap_err();
+    assert_eq!(refused("a\0b").field, "prompt");
     prompt.push('x');
-    let refused = agent
-        .launch(&TurnRequest {
-            prompt: &prompt,
-            ..plain()
-        })
-        .unwrap_err();
+    let refused = refused(&prompt);
     assert_eq!(refused.field, "prompt");
     assert!(
         refused.hint.contains("131071") && refused.hint.contains("\"stdin\""),

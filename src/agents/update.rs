@@ -57,7 +57,7 @@ impl Update {
     }
 
     /// Tokens and money of the turn so far. ACP's `used` is the context in use and `size` the model's window, 0 where
-    /// the agent does not tell it; the turn's own counts stand in `_meta.usage`.
+    /// the agent does not tell it; the counts themselves stand in `_meta.usage`.
     pub(super) fn usage(usage: &Usage, size: u64) -> Self {
         let used = usage
             .input_tokens
@@ -77,6 +77,17 @@ impl Update {
             eol: true,
             stream: Stream::Stdout,
             line: line.to_vec(),
+        }
+    }
+
+    /// Counts of tokens are of all turns of the conversation: the turn's own stand in its end.
+    #[must_use]
+    pub(super) fn of_all_turns(self) -> Self {
+        match &self {
+            Self::Known(update) if matches!(**update, SessionUpdate::UsageUpdate(_)) => {
+                self.with_meta("cumulative", true.into())
+            }
+            Self::Known(_) | Self::Raw { .. } => self,
         }
     }
 

@@ -181,13 +181,18 @@ impl Lab {
         })
     }
 
-    /// A new session with a first turn; `more` is laid over the request. Answers its id.
-    pub async fn create(&self, prompt: &str, more: Value) -> String {
+    /// A request for a new session with a first turn; `more` is laid over it.
+    pub fn request(&self, prompt: &str, more: Value) -> Value {
         let mut request = json!({ "agent": self.setup.agent, "prompt": prompt, "args": self.args, "env": self.env });
         for (name, value) in more.as_object().into_iter().flatten() {
             request[name] = value.clone();
         }
-        self.server.create(request).await
+        request
+    }
+
+    /// A new session with a first turn; `more` is laid over the request. Answers its id.
+    pub async fn create(&self, prompt: &str, more: Value) -> String {
+        self.server.create(self.request(prompt, more)).await
     }
 
     /// A new session; answers its id and how its first turn ended.

@@ -48,7 +48,7 @@ struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(default, deserialize_with = "lenient")]
-    data: Data,
+    data: Option<Data>,
     #[serde(rename = "sessionId", borrow)]
     session_id: Option<Cow<'a, str>>,
     #[serde(rename = "exitCode")]
@@ -95,7 +95,7 @@ impl Observer for Reader {
         let event = serde_json::from_slice::<Event<'_>>(line).ok();
         self.seen.last_line_known = event.is_some();
         let Some(event) = event else { return };
-        let data = event.data;
+        let data = event.data.unwrap_or_default();
         match &*event.kind {
             "assistant.message" => {
                 self.seen.failure = None;
@@ -156,10 +156,15 @@ impl Reader {
     }
 }
 
+/// What has no id is nothing that came before.
+fn is_same(id: &str, in_pieces: &str) -> bool {
+    !id.is_empty() && id == in_pieces
+}
+
 impl Translator for Words {
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
-        let data = event.data;
+        let data = event.data?;
         let update = match &*event.kind {
             "assistant.message_delta" => {
                 self.message = data.message_id;
@@ -170,11 +175,11 @@ impl Translator for Words {
                 Update::thought(data.delta_content)
             }
             // The whole of what has come in pieces, or of nothing but calls of tools, which have lines of their own.
-            "assistant.message" if data.content.is_empty() || data.message_id == self.message => {
+            "assistant.message" if data.content.is_empty() || is_same(&data.message_id, &self.message) => {
                 return Some(Vec::new());
             }
             "assistant.message" => Update::message(data.content),
-            "assistant.reasoning" if data.reasoning_id == self.thought => return Some(Vec::new()),
+            "assistant.reasoning" if is_same(&data.reasoning_id, &self.thought) => return Some(Vec::new()),
             "assistant.reasoning" => Update::thought(data.content),
             // The prompt, which the caller knows already.
             "user.message" => return Some(Vec::new()),

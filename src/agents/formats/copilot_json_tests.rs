@@ -77,3 +77,16 @@ fn an_answer_that_did_not_come_in_pieces_is_told_as_a_whole() {
     let whole = r#"{"type":"assistant.message","data":{"messageId":"m","content":"All of it."}}"#;
     assert_eq!(transcript("copilot", whole), [r#"message "All of it.""#]);
 }
+
+#[test]
+fn a_message_without_an_id_is_not_taken_for_one_that_was_told() {
+    let mut words = Words::default();
+    for kind in ["assistant.message", "assistant.reasoning"] {
+        let line = format!(r#"{{"type":"{kind}","data":{{"content":"said"}}}}"#);
+        assert_eq!(
+            words.line(line.as_bytes()).map(|updates| updates.len()),
+            Some(1),
+            "{kind}"
+        );
+    }
+}

@@ -62,22 +62,16 @@ struct Event<'a> {
     #[serde(default)]
     value: Value,
     /// Why a tool failed.
-    #[serde(default, deserialize_with = "lenient")]
-    error: ToolError,
+    #[serde(default)]
+    error: Value,
     #[serde(rename = "finalText", borrow)]
     final_text: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "lenient")]
-    usage: Counts,
+    usage: Option<Counts>,
     #[serde(borrow)]
     source: Option<Cow<'a, str>>,
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ToolError {
-    message: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -119,7 +113,7 @@ impl Observer for Reader {
                     stop_reason: Some(StopReason::EndTurn),
                     result: event.final_text.as_deref().map(limited),
                     error: None,
-                    usage: event.usage.into(),
+                    usage: event.usage.map(Usage::from).unwrap_or_default(),
                 });
             }
             ("error", _) => self.failed(&event),
@@ -150,6 +144,15 @@ impl Reader {
     }
 }
 
+/// Why a tool failed.
+fn reason(event: &Event<'_>) -> String {
+    match event.error.get("message").and_then(Value::as_str) {
+        Some(message) => message.to_owned(),
+        None if event.error.is_null() => tool::text(&event.value),
+        None => tool::text(&event.error),
+    }
+}
+
 impl Translator for Words {
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
@@ -163,9 +166,9 @@ impl Translator for Words {
                 Update::thought(event.text)
             }
             ("tool_call", _) => tool::started(&event.id, &event.tool_name?, event.parameters),
-            ("tool_result", _) if event.is_error => tool::ended(&event.id, false, &event.error.message),
+            ("tool_result", _) if event.is_error => tool::ended(&event.id, false, &reason(&event)),
             ("tool_result", _) => tool::ended(&event.id, true, &tool::text(&event.value)),
-            ("completion", _) => Update::usage(&event.usage.into(), 0),
+            ("completion", _) => Update::usage(&event.usage?.into(), 0).of_all_turns(),
             _ => return None,
         };
         Some(vec![update])

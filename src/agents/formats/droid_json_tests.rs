@@ -1,6 +1,7 @@
 //! droid's streams as recorded from 0.215.0.
 
-use super::super::super::tests::{final_event, observe};
+use super::super::super::tests::final_event;
+use super::super::tests::{count_over_the_session, has_a_session_and_no_end};
 use super::super::transcript::transcript;
 use super::*;
 
@@ -15,20 +16,7 @@ const NO_KEY: &str = include_str!("../../../tests/agents/recorded/droid-401.ndjs
 
 #[test]
 fn a_completion_ends_the_turn_with_its_answer_and_counts_over_the_session() {
-    let seen = observe("droid", PLAIN);
-    let event = seen.final_event.unwrap();
-    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("Answer 1.")));
-    let first = Usage {
-        input_tokens: Some(110),
-        output_tokens: Some(7),
-        cached_tokens: Some(30),
-        cost_usd: None,
-    };
-    assert_eq!(event.usage, first);
-    let next = observe("droid", FOLLOW_UP);
-    assert_eq!(next.agent_session_id, seen.agent_session_id);
-    assert!(DROID_JSON.usage_is_cumulative);
-    assert_eq!(next.final_event.unwrap().usage.since(first), first);
+    count_over_the_session("droid", PLAIN, FOLLOW_UP);
 }
 
 #[test]
@@ -44,8 +32,7 @@ fn an_error_of_the_model_is_the_reason_and_not_that_droid_failed() {
 
 #[test]
 fn an_interrupted_turn_has_a_session_and_no_end() {
-    let seen = observe("droid", INTERRUPT);
-    assert!(seen.agent_session_id.is_some() && seen.final_event.is_none());
+    has_a_session_and_no_end("droid", INTERRUPT);
 }
 
 #[test]

@@ -39,7 +39,7 @@ struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(default, deserialize_with = "lenient")]
-    message: Message,
+    message: Option<Message>,
     #[serde(default, deserialize_with = "lenient")]
     error: Option<String>,
 }
@@ -71,9 +71,9 @@ impl Observer for Reader {
         let event = serde_json::from_slice::<Event<'_>>(line).ok();
         self.seen.last_line_known = event.is_some();
         let Some(event) = event else { return };
-        match &*event.kind {
-            "message" if event.message.role == "assistant" => {
-                for block in event.message.content {
+        match (&*event.kind, event.message) {
+            ("message", Some(message)) if message.role == "assistant" => {
+                for block in message.content {
                     match block.kind.as_str() {
                         "text" => push_text(&mut self.answer, &block.text),
                         "toolRequest" => self.answer.clear(),
@@ -81,12 +81,12 @@ impl Observer for Reader {
                     }
                 }
             }
-            "error" => {
+            ("error", _) => {
                 let error = limited(&event.error.unwrap_or_default());
                 self.error = Some((cause::tell(None, &error), error));
                 self.end();
             }
-            "complete" => self.end(),
+            ("complete", _) => self.end(),
             _ => {}
         }
     }
@@ -120,15 +120,17 @@ impl Translator for Words {
             return None;
         }
         // A message is known as a whole or not at all, so that no block of it is lost.
-        event.message.content.into_iter().map(update).collect()
+        let Message { role, content } = event.message?;
+        content.into_iter().map(|block| update(&role, block)).collect()
     }
 }
 
-fn update(block: Block) -> Option<Update> {
+fn update(role: &str, block: Block) -> Option<Update> {
     let value = |result: &Value| result.get("value").cloned().unwrap_or_default();
     let succeeded = |result: &Value| result.get("status").and_then(Value::as_str) == Some("success");
     match block.kind.as_str() {
-        "text" => Some(Update::message(block.text)),
+        "text" if role == "assistant" => Some(Update::message(block.text)),
+        "text" => Some(Update::prompt(block.text)),
         "thinking" => Some(Update::thought(block.thinking)),
         "toolRequest" if succeeded(&block.tool_call) => {
             let call = value(&block.tool_call);

@@ -101,4 +101,7 @@ pub(super) const TOOLS: [&str; 5] = [
 ];
 
 #[cfg(test)]
+#[path = "shapes_tests.rs"]
+mod shapes;
+#[cfg(test)]
 mod tests;

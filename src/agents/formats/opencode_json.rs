@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::super::observe::{lenient, limited, push_text};
 use super::super::{Observer, Translator, Update, cause};
 use super::{Format, tool};
-use crate::model::{FinalEvent, Observation, StopReason, Stream, Usage};
+use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(in crate::agents) static OPENCODE_JSON: Format = Format {
     name: "opencode-json",
@@ -42,7 +42,7 @@ struct Event<'a> {
     #[serde(rename = "sessionID", borrow)]
     session_id: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "lenient")]
-    part: Part,
+    part: Option<Part>,
     #[serde(default, deserialize_with = "lenient")]
     error: Failure,
 }
@@ -112,14 +112,15 @@ impl Observer for Reader {
         if let Some(id) = event.session_id {
             self.seen.agent_session_id = Some(id.into_owned());
         }
+        let part = event.part.unwrap_or_default();
         match &*event.kind {
             "step_start" => {
                 self.seen.final_event = None;
                 self.seen.failure = None;
             }
-            "text" => push_text(&mut self.answer, &event.part.text),
+            "text" => push_text(&mut self.answer, &part.text),
             "tool_use" => self.answer.clear(),
-            "step_finish" => self.step_finished(&event.part),
+            "step_finish" => self.step_finished(&part),
             "error" => self.failed(&event.error),
             _ => {}
         }
@@ -171,7 +172,11 @@ impl Reader {
             &error.data.message
         };
         self.seen.final_event = Some(FinalEvent {
-            outcome: Err(cause::tell(error.data.status_code, message)),
+            outcome: Err(match error.name.as_str() {
+                // The provider has no key, or its login is over.
+                "ProviderAuthError" => Cause::Auth,
+                _ => cause::tell(error.data.status_code, message),
+            }),
             stop_reason: None,
             result: None,
             error: Some(limited(message)),
@@ -183,7 +188,7 @@ impl Reader {
 impl Translator for Reader {
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
-        let part = event.part;
+        let part = event.part?;
         let update = match &*event.kind {
             "text" => Update::message(part.text),
             "reasoning" => Update::thought(part.text),

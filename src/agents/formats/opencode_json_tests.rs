@@ -79,3 +79,10 @@ fn a_turn_is_told_in_acps_words() {
     assert_eq!(transcript("opencode", THINK)[1], r#"thought "Hmm, let me see.""#);
     assert_eq!(transcript("opencode", BAD_REQUEST), ["raw error"]);
 }
+
+#[test]
+fn a_missing_key_is_told_by_the_errors_name() {
+    let line =
+        r#"{"type":"error","error":{"name":"ProviderAuthError","data":{"providerID":"x","message":"log in first"}}}"#;
+    assert_eq!(final_event("opencode", line).outcome, Err(Cause::Auth));
+}

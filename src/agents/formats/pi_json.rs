@@ -55,18 +55,12 @@ struct Event<'a> {
     tool_name: Option<Cow<'a, str>>,
     #[serde(default)]
     args: Value,
-    #[serde(rename = "partialResult", default, deserialize_with = "lenient")]
-    partial_result: ToolResult,
-    #[serde(default, deserialize_with = "lenient")]
-    result: ToolResult,
+    #[serde(rename = "partialResult", default)]
+    partial_result: Value,
+    #[serde(default)]
+    result: Value,
     #[serde(rename = "isError", default)]
     is_error: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ToolResult {
-    content: Value,
 }
 
 /// `message_update`, of which the repeated message is passed over.
@@ -94,9 +88,9 @@ struct MessageEvent {
 struct Answer {
     role: String,
     #[serde(deserialize_with = "lenient")]
-    content: Vec<Block>,
+    content: Option<Vec<Block>>,
     #[serde(deserialize_with = "lenient")]
-    usage: Counts,
+    usage: Option<Counts>,
     stop_reason: String,
     error_message: Option<String>,
 }
@@ -145,8 +139,12 @@ impl Answer {
         Some(event.message).filter(|message| message.role == "assistant")
     }
 
+    fn usage(&self) -> Usage {
+        self.usage.as_ref().map(Usage::from).unwrap_or_default()
+    }
+
     fn text(&self) -> String {
-        let texts = self.content.iter().filter(|block| block.kind == "text");
+        let texts = self.content.iter().flatten().filter(|block| block.kind == "text");
         limited(&texts.map(|block| block.text.as_str()).collect::<String>())
     }
 }
@@ -166,7 +164,7 @@ impl Observer for Reader {
                     if let Some(id) = self.session_id.take() {
                         self.seen.agent_session_id = Some(id);
                     }
-                    self.usage = self.usage.plus((&answer.usage).into());
+                    self.usage = self.usage.plus(answer.usage());
                     self.last = answer;
                 }
             }
@@ -214,12 +212,16 @@ impl Translator for Words {
             // What `message_end` says, too.
             "message_start" | "turn_end" | "agent_end" => return Some(Vec::new()),
             "tool_execution_start" => tool::started(&event.call_id, &event.tool_name?, event.args),
-            "tool_execution_update" => tool::output_so_far(&event.call_id, &tool::text(&event.partial_result.content)),
-            "tool_execution_end" => tool::ended(&event.call_id, !event.is_error, &tool::text(&event.result.content)),
+            "tool_execution_update" => tool::output_so_far(&event.call_id, &output(&event.partial_result)),
+            "tool_execution_end" => tool::ended(&event.call_id, !event.is_error, &output(&event.result)),
             _ => return None,
         };
         Some(vec![update])
     }
+}
+
+fn output(result: &Value) -> String {
+    tool::text(result.get("content").unwrap_or(result))
 }
 
 impl Words {
@@ -244,16 +246,22 @@ impl Words {
         match answer.role.as_str() {
             "assistant" if answer.error_message.is_some() => None,
             "assistant" => {
-                self.usage = self.usage.plus((&answer.usage).into());
+                self.usage = self.usage.plus(answer.usage());
                 let mut updates = Vec::new();
-                for block in answer.content.into_iter().filter(|_| whole) {
+                let mut all_known = answer.content.is_some() && answer.usage.is_some();
+                for block in answer.content.into_iter().flatten() {
                     match block.kind.as_str() {
-                        "text" => updates.push(Update::message(block.text)),
-                        "thinking" => updates.push(Update::thought(block.thinking)),
-                        _ => {}
+                        "text" if whole => updates.push(Update::message(block.text)),
+                        "thinking" if whole => updates.push(Update::thought(block.thinking)),
+                        // A call has lines of its own.
+                        "text" | "thinking" | "toolCall" => {}
+                        _ => all_known = false,
                     }
                 }
                 updates.push(Update::usage(&self.usage, 0));
+                if !all_known {
+                    updates.push(Update::raw(line));
+                }
                 Some(updates)
             }
             "user" | "toolResult" => Some(Vec::new()),

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::super::observe::{lenient, limited};
-use super::super::{Observer, cause};
-use super::{CLAUDE_STREAM_JSON, Format};
+use super::super::{Observer, Translator, Update, cause};
+use super::{Format, claude_stream_json};
 use crate::model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(in crate::agents) static QWEN_STREAM_JSON: Format = Format {
@@ -20,7 +20,7 @@ pub(in crate::agents) static QWEN_STREAM_JSON: Format = Format {
     final_event: true,
     usage_is_cumulative: true,
     observer: Some(|| Box::new(Reader::default())),
-    translator: CLAUDE_STREAM_JSON.translator,
+    translator: Some(|| Box::new(Updates::default())),
 };
 
 /// How the line on stderr begins that stands for the final event where no more answers were allowed.
@@ -29,6 +29,18 @@ const TURN_LIMIT: &[u8] = b"Reached max session turns";
 #[derive(Default)]
 struct Reader {
     seen: Observation,
+}
+
+#[derive(Default, Clone)]
+struct Updates {
+    stream: claude_stream_json::Updates,
+}
+
+impl Translator for Updates {
+    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        let updates = self.stream.line(line)?;
+        Some(updates.into_iter().map(Update::of_all_turns).collect())
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! Qwen's streams as recorded from 0.24.4.
 
-use super::super::super::tests::{final_event, observe};
+use super::super::super::tests::final_event;
+use super::super::tests::{count_over_the_session, has_a_session_and_no_end};
 use super::*;
 use crate::model::Cause;
 
@@ -14,20 +15,7 @@ const TOO_MANY: &str = include_str!("../../../tests/agents/recorded/qwen-429.ndj
 
 #[test]
 fn a_result_ends_the_turn_and_counts_over_the_session() {
-    let seen = observe("qwen", PLAIN);
-    let event = seen.final_event.unwrap();
-    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("Answer 1.")));
-    let first = Usage {
-        input_tokens: Some(110),
-        output_tokens: Some(7),
-        cached_tokens: Some(30),
-        cost_usd: None,
-    };
-    assert_eq!(event.usage, first);
-    let next = observe("qwen", FOLLOW_UP);
-    assert_eq!(next.agent_session_id, seen.agent_session_id);
-    assert!(QWEN_STREAM_JSON.usage_is_cumulative);
-    assert_eq!(next.final_event.unwrap().usage.since(first), first);
+    count_over_the_session("qwen", PLAIN, FOLLOW_UP);
 }
 
 #[test]
@@ -45,8 +33,7 @@ fn what_the_model_refused_tells_its_cause() {
 
 #[test]
 fn an_interrupted_turn_has_a_session_and_no_end() {
-    let seen = observe("qwen", INTERRUPT);
-    assert!(seen.agent_session_id.is_some() && seen.final_event.is_none());
+    has_a_session_and_no_end("qwen", INTERRUPT);
 }
 
 #[test]

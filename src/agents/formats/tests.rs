@@ -10,14 +10,44 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::super::tests::observe;
 use super::super::{Translator, Update};
 use super::*;
+use crate::model::Usage;
 
 /// How much of a line that is passed on as it is stands in the expected files.
 const RAW_SHOWN: usize = 90;
 
 pub(super) fn translator(format: &Format) -> Box<dyn Translator> {
     (format.translator.expect("the format has a translator"))()
+}
+
+/// A turn and the one after it, of an agent whose counts go over all turns: each has its answer, and took the same.
+pub(super) fn count_over_the_session(agent: &str, first: &str, next: &str) {
+    let seen = observe(agent, first);
+    let event = seen.final_event.unwrap();
+    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("Answer 1.")));
+    let took = Usage {
+        input_tokens: Some(110),
+        output_tokens: Some(7),
+        cached_tokens: Some(30),
+        cost_usd: None,
+    };
+    assert_eq!(event.usage, took);
+    let next = observe(agent, next);
+    assert_eq!(next.agent_session_id, seen.agent_session_id);
+    assert_eq!(next.final_event.unwrap().usage.since(took), took);
+    let format = super::super::find(agent).unwrap().format;
+    assert!(format.usage_is_cumulative);
+    let updates = updates(format, first);
+    let usage = updates.iter().find(|update| update["sessionUpdate"] == "usage_update");
+    assert_eq!(usage.unwrap()["_meta"]["cumulative"], true);
+}
+
+/// An interrupted turn that can be gone on with.
+pub(super) fn has_a_session_and_no_end(agent: &str, interrupted: &str) {
+    let seen = observe(agent, interrupted);
+    assert!(seen.agent_session_id.is_some() && seen.final_event.is_none());
 }
 
 /// The updates of a whole stream, as JSON; what no translator knows is `_raw`.
@@ -45,15 +75,21 @@ fn agents_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agents")
 }
 
-/// Every recording of a format: its name and its text.
+/// Every recording of these agents that are not talked with: its name and its text.
 fn recordings(agents: &[&str]) -> Vec<(String, String)> {
+    let all = agents.iter().flat_map(|agent| recordings_of(agent, false));
+    all.collect()
+}
+
+/// Every recording of an agent: of its conversations, or of its other turns.
+pub(super) fn recordings_of(agent: &str, is_conversation: bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for folder in ["recorded", "documented"] {
         for entry in std::fs::read_dir(agents_folder().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             // `NAME-ask-…` are conversations, which have formats of their own.
-            if agents.contains(&name.split('-').next().unwrap()) && !name.contains("-ask") {
+            if name.split('-').next() == Some(agent) && name.contains("-ask") == is_conversation {
                 found.push((name, std::fs::read_to_string(path).unwrap()));
             }
         }
@@ -173,7 +209,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn collect_pointers(value: &Value, at: String, found: &mut Vec<String>) {
+pub(super) fn collect_pointers(value: &Value, at: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields
             .iter()

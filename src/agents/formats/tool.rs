@@ -26,6 +26,11 @@ pub(super) fn started(id: &str, name: &str, input: Value) -> Update {
     SessionUpdate::ToolCall(call(id, name, input).status(ToolCallStatus::InProgress)).into()
 }
 
+/// A call's input is another than it was told with: some agents know it only at the end.
+pub(super) fn corrected(id: &str, name: &str, input: Value) -> Update {
+    SessionUpdate::ToolCallUpdate(call(id, name, input).status(ToolCallStatus::InProgress).into()).into()
+}
+
 /// A call is told only when it is over.
 pub(super) fn whole(id: &str, name: &str, input: Value, succeeded: bool, output: &str) -> Update {
     let call = call(id, name, input).status(status(succeeded)).content(content(output));
@@ -62,6 +67,14 @@ pub(super) fn ended_with(id: &str, succeeded: bool, output: &str, raw: Option<Va
 /// A text under a key; empty where there is none.
 pub(in crate::agents) fn string<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The same where the text is to be told: `None` where something else stands there, so that it is not lost.
+pub(super) fn text_at<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    match object.get(key) {
+        None | Some(Value::Null) => Some(""),
+        Some(value) => value.as_str(),
+    }
 }
 
 /// What a tool put out, as a text: a string as it is, blocks of text joined, all else as JSON.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use agent_client_protocol_schema::v1::{CLIENT_METHOD_NAMES, RequestId, SessionUpdate, ToolCall, ToolCallUpdate};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::super::super::json_rpc::{self, Message};
 use super::super::super::{Translator, Update};
@@ -47,14 +48,21 @@ impl Translator for Updates {
             Message::Notification { method, params } if *method == *CLIENT_METHOD_NAMES.session_update => {
                 let kind = serde_json::from_str::<Kind<'_>>(params).ok()?;
                 self.opening.update(&kind.update.name);
-                Some(self.update(serde_json::from_str::<Whole>(params).ok()?.update))
+                let said = serde_json::from_str::<Value>(params).ok()?;
+                let update = serde_json::from_value::<Whole>(said.clone()).ok()?.update;
+                let all = is_told(said.get("update")?, &update);
+                Some(told(self.update(update), all, line))
             }
             Message::Request { method, params, .. } if *method == *CLIENT_METHOD_NAMES.session_request_permission => {
-                let call = serde_json::from_str::<Asked>(params).ok()?.tool_call;
-                if !self.calls.insert(call.tool_call_id.to_string()) {
-                    return Some(vec![SessionUpdate::ToolCallUpdate(call).into()]);
-                }
-                Some(vec![SessionUpdate::ToolCall(announced(call)).into()])
+                let said = serde_json::from_str::<Value>(params).ok()?;
+                let call = serde_json::from_value::<Asked>(said.clone()).ok()?.tool_call;
+                let all = is_told(said.get("toolCall")?, &call);
+                let update = if self.calls.insert(call.tool_call_id.to_string()) {
+                    SessionUpdate::ToolCall(announced(call))
+                } else {
+                    SessionUpdate::ToolCallUpdate(call)
+                };
+                Some(told(vec![update.into()], all, line))
             }
             Message::Result {
                 id: id @ RequestId::Number(INITIALIZE | SESSION | MODEL),
@@ -95,6 +103,45 @@ impl Updates {
             _ => false,
         };
         vec![update.into()]
+    }
+}
+
+/// The types of ACP leave out what they do not know, to go on with the rest. Nothing may be lost here: where they have
+/// left something out, the line stands behind the update as it is.
+fn told(mut updates: Vec<Update>, all: bool, line: &[u8]) -> Vec<Update> {
+    if !all && !updates.is_empty() {
+        updates.push(Update::raw(line));
+    }
+    updates
+}
+
+/// Whether all that was said is in what it was read as.
+fn is_told(said: &Value, read: &impl Serialize) -> bool {
+    serde_json::to_value(read).is_ok_and(|read| is_within(said, &read))
+}
+
+fn is_within(said: &Value, read: &Value) -> bool {
+    match (said, read) {
+        (Value::Object(fields), _) => fields.iter().all(|(name, field)| match read.get(name) {
+            Some(read) => is_within(field, read),
+            None => goes_without_saying(name, field),
+        }),
+        (Value::Array(items), Value::Array(read)) => {
+            items.len() == read.len() && items.iter().zip(read).all(|(item, read)| is_within(item, read))
+        }
+        (Value::Number(number), Value::Number(read)) => number.as_f64() == read.as_f64(),
+        _ => said == read,
+    }
+}
+
+/// What ACP takes for granted where it is not said.
+fn goes_without_saying(name: &str, said: &Value) -> bool {
+    match said {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::String(word) => matches!((name, word.as_str()), ("status", "pending") | ("kind", "other")),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The stream in ACP's words.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use agent_client_protocol_schema::v1::{
     RequestId, SessionUpdate, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields, UsageUpdate,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::super::json_rpc::{self, Message};
 use super::super::super::{Translator, Update};
 use super::super::plan;
-use super::super::tool::{self, string};
+use super::super::tool::{self, string, text_at};
 use super::{Counts, INITIALIZE, INTERRUPT, Place, THREAD, TURN};
 
 /// One attempt, as far as it was read.
@@ -20,8 +20,8 @@ pub(super) struct Updates {
     counts: Counts,
     /// Messages and thoughts that were told in pieces.
     in_pieces: HashSet<String>,
-    /// Calls that were told, and have not ended.
-    calls: HashSet<String>,
+    /// Calls that were told, and have not ended, with the input that was told.
+    calls: HashMap<String, Value>,
 }
 
 impl Translator for Updates {
@@ -45,7 +45,7 @@ impl Translator for Updates {
             // The call was told before, the question is a record of its own.
             Message::Request { params, .. } => {
                 let params: Value = serde_json::from_str(params).ok()?;
-                self.calls.contains(string(&params, "itemId")).then(Vec::new)
+                self.calls.contains_key(string(&params, "itemId")).then(Vec::new)
             }
             Message::Error { .. } => None,
         }
@@ -54,7 +54,7 @@ impl Translator for Updates {
 
 impl Updates {
     fn notified(&mut self, method: &str, params: &Value) -> Option<Vec<Update>> {
-        let (id, delta) = (string(params, "itemId"), string(params, "delta"));
+        let (id, delta) = (text_at(params, "itemId")?, text_at(params, "delta")?);
         match method {
             "item/agentMessage/delta" => {
                 self.in_pieces.insert(id.to_owned());
@@ -77,9 +77,9 @@ impl Updates {
                 let steps = params.get("plan")?.as_array()?.iter().map(|step| {
                     let status = string(step, "status");
                     let status = if status == "inProgress" { "in_progress" } else { status };
-                    plan::entry(string(step, "step"), status)
+                    Some(plan::entry(text_at(step, "step")?, status))
                 });
-                Some(vec![plan::update(steps.collect())])
+                Some(vec![plan::update(steps.collect::<Option<_>>()?)])
             }
             "thread/tokenUsage/updated" if self.place.is_ours(params) => Some(self.usage(params)),
             "turn/completed" => {
@@ -106,7 +106,7 @@ impl Updates {
     }
 
     fn item(&mut self, item: &Value, completed: bool) -> Option<Vec<Update>> {
-        let id = string(item, "id");
+        let id = text_at(item, "id")?;
         let said = |text: String, update: fn(String) -> Update, in_pieces: bool| {
             let told = completed && !in_pieces && !text.is_empty();
             Some(told.then(|| update(text)).into_iter().collect())
@@ -115,22 +115,24 @@ impl Updates {
         match string(item, "type") {
             // The prompt stands in the journal already.
             "userMessage" => Some(Vec::new()),
-            "agentMessage" => said(string(item, "text").to_owned(), Update::message, was_in_pieces()),
+            "agentMessage" => said(text_at(item, "text")?.to_owned(), Update::message, was_in_pieces()),
             "reasoning" => {
                 let summary = item.get("summary").and_then(Value::as_array);
-                let parts = summary.into_iter().flatten().filter_map(Value::as_str);
-                let text = parts.collect::<Vec<_>>().join("\n\n");
+                let parts = summary.into_iter().flatten().map(Value::as_str);
+                let text = parts.collect::<Option<Vec<_>>>()?.join("\n\n");
                 said(text, Update::thought, was_in_pieces())
             }
             _ => {
                 let (name, input) = call(string(item, "type"), item)?;
                 let mut updates = Vec::new();
-                if self.calls.insert(id.to_owned()) {
-                    updates.push(tool::started(id, &name, input));
+                match self.calls.insert(id.to_owned(), input.clone()) {
+                    None => updates.push(tool::started(id, &name, input)),
+                    Some(told) if told != input => updates.push(tool::corrected(id, &name, input)),
+                    Some(_) => {}
                 }
                 if completed {
                     self.calls.remove(id);
-                    let succeeded = !matches!(string(item, "status"), "failed" | "declined");
+                    let succeeded = !matches!(text_at(item, "status")?, "failed" | "declined");
                     updates.push(tool::ended_with(id, succeeded, &output(item), data(item)));
                 }
                 Some(updates)
@@ -158,16 +160,16 @@ pub(in crate::agents) fn call(kind: &str, item: &Value) -> Option<(String, Value
         }
         "fileChange" => ("apply_patch".to_owned(), json!({ "changes": value("changes") })),
         "mcpToolCall" => {
-            let name = format!("mcp__{}__{}", string(item, "server"), string(item, "tool"));
+            let name = format!("mcp__{}__{}", text_at(item, "server")?, text_at(item, "tool")?);
             (name, value("arguments"))
         }
-        "dynamicToolCall" => (string(item, "tool").to_owned(), value("arguments")),
+        "dynamicToolCall" => (text_at(item, "tool")?.to_owned(), value("arguments")),
         "webSearch" => (
             "web_search".to_owned(),
             json!({ "query": value("query"), "action": value("action") }),
         ),
         "collabAgentToolCall" => (
-            string(item, "tool").to_owned(),
+            text_at(item, "tool")?.to_owned(),
             json!({ "prompt": value("prompt"), "receiverThreadIds": value("receiverThreadIds") }),
         ),
         _ => return None,

@@ -6,11 +6,11 @@
 use serde_json::Value;
 
 use super::super::super::Update;
-use super::super::tool::{self, string};
+use super::super::tool::{self, string, text_at};
 
 /// A line of type `tool_call`.
 pub(super) fn tool_call(event: &Value) -> Option<Vec<Update>> {
-    let id = string(event, "call_id");
+    let id = text_at(event, "call_id")?;
     let mut calls = event.get("tool_call")?.as_object()?.iter();
     let (key, call) = calls.find(|(_, call)| call.is_object())?;
     match string(event, "subtype") {
@@ -18,7 +18,7 @@ pub(super) fn tool_call(event: &Value) -> Option<Vec<Update>> {
             let arguments = call.get("arguments").cloned().unwrap_or_default();
             let parsed = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
             let input = parsed.unwrap_or(arguments);
-            Some(vec![tool::started(id, string(call, "name"), input)])
+            Some(vec![tool::started(id, text_at(call, "name")?, input)])
         }
         "started" => {
             let name = key.strip_suffix("ToolCall").unwrap_or(key);

@@ -2,7 +2,7 @@
 //!
 //! What is not obvious about the stream:
 //! - `result` ends a turn, but with a background task running another answer and another `result` follow.
-//! - `is_error` decides; `subtype` is `success` even where the API refused the request.
+//! - `is_error` decides, or a `subtype` of `error_…`; that is `success` even where the API refused the request.
 //! - SIGINT gives exit code 0 and a `result` with `terminal_reason` `aborted_…`.
 //! - `total_cost_usd` counts over all turns of a session, but leaves out what interrupted turns cost; `usage` leaves out
 //!   interrupted answers and subagents. `model_usage_since_last_result` has all of it, for this turn alone. Amp and
@@ -37,12 +37,17 @@ pub(in crate::agents) static CLAUDE_STREAM_JSON: Format = Format {
 
 #[derive(Deserialize)]
 struct ResultLine<'a> {
+    #[serde(borrow)]
+    subtype: Option<Cow<'a, str>>,
     #[serde(default)]
     is_error: bool,
     #[serde(borrow)]
     result: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "lenient")]
     errors: Vec<String>,
+    /// Amp's only words for what went wrong.
+    #[serde(default, deserialize_with = "lenient")]
+    error: Option<String>,
     #[serde(borrow)]
     stop_reason: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -85,6 +90,15 @@ struct Counts {
 }
 
 impl ResultLine<'_> {
+    /// Whether the turn failed.
+    fn is_failure(&self) -> bool {
+        self.is_error
+            || self
+                .subtype
+                .as_deref()
+                .is_some_and(|subtype| subtype.starts_with("error"))
+    }
+
     /// What came on top since the last `result`.
     fn usage(&self) -> Usage {
         match (&self.model_usage_since_last_result, &self.usage) {

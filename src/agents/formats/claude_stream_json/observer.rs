@@ -105,8 +105,9 @@ impl Reader {
         self.answering = false;
         self.usage = self.usage.plus(line.usage());
         let text = line.result.as_deref().map(limited);
-        let (outcome, result, error) = if line.is_error {
-            let error = text.unwrap_or_else(|| limited(&line.errors.join("; ")));
+        let (outcome, result, error) = if line.is_failure() {
+            let errors = || limited(&line.error.clone().unwrap_or_else(|| line.errors.join("; ")));
+            let error = text.filter(|text| !text.is_empty()).unwrap_or_else(errors);
             (Err(cause::tell(line.api_error_status, &error)), None, Some(error))
         } else {
             (Ok(()), text, None)
@@ -126,6 +127,7 @@ fn stop_reason(line: &ResultLine<'_>, outcome: Result<(), Cause>) -> Option<Stop
     match line.terminal_reason.as_deref() {
         Some("max_turns") => return Some(StopReason::MaxTurnRequests),
         Some(reason) if reason.starts_with("aborted") => return Some(StopReason::Cancelled),
+        _ if line.subtype.as_deref() == Some("error_max_turns") => return Some(StopReason::MaxTurnRequests),
         _ => {}
     }
     match line.stop_reason.as_deref() {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::tests::{text, updates};
 use super::*;
 use crate::agents::Observer;
-use crate::model::{Observation, Stream};
+use crate::model::{Cause, Observation, StopReason, Stream};
 
 const BACKGROUND: &str = include_str!("../../../../tests/agents/recorded/claude-background.ndjson");
 const SUBAGENT: &str = include_str!("../../../../tests/agents/recorded/claude-subagent.ndjson");
@@ -121,6 +121,28 @@ fn the_prompts_echo_is_passed_over_and_later_remarks_to_the_model_are_not() {
     let lines = stream(&[user("the prompt"), said, user("[Request interrupted by user]")]);
     let updates = updates(&CLAUDE_STREAM_JSON, &lines);
     assert_eq!(text(&updates, "user_message_chunk"), "[Request interrupted by user]");
+}
+
+#[test]
+fn a_remark_behind_an_agent_that_has_called_a_tool_and_said_nothing_is_no_echo() {
+    let user = |text: &str| json!({"type": "user", "message": {"content": [{"type": "text", "text": text}]}});
+    let call = message(&json!([{"type": "tool_use", "id": "a", "name": "Bash", "input": {}}]));
+    let lines = stream(&[user("the prompt"), call, user("[Request interrupted by user]")]);
+    let updates = updates(&CLAUDE_STREAM_JSON, &lines);
+    assert_eq!(text(&updates, "user_message_chunk"), "[Request interrupted by user]");
+}
+
+/// The words of Amp's result: <https://ampcode.com/manual/appendix>; older versions of Claude's write no `is_error` here.
+#[test]
+fn a_result_is_a_failure_by_its_subtype_too_and_says_why_in_its_writers_words() {
+    let last = |line: &str| observations(line).last().unwrap().final_event.clone().unwrap();
+    let amp =
+        last(r#"{"type":"result","subtype":"error_during_execution","is_error":true,"error":"Rate limit exceeded"}"#);
+    assert_eq!(amp.outcome, Err(Cause::Quota));
+    assert_eq!(amp.error.as_deref(), Some("Rate limit exceeded"));
+    let old = last(r#"{"type":"result","subtype":"error_max_turns","is_error":false,"num_turns":3}"#);
+    assert_eq!(old.outcome, Err(Cause::AgentError));
+    assert_eq!(old.stop_reason, Some(StopReason::MaxTurnRequests));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::super::{Translator, Update};
 use super::super::plan::Plans;
-use super::super::tool::{self, string};
+use super::super::tool::{self, string, text_at};
 use super::{ResultLine, cursor};
 use crate::model::Usage;
 
@@ -17,6 +17,8 @@ pub(in crate::agents) struct Updates {
     said: HashMap<String, Said>,
     /// The agent itself has said something.
     answered: bool,
+    /// The agent itself has called a tool.
+    called: bool,
     plans: Plans,
     /// The sum over all `result`s.
     usage: Usage,
@@ -31,7 +33,7 @@ struct Said {
 impl Translator for Updates {
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event: Value = serde_json::from_slice(line).ok()?;
-        let parent = string(&event, "parent_tool_use_id");
+        let parent = text_at(&event, "parent_tool_use_id")?;
         let updates = match string(&event, "type") {
             "stream_event" => self.piece(parent, event.get("event")?)?,
             "assistant" => self.message(parent, &event, line)?,
@@ -74,8 +76,8 @@ impl Updates {
     fn delta(&mut self, parent: &str, delta: &Value) -> Option<Vec<Update>> {
         let said = self.said.entry(parent.to_owned()).or_default();
         let (text, said, update): (&str, _, fn(&str) -> Update) = match string(delta, "type") {
-            "text_delta" => (string(delta, "text"), &mut said.text, |text| Update::message(text)),
-            "thinking_delta" => (string(delta, "thinking"), &mut said.thoughts, |text| {
+            "text_delta" => (text_at(delta, "text")?, &mut said.text, |text| Update::message(text)),
+            "thinking_delta" => (text_at(delta, "thinking")?, &mut said.thoughts, |text| {
                 Update::thought(text)
             }),
             "input_json_delta" | "signature_delta" => return Some(Vec::new()),
@@ -92,30 +94,31 @@ impl Updates {
     /// A message of the model, or one block of it.
     fn message(&mut self, parent: &str, event: &Value, line: &[u8]) -> Option<Vec<Update>> {
         let blocks = event.pointer("/message/content")?.as_array()?;
-        let mut updates = Vec::new();
-        let mut all_known = true;
+        let known: Vec<_> = blocks.iter().map(|block| self.block(parent, block)).collect();
+        let all_known = known.iter().all(Option::is_some);
+        Some(told(known.into_iter().flatten().flatten().collect(), all_known, line))
+    }
+
+    fn block(&mut self, parent: &str, block: &Value) -> Option<Option<Update>> {
         let said = self.said.entry(parent.to_owned()).or_default();
-        for block in blocks {
-            match string(block, "type") {
-                "text" => {
-                    self.answered |= parent.is_empty();
-                    updates.extend(unsaid(&mut said.text, string(block, "text")).map(Update::message));
-                }
-                "thinking" => {
-                    updates.extend(unsaid(&mut said.thoughts, string(block, "thinking")).map(Update::thought));
-                }
-                "tool_use" => {
-                    let (id, name) = (string(block, "id"), string(block, "name"));
-                    let input = block.get("input").cloned().unwrap_or_default();
-                    if parent.is_empty() {
-                        self.plans.called(id, name, &input);
-                    }
-                    updates.push(tool::started(id, name, input));
-                }
-                _ => all_known = false,
+        Some(match string(block, "type") {
+            "text" => {
+                let text = text_at(block, "text")?;
+                self.answered |= parent.is_empty();
+                unsaid(&mut said.text, text).map(Update::message)
             }
-        }
-        Some(told(updates, all_known, line))
+            "thinking" => unsaid(&mut said.thoughts, text_at(block, "thinking")?).map(Update::thought),
+            "tool_use" => {
+                let (id, name) = (text_at(block, "id")?, text_at(block, "name")?);
+                let input = block.get("input").cloned().unwrap_or_default();
+                if parent.is_empty() {
+                    self.called = true;
+                    self.plans.called(id, name, &input);
+                }
+                Some(tool::started(id, name, input))
+            }
+            _ => return None,
+        })
     }
 
     /// What goes to the model: the results of its calls, a subagent's prompt, remarks.
@@ -127,28 +130,30 @@ impl Updates {
         let blocks = content.as_array()?;
         // The result as data stands beside the message, and has no id: it is of the only call.
         let data = event.get("tool_use_result").filter(|_| blocks.len() == 1);
-        let mut updates = Vec::new();
-        let mut all_known = true;
-        for block in blocks {
-            match string(block, "type") {
-                "text" => updates.extend(self.remark(parent, string(block, "text"))),
-                "tool_result" => {
-                    let id = string(block, "tool_use_id");
-                    let succeeded = block.get("is_error").and_then(Value::as_bool) != Some(true);
-                    let output = tool::text(block.get("content").unwrap_or(&Value::Null));
-                    updates.push(tool::ended_with(id, succeeded, &output, data.cloned()));
-                    updates.extend(self.plans.ended(id, succeeded, data.unwrap_or(&Value::Null)));
-                }
-                _ => all_known = false,
-            }
-        }
-        Some(told(updates, all_known, line))
+        let known: Vec<_> = blocks.iter().map(|block| self.result_of(parent, block, data)).collect();
+        let all_known = known.iter().all(Option::is_some);
+        Some(told(known.into_iter().flatten().flatten().collect(), all_known, line))
     }
 
-    /// Before the agent has said anything, a text is the prompt again, as Amp and Cursor write it: that one is said
+    fn result_of(&mut self, parent: &str, block: &Value, data: Option<&Value>) -> Option<Vec<Update>> {
+        match string(block, "type") {
+            "text" => Some(self.remark(parent, text_at(block, "text")?)),
+            "tool_result" => {
+                let id = text_at(block, "tool_use_id")?;
+                let succeeded = block.get("is_error").and_then(Value::as_bool) != Some(true);
+                let output = tool::text(block.get("content").unwrap_or(&Value::Null));
+                let mut updates = vec![tool::ended_with(id, succeeded, &output, data.cloned())];
+                updates.extend(self.plans.ended(id, succeeded, data.unwrap_or(&Value::Null)));
+                Some(updates)
+            }
+            _ => None,
+        }
+    }
+
+    /// Before the agent has said or done anything, a text is the prompt again, as Amp and Cursor write it: that one is said
     /// by the turn's own `prompt` record.
     fn remark(&self, parent: &str, text: &str) -> Vec<Update> {
-        if parent.is_empty() && !self.answered {
+        if parent.is_empty() && !self.answered && !self.called {
             return Vec::new();
         }
         vec![Update::prompt(text)]
@@ -158,7 +163,7 @@ impl Updates {
         let result: ResultLine<'_> = serde_json::from_slice(line).ok()?;
         let mut updates = Vec::new();
         // What a command of Claude's own (`/cost`) answers stands here alone.
-        if let (Some(text), false, false) = (&result.result, self.answered, result.is_error)
+        if let (Some(text), false, false) = (&result.result, self.answered, result.is_failure())
             && !text.is_empty()
         {
             updates.push(Update::message(&**text));
@@ -167,7 +172,7 @@ impl Updates {
         if self.usage != Usage::default() {
             updates.push(Update::usage(&self.usage, result.context_window()));
         }
-        Some(told(updates, !result.is_error, line))
+        Some(told(updates, !result.is_failure(), line))
     }
 }
 

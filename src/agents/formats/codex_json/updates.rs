@@ -1,20 +1,20 @@
 //! The stream in ACP's words.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::super::super::{Translator, Update};
 use super::super::plan;
-use super::super::tool::{self, string};
+use super::super::tool::{self, string, text_at};
 use super::TokenCounts;
 use crate::model::Usage;
 
 /// One attempt, as far as it was read.
 #[derive(Default, Clone)]
 pub(super) struct Updates {
-    /// Items that were told as calls, and have not ended.
-    started: HashSet<String>,
+    /// Items that were told as calls, and have not ended, with the input that was told.
+    started: HashMap<String, Value>,
 }
 
 /// An item that is a call of a tool.
@@ -34,9 +34,7 @@ impl Translator for Updates {
             "item.completed" => self.item(event.get("item")?, true),
             "turn.completed" => {
                 let counts: TokenCounts = serde_json::from_value(event.get("usage")?.clone()).ok()?;
-                let usage = Update::usage(&Usage::from(counts), 0);
-                // Over all turns of the thread, not of this one.
-                Some(vec![usage.with_meta("cumulative", true.into())])
+                Some(vec![Update::usage(&Usage::from(counts), 0).of_all_turns()])
             }
             _ => None,
         }
@@ -46,7 +44,7 @@ impl Translator for Updates {
 impl Updates {
     fn item(&mut self, item: &Value, completed: bool) -> Option<Vec<Update>> {
         let said = |update: fn(&str) -> Update| {
-            let text = string(item, "text");
+            let text = text_at(item, "text")?;
             // Before its end, an item's text is a part of what will come.
             let told = completed && !text.is_empty();
             Some(told.then(|| update(text)).into_iter().collect())
@@ -55,24 +53,27 @@ impl Updates {
             "agent_message" => said(|text| Update::message(text)),
             "reasoning" => said(|text| Update::thought(text)),
             "todo_list" => Some(vec![todo_list(item)?]),
-            _ => Some(self.call(string(item, "id"), call(item)?, item, completed)),
+            _ => self.call(text_at(item, "id")?, call(item)?, text_at(item, "status")?, completed),
         }
     }
 
-    fn call(&mut self, id: &str, call: Call, item: &Value, completed: bool) -> Vec<Update> {
+    fn call(&mut self, id: &str, call: Call, status: &str, completed: bool) -> Option<Vec<Update>> {
         let mut updates = Vec::new();
-        let new = self.started.insert(id.to_owned());
-        if new {
-            updates.push(tool::started(id, &call.name, call.input));
+        let told = self.started.insert(id.to_owned(), call.input.clone());
+        let new = told.is_none();
+        match told {
+            None => updates.push(tool::started(id, &call.name, call.input)),
+            Some(told) if told != call.input => updates.push(tool::corrected(id, &call.name, call.input)),
+            Some(_) => {}
         }
         if completed {
             self.started.remove(id);
-            let succeeded = !matches!(string(item, "status"), "failed" | "declined");
+            let succeeded = !matches!(status, "failed" | "declined");
             updates.push(tool::ended_with(id, succeeded, &call.output, call.data));
         } else if !new {
             updates.push(tool::output_so_far(id, &call.output));
         }
-        updates
+        Some(updates)
     }
 }
 
@@ -82,7 +83,7 @@ fn call(item: &Value) -> Option<Call> {
         "command_execution" => Call {
             name: "exec_command".to_owned(),
             input: json!({ "command": value("command") }),
-            output: string(item, "aggregated_output").to_owned(),
+            output: text_at(item, "aggregated_output")?.to_owned(),
             data: Some(json!({ "exit_code": value("exit_code") })),
         },
         "file_change" => Call {
@@ -99,7 +100,7 @@ fn call(item: &Value) -> Option<Call> {
                 string(&error, "message").to_owned()
             };
             Call {
-                name: format!("mcp__{}__{}", string(item, "server"), string(item, "tool")),
+                name: format!("mcp__{}__{}", text_at(item, "server")?, text_at(item, "tool")?),
                 input: value("arguments"),
                 output,
                 data: [result, error].into_iter().find(|value| !value.is_null()),
@@ -113,7 +114,7 @@ fn call(item: &Value) -> Option<Call> {
         },
         // Codex's own subagents.
         "collab_tool_call" => Call {
-            name: string(item, "tool").to_owned(),
+            name: text_at(item, "tool")?.to_owned(),
             input: json!({ "prompt": value("prompt"), "receiver_thread_ids": value("receiver_thread_ids") }),
             output: String::new(),
             data: item.get("agents_states").cloned(),
@@ -127,7 +128,8 @@ fn call(item: &Value) -> Option<Call> {
 fn todo_list(item: &Value) -> Option<Update> {
     let entries = item.get("items")?.as_array()?.iter().map(|step| {
         let completed = step.get("completed").and_then(Value::as_bool) == Some(true);
-        plan::entry(string(step, "text"), if completed { "completed" } else { "pending" })
+        let text = text_at(step, "text")?;
+        Some(plan::entry(text, if completed { "completed" } else { "pending" }))
     });
-    Some(plan::update(entries.collect()))
+    Some(plan::update(entries.collect::<Option<_>>()?))
 }

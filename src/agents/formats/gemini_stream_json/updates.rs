@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::super::{Translator, Update};
 use super::super::plan::Plans;
-use super::super::tool::{self, string};
+use super::super::tool::{self, string, text_at};
 use super::Stats;
 use crate::model::Usage;
 
@@ -18,22 +18,22 @@ impl Translator for Updates {
     fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event: Value = serde_json::from_slice(line).ok()?;
         match (string(&event, "type"), string(&event, "role")) {
-            ("message", "assistant") => Some(vec![Update::message(string(&event, "content"))]),
+            ("message", "assistant") => Some(vec![Update::message(text_at(&event, "content")?)]),
             // The prompt again, which is said by the turn's own `prompt` record.
             ("message", "user") => Some(Vec::new()),
             ("tool_use", _) => {
-                let (id, name) = (string(&event, "tool_id"), string(&event, "tool_name"));
+                let (id, name) = (text_at(&event, "tool_id")?, text_at(&event, "tool_name")?);
                 let input = event.get("parameters").cloned().unwrap_or_default();
                 self.plans.called(id, name, &input);
                 Some(vec![tool::started(id, name, input)])
             }
             ("tool_result", _) => {
-                let id = string(&event, "tool_id");
+                let id = text_at(&event, "tool_id")?;
                 let succeeded = string(&event, "status") == "success";
                 let error = event.get("error");
                 let output = [
                     error.map(|error| string(error, "message")).unwrap_or_default(),
-                    string(&event, "output"),
+                    text_at(&event, "output")?,
                 ];
                 let output = output.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
                 let mut updates = vec![tool::ended_with(id, succeeded, output, error.cloned())];
