@@ -56,6 +56,10 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
         if read.known {
             last_words = Instant::now();
         }
+        if reader.is_interrupted() {
+            // By way of a former server perhaps, and the agent may have left before we came.
+            session.duties().ended_unless_known(number, Cause::Interrupted);
+        }
         // Who is frozen cannot leave, and gets its time when it goes on.
         if read.lines || frozen != turn.frozen {
             (last_line, frozen) = (Instant::now(), turn.frozen);

@@ -118,11 +118,6 @@ impl Talk {
         }
         conversation.interrupt();
         let since = *self.interrupted.get_or_insert_with(Instant::now);
-        let mut duties = self.session.duties();
-        if duties.ended_by(self.turn).is_none() {
-            duties.ended = Some((self.turn, Cause::Interrupted));
-        }
-        drop(duties);
         if let Some(tender) = self
             .tender
             .as_ref()
