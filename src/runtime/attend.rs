@@ -137,10 +137,13 @@ async fn listener(
     };
     if let Some(turn) = state.turn(number).filter(|_| launch::converses(agent, session)) {
         let (settings, variables) = (runtime.settings(), runtime.variables());
+        let attempt = turn.attempt;
         let (agent, session, turn) = (agent.clone(), Arc::clone(session), turn.clone());
         let driver = on_a_thread(move || launch::driver(&settings, &variables, &session, &agent, &turn)).await?;
         if let Some(driver) = driver {
-            return Ok(Listener::Conversation(Box::new(Conversation::new(driver))));
+            return Ok(Listener::Conversation(Box::new(Conversation::new(
+                driver, number, attempt,
+            ))));
         }
     }
     let observer = agent.observer(session.request().permission.unwrap_or_default());
