@@ -114,6 +114,71 @@ async fn the_first_answer_counts_and_the_same_again_is_no_mistake() {
     assert_eq!(session["turns"][0]["result"], "told reject-once. told allow-always. ");
 }
 
+/// Ids began anew with every turn and every attempt: a late "allow" allowed what nobody had been asked about.
+#[tokio::test]
+async fn an_answer_to_a_former_question_answers_no_other_one() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let retry = json!({ "max": 1, "delay": 0.01 });
+    let id = server.act("ask\nexit 3", json!({ "retry": retry })).await;
+    let mut former = Vec::new();
+    for (turn, attempt) in [(1, 1), (1, 2), (2, 1)] {
+        if turn == 2 {
+            server.settled(&id).await;
+            server
+                .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "ask" }))
+                .await;
+        }
+        let asks = |session: &Value| {
+            let last = session["turns"].as_array().unwrap().last().unwrap();
+            session["status"] == "waiting" && (&last["turn"], &last["attempt"]) == (&json!(turn), &json!(attempt))
+        };
+        let question = server.session_when(&id, asks).await["pending_permissions"][0].clone();
+        for question in &former {
+            // The same answer again, in the same words, is no mistake, whatever has come since.
+            let (status, answer) = server.reply(&id, question, "allow_once").await;
+            assert_eq!((status, &answer["option"]), (200, &json!("allow-once")), "{answer}");
+            let (status, answer) = server.reply(&id, question, "reject_once").await;
+            assert_eq!((status, &answer["code"]), (409, &json!("permission_answered")));
+        }
+        let session = server.session(&id).await;
+        assert_eq!(session["pending_permissions"], json!([question]), "{session}");
+        assert_eq!(server.reply(&id, &question, "allow_once").await.0, 200);
+        former.push(question);
+    }
+    assert_eq!(server.settled(&id).await["turns"][1]["result"], "told allow-once. ");
+    assert_eq!(server.reply(&id, &former[2], "allow_once").await.0, 200);
+    let answers = of_type(&server.records(&id).await, "permission_answer").len();
+    assert_eq!(answers, 3);
+}
+
+#[tokio::test]
+async fn a_question_that_the_agent_takes_back_waits_for_nobody() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::with().scripted().start().await;
+    let id = server.act("ask-back go\nask\nsay Bye.", json!({})).await;
+    let back = server.question(&id).await;
+    server.touch("go");
+    let others = |session: &Value| session["status"] == "waiting" && session["pending_permissions"][0] != back;
+    let session = server.session_when(&id, others).await;
+    let [question] = session["pending_permissions"].as_array().unwrap().as_slice() else {
+        panic!("{session}")
+    };
+    let (status, late) = server.reply(&id, &back, "allow_once").await;
+    assert_eq!((status, &late["by"]), (409, &json!("agent")), "{late}");
+    server.reply(&id, question, "allow_once").await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], "completed", "{session}");
+    assert_eq!(
+        session["turns"][0]["result"],
+        "refused with -32800. told allow-once. Bye."
+    );
+}
+
 #[tokio::test]
 async fn who_does_not_answer_in_time_has_said_what_the_default_says() {
     if !has_program("python3") {
@@ -216,8 +281,9 @@ async fn a_server_killed_at_any_moment_says_everything_once() {
     let mut server = Server::with().scripted().start().await;
     let id = server.act(&"ask\n".repeat(QUESTIONS), json!({})).await;
     for round in 0..QUESTIONS {
-        let asked =
-            move |session: &Value| session["pending_permissions"][0]["id"].as_str() == Some(&*(round + 1).to_string());
+        let asked = move |session: &Value| {
+            session["pending_permissions"][0]["id"].as_str() == Some(&*format!("1.1.{}", round + 1))
+        };
         let session = server.session_when(&id, asked).await;
         let (status, _) = server
             .reply(&id, &session["pending_permissions"][0], "allow_once")
@@ -270,7 +336,7 @@ async fn a_question_outlives_its_keeper() {
     }
     // While there is no keeper, too.
     assert_eq!(server.reply(&id, &first, "allow_once").await.0, 200);
-    let second = move |session: &Value| session["pending_permissions"][0]["id"] == "2";
+    let second = move |session: &Value| session["pending_permissions"][0]["id"] == "1.1.2";
     let session = server.session_when(&id, second).await;
     assert!(procs::keepers(&home).iter().all(|keeper| !killed.contains(keeper)));
     server
@@ -313,7 +379,7 @@ async fn an_agent_that_is_tried_again_asks_again() {
         let asked = |session: &Value| session["status"] == "waiting" && session["turns"][0]["attempt"] == attempt;
         let session = server.session_when(&id, asked).await;
         let question = &session["pending_permissions"][0];
-        assert_eq!(question["id"], "1");
+        assert_eq!(question["id"], format!("1.{attempt}.1"));
         assert_eq!(server.reply(&id, question, "allow_once").await.0, 200);
     }
     let session = server.settled(&id).await;

@@ -100,6 +100,33 @@ async fn an_interrupt_outlives_the_server() {
     assert_eq!(cancels, 1, "{heard:?}");
 }
 
+/// Nobody but the former server knew: the turn had "failed", and was tried again.
+#[tokio::test]
+async fn a_turn_that_was_interrupted_is_cancelled_also_where_its_agent_leaves_while_no_server_is_there() {
+    if !has_program("python3") {
+        return;
+    }
+    let mut server = Server::with().scripted().start().await;
+    let retry = json!({ "max": 1, "delay": 0.01 });
+    let id = server.act("wait go\nexit 3", json!({ "retry": retry })).await;
+    server.hears("", "session/prompt").await;
+    let agent = server.record(&id, "started").await["pid"].as_i64().unwrap();
+    interrupt(&server, &id).await;
+    server.hears("", "session/cancel").await;
+    server.kill();
+    server.touch("go");
+    let agent = agent.try_into().unwrap();
+    eventually("the agent's end", || !procs::lives(agent)).await;
+    server.start_again().await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    assert_eq!(
+        (&turn["status"], &turn["cause"], &turn["attempt"]),
+        (&json!("cancelled"), &json!("interrupted"), &json!(1)),
+        "{session}"
+    );
+}
+
 #[tokio::test]
 async fn an_agent_that_ignores_its_interrupt_is_ended() {
     if !has_program("python3") {

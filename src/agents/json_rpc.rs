@@ -8,13 +8,15 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cause;
-use super::observe::{lenient, limited};
+use super::observe::limited;
 use crate::model::Cause;
 
 /// "The method does not exist / is not available."
 pub(super) const METHOD_NOT_FOUND: i64 = -32601;
 /// "Invalid method parameter(s)."
 pub(super) const INVALID_PARAMS: i64 = -32602;
+/// ACP's code for a request that its sender has cancelled.
+pub(super) const REQUEST_CANCELLED: i64 = -32800;
 
 /// What one line says. Parameters and results stay text until somebody wants them.
 pub(super) enum Message<'a> {
@@ -37,13 +39,29 @@ pub(super) enum Message<'a> {
     },
 }
 
-/// A JSON-RPC error.
-#[derive(Deserialize, Default)]
-#[serde(default)]
+/// A JSON-RPC error. One of an unexpected shape is one all the same: whoever takes a refusal for a result goes on with
+/// what is not there.
+#[derive(Default)]
 pub(super) struct Failure {
     pub(super) code: i64,
     pub(super) message: String,
     data: Option<Value>,
+}
+
+impl Failure {
+    fn of(error: &RawValue) -> Self {
+        // Text with half a surrogate pair, as JavaScript writes it, is no value.
+        let mut error = serde_json::from_str(error.get()).unwrap_or_else(|_| json!(error.get()));
+        let member = |name: &str| error.get(name);
+        let code = member("code").and_then(Value::as_i64).unwrap_or_default();
+        let message = member("message").and_then(Value::as_str).map(str::to_owned);
+        let message = message.unwrap_or_else(|| match &error {
+            Value::String(text) => text.clone(),
+            error => error.to_string(),
+        });
+        let data = error.get_mut("data").map(Value::take);
+        Self { code, message, data }
+    }
 }
 
 #[derive(Deserialize)]
@@ -55,8 +73,8 @@ struct Line<'a> {
     params: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "lenient")]
-    error: Option<Failure>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 /// Reads a line; `None` where it is no JSON-RPC message.
@@ -66,7 +84,10 @@ pub(super) fn parse(line: &[u8]) -> Option<Message<'_>> {
     Some(match (line.id, line.method, line.error) {
         (Some(id), Some(method), _) => Message::Request { id, method, params },
         (None, Some(method), _) => Message::Notification { method, params },
-        (Some(id), None, Some(error)) => Message::Error { id, error },
+        (Some(id), None, Some(error)) => Message::Error {
+            id,
+            error: Failure::of(error),
+        },
         (Some(id), None, None) => Message::Result {
             id,
             result: line.result.map_or("null", RawValue::get),
@@ -113,4 +134,33 @@ pub(super) fn value(of: &impl Serialize) -> Value {
 /// A JSON-RPC error to answer with.
 pub(super) fn error(code: i64, message: &str) -> Value {
     json!({ "code": code, "message": message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_any_shape_is_no_result() {
+        for (error, code, text) in [
+            (
+                r#"{"code":-32603,"message":"Internal error","data":{"details":"why"}}"#,
+                -32603,
+                "Internal error: why",
+            ),
+            (r#"{"code":"ENOENT","message":"no such session"}"#, 0, "no such session"),
+            (r#"{"code":1.5,"message":7}"#, 0, r#"{"code":1.5,"message":7}"#),
+            (r#""no such session""#, 0, "no such session"),
+            ("[]", 0, "[]"),
+            (r#""\ud83d""#, 0, r#""\ud83d""#),
+        ] {
+            let line = format!(r#"{{"id":2,"error":{error}}}"#);
+            let Some(Message::Error { error, .. }) = parse(line.as_bytes()) else {
+                panic!("{line}")
+            };
+            assert_eq!((error.code, error.text().as_str()), (code, text), "{line}");
+        }
+        let result = parse(br#"{"id":2,"error":null,"result":{}}"#);
+        assert!(matches!(result, Some(Message::Result { .. })));
+    }
 }

@@ -13,8 +13,8 @@ An agent that was started with `run --permission ask` waits for it; `promptd ps`
 
 Examples:
   promptd ps --status waiting
-  promptd answer 0193… ask-1 allow_once
-  curl -X POST \"$URL/v1/sessions/0193…/permissions/ask-1\" -d '{\"option\":\"allow_once\"}' \\
+  promptd answer 0193… 1.1.1 allow_once
+  curl -X POST \"$URL/v1/sessions/0193…/permissions/1.1.1\" -d '{\"option\":\"allow_once\"}' \\
     -H \"authorization: Bearer $PROMPTD_TOKEN\" -H 'content-type: application/json'";
 
 /// Answer what an agent asks

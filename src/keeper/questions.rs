@@ -16,6 +16,8 @@ pub(super) struct Questions {
     /// How far the journal was read.
     position: u64,
     open: BTreeSet<String>,
+    /// Somebody has answered, and the agent has not been told yet.
+    answered: bool,
 }
 
 impl Questions {
@@ -25,10 +27,12 @@ impl Questions {
             turn,
             position,
             open: BTreeSet::new(),
+            answered: false,
         }
     }
 
-    /// Whether the agent waits for an answer now.
+    /// Whether the agent waits for an answer now. One that no server has handed over yet counts once: then the server has
+    /// as long again to come back.
     pub(super) fn are_open(&mut self, folder: &Path) -> bool {
         // A journal that cannot be read just now is read the next time.
         if let Ok(mut reader) = Reader::open(folder) {
@@ -41,25 +45,31 @@ impl Questions {
                 self.position = reader.position();
             }
         }
-        !self.open.is_empty()
+        let answered = std::mem::take(&mut self.answered);
+        answered || !self.open.is_empty()
     }
 
     fn record(&mut self, line: &[u8]) {
         let Some(head) = parse_head(line).filter(|head| head.turn == self.turn) else {
             return;
         };
-        let Kind::Other("permission" | "permission_answer" | "started" | "exited") = head.kind else {
-            return;
-        };
+        match head.kind {
+            Kind::Other("stdin") => return self.answered = false,
+            Kind::Other("permission" | "permission_answer" | "started" | "exited") => {}
+            _ => return,
+        }
         match decode(line).map(|record| record.body) {
             Some(Body::Permission(permission)) => {
                 self.open.insert(permission.id);
             }
             Some(Body::PermissionAnswer(answer)) => {
-                self.open.remove(&answer.id);
+                self.answered |= self.open.remove(&answer.id);
             }
             // Of another attempt.
-            Some(Body::Started(_) | Body::Exited(_)) => self.open.clear(),
+            Some(Body::Started(_) | Body::Exited(_)) => {
+                self.open.clear();
+                self.answered = false;
+            }
             Some(_) | None => {}
         }
     }
@@ -69,7 +79,7 @@ impl Questions {
 mod tests {
     use super::*;
     use crate::journal::Writer;
-    use crate::model::{Permission, PermissionAnswer, Started};
+    use crate::model::{Output, Permission, PermissionAnswer, Started};
 
     fn append(folder: &Path, turn: u32, body: Body) {
         let mut writer = Writer::open(folder).unwrap();
@@ -105,7 +115,15 @@ mod tests {
         append(&folder, 2, ask("b"));
         append(&folder, 2, answer("a"));
         assert!(questions.are_open(&folder));
+        append(&folder, 2, Body::Stdin(Output::default()));
+        assert!(questions.are_open(&folder));
         append(&folder, 2, answer("b"));
+        append(&folder, 2, Body::Stdin(Output::default()));
+        assert!(!questions.are_open(&folder));
+        // A server that dies between the answer and the agent is not the agent's fault.
+        append(&folder, 2, ask("late"));
+        append(&folder, 2, answer("late"));
+        assert!(questions.are_open(&folder));
         assert!(!questions.are_open(&folder));
         append(&folder, 2, ask("c"));
         append(&folder, 2, Body::Started(Started::default()));

@@ -19,7 +19,7 @@ pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use mcp::{McpServer, McpTransport, WrongMcp};
 pub use outcome::{Cause, Exit, FinalEvent, Observation, Outcome, Status, StopReason, Usage, outcome};
-pub use permission::CANCELLED;
+pub use permission::{BY_AGENT, CANCELLED};
 pub use record::{
     Body, Exited, Gap, Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record,
     Resources, Setup, Started, Stream, TurnEnded,

@@ -6,6 +6,9 @@ use super::request::PermissionDefault;
 /// The answer in place of an option: none was chosen, since the turn is to end. ACP's word for it.
 pub const CANCELLED: &str = "cancelled";
 
+/// Who answered in place of a caller: the agent, which has taken its question back. The turn goes on.
+pub const BY_AGENT: &str = "agent";
+
 impl Permission {
     /// The option that a caller means: by its id, or by its kind where no other option is of that kind.
     pub fn option(&self, wish: &str) -> Option<&PermissionOption> {

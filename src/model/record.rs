@@ -218,7 +218,7 @@ fn yes() -> bool {
 /// A question of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Permission {
-    /// The question's id, unique in its turn's attempt; the agent's own where it has one.
+    /// The question's id, unique in its session.
     pub id: String,
     /// What the agent wants to do, in a few words.
     pub title: String,
@@ -265,9 +265,9 @@ pub enum PermissionKind {
 pub struct PermissionAnswer {
     /// The question.
     pub id: String,
-    /// The chosen option; `cancelled` where the turn was interrupted instead.
+    /// The chosen option; `cancelled` where there was no choice any more.
     pub option: String,
-    /// `caller`, `default` (nobody answered in time) or `interrupt`.
+    /// `caller`, `default` (nobody answered in time), `interrupt`, or `agent` (it has taken the question back).
     pub by: String,
 }
 

@@ -130,8 +130,8 @@ pub struct TurnState {
     /// Questions of the agent that nobody has answered, and when they were asked. `expires_at` is put off by the time
     /// that the machine was away meanwhile.
     pub permissions: Vec<(Permission, Timestamp)>,
-    /// The questions of this attempt that have an answer.
-    pub answers: Vec<PermissionAnswer>,
+    /// Its questions that have an answer, without the calls that waited.
+    pub answers: Vec<Arc<(Permission, PermissionAnswer)>>,
 }
 
 /// How far a stream is in the journal.
@@ -326,8 +326,12 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             turn.permissions.push((permission.clone(), time));
         }
         Body::PermissionAnswer(answer) => {
-            turn.permissions.retain(|(permission, _)| permission.id != answer.id);
-            turn.answers.push(answer.clone());
+            let place = turn.permissions.iter().position(|(asked, _)| asked.id == answer.id);
+            if let Some(place) = place {
+                let (mut asked, _) = turn.permissions.remove(place);
+                asked.tool_call = None;
+                turn.answers.push(Arc::new((asked, answer.clone())));
+            }
         }
         Body::Exited(exited) => {
             // Nobody waits any more.
@@ -340,9 +344,8 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         }
         Body::Retry { attempt, delay, .. } => {
             turn.attempt = *attempt;
-            // Another process, with a standard input and questions of its own.
+            // Another process, with a standard input of its own.
             turn.stdin_to = 0;
-            turn.answers.clear();
             // The next attempt writes files of its own; its bytes go on where these ended.
             for offset in &mut turn.offsets {
                 let to = offset.to;

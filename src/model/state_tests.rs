@@ -135,17 +135,19 @@ fn a_session_waits_while_a_question_is_open_and_knows_which_were_answered() {
     let state = fold(bodies.clone());
     assert_eq!(state.status(), SessionStatus::Waiting);
     assert_eq!(state.pending_permissions().next().unwrap().0.id, "2");
-    assert_eq!(state.turn(1).unwrap().answers[0].id, "1");
+    assert_eq!(state.turn(1).unwrap().answers[0].1.id, "1");
     bodies.push(answer("2"));
     assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
-    // Another attempt asks anew.
+    // What was answered stays answered.
     bodies.push(Body::Exited(Exited::default()));
     bodies.push(Body::Retry {
         attempt: 2,
         delay: 0.0,
         cause: crate::model::Cause::AgentError,
     });
-    assert!(fold(bodies).turn(1).unwrap().answers.is_empty());
+    let state = fold(bodies);
+    assert_eq!(state.turn(1).unwrap().answers.len(), 2);
+    assert_eq!(state.pending_permissions().next(), None);
 }
 
 #[test]

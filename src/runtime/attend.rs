@@ -56,6 +56,10 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
         if read.known {
             last_words = Instant::now();
         }
+        if reader.is_interrupted() {
+            // By way of a former server perhaps, and the agent may have left before we came.
+            session.duties().ended_unless_known(number, Cause::Interrupted);
+        }
         // Who is frozen cannot leave, and gets its time when it goes on.
         if read.lines || frozen != turn.frozen {
             (last_line, frozen) = (Instant::now(), turn.frozen);
@@ -133,10 +137,13 @@ async fn listener(
     };
     if let Some(turn) = state.turn(number).filter(|_| launch::converses(agent, session)) {
         let (settings, variables) = (runtime.settings(), runtime.variables());
+        let attempt = turn.attempt;
         let (agent, session, turn) = (agent.clone(), Arc::clone(session), turn.clone());
         let driver = on_a_thread(move || launch::driver(&settings, &variables, &session, &agent, &turn)).await?;
         if let Some(driver) = driver {
-            return Ok(Listener::Conversation(Box::new(Conversation::new(driver))));
+            return Ok(Listener::Conversation(Box::new(Conversation::new(
+                driver, number, attempt,
+            ))));
         }
     }
     let observer = agent.observer(session.request().permission.unwrap_or_default());

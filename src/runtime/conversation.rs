@@ -10,11 +10,14 @@ use serde_json::Value;
 
 use crate::agents::{Driver, Effect, Question};
 use crate::journal::decode_output;
-use crate::model::{CANCELLED, Observation, Output, PermissionAnswer, Stream};
+use crate::model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, Stream};
 
 /// The conversation of one attempt.
 pub(super) struct Conversation {
     driver: Box<dyn Driver>,
+    /// What makes its questions' ids unique in the session: an answer that comes late, or again, must not allow what
+    /// another turn or attempt asks.
+    prefix: String,
     /// Lines that are due and do not stand in the journal as written, in order, with their newlines.
     due: VecDeque<Vec<u8>>,
     /// The last bytes that were written to the agent, where they do not end a line.
@@ -22,18 +25,22 @@ pub(super) struct Conversation {
     /// How many bytes were written to it.
     written_to: u64,
     questions: Vec<Question>,
+    /// The ids of those that the agent has taken back.
+    withdrawn: Vec<String>,
     closes: bool,
     interrupted: bool,
 }
 
 impl Conversation {
-    pub(super) fn new(driver: Box<dyn Driver>) -> Self {
+    pub(super) fn new(driver: Box<dyn Driver>, turn: u32, attempt: u32) -> Self {
         let mut conversation = Self {
             driver,
+            prefix: format!("{turn}.{attempt}."),
             due: VecDeque::new(),
             unfinished: Vec::new(),
             written_to: 0,
             questions: Vec::new(),
+            withdrawn: Vec::new(),
             closes: false,
             interrupted: false,
         };
@@ -82,18 +89,23 @@ impl Conversation {
 
     /// A `permission_answer` record.
     pub(super) fn answered(&mut self, answer: &PermissionAnswer) {
+        if answer.by == BY_AGENT {
+            return;
+        }
         if answer.option == CANCELLED {
             // No agent can be told that nothing was chosen, but that the turn is to end.
             self.interrupt();
         }
         self.questions.retain(|question| question.id != answer.id);
-        self.driver.answer(&answer.id, &answer.option);
-        self.collect();
+        if let Some(id) = answer.id.strip_prefix(&self.prefix) {
+            self.driver.answer(id, &answer.option);
+            self.collect();
+        }
     }
 
     /// The turn is to end, in the agent's own way.
     pub(super) fn interrupt(&mut self) {
-        if !self.interrupted {
+        if !self.interrupted && !self.closes {
             self.interrupted = true;
             self.driver.interrupt();
             self.collect();
@@ -109,8 +121,20 @@ impl Conversation {
                     let lines = lines.split_inclusive(|byte| *byte == b'\n');
                     self.due.extend(lines.map(<[u8]>::to_vec));
                 }
-                Effect::Ask(question) => self.questions.push(question),
-                Effect::Close => self.closes = true,
+                Effect::Ask(mut question) => {
+                    question.id.insert_str(0, &self.prefix);
+                    self.questions.push(question);
+                }
+                Effect::Withdraw(id) => {
+                    let id = format!("{}{id}", self.prefix);
+                    self.questions.retain(|question| question.id != id);
+                    self.withdrawn.push(id);
+                }
+                Effect::Close => {
+                    self.closes = true;
+                    // Nobody reads an answer any more.
+                    self.questions.clear();
+                }
             }
         }
     }
@@ -123,6 +147,11 @@ impl Conversation {
     /// Questions that nobody has answered; the journal may hold some of them.
     pub(super) fn questions(&self) -> &[Question] {
         &self.questions
+    }
+
+    /// Questions that need no answer any more; the journal may hold some of them as open.
+    pub(super) fn withdrawn(&self) -> &[String] {
+        &self.withdrawn
     }
 
     /// Whether somebody has interrupted the turn, be it by way of a former server.

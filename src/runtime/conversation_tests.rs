@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::agents::Observer;
 
-/// A made-up protocol: `ask X` is a question, `say X` wants the answer `said X`, `end` is the end.
+/// A made-up protocol: `ask X` is a question, `back X` takes it back, `say X` wants the answer `said X`, `end` is the end.
 #[derive(Default)]
 struct Toy {
     seen: Observation,
@@ -43,7 +43,14 @@ impl Observer for Toy {
                     tool_call: None,
                 }));
             }
-            _ if line == "end" => self.effects.push(Effect::Close),
+            Some(("back", id)) => {
+                self.open.retain(|open| open != id);
+                self.effects.push(Effect::Withdraw(id.to_owned()));
+            }
+            _ if line == "end" => {
+                self.open.clear();
+                self.effects.push(Effect::Close);
+            }
             _ => {}
         }
     }
@@ -83,6 +90,10 @@ impl Driver for Toy {
     }
 }
 
+fn begun(version: u32) -> Conversation {
+    Conversation::new(Toy::begun(version), 2, 3)
+}
+
 fn stdin(to: u64, text: &str) -> Output {
     let (data, eol) = text.strip_suffix('\n').map_or((text, false), |line| (line, true));
     Output {
@@ -95,7 +106,7 @@ fn stdin(to: u64, text: &str) -> Output {
 
 fn answer(id: &str, option: &str, by: &str) -> PermissionAnswer {
     PermissionAnswer {
-        id: id.to_owned(),
+        id: format!("2.3.{id}"),
         option: option.to_owned(),
         by: by.to_owned(),
     }
@@ -118,7 +129,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let server = Conversation::new(Toy::begun(1));
+        let server = begun(1);
         let (journal, stdin) = (Vec::new(), Vec::new());
         Self { journal, server, stdin }
     }
@@ -140,7 +151,7 @@ impl World {
     }
 
     fn kill(&mut self) {
-        self.server = Conversation::new(Toy::begun(1));
+        self.server = begun(1);
         for heard in self.journal.clone() {
             hear(&mut self.server, &heard);
         }
@@ -157,7 +168,7 @@ fn hear(conversation: &mut Conversation, heard: &Heard) {
 
 #[test]
 fn what_stands_in_the_journal_is_not_said_again() {
-    let mut conversation = Conversation::new(Toy::begun(1));
+    let mut conversation = begun(1);
     let hello = String::from_utf8(conversation.due()).unwrap();
     conversation.written(&stdin(9, &hello));
     assert_eq!((conversation.due(), conversation.written_to()), (Vec::new(), 9));
@@ -169,7 +180,7 @@ fn what_stands_in_the_journal_is_not_said_again() {
 
 #[test]
 fn a_line_that_was_handed_over_in_part_is_finished_first() {
-    let mut conversation = Conversation::new(Toy::begun(1));
+    let mut conversation = begun(1);
     let hello = String::from_utf8(conversation.due()).unwrap();
     conversation.written(&stdin(0, &hello));
     conversation.line(Stream::Stdout, b"say long");
@@ -180,8 +191,8 @@ fn a_line_that_was_handed_over_in_part_is_finished_first() {
 
 #[test]
 fn another_version_words_the_same_message_otherwise_and_does_not_repeat_it() {
-    let former = String::from_utf8(Conversation::new(Toy::begun(1)).due()).unwrap();
-    let mut conversation = Conversation::new(Toy::begun(2));
+    let former = String::from_utf8(begun(1).due()).unwrap();
+    let mut conversation = begun(2);
     conversation.written(&stdin(9, &former));
     assert!(conversation.due().is_empty() && !conversation.is_interrupted());
 }
@@ -206,6 +217,36 @@ fn an_interrupt_is_known_from_what_was_said_or_answered() {
     world.kill();
     assert!(world.server.is_interrupted());
     assert_eq!(world.server.due(), b"stop\nq=cancelled\n");
+}
+
+#[test]
+fn a_question_that_was_taken_back_is_no_question_and_ends_no_turn() {
+    let mut world = World::new();
+    world.send(usize::MAX);
+    for line in ["ask q", "ask r", "back q"] {
+        world.append(Heard::Line(line.to_owned()));
+    }
+    assert_eq!(world.server.withdrawn(), ["2.3.q"]);
+    world.append(Heard::Answer(answer("q", "cancelled", "agent")));
+    for _replay in 0..2 {
+        let open: Vec<_> = world.server.questions().iter().map(|open| &open.id).collect();
+        assert_eq!(open, ["2.3.r"]);
+        assert!(!world.server.is_interrupted() && world.server.due().is_empty());
+        world.kill();
+    }
+}
+
+#[test]
+fn nothing_is_open_behind_the_end() {
+    let mut world = World::new();
+    world.send(usize::MAX);
+    for line in ["ask q", "end"] {
+        world.append(Heard::Line(line.to_owned()));
+    }
+    assert!(world.server.questions().is_empty());
+    // What a default says then is not told to anybody, and takes nothing from a turn that has its result.
+    world.append(Heard::Answer(answer("q", "cancelled", "default")));
+    assert!(!world.server.is_interrupted() && world.server.due().is_empty());
 }
 
 #[test]

@@ -185,6 +185,11 @@ impl TurnReader {
         }
     }
 
+    /// The agent was told to end its turn.
+    pub(super) fn is_interrupted(&self) -> bool {
+        matches!(&self.listener, Listener::Conversation(conversation) if conversation.is_interrupted())
+    }
+
     /// The final event came from a worker that outlived its launcher.
     pub(super) fn final_event_came_after_exit(&self) -> bool {
         self.final_after_exit

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::session::Session;
 use super::{Runtime, RuntimeError};
-use crate::model::{Body, Permission, PermissionAnswer, SessionState};
+use crate::model::{Body, Permission, PermissionAnswer, PermissionOption, SessionState};
 
 /// Who answered.
 const BY_CALLER: &str = "caller";
@@ -38,22 +38,25 @@ fn decide(
         id: session.id().to_string(),
         permission: id.chars().take(200).collect(),
     };
-    let turn = state.current().ok_or_else(not_found)?;
-    if let Some((asked, _)) = turn.permissions.iter().find(|(asked, _)| asked.id == id) {
+    let mut open = state.current().into_iter().flat_map(|turn| {
+        let open = turn.permissions.iter();
+        open.map(|(asked, _)| (turn.turn, asked))
+    });
+    if let Some((turn, asked)) = open.find(|(_, asked)| asked.id == id) {
         let option = asked.option(option).ok_or_else(|| no_such_option(asked, option))?;
         let answer = PermissionAnswer {
             id: id.to_owned(),
             option: option.option_id.clone(),
             by: BY_CALLER.to_owned(),
         };
-        return Ok((answer, Some(turn.turn)));
+        return Ok((answer, Some(turn)));
     }
-    let answer = turn
-        .answers
-        .iter()
-        .find(|answer| answer.id == id)
-        .ok_or_else(not_found)?;
-    if answer.by == BY_CALLER && answer.option == option {
+    // Whoever did not hear our answer asks again, and the turn may be over by then.
+    let mut answers = state.turns.iter().rev().flat_map(|turn| &turn.answers);
+    let known = answers.find(|known| known.0.id == id).ok_or_else(not_found)?;
+    let (asked, answer) = &**known;
+    let is_same = |option: &PermissionOption| option.option_id == answer.option;
+    if answer.by == BY_CALLER && asked.option(option).is_some_and(is_same) {
         return Ok((answer.clone(), None));
     }
     Err(RuntimeError::PermissionAnswered {
@@ -64,7 +67,7 @@ fn decide(
 }
 
 fn no_such_option(asked: &Permission, option: &str) -> RuntimeError {
-    let name = |option: &crate::model::PermissionOption| format!("{:?} ({})", option.option_id, option.kind.name());
+    let name = |option: &PermissionOption| format!("{:?} ({})", option.option_id, option.kind.name());
     let options: Vec<String> = asked.options.iter().map(name).collect();
     RuntimeError::InvalidField {
         field: "option",

@@ -58,6 +58,13 @@ impl Duties {
             .filter(|(through, _)| turn <= *through)
             .map(|(_, cause)| cause)
     }
+
+    /// A caller ended this turn, if none is known to have done so.
+    pub(super) fn ended_unless_known(&mut self, turn: u32, cause: Cause) {
+        if self.ended_by(turn).is_none() {
+            self.ended = Some((turn, cause));
+        }
+    }
 }
 
 impl Session {

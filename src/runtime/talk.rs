@@ -21,7 +21,7 @@ use super::tender::Tender;
 use super::{RuntimeError, keeper_client, stop};
 use crate::agents::Question;
 use crate::keeper::{Request, Response, STDIN_NOT_OPEN};
-use crate::model::{Body, CANCELLED, Cause, Permission, PermissionAnswer, SessionRequest, TurnState, len64};
+use crate::model::{BY_AGENT, Body, CANCELLED, Cause, Permission, PermissionAnswer, SessionRequest, TurnState, len64};
 
 /// How long a question waits for a caller when the request does not say, in seconds.
 const PERMISSION_TIMEOUT: f64 = 600.0;
@@ -98,6 +98,7 @@ impl Talk {
             self.interrupt(conversation, turn).await?;
         } else {
             self.ask(conversation.questions(), turn).await?;
+            self.withdraw(conversation.withdrawn(), turn).await?;
             self.answer_by_default(turn).await?;
         }
         // An interrupt has more to say.
@@ -118,11 +119,6 @@ impl Talk {
         }
         conversation.interrupt();
         let since = *self.interrupted.get_or_insert_with(Instant::now);
-        let mut duties = self.session.duties();
-        if duties.ended_by(self.turn).is_none() {
-            duties.ended = Some((self.turn, Cause::Interrupted));
-        }
-        drop(duties);
         if let Some(tender) = self
             .tender
             .as_ref()
@@ -151,6 +147,20 @@ impl Talk {
             (asked.collect(), ())
         };
         self.session.transact(ask).await
+    }
+
+    /// Closes what the agent has taken back.
+    async fn withdraw(&self, withdrawn: &[String], turn: &TurnState) -> Result<(), RuntimeError> {
+        let open = turn.permissions.iter().map(|(permission, _)| &permission.id);
+        let back: Vec<String> = open.filter(|id| withdrawn.contains(id)).cloned().collect();
+        if back.is_empty() {
+            return Ok(());
+        }
+        let answer = move |permission: &Permission| {
+            let is_back = back.contains(&permission.id);
+            is_back.then(|| (CANCELLED.to_owned(), BY_AGENT))
+        };
+        self.answer(answer).await
     }
 
     async fn answer_by_default(&mut self, turn: &TurnState) -> Result<(), RuntimeError> {
@@ -258,7 +268,7 @@ impl Talk {
 
 fn knows(turn: &TurnState, asked: &Question) -> bool {
     let open = turn.permissions.iter().any(|(permission, _)| permission.id == asked.id);
-    open || turn.answers.iter().any(|answer| answer.id == asked.id)
+    open || turn.answers.iter().any(|known| known.0.id == asked.id)
 }
 
 fn expiry(request: &SessionRequest) -> Timestamp {

@@ -4,6 +4,7 @@ A prompt is a line per step:
   say TEXT      writes a piece of its answer
   ask           asks whether it may run a tool, waits, and says what it was told
   ask-odd       the same, with nothing but "always" to choose from
+  ask-back FILE asks, and takes it back when there is such a file
   silent N      is silent for N seconds
   wait FILE     is silent until there is such a file
   hang          is silent until it is cancelled
@@ -87,12 +88,25 @@ def ask(kinds):
             return
 
 
+def ask_back(file):
+    call = {"toolCallId": "back", "title": "never mind"}
+    options = [{"optionId": "allow", "name": "allow", "kind": "allow_once"}]
+    write({"id": "back", "method": "session/request_permission",
+           "params": {"sessionId": session, "toolCall": call, "options": options}})
+    while not os.path.exists(file):
+        time.sleep(0.01)
+    write({"method": "$/cancel_request", "params": {"requestId": "back"}})
+    say("refused with %d. " % hear()["error"]["code"])
+
+
 def step(line):
     word, _, rest = line.partition(" ")
     if word == "say":
         say(rest)
     elif word == "ask":
         ask(["allow_once", "allow_always", "reject_once"])
+    elif word == "ask-back":
+        ask_back(rest)
     elif word == "ask-odd":
         ask(["allow_always", "allow_always"])
     elif word == "silent":

@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
-    AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, CancelNotification, ClientCapabilities, ContentBlock, EnvVariable,
-    HttpHeader, Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest, McpServer as AcpServer,
-    McpServerHttp, McpServerSse, McpServerStdio, NewSessionRequest, PermissionOptionKind, PromptRequest, RequestId,
-    RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest,
-    SelectedPermissionOutcome, TextContent,
+    AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, CancelNotification, CancelRequestNotification, ClientCapabilities,
+    ContentBlock, EnvVariable, HttpHeader, Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest,
+    McpServer as AcpServer, McpServerHttp, McpServerSse, McpServerStdio, NewSessionRequest,
+    PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, PromptRequest, RequestId, RequestPermissionOutcome,
+    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome, TextContent,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::formats::acp::{CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, Reader, SESSION};
-use super::super::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message};
+use super::super::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
 use super::super::observe::lenient;
 use super::super::{Observer, TurnRequest};
 use super::{CANCELLED, Driver, Effect, Question, Questions, Stage};
@@ -89,6 +89,11 @@ impl Observer for Acp {
         match json_rpc::parse(line) {
             Some(Message::Result { id, result }) => self.result(&id, result),
             Some(Message::Request { id, method, params }) => self.requested(id, &method, params),
+            Some(Message::Notification { method, params }) if method == PROTOCOL.cancel_request => {
+                if let Ok(back) = serde_json::from_str::<CancelRequestNotification>(params) {
+                    self.withdrawn(&back.request_id);
+                }
+            }
             Some(Message::Error { .. } | Message::Notification { .. }) | None => {}
         }
         if self.is_opened && self.stage == Stage::Opening && self.reader.is_ready() {
@@ -279,6 +284,14 @@ impl Acp {
         };
         let question = self.questions.ask(id, question);
         self.due.push(Effect::Ask(question));
+    }
+
+    /// The agent has taken a question back, and is still owed an answer.
+    fn withdrawn(&mut self, request: &RequestId) {
+        if let Some(id) = self.questions.withdraw(|asked| asked == request) {
+            self.due.push(Effect::Withdraw(id));
+            self.refuse(request, REQUEST_CANCELLED, "the request was cancelled");
+        }
     }
 
     /// Answers a question of the agent; without an option, that the turn is cancelled.

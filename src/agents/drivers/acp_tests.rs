@@ -21,6 +21,7 @@ fn due(driver: &mut dyn Driver) -> Vec<Value> {
                 );
             }
             Effect::Ask(question) => all.push(json!({ "ask": question.id })),
+            Effect::Withdraw(id) => all.push(json!({ "withdraw": id })),
             Effect::Close => all.push(json!("close")),
         }
     }
@@ -95,6 +96,19 @@ fn an_answer_counts_once_and_only_if_it_is_one() {
     driver.answer("1", "allow_once");
     driver.answer("1", "allow_once");
     assert_eq!(due(&mut *driver).len(), 1);
+}
+
+#[test]
+fn a_question_that_is_taken_back_waits_for_nobody() {
+    let mut driver = prompted(PermissionMode::Ask);
+    hear(&mut *driver, &ask(0, &["allow_once"]));
+    let back = json!({ "jsonrpc": "2.0", "method": "$/cancel_request", "params": { "requestId": 0 } });
+    let said = hear(&mut *driver, &back);
+    assert_eq!(said[0], json!({ "withdraw": "1" }));
+    assert_eq!((&said[1]["id"], &said[1]["error"]["code"]), (&json!(0), &json!(-32800)));
+    driver.answer("1", "allow_once");
+    assert_eq!(due(&mut *driver), Vec::<Value>::new());
+    assert_eq!(hear(&mut *driver, &back), Vec::<Value>::new());
 }
 
 #[test]

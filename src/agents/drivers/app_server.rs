@@ -170,12 +170,18 @@ impl AppServer {
     }
 
     fn notified(&mut self, method: &str, params: &str) {
-        if !matches!(method, "item/started" | "item/completed") {
+        if !matches!(method, "item/started" | "item/completed" | "serverRequest/resolved") {
             return;
         }
         let Ok(mut params) = serde_json::from_str::<Value>(params) else {
             return;
         };
+        if method == "serverRequest/resolved" {
+            // Behind our own answer, too: then it is not open any more.
+            let resolved = params.get_mut("requestId").map(Value::take).unwrap_or_default();
+            let id = self.questions.withdraw(|asked| json_rpc::value(&asked.id) == resolved);
+            return self.due.extend(id.map(Effect::Withdraw));
+        }
         let item = params.get_mut("item").map(Value::take).unwrap_or_default();
         if string(&item, "type") == "fileChange" {
             let id = string(&item, "id").to_owned();

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::formats::claude_stream_json::Reader;
@@ -55,8 +56,19 @@ struct Line<'a> {
     kind: Cow<'a, str>,
     #[serde(default, deserialize_with = "lenient")]
     request_id: String,
-    #[serde(default, deserialize_with = "lenient")]
-    request: Value,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
+}
+
+impl Line<'_> {
+    /// What is asked; `None` where that is no JSON, such as half a surrogate pair, which JavaScript writes.
+    fn request(&self) -> Option<Value> {
+        serde_json::from_str(self.request?.get()).ok()
+    }
+}
+
+fn subtype_of(request: Option<&Value>) -> Option<&str> {
+    request?.get("subtype")?.as_str()
 }
 
 impl Observer for ClaudeControl {
@@ -65,10 +77,14 @@ impl Observer for ClaudeControl {
         if stream == Stream::Stderr || self.is_over {
             return;
         }
-        if let Ok(asked) = serde_json::from_slice::<Line<'_>>(line)
-            && asked.kind == "control_request"
-        {
-            self.requested(asked.request_id, asked.request);
+        if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
+            if line.kind == "control_request" {
+                let request = line.request();
+                self.requested(line.request_id, request);
+            } else if line.kind == "control_cancel_request" {
+                let id = self.questions.withdraw(|asked| asked.request_id == line.request_id);
+                self.due.extend(id.map(Effect::Withdraw));
+            }
         }
         // What works in the background may still ask.
         let seen = self.observation();
@@ -121,10 +137,7 @@ impl Driver for ClaudeControl {
     fn wrote(&mut self, line: &[u8]) {
         if let Ok(line) = serde_json::from_slice::<Line<'_>>(line)
             && line.kind == "control_request"
-            && line
-                .request
-                .get("subtype")
-                .is_some_and(|subtype| subtype == "interrupt")
+            && subtype_of(line.request().as_ref()) == Some("interrupt")
         {
             self.interrupt();
         }
@@ -132,10 +145,13 @@ impl Driver for ClaudeControl {
 }
 
 impl ClaudeControl {
-    fn requested(&mut self, request_id: String, mut request: Value) {
-        if request.get("subtype").is_none_or(|subtype| subtype != "can_use_tool") {
-            let error = "promptd offers no such request";
-            return self.respond(&json!({ "subtype": "error", "request_id": request_id, "error": error }));
+    fn requested(&mut self, request_id: String, request: Option<Value>) {
+        let refuse = |error: &str| json!({ "subtype": "error", "request_id": request_id, "error": error });
+        let Some(mut request) = request else {
+            return self.respond(&refuse("promptd cannot read this request"));
+        };
+        if subtype_of(Some(&request)) != Some("can_use_tool") {
+            return self.respond(&refuse("promptd offers no such request"));
         }
         if self.is_interrupted {
             // Claude takes its questions back.
@@ -169,5 +185,52 @@ impl ClaudeControl {
     fn respond(&mut self, response: &Value) {
         let response = json!({ "type": "control_response", "response": response });
         self.due.push(Effect::Write(json_rpc::line(&response)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::plain;
+    use super::*;
+
+    #[test]
+    fn a_question_that_claude_takes_back_waits_for_nobody() {
+        let mut driver = driver(&plain());
+        for id in ["a", "b"] {
+            let request = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": {} });
+            let ask = json!({ "type": "control_request", "request_id": id, "request": request });
+            driver.line(Stream::Stdout, ask.to_string().as_bytes());
+        }
+        driver.effects();
+        let back = br#"{"type":"control_cancel_request","request_id":"a"}"#;
+        driver.line(Stream::Stdout, back);
+        assert_eq!(driver.effects(), [Effect::Withdraw("1".to_owned())]);
+        driver.line(Stream::Stdout, back);
+        driver.answer("1", ALLOW);
+        assert_eq!(driver.effects(), []);
+        driver.answer("2", ALLOW);
+        assert_eq!(driver.effects().len(), 1);
+    }
+
+    /// Claude waits for ever for what it has asked.
+    #[test]
+    fn whatever_claude_asks_gets_an_answer() {
+        let request = r#"{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"echo \ud83d"}}"#;
+        for request in [request, r#"{"subtype":"hook_callback"}"#, "[1]", "null", "7"] {
+            let mut driver = driver(&plain());
+            driver.effects();
+            let line = format!(r#"{{"type":"control_request","request_id":"q","request":{request}}}"#);
+            driver.line(Stream::Stdout, line.as_bytes());
+            let effects = driver.effects();
+            let [Effect::Write(answer)] = effects.as_slice() else {
+                panic!("{request}: {effects:?}")
+            };
+            let answer: Value = serde_json::from_slice(answer).unwrap();
+            let answer = &answer["response"];
+            assert_eq!(
+                (&answer["subtype"], &answer["request_id"]),
+                (&json!("error"), &json!("q"))
+            );
+        }
     }
 }

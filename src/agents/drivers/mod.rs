@@ -39,6 +39,8 @@ pub enum Effect {
     Write(Vec<u8>),
     /// Ask the callers. The answer comes by [`Driver::answer`].
     Ask(Question),
+    /// The agent has taken this question back: nobody need answer it any more.
+    Withdraw(String),
     /// Close the agent's standard input: all is said, and the agent is to leave.
     Close,
 }

@@ -36,6 +36,12 @@ impl<Key> Questions<Key> {
         Some(self.open.remove(at).1)
     }
 
+    /// Closes the one that the agent has taken back; its id.
+    pub(super) fn withdraw(&mut self, is_it: impl Fn(&Key) -> bool) -> Option<String> {
+        let at = self.open.iter().position(|(_, key)| is_it(key))?;
+        Some(self.open.remove(at).0.id)
+    }
+
     /// Closes all.
     pub(super) fn take(&mut self) -> Vec<Key> {
         std::mem::take(&mut self.open).into_iter().map(|(_, key)| key).collect()

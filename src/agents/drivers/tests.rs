@@ -54,6 +54,8 @@ impl Due {
                     self.lines.extend(lines);
                 }
                 Effect::Ask(question) => self.questions.push(question),
+                // Codex says so of each question that was answered, which is none any more.
+                Effect::Withdraw(id) => panic!("{id} was taken back"),
                 Effect::Close => {
                     assert!(!self.closed, "closed twice");
                     self.closed = true;
