@@ -53,6 +53,16 @@ pub struct SdkConfig {
     pub env: BTreeMap<String, String>,
 }
 
+/// A sub-agent that cannot be handed on; never a value that may be secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "agents.{name}.mcpServers holds more than names; put the servers into mcpServers beside agents, and name them here"
+)]
+pub struct WrongSubagent {
+    /// The sub-agent's name.
+    pub name: String,
+}
+
 /// Whether the agent asks before it does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -103,6 +113,21 @@ impl From<SystemPrompt> for Value {
 }
 
 impl SdkConfig {
+    /// Whether all of it can be handed on.
+    ///
+    /// # Errors
+    /// Names a sub-agent that brings a server of tools: sub-agents are an argument of the program, which others on the
+    /// machine can read, and a server's headers and environment are secret.
+    pub fn check(&self) -> Result<(), WrongSubagent> {
+        let is_name = |servers: &Value| match servers {
+            Value::Null => true,
+            Value::Array(servers) => servers.iter().all(Value::is_string),
+            _ => false,
+        };
+        let wrong = self.agents.iter().find(|(_, agent)| !is_name(&agent["mcpServers"]));
+        wrong.map_or(Ok(()), |(name, _)| Err(WrongSubagent { name: name.clone() }))
+    }
+
     /// The session that it means, without a prompt.
     pub fn request(&self) -> SessionRequest {
         let mut env = self.env.clone();
@@ -213,6 +238,23 @@ mod tests {
         ] {
             assert!(serde_json::from_value::<SdkConfig>(json!({ "systemPrompt": wrong })).is_err());
         }
+    }
+
+    #[test]
+    fn a_sub_agent_names_servers_and_brings_none() {
+        let with =
+            |servers: Value| config(json!({ "agents": { "a": { "prompt": "p", "mcpServers": servers } } })).check();
+        for right in [Value::Null, json!([]), json!(["docs"])] {
+            assert_eq!(with(right), Ok(()));
+        }
+        for wrong in [
+            json!([{ "docs": { "url": "http://x" } }]),
+            json!({ "docs": {} }),
+            json!("docs"),
+        ] {
+            assert_eq!(with(wrong).unwrap_err().name, "a");
+        }
+        assert_eq!(config(json!({ "agents": { "a": "odd" } })).check(), Ok(()));
     }
 
     #[test]
