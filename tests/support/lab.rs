@@ -181,9 +181,15 @@ impl Lab {
         })
     }
 
+    /// What a session needs to find the model.
+    pub fn request(&self) -> Value {
+        json!({ "agent": self.setup.agent, "args": self.args, "env": self.env })
+    }
+
     /// A new session with a first turn; `more` is laid over the request. Answers its id.
     pub async fn create(&self, prompt: &str, more: Value) -> String {
-        let mut request = json!({ "agent": self.setup.agent, "prompt": prompt, "args": self.args, "env": self.env });
+        let mut request = self.request();
+        request["prompt"] = prompt.into();
         for (name, value) in more.as_object().into_iter().flatten() {
             request[name] = value.clone();
         }
