@@ -171,6 +171,11 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
         (400, false),
         "{refused}"
     );
+    let (status, refused) = server.send("POST", "/config", json!(["another-key"])).await;
+    assert!(
+        status == 400 && refused["error"].as_str().unwrap().contains("an object"),
+        "{refused}"
+    );
     let (status, refused) = server
         .send("POST", "/config", json!({ "permissionMode": "plan" }))
         .await;

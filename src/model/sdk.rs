@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::mcp::McpServer;
@@ -27,13 +27,13 @@ pub struct SdkConfig {
     #[schema(value_type = Option<Object>)]
     pub system_prompt: Option<SystemPrompt>,
     /// The only tools that may be used; all when absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<String>,
     /// Servers of tools, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// Sub-agents, by name, in the SDK's words.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub agents: Map<String, Value>,
     /// The most answers of the model in a turn.
@@ -43,13 +43,13 @@ pub struct SdkConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission_mode: Option<SdkPermissionMode>,
     /// Whether `stream_event` messages are sent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub include_partial_messages: bool,
     /// The working directory, relative to the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Environment for the agent; values are secret.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
 
@@ -61,6 +61,11 @@ pub struct SdkConfig {
 pub struct WrongSubagent {
     /// The sub-agent's name.
     pub name: String,
+}
+
+/// Clients in some languages write `null` for what they leave out.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 /// Whether the agent asks before it does something.
@@ -223,6 +228,26 @@ mod tests {
         assert_eq!(request.mcp_servers["docs"].url.as_deref(), Some("http://x"));
         let kept = serde_json::to_string(&config).unwrap();
         assert!(!kept.contains("theirs") && serde_json::from_str::<SdkConfig>(&kept).unwrap() == config);
+    }
+
+    #[test]
+    fn null_is_what_was_left_out() {
+        let names = [
+            "model",
+            "systemPrompt",
+            "allowedTools",
+            "mcpServers",
+            "agents",
+            "maxTurns",
+            "env",
+        ];
+        let more = ["anthropicApiKey", "permissionMode", "includePartialMessages", "cwd"];
+        let nulls: Map<String, Value> = names
+            .into_iter()
+            .chain(more)
+            .map(|name| (name.to_owned(), Value::Null))
+            .collect();
+        assert_eq!(config(Value::Object(nulls)), SdkConfig::default());
     }
 
     #[test]
