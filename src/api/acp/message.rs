@@ -120,7 +120,9 @@ pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, Error> {
         } else {
             error.inner().to_string()
         };
-        told(ErrorCode::InvalidParams, format!("{field}: {what}"))
+        // A dot is the whole.
+        let message = if field == "." { what } else { format!("{field}: {what}") };
+        told(ErrorCode::InvalidParams, message)
     })
 }
 

@@ -41,7 +41,7 @@ impl Connection {
         } else if method == METHODS.session_resume {
             self.resume(given, followers).await
         } else if method == METHODS.session_close {
-            match self.close(id.clone(), given, followers) {
+            match self.close(id.clone(), given, followers).await {
                 Ok(()) => return Ok(()),
                 Err(error) => Err(error),
             }

@@ -150,8 +150,8 @@ impl Connection {
             .json_rpc())
     }
 
-    /// Ends the session's work, then tells no more of it.
-    pub(super) fn close(
+    /// Ends the session's work, and tells no more of it then.
+    pub(super) async fn close(
         self: &Arc<Self>,
         id: RequestId,
         given: Value,
@@ -159,29 +159,23 @@ impl Connection {
     ) -> Result<(), Error> {
         let wanted: CloseSessionRequest = params(given)?;
         let session = self.find(&wanted.session_id.0)?;
+        let current = session.latest().current().map(|turn| turn.turn);
+        let cancelled = self.cancel(&session).await;
+        cancelled.map_err(|problem| self.api.hide(Some(&session), problem).json_rpc())?;
+        let answer = value(&CloseSessionResponse::new())?;
         let connection = Arc::clone(self);
         followers.spawn(async move {
-            let answer = match connection.end(&session).await {
-                Ok(()) => value(&CloseSessionResponse::new()),
-                Err(problem) => Err(connection.api.hide(Some(&session), problem).json_rpc()),
+            let has_ended = |state: &Arc<SessionState>| {
+                let turn = current.and_then(|current| state.turn(current));
+                turn.is_none_or(|turn| turn.ended().is_some())
             };
+            let mut changes = session.changes();
+            // It ends: an agent that does not heed an interrupt is killed. And the session outlives its own changes.
+            drop(changes.wait_for(has_ended).await);
+            connection.let_go(&session).await;
             // Who has gone is noticed by who reads what it says.
-            drop(connection.respond(id, answer).await);
+            drop(connection.respond(id, Ok(answer)).await);
         });
-        Ok(())
-    }
-
-    async fn end(&self, session: &Arc<Session>) -> Result<(), Problem> {
-        let current = session.latest().current().map(|turn| turn.turn);
-        self.cancel(session).await?;
-        let has_ended = |state: &Arc<SessionState>| {
-            let turn = current.and_then(|current| state.turn(current));
-            turn.is_none_or(|turn| turn.ended().is_some())
-        };
-        let mut changes = session.changes();
-        // It ends: an agent that does not heed an interrupt is killed. And the session outlives its own changes.
-        drop(changes.wait_for(has_ended).await);
-        self.let_go(session).await;
         Ok(())
     }
 
