@@ -22,7 +22,9 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::{Agent, Client, Error, Lines};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use support::{Builder, Server, node};
+use support::acp::{call, prompt, scripted};
+use support::lab::Lab;
+use support::{Server, node};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What a client has heard.
@@ -122,15 +124,6 @@ async fn begin(agent: &ConnectionTo<Agent>, cwd: &Path) -> Result<SessionId, Err
     Ok(new.session_id)
 }
 
-/// A server that takes the scripted agent for gemini.
-fn scripted(name: &str) -> Builder {
-    let programs = support::folder(name);
-    let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/acp/agent");
-    std::os::unix::fs::symlink(agent, programs.join("gemini")).unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    Server::with().env("PATH", path)
-}
-
 #[tokio::test]
 async fn a_client_prompts_hears_cancels_and_loads_after_the_server_was_killed() {
     let mut server = Server::start().await;
@@ -212,7 +205,8 @@ async fn the_typescript_library_prompts_answers_cancels_and_loads() {
         format!("ws://{}/v1/acp", server.address),
         server.workspace().display().to_string(),
     );
-    let Some(heard) = node::client("acp.ts", &[&format!("{url}?agent=gemini"), &cwd]).await else {
+    let begin = json!({ "say": "go", "hang": "please hang" }).to_string();
+    let Some(heard) = node::client("acp.ts", &[&format!("{url}?agent=gemini"), &cwd, &begin]).await else {
         return;
     };
     assert_eq!(heard["about"]["agentCapabilities"]["loadSession"], true);
@@ -227,12 +221,61 @@ async fn the_typescript_library_prompts_answers_cancels_and_loads() {
 
     server.kill();
     server.start_again().await;
-    let session = heard["session"].as_str().unwrap();
-    let loaded = node::client("acp.ts", &[&url, &cwd, session]).await.unwrap();
+    let load = json!({ "session": heard["session"] }).to_string();
+    let loaded = node::client("acp.ts", &[&url, &cwd, &load]).await.unwrap();
     assert_eq!(said(&loaded["updates"]), said(&heard["updates"]));
     let asked = list(&loaded["updates"]).filter(|update| update["sessionUpdate"] == "user_message_chunk");
     assert_eq!(asked.count(), 2, "{loaded}");
     assert_eq!(loaded["questions"], json!([]), "what was answered is not asked again");
+}
+
+/// The library drives the real program: it answers its question, cancels it, and goes on after the server was killed.
+async fn is_driven(agent: &str) {
+    let Some(mut lab) = Lab::new(agent).await else { return };
+    let cwd = lab.server.workspace();
+    std::fs::create_dir_all(&cwd).unwrap();
+    let (url, folder) = (format!("ws://{}/v1/acp", lab.server.address), cwd.display().to_string());
+    let begin = json!({ "meta": { "promptd": lab.base() }, "hang": "please\nmodel: hang",
+        "say": "please\nmodel: run printf made > made.txt" });
+    let heard = node::client("acp.ts", &[&url, &folder, &begin.to_string()])
+        .await
+        .unwrap();
+    assert_eq!(heard["ends"], json!(["end_turn", "cancelled"]), "{heard}");
+    assert_eq!(
+        std::fs::read_to_string(cwd.join("made.txt")).unwrap(),
+        "made",
+        "{heard}"
+    );
+    let questions = heard["questions"].as_array().unwrap();
+    assert_eq!(questions.len(), 1, "{heard}");
+    assert!(questions[0].to_string().contains("made.txt"), "{heard}");
+    assert!(said(&heard["updates"]).contains("Answer 1."), "{heard}");
+    let ended = |update: &Value| update["sessionUpdate"] == "tool_call_update" && update["status"] == "completed";
+    assert!(list(&heard["updates"]).any(ended), "{heard}");
+
+    lab.server.kill();
+    lab.server.start_again().await;
+    let load = json!({ "session": heard["session"], "say": "and now?" }).to_string();
+    let loaded = node::client("acp.ts", &[&url, &folder, &load]).await.unwrap();
+    assert_eq!(
+        (&loaded["ends"], &loaded["questions"]),
+        (&json!(["end_turn"]), &json!([])),
+        "{loaded}"
+    );
+    // All of before, and the agent remembers it.
+    let replayed = said(&loaded["replayed"]);
+    assert_eq!(replayed, said(&heard["updates"]));
+    assert_eq!(said(&loaded["updates"]), format!("{replayed}Answer 2."), "{loaded}");
+}
+
+#[tokio::test]
+async fn the_typescript_library_drives_the_real_claude() {
+    is_driven("claude").await;
+}
+
+#[tokio::test]
+async fn the_typescript_library_drives_the_real_gemini() {
+    is_driven("gemini").await;
 }
 
 fn list(updates: &Value) -> impl Iterator<Item = &Value> {
@@ -254,8 +297,7 @@ async fn of_several_clients_the_first_answer_counts_and_one_that_leaves_ends_not
     let answer = first.next().await.unwrap();
     assert_eq!(answer["result"]["_meta"]["promptd"]["permission"], "ask", "{answer}");
     let id = answer["result"]["sessionId"].clone();
-    let prompt = json!({ "sessionId": id, "prompt": [{ "type": "text", "text": "go" }] });
-    first.command(call(2, "session/prompt", &prompt)).await;
+    first.command(call(2, "session/prompt", &prompt(&id, "go"))).await;
     let asked = first
         .until(|message| message["method"] == "session/request_permission")
         .await;
@@ -288,10 +330,6 @@ async fn of_several_clients_the_first_answer_counts_and_one_that_leaves_ends_not
     third.until(said).await;
     let session = server.settled(id.as_str().unwrap()).await;
     assert_eq!(session["status"], "completed", "{session}");
-}
-
-fn call(id: u32, method: &str, params: &Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }
 
 #[tokio::test]
@@ -342,8 +380,8 @@ async fn what_acp_has_no_word_for_goes_out_only_where_it_is_wanted() {
         let new = json!({ "cwd": server.workspace(), "mcpServers": [] });
         client.command(call(1, "session/new", &new)).await;
         let id = client.next().await.unwrap()["result"]["sessionId"].clone();
-        let prompt = json!({ "sessionId": id, "prompt": [{ "type": "text", "text": "echo aside >&2; echo answer" }] });
-        client.command(call(2, "session/prompt", &prompt)).await;
+        let asks = prompt(&id, "echo aside >&2; echo answer");
+        client.command(call(2, "session/prompt", &asks)).await;
         let heard = client.until(|message| message["id"] == 2).await;
         let raw =
             |message: &&Value| message["method"] == "_promptd/raw" && message["params"]["update"]["line"] == "aside";

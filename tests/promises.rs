@@ -11,6 +11,7 @@ mod a_slow_reader_harms_nobody;
 mod a_turn_ends_in_the_agents_own_way;
 mod a_whole_job_is_one_request;
 mod acp_clients_find_an_agent;
+mod acp_sessions_open_and_close;
 mod an_ended_turn_is_ended;
 mod architecture;
 mod cli;

@@ -171,6 +171,11 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
         (400, false),
         "{refused}"
     );
+    let (status, refused) = server.send("POST", "/config", json!(["another-key"])).await;
+    assert!(
+        status == 400 && refused["error"].as_str().unwrap().contains("an object"),
+        "{refused}"
+    );
     let (status, refused) = server
         .send("POST", "/config", json!({ "permissionMode": "plan" }))
         .await;
@@ -178,6 +183,19 @@ async fn a_configuration_is_kept_shows_no_secret_and_begins_a_new_conversation()
         status == 400 && refused["error"].as_str().unwrap().contains("bypassPermissions"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_sub_agents_own_server_of_tools_is_refused_for_it_would_be_an_argument() {
+    let server = scripted("sdk-agents").start().await;
+    let tools = json!({ "docs": { "type": "http", "url": "http://x", "headers": { "Authorization": "s3cret-word" } } });
+    let agent =
+        |servers: Value| json!({ "agents": { "a": { "description": "d", "prompt": "p", "mcpServers": servers } } });
+    let (status, refused) = server.send("POST", "/config", agent(json!([tools]))).await;
+    let said = refused["error"].as_str().unwrap_or_default();
+    assert!(status == 400 && said.contains("agents.a.mcpServers"), "{refused}");
+    assert!(!refused.to_string().contains("s3cret") && !server.get("/config").await.to_string().contains("s3cret"));
+    server.post("/config", agent(json!(["docs"]))).await;
 }
 
 #[tokio::test]

@@ -103,8 +103,13 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<BytesMut, Problem> 
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).with("limit", limit))
 }
 
-/// Parses a whole text.
+/// Parses a whole text: an object, as all that callers send is.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // The library takes a list for an object's values in their order, however they are named.
+    if text.trim_ascii_start().starts_with(b"[") {
+        let detail = "the body is a list; send an object with names and values";
+        return Err(Problem::bad_request("invalid_field", detail));
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -179,6 +184,14 @@ mod tests {
     fn refusal(text: &str) -> (&'static str, String) {
         let problem = parse::<SessionRequest>(text.as_bytes()).unwrap_err();
         (problem.code(), problem.detail().to_owned())
+    }
+
+    #[test]
+    fn a_list_is_no_object_whose_names_were_left_out() {
+        for list in ["[]", r#" ["shell","touch made"]"#] {
+            let (code, detail) = refusal(list);
+            assert_eq!((code, detail.contains("an object")), ("invalid_field", true));
+        }
     }
 
     #[test]

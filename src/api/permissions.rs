@@ -42,6 +42,20 @@ pub(super) struct PermissionView {
 
 impl PermissionView {
     fn of(turn: u32, (permission, asked_at): &(Permission, Timestamp), masker: Option<&Masker>) -> Self {
+        let permission = Self::hidden(permission, masker);
+        Self {
+            id: permission.id,
+            turn,
+            title: permission.title,
+            options: permission.options,
+            tool_call: permission.tool_call,
+            asked_at: time(*asked_at),
+            expires_at: permission.expires_at.map(time),
+        }
+    }
+
+    /// A question without its secrets.
+    pub(super) fn hidden(permission: &Permission, masker: Option<&Masker>) -> Permission {
         let mut tool_call = permission.tool_call.clone();
         if let (Some(masker), Some(call)) = (masker, &mut tool_call) {
             mask_value(masker, call);
@@ -51,14 +65,12 @@ impl PermissionView {
             name: masked(masker, &option.name),
             kind: option.kind,
         };
-        Self {
+        Permission {
             id: masked(masker, &permission.id),
-            turn,
             title: masked(masker, &permission.title),
             options: permission.options.iter().map(option).collect(),
             tool_call,
-            asked_at: time(*asked_at),
-            expires_at: permission.expires_at.map(time),
+            expires_at: permission.expires_at,
         }
     }
 

@@ -133,6 +133,19 @@ impl Api {
         created.map_err(|problem| problem.masked(self.runtime.masker_for(&secret).as_deref()))
     }
 
+    /// Forgets a session, whether or not the caller stays.
+    pub(super) async fn delete(&self, id: String) -> Result<(), Problem> {
+        let runtime = Arc::clone(&self.runtime);
+        let forget = async move {
+            match runtime.session(&id) {
+                Ok(session) => runtime.delete(&session).await,
+                Err(RuntimeError::SessionDamaged { .. }) => runtime.delete_damaged(&id),
+                Err(error) => Err(error),
+            }
+        };
+        to_the_end(forget).await
+    }
+
     /// Hides secrets in a refusal that does not pass the gate.
     pub(super) fn hide(&self, session: Option<&Session>, problem: Problem) -> Problem {
         let masker = match session {
@@ -242,15 +255,7 @@ pub(super) async fn delete(
     query: Query,
 ) -> Result<StatusCode, Problem> {
     query.only(&[])?;
-    let runtime = Arc::clone(&api.runtime);
-    let forget = async move {
-        match runtime.session(&id) {
-            Ok(session) => runtime.delete(&session).await,
-            Err(RuntimeError::SessionDamaged { .. }) => runtime.delete_damaged(&id),
-            Err(error) => Err(error),
-        }
-    };
-    to_the_end(forget).await?;
+    api.delete(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

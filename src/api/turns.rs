@@ -1,5 +1,6 @@
 //! What can be done to a session's turns: prompt, interrupt, stop, input.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,8 +170,13 @@ impl Api {
     }
 
     pub(super) async fn interrupt(&self, session: &Arc<Session>) -> Result<(), Problem> {
+        self.cancel(session, BTreeSet::new()).await
+    }
+
+    /// The same, and ends those of the `queued` turns that still are.
+    pub(super) async fn cancel(&self, session: &Arc<Session>, queued: BTreeSet<u32>) -> Result<(), Problem> {
         let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
-        to_the_end(async move { runtime.interrupt(&session).await }).await
+        to_the_end(async move { runtime.interrupt(&session, queued).await }).await
     }
 
     pub(super) async fn stop(&self, session: &Arc<Session>, grace: Option<f64>) -> Result<u32, Problem> {

@@ -26,6 +26,6 @@ pub use record::{
 };
 pub use repo::{RepoRequest, WrongRepo};
 pub use request::{PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
-pub use sdk::{SdkConfig, SdkPermissionMode, SystemPrompt};
+pub use sdk::{SdkConfig, SdkPermissionMode, SystemPrompt, WrongSubagent};
 pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
 pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::mcp::McpServer;
@@ -27,13 +27,13 @@ pub struct SdkConfig {
     #[schema(value_type = Option<Object>)]
     pub system_prompt: Option<SystemPrompt>,
     /// The only tools that may be used; all when absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<String>,
     /// Servers of tools, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// Sub-agents, by name, in the SDK's words.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub agents: Map<String, Value>,
     /// The most answers of the model in a turn.
@@ -43,14 +43,29 @@ pub struct SdkConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission_mode: Option<SdkPermissionMode>,
     /// Whether `stream_event` messages are sent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub include_partial_messages: bool,
     /// The working directory, relative to the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Environment for the agent; values are secret.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+}
+
+/// A sub-agent that cannot be handed on; never a value that may be secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "agents.{name}.mcpServers holds more than names; put the servers into mcpServers beside agents, and name them here"
+)]
+pub struct WrongSubagent {
+    /// The sub-agent's name.
+    pub name: String,
+}
+
+/// Clients in some languages write `null` for what they leave out.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 /// Whether the agent asks before it does something.
@@ -103,6 +118,21 @@ impl From<SystemPrompt> for Value {
 }
 
 impl SdkConfig {
+    /// Whether all of it can be handed on.
+    ///
+    /// # Errors
+    /// Names a sub-agent that brings a server of tools: sub-agents are an argument of the program, which others on the
+    /// machine can read, and a server's headers and environment are secret.
+    pub fn check(&self) -> Result<(), WrongSubagent> {
+        let is_name = |servers: &Value| match servers {
+            Value::Null => true,
+            Value::Array(servers) => servers.iter().all(Value::is_string),
+            _ => false,
+        };
+        let wrong = self.agents.iter().find(|(_, agent)| !is_name(&agent["mcpServers"]));
+        wrong.map_or(Ok(()), |(name, _)| Err(WrongSubagent { name: name.clone() }))
+    }
+
     /// The session that it means, without a prompt.
     pub fn request(&self) -> SessionRequest {
         let mut env = self.env.clone();
@@ -201,6 +231,26 @@ mod tests {
     }
 
     #[test]
+    fn null_is_what_was_left_out() {
+        let names = [
+            "model",
+            "systemPrompt",
+            "allowedTools",
+            "mcpServers",
+            "agents",
+            "maxTurns",
+            "env",
+        ];
+        let more = ["anthropicApiKey", "permissionMode", "includePartialMessages", "cwd"];
+        let nulls: Map<String, Value> = names
+            .into_iter()
+            .chain(more)
+            .map(|name| (name.to_owned(), Value::Null))
+            .collect();
+        assert_eq!(config(Value::Object(nulls)), SdkConfig::default());
+    }
+
+    #[test]
     fn a_system_prompt_is_a_text_or_the_agents_own_with_more() {
         let prompt = |value: Value| config(json!({ "systemPrompt": value })).request();
         assert_eq!(prompt(json!("pirate")).system_prompt.as_deref(), Some("pirate"));
@@ -213,6 +263,23 @@ mod tests {
         ] {
             assert!(serde_json::from_value::<SdkConfig>(json!({ "systemPrompt": wrong })).is_err());
         }
+    }
+
+    #[test]
+    fn a_sub_agent_names_servers_and_brings_none() {
+        let with =
+            |servers: Value| config(json!({ "agents": { "a": { "prompt": "p", "mcpServers": servers } } })).check();
+        for right in [Value::Null, json!([]), json!(["docs"])] {
+            assert_eq!(with(right), Ok(()));
+        }
+        for wrong in [
+            json!([{ "docs": { "url": "http://x" } }]),
+            json!({ "docs": {} }),
+            json!("docs"),
+        ] {
+            assert_eq!(with(wrong).unwrap_err().name, "a");
+        }
+        assert_eq!(config(json!({ "agents": { "a": "odd" } })).check(), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Ending turns and forgetting sessions, on a caller's behalf.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl Runtime {
         let state = session.refresh().unwrap_or_else(|_| session.state());
         let last = state.next_turn().saturating_sub(1);
         session.duties().ended = Some((last, Cause::Stopped));
-        let cancelled = cancel_waiting(session, Cause::Stopped, true).await;
+        let cancelled = cancel_waiting(session, Cause::Stopped, |_| true).await;
         let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
         let request = Request::Stop {
             grace: grace.as_secs_f64(),
@@ -46,8 +47,8 @@ impl Runtime {
         cancelled.map(|()| survivors)
     }
 
-    /// Asks the agent to end this turn and keep the session.
-    pub async fn interrupt(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
+    /// Asks the agent to end this turn, and ends those of the `queued` ones that still are; the session is kept.
+    pub async fn interrupt(&self, session: &Arc<Session>, queued: BTreeSet<u32>) -> Result<(), RuntimeError> {
         let state = session.refresh()?;
         let turn = state
             .current()
@@ -56,7 +57,8 @@ impl Runtime {
                 id: session.id().to_string(),
             })?;
         session.duties().ended = Some((turn, Cause::Interrupted));
-        cancel_waiting(session, Cause::Interrupted, false).await?;
+        let wanted = move |waits: u32| waits == turn || queued.contains(&waits);
+        cancel_waiting(session, Cause::Interrupted, wanted).await?;
         let Some(tender) = session.duties().tenders.get(&turn).cloned() else {
             return Ok(());
         };
@@ -174,19 +176,22 @@ impl Runtime {
     }
 }
 
-/// Ends what has no process yet; `all` of the session's queued turns, or only the current one. A turn that is
-/// just being started is waited for, since its process cannot be called back.
-async fn cancel_waiting(session: &Arc<Session>, cause: Cause, all: bool) -> Result<(), RuntimeError> {
+/// Ends those of the wanted turns that have no process yet. A turn that is just being started is waited for, since its
+/// process cannot be called back.
+async fn cancel_waiting(
+    session: &Arc<Session>,
+    cause: Cause,
+    wanted: impl Fn(u32) -> bool + Send + 'static,
+) -> Result<(), RuntimeError> {
     let mut changes = session.changes();
     let told = session
         .transact(move |session, state| {
             let starting = session.duties().starting;
-            let current = state.current().map(|turn| turn.turn);
             let waiting = state
                 .turns
                 .iter()
                 .filter(|turn| turn.waits() && starting != Some(turn.turn));
-            let waiting = waiting.filter(|turn| all || Some(turn.turn) == current);
+            let waiting = waiting.filter(|turn| wanted(turn.turn));
             let ends: Vec<(u32, Body)> = waiting.map(|turn| (turn.turn, cancelled(cause))).collect();
             (ends, ())
         })

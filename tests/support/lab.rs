@@ -181,9 +181,15 @@ impl Lab {
         })
     }
 
+    /// What every request for a session has: the agent, and what leads it to the model.
+    pub fn base(&self) -> Value {
+        json!({ "agent": self.setup.agent, "args": self.args, "env": self.env })
+    }
+
     /// A request for a new session with a first turn; `more` is laid over it.
     pub fn request(&self, prompt: &str, more: Value) -> Value {
-        let mut request = json!({ "agent": self.setup.agent, "prompt": prompt, "args": self.args, "env": self.env });
+        let mut request = self.base();
+        request["prompt"] = prompt.into();
         for (name, value) in more.as_object().into_iter().flatten() {
             request[name] = value.clone();
         }

@@ -8,6 +8,7 @@
     reason = "a helper of tests fails like a test"
 )]
 
+pub mod acp;
 pub mod backend;
 pub mod delivery;
 pub mod envd;

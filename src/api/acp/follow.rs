@@ -14,7 +14,7 @@ use super::super::problem::Problem;
 use super::super::socket::Gone;
 use super::message::{notification, told};
 use super::{Connection, Open, words};
-use crate::journal::{Kind, decode};
+use crate::journal::{Kind, ReadError, decode};
 use crate::model::{Body, TurnEnded, View};
 use crate::runtime::{RuntimeError, Session};
 use crate::updates::Line;
@@ -32,10 +32,13 @@ struct UpdateLine<'a> {
     update: &'a RawValue,
 }
 
-/// Tells what comes, until the session or the client has gone.
+/// Tells what comes, until the session or the client has gone, or the client wants to hear no more of it.
 pub(super) async fn follow(connection: Arc<Connection>, open: Arc<Open>, mut feed: Feed) {
     // Who has gone needs no answer, and is noticed by who reads what it says.
-    let ended = connection.tell(&open, &mut feed).await.is_ok();
+    let ended = tokio::select! {
+        told = connection.tell(&open, &mut feed) => told.is_ok(),
+        () = open.closed.notified() => false,
+    };
     if ended {
         connection.give_up(&open).await;
     }
@@ -46,11 +49,14 @@ pub(super) async fn load(connection: Arc<Connection>, open: Arc<Open>, first: bo
     let replay = async {
         let runtime = &connection.api.runtime;
         let mut feed = Feed::open(runtime, &open.session, 0, Until::Now, View::Updates).map_err(Problem::from)?;
-        // Who has gone needs no answer.
-        let told = connection.tell(&open, &mut feed).await.is_ok();
+        match connection.tell(&open, &mut feed).await {
+            Ok(told) => told.map_err(RuntimeError::from)?,
+            // Who has gone needs no answer.
+            Err(Gone) => return Ok(None),
+        }
         let passed = feed.passed().unwrap_or(0);
         let next = first.then(|| connection.feed(&open.session, passed)).transpose()?;
-        Ok(told.then_some(next))
+        Ok(Some(next))
     };
     match replay.await {
         Ok(None) => {}
@@ -61,6 +67,10 @@ pub(super) async fn load(connection: Arc<Connection>, open: Arc<Open>, first: bo
             }
         }
         Err(problem) => {
+            if first {
+                // Nobody follows it: whoever hears of that and prompts opens it anew.
+                connection.give_up(&open).await;
+            }
             let problem: Problem = connection.api.hide(Some(&open.session), problem);
             drop(connection.respond(id, Err(problem.json_rpc())).await);
         }
@@ -79,8 +89,8 @@ impl Connection {
         )?)
     }
 
-    /// Tells what a feed gives until it ends.
-    async fn tell(&self, open: &Open, feed: &mut Feed) -> Result<(), Gone> {
+    /// Tells what a feed gives until it ends, or breaks off.
+    async fn tell(&self, open: &Open, feed: &mut Feed) -> Result<Result<(), ReadError>, Gone> {
         let mut seen = 0;
         loop {
             match feed.next(seen).await {
@@ -94,10 +104,10 @@ impl Connection {
                 // A feed of updates gives no pieces.
                 Ok(Step::Piece(_) | Step::Silence) => {}
                 // At a shutdown the connection is closed by its owner.
-                Ok(Step::End | Step::Shutdown) => return Ok(()),
+                Ok(Step::End | Step::Shutdown) => return Ok(Ok(())),
                 Err(error) => {
                     tracing::error!(%error, cause = %error.source, "an event stream breaks off");
-                    return Ok(());
+                    return Ok(Err(error));
                 }
             }
         }
@@ -120,7 +130,7 @@ impl Connection {
         let session = open.session.id().to_string();
         match serde_json::from_str::<SessionUpdate>(update.update.get()) {
             // The client has just said it itself.
-            Ok(SessionUpdate::UserMessageChunk(_)) if open.awaited.lock().await.contains_key(&turn) => Ok(()),
+            Ok(SessionUpdate::UserMessageChunk(_)) if open.awaits(turn).await => Ok(()),
             Ok(update) => {
                 let notified = SessionNotification::new(session, update).meta(words::meta(about));
                 self.client.say(notification(CLIENT.session_update, notified)).await
@@ -154,16 +164,23 @@ impl Connection {
 
     /// Answers the prompt of a turn, if it was this client's.
     async fn ended(&self, open: &Open, turn: u32, seq: u64, ended: TurnEnded) -> Result<(), Gone> {
-        let awaited = open.awaited.lock().await.remove(&turn);
-        let Some(id) = awaited else { return Ok(()) };
+        // Held until it is answered: who closes the session waits for that.
+        let mut awaited = open.awaited.lock().await;
+        let Some(id) = awaited.as_mut().and_then(|awaited| awaited.remove(&turn)) else {
+            return Ok(());
+        };
         let outcome = words::outcome(turn, seq, ended);
-        self.respond(id, outcome.and_then(|outcome| super::methods::value(&outcome)))
-            .await
+        let outcome = outcome.and_then(|outcome| super::methods::value(&outcome));
+        let answered = self.respond(id, outcome).await;
+        drop(awaited);
+        open.has_answered();
+        answered
     }
 
-    /// Nothing more will be told of a session: whoever waits hears of it.
-    async fn give_up(&self, open: &Open) {
-        let awaited = std::mem::take(&mut *open.awaited.lock().await);
+    /// Nothing more will be told of a session: whoever waits hears of it, and who wants to know more opens it anew.
+    async fn give_up(&self, open: &Arc<Open>) {
+        self.forget(open);
+        let awaited = open.take_all().await;
         let id = open.session.id().as_str();
         let gone = self.api.runtime.session(id).err();
         let error = if let Some(error @ RuntimeError::SessionNotFound { .. }) = gone {
@@ -176,5 +193,6 @@ impl Connection {
             let error: Error = error.clone();
             drop(self.respond(request, Err(error)).await);
         }
+        open.has_answered();
     }
 }

@@ -110,7 +110,20 @@ fn invalid(id: RequestId, why: &str) -> Refusal {
 /// The parameters of a method; what is missing counts as empty.
 pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, Error> {
     let params = if params.is_null() { json!({}) } else { params };
-    serde_json::from_value(params).map_err(|error| told(ErrorCode::InvalidParams, error.to_string()))
+    serde_path_to_error::deserialize(params).map_err(|error| {
+        let field = error.path().to_string();
+        // The library quotes what it found, and in there that can be a key.
+        let what = if field.starts_with("mcpServers") {
+            "it is a list of servers, such as {\"name\":\"docs\",\"command\":\"/bin/docs\",\"args\":[],\"env\":[]} or \
+             {\"type\":\"http\",\"name\":\"docs\",\"url\":\"https://…\",\"headers\":[]}"
+                .to_owned()
+        } else {
+            error.inner().to_string()
+        };
+        // A dot is the whole.
+        let message = if field == "." { what } else { format!("{field}: {what}") };
+        told(ErrorCode::InvalidParams, message)
+    })
 }
 
 /// The frame that answers a request.

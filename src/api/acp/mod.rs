@@ -1,9 +1,9 @@
 //! `/v1/acp`: the Agent Client Protocol, agent side, over WebSocket (<https://agentclientprotocol.com>): any installed
 //! agent behind it, whether or not it speaks ACP itself.
 //!
-//! Owns the connection: frames in (`message`, pure), methods (`methods`), what is said of each session that the client
-//! has opened (`follow`), questions for the client (`questions`), and the way between ACP's words and ours (`words`,
-//! pure). Promises that all that a turn says reaches the client before the answer to its `session/prompt`, that a frame
+//! Owns the connection: frames in (`message`, pure), methods (`methods`; those that open and end sessions: `sessions`),
+//! what is said of each session that the client has opened (`open`, `follow`), questions for the client (`questions`),
+//! and the way between ACP's words and ours (`words`, pure). Promises that all that a turn says reaches the client before the answer to its `session/prompt`, that a frame
 //! that makes no sense costs one answer and not the connection, and that a client that leaves ends nothing: the turn
 //! goes on, its questions stay open for others, and `session/load` tells the rest. May not keep anything beyond the
 //! connection: a session is its journal.
@@ -11,7 +11,9 @@
 mod follow;
 mod message;
 mod methods;
+mod open;
 mod questions;
+mod sessions;
 mod words;
 
 use std::collections::BTreeMap;
@@ -34,8 +36,8 @@ use super::problem::Problem;
 use super::query::{Query, invalid};
 use super::socket::{Client, Gone, next_text, prepare, shutting_down, upgrade_required};
 use crate::model::PermissionMode;
-use crate::runtime::Session;
 use message::Incoming;
+use open::Open;
 use questions::Questions;
 
 /// One client.
@@ -56,14 +58,6 @@ struct Wishes {
     raw: bool,
 }
 
-/// A session that the client has opened.
-struct Open {
-    session: Arc<Session>,
-    /// The turns that requests of this client wait for. Held while a prompt is accepted, so that whoever reads of a turn
-    /// in the journal knows whose it is.
-    awaited: tokio::sync::Mutex<BTreeMap<u32, RequestId>>,
-}
-
 /// ACP over WebSocket, one JSON-RPC message per text frame.
 #[utoipa::path(get, path = "/v1/acp", tag = "elsewhere",
     params(
@@ -73,7 +67,7 @@ struct Open {
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "ACP v1: `initialize`, `authenticate`, `session/new`, `session/load`, `session/resume`, `session/list`, `session/prompt`, `session/cancel`; `session/update` and `session/request_permission` back. `_meta.promptd` of `session/new` takes the fields of `POST /v1/sessions`"),
+        (status = 101, description = "ACP v1: `initialize`, `authenticate`, `session/new`, `session/load`, `session/resume`, `session/list`, `session/prompt`, `session/cancel`, `session/close`, `session/delete`; `session/update` and `session/request_permission` back. `_meta.promptd` of `session/new` takes the fields of `POST /v1/sessions`; `session/load` and `session/resume` want the session's own `cwd`, and no `mcpServers` but its own"),
         (status = 426, description = "`upgrade_required`", body = ProblemDetails, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]

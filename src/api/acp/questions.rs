@@ -32,11 +32,10 @@ impl Questions {
         self.last
     }
 
-    fn remove(&mut self, session: &Arc<Session>, permission: &str) -> Option<i64> {
-        let is_it = |(_, (of, id)): &(&i64, &(Arc<Session>, String))| Arc::ptr_eq(of, session) && id == permission;
-        let id = *self.open.iter().find(is_it)?.0;
-        self.open.remove(&id);
-        Some(id)
+    /// Whoever loads a session twice is asked twice.
+    fn remove(&mut self, session: &Arc<Session>, permission: &str) -> Vec<i64> {
+        let is_it = |_: &i64, (of, id): &mut (Arc<Session>, String)| Arc::ptr_eq(of, session) && id == permission;
+        self.open.extract_if(.., is_it).map(|(id, _)| id).collect()
     }
 }
 
@@ -52,11 +51,14 @@ impl Connection {
 
     /// Somebody has answered: the client need not any more, if it has not.
     pub(super) async fn withdraw(&self, session: &Arc<Session>, permission: &str) -> Result<(), Gone> {
-        let Some(id) = self.questions().remove(session, permission) else {
-            return Ok(());
-        };
-        let cancelled = CancelRequestNotification::new(RequestId::Number(id));
-        self.client.say(notification(PROTOCOL.cancel_request, cancelled)).await
+        let withdrawn = self.questions().remove(session, permission);
+        for id in withdrawn {
+            let cancelled = CancelRequestNotification::new(RequestId::Number(id));
+            self.client
+                .say(notification(PROTOCOL.cancel_request, cancelled))
+                .await?;
+        }
+        Ok(())
     }
 
     /// Takes an answer of the client. Without a choice in it the question stays open: for others, or for the interrupt

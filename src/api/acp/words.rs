@@ -1,7 +1,7 @@
 //! ACP's words to ours and back; pure.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent_client_protocol_schema::v1::{
     ContentBlock, EmbeddedResourceResource, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as Server, Meta,
@@ -62,9 +62,42 @@ pub(super) fn session(new: NewSessionRequest) -> Result<SessionRequest, Problem>
         let detail = "_meta.promptd holds a prompt; send it with session/prompt";
         return Err(Problem::bad_request("invalid_field", detail).with("field", "prompt"));
     }
+    no_directories(&new.additional_directories)?;
     request.cwd = Some(text_of(&new.cwd));
     request.mcp_servers.extend(servers(new.mcp_servers)?);
     Ok(request)
+}
+
+/// Whether a session is what `session/load` or `session/resume` asks for beyond its folder: it has the servers that it
+/// was created with.
+pub(super) fn reopen(session: &SessionRequest, directories: &[PathBuf], given: Vec<Server>) -> Result<(), Problem> {
+    no_directories(directories)?;
+    let is_own = |(name, server): &(&String, &McpServer)| {
+        let own = session.mcp_servers.get(*name).map(|own| McpServer {
+            transport: Some(own.transport()),
+            ..own.clone()
+        });
+        own.as_ref() == Some(*server)
+    };
+    match servers(given)?.iter().find(|server| !is_own(server)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let detail = format!(
+                "mcpServers holds {name:?}, which the session was not created with, or not like this; open it with its \
+                 own servers or with none, or begin another one with session/new"
+            );
+            Err(Problem::bad_request("invalid_field", detail).with("field", "mcpServers"))
+        }
+    }
+}
+
+fn no_directories(directories: &[PathBuf]) -> Result<(), Problem> {
+    if directories.is_empty() {
+        return Ok(());
+    }
+    let field = "additionalDirectories";
+    let detail = format!("{field} is not among what initialize offers; leave it out");
+    Err(Problem::bad_request("invalid_field", detail).with("field", field))
 }
 
 fn servers(servers: Vec<Server>) -> Result<BTreeMap<String, McpServer>, Problem> {
@@ -121,10 +154,12 @@ fn text_of(path: &Path) -> String {
 
 /// What `session/prompt` answers when its turn is over.
 pub(super) fn outcome(turn: u32, seq: u64, ended: TurnEnded) -> Result<PromptResponse, Error> {
-    let reason = match ended.status {
-        Status::Completed => stop_reason(ended.stop_reason),
-        Status::Cancelled => AcpStopReason::Cancelled,
-        Status::Failed | Status::TimedOut | Status::Lost => return Err(failure(turn, ended)),
+    let reason = match (ended.status, ended.stop_reason) {
+        (Status::Completed, reason) => stop_reason(reason),
+        (Status::Cancelled, _) => AcpStopReason::Cancelled,
+        // To us a failure, to ACP an end that has a name.
+        (Status::Failed, Some(StopReason::MaxTurnRequests)) => AcpStopReason::MaxTurnRequests,
+        (Status::Failed | Status::TimedOut | Status::Lost, _) => return Err(failure(turn, ended)),
     };
     let about = json!({ "turn": turn, "seq": seq, "usage": ended.usage });
     Ok(PromptResponse::new(reason).meta(meta(about)))
@@ -239,6 +274,10 @@ mod tests {
             AcpStopReason::MaxTurnRequests
         );
         assert_eq!(reason(Status::Cancelled, None), AcpStopReason::Cancelled);
+        assert_eq!(
+            reason(Status::Failed, Some(StopReason::MaxTurnRequests)),
+            AcpStopReason::MaxTurnRequests
+        );
         for status in [Status::Failed, Status::TimedOut, Status::Lost] {
             let error = outcome(1, 9, ended(status, None)).unwrap_err();
             assert_eq!((i32::from(error.code), error.message.as_str()), (-32603, "no key"));

@@ -7,7 +7,7 @@ use super::super::problem::Problem;
 use super::super::query::Query;
 use super::super::view::mask_value;
 use super::super::{Api, Shared, json, to_the_end};
-use crate::model::SdkConfig;
+use crate::model::{SdkConfig, WrongSubagent};
 
 /// What `POST /config` answers.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -50,6 +50,8 @@ pub(in crate::api) async fn configure(
     query.only(&[])?;
     let body = json::read(request.into_body(), api.body_limit()).await?;
     let config: SdkConfig = json::parse(&body)?;
+    let wrong = |wrong: WrongSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");
+    config.check().map_err(wrong)?;
     // Nobody begins a session of the old configuration meanwhile.
     let _one = api.sharing.lock().await;
     let runtime = std::sync::Arc::clone(&api.runtime);
