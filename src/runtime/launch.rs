@@ -143,6 +143,7 @@ impl Basis {
         } else {
             BTreeMap::new()
         };
+        session.learn_secrets(&of_files)?;
         Ok(Self {
             prompt: read_prompt(session, turn)?,
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),

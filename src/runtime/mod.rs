@@ -17,6 +17,7 @@ mod envd;
 mod environment;
 mod epoch;
 mod error;
+mod file_secrets;
 mod forgotten;
 mod gap;
 mod identity;

@@ -4,15 +4,17 @@
 //! none where there is something already, nor into a repository.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::RuntimeError;
 use crate::agents::{Link, Mounted};
-use crate::model::McpServer;
+use crate::model::{McpServer, len64};
 
 /// Where tools of today keep skills; an agent looks into one or two of these.
 const SKILLS: [&str; 3] = ["skills", ".agents/skills", ".claude/skills"];
@@ -33,6 +35,9 @@ const CODEX_KEYS: [&str; 8] = [
     "projects",
     "sandbox_mode",
 ];
+
+/// The largest file that is read, in bytes: agents may write where these stand.
+const MOST: u64 = 1 << 20;
 
 /// The folders of one agent.
 pub(super) struct Places<'a> {
@@ -90,10 +95,10 @@ impl Places<'_> {
         let mut servers = BTreeMap::new();
         for folder in self.folders() {
             for path in MCP_FILES.map(|name| folder.join(name)) {
-                let found = match fs::read_to_string(&path) {
-                    Ok(text) => read_servers(&text, self.variable),
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => Err(format!("it cannot be read ({error}); make it readable, or remove it")),
+                let found = match read(&path) {
+                    None => continue,
+                    Some(Ok(text)) => read_servers(&text, self.variable),
+                    Some(Err(error)) => Err(format!("it cannot be read ({error}); make it readable, or remove it")),
                 };
                 let found = found.map_err(|problem| RuntimeError::WrongMounted { path, problem })?;
                 for (name, server) in found {
@@ -114,10 +119,31 @@ fn skills_in(folder: &Path) -> Vec<PathBuf> {
     skills
 }
 
+/// The text of a file; `None` where there is none, or nobody may look. What is no file is none, and is not waited for: a
+/// pipe would never end.
+fn read(path: &Path) -> Option<io::Result<String>> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let read = || {
+        let no_wait = OFlag::O_NONBLOCK.bits();
+        let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+        let mut text = String::new();
+        file.take(MOST.saturating_add(1)).read_to_string(&mut text)?;
+        if len64(text.as_bytes()) > MOST {
+            return Err(io::Error::new(
+                ErrorKind::FileTooLarge,
+                format!("it has more than {MOST} bytes"),
+            ));
+        }
+        Ok(text)
+    };
+    Some(read())
+}
+
 fn is_codexs(path: &Path) -> bool {
-    let table = fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.parse::<toml::Table>().ok());
+    let text = read(path).and_then(Result::ok);
+    let table = text.and_then(|text| text.parse::<toml::Table>().ok());
     table.is_some_and(|table| table.keys().any(|key| CODEX_KEYS.contains(&key.as_str())))
 }
 
