@@ -49,16 +49,16 @@ async fn what_stands_ready_is_shown_without_writing_where_the_agent_works_or_ove
     assert!(servers.contains("\"ready\""), "{servers}");
     assert_eq!(tree(&home.0), before);
 
-    said(&server, json!({ "agent": "codex", "prompt": "hello" })).await;
-    said(&server, json!({ "agent": "gemini", "prompt": "hello" })).await;
-    let mut expected = before;
+    let (_, codex) = said(&server, json!({ "agent": "codex", "prompt": "hello" })).await;
     for (at, to) in [
         (".agents/skills/own", "skills/own"),
         (".codex/config.toml", "config.toml"),
     ] {
-        expected.insert(home.0.join(at), format!("-> {}", workspace.join(to).display()));
+        let link = format!("{} -> {}\n", home.0.join(at).display(), workspace.join(to).display());
+        assert!(codex.contains(&link), "{codex}");
     }
-    assert_eq!(tree(&home.0), expected);
+    said(&server, json!({ "agent": "gemini", "prompt": "hello" })).await;
+    assert_eq!(tree(&home.0), before);
     assert_eq!(tree(&workspace), worked_in);
 }
 
@@ -78,15 +78,12 @@ async fn a_home_that_is_a_repository_gets_no_link_and_another_tools_config_is_no
     assert_eq!(tree(&home.0), before);
 
     let other = Home::new("no-repository");
-    said(
-        &server,
-        json!({ "agent": "codex", "prompt": "hello", "env": {"HOME": other.text()} }),
-    )
-    .await;
-    assert_eq!(
-        tree(&other.0).into_keys().collect::<Vec<_>>(),
-        [other.0.join(".agents/skills/own")]
-    );
+    let request = json!({ "agent": "codex", "prompt": "hello", "env": {"HOME": other.text()} });
+    let (_, codex) = said(&server, request).await;
+    let (_, links) = codex.split_once("\nlinks\n").unwrap();
+    let link = other.0.join(".agents/skills/own");
+    let to = workspace.join("skills/own");
+    assert_eq!(links, format!("{} -> {}\n", link.display(), to.display()));
 }
 
 #[tokio::test]
@@ -205,6 +202,62 @@ async fn a_file_that_would_fill_the_memory_fails_the_turn() {
     let id = server.create(json!({ "agent": "claude", "prompt": "hello" })).await;
     let session = server.settled(&id).await;
     assert_eq!(session["turns"][0]["cause"], "spawn_failed", "{session}");
-    let error = session["turns"][0]["error"].as_str().unwrap();
+    let records = server.records(&id).await;
+    let error = records.iter().find_map(|record| record["error"].as_str()).unwrap();
     assert!(error.contains("mcp.json") && error.contains("1048576 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn each_session_is_shown_its_own_and_not_what_the_one_before_was_shown() {
+    let home = Home::new("each");
+    let server = with_stand_ins(&home, "").await;
+    for folder in ["a", "b"] {
+        let folder = server.workspace().join(folder);
+        write(&folder.join("skills/own/SKILL.md"), &skill("own", "of this folder"));
+        write(&folder.join("config.toml"), "model_provider = \"mine\"\n");
+    }
+    for name in ["a", "b", "a"] {
+        let (id, codex) = said(&server, json!({ "agent": "codex", "prompt": "hello", "cwd": name })).await;
+        let folder = server.workspace().join(name);
+        for to in ["skills/own", "config.toml"] {
+            let to = format!(" -> {}\n", folder.join(to).display());
+            assert!(codex.contains(&to), "{name}: {codex}");
+        }
+        assert_eq!(codex.matches(" -> ").count(), 2, "{name}: {codex}");
+        server
+            .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "again" }))
+            .await;
+        server.settled(&id).await;
+        let output = String::from_utf8(server.output(&id, "stdout").await).unwrap();
+        assert_eq!(output.matches(" -> ").count(), 4, "also in its second turn: {output}");
+    }
+}
+
+#[tokio::test]
+async fn links_go_with_the_turn_whatever_dies_meanwhile_and_what_somebody_put_in_their_place_stays() {
+    let home = Home::new("dies");
+    let mut server = with_stand_ins(&home, "").await;
+    write(
+        &home.0.join("programs/codex"),
+        "#!/bin/sh\nuntil [ -e go ]; do sleep 0.02; done\n",
+    );
+    let workspace = server.workspace();
+    write(
+        &workspace.join("skills/own/SKILL.md"),
+        &skill("own", "in the workspace"),
+    );
+    write(&workspace.join("config.toml"), "model_provider = \"mine\"\n");
+    let (skill, config) = (home.0.join(".agents/skills/own"), home.0.join(".codex/config.toml"));
+    let id = server.create(json!({ "agent": "codex", "prompt": "hello" })).await;
+    server.session_when(&id, |session| session["status"] == "running").await;
+    assert!(skill.is_symlink() && config.is_symlink());
+    std::fs::remove_file(&config).unwrap();
+    symlink("/their/own", &config).unwrap();
+    server.kill();
+    server.start_again().await;
+    assert!(skill.is_symlink(), "the turn goes on");
+    server.touch("go");
+    server.settled(&id).await;
+    assert!(!skill.is_symlink());
+    assert_eq!(config.read_link().unwrap(), std::path::Path::new("/their/own"));
 }

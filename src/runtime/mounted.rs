@@ -1,7 +1,7 @@
 //! What stands ready in an agent's folders: looked for when a turn is about to start, and linked where it says.
 //!
-//! The working directory comes first, then the workspace, then the agent's home. Nothing is written but links, and
-//! none where there is something already, nor into a repository.
+//! The working directory comes first, then the workspace, then the agent's home. Nothing is written but links: in the
+//! session's folder, and by [`super::links`] in homes, where there is nothing yet and that are in no repository.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -45,6 +45,8 @@ pub(super) struct Places<'a> {
     pub(super) workspace: &'a Path,
     /// The agent's variables, as it will have them.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a skill is there only because a turn was led to it.
+    pub(super) is_ours: &'a dyn Fn(&Path) -> bool,
 }
 
 impl Places<'_> {
@@ -78,10 +80,11 @@ impl Places<'_> {
             paths.find(|path| is_right(path))
         };
         let skills = folders.iter().flat_map(|folder| SKILLS.map(|name| folder.join(name)));
+        let skills = skills.flat_map(|folder| skills_in(&folder));
         Mounted {
             instructions: nearest("AGENTS.md", Path::is_file),
             codex_config: nearest("config.toml", is_codexs),
-            skills: skills.flat_map(|folder| skills_in(&folder)).collect(),
+            skills: skills.filter(|skill| !(self.is_ours)(skill)).collect(),
             home: home.filter(|home| !in_repository(home)),
             codex_home: codex_home.filter(|home| home.is_absolute() && !in_repository(home)),
         }
@@ -234,23 +237,18 @@ fn fill(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     filled
 }
 
-/// Makes the links of a launch; those in `own` are ours, and made anew.
-pub(super) fn link(links: &[Link], own: &Path) -> Result<(), RuntimeError> {
+/// Makes links in the session's own folder, anew for every turn.
+pub(super) fn link(links: &[&Link]) -> Result<(), RuntimeError> {
     for Link { at, to } in links {
         let failed = |source| RuntimeError::Io {
             path: at.clone(),
             source,
         };
-        if at.starts_with(own) {
-            remove(at).map_err(failed)?;
-        }
+        remove(at).map_err(failed)?;
         if let Some(folder) = at.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        match std::os::unix::fs::symlink(to, at) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
+        std::os::unix::fs::symlink(to, at).map_err(failed)?;
     }
     Ok(())
 }

@@ -67,7 +67,8 @@ pub fn stand_ins(programs: &Path) {
         let path = programs.join(agent);
         write(
             &path,
-            "#!/bin/sh\necho arguments\ntr '\\0' '\\n' < /proc/$$/cmdline\necho variables\nenv | cut -d= -f1\n",
+            "#!/bin/sh\necho arguments\ntr '\\0' '\\n' < /proc/$$/cmdline\necho variables\nenv | cut -d= -f1\n\
+             echo links\nfind \"$HOME\" -type l -printf '%p -> %l\\n' 2>&1\n",
         );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
