@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::support::lab::{AGENTS, Lab};
 use crate::support::model::{self, Model};
 use crate::support::stand_ins::{Home, TAKE_SERVERS, said, skill, stand_ins, with_stand_ins, write};
-use crate::support::{Server, node};
+use crate::support::{PROMPTD, Server, node};
 
 /// What every shell and every agent would like to put something into.
 const SECRET: &str = "s3cret-'$HOME'-${HOME}-\"x\"";
@@ -55,6 +55,58 @@ async fn no_secret_stands_in_arguments_and_files_are_their_owners_alone() {
         let session = server.session(&id).await.to_string();
         assert!(!session.contains("s3cret"), "{session}");
     }
+}
+
+#[tokio::test]
+async fn the_command_line_asks_for_the_same() {
+    let home = Home::new("command-line");
+    let server = with_stand_ins(&home, "").await;
+    let file = home.0.join("servers.json");
+    write(&file, &json!({ "mcpServers": both_servers() }).to_string());
+    let file = file.display().to_string();
+    let mut command = std::process::Command::new(PROMPTD);
+    command.arg("--home").arg(server.home()).args(["run", "-a", "claude"]);
+    command.args([
+        "--id",
+        "one",
+        "--model",
+        "opus",
+        "--system-prompt",
+        "Be kind.",
+        "--max-turns",
+        "3",
+    ]);
+    command.args([
+        "--allowed-tool",
+        "Read",
+        "--allowed-tool",
+        "Bash(git *)",
+        "--mcp-config",
+        &file,
+        "hello",
+    ]);
+    let ran = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    // A stand-in says no result.
+    assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));
+    let said = String::from_utf8(server.output("one", "stdout").await).unwrap();
+    let folder = server.session_folder("one");
+    let told = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    for words in [
+        "--allowedTools\nRead\nBash(git *)\n--permission-mode\n",
+        "--model\nopus\n",
+        "--max-turns\n3\n",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(told("system-prompt.md"), "Be kind.");
+    assert!(told("mcp.sh").contains("exec 'lab' '--key' "), "{}", told("mcp.sh"));
+    assert!(
+        told("mcp.json").contains("http://127.0.0.1:1/mcp"),
+        "{}",
+        told("mcp.json")
+    );
 }
 
 #[tokio::test]
