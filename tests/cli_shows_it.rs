@@ -260,7 +260,7 @@ async fn a_key_answers_what_the_agent_asks_and_the_terminal_is_as_it_was() {
     let args = ["run", "-a", "scripted", "--permission", "ask", "ask\nask\nsay Bye."];
     let mut terminal = Terminal::new(&server, &args, &[]);
     terminal
-        .shows("  1 y  allow_once\n  2 a  allow_always\n  3 n  reject_once\n")
+        .shows("Is this allowed?\x1b[0m\n  1 y  allow_once\n  2 a  allow_always\n  3 n  reject_once\n")
         .await;
     eventually("single keys", || !terminal.echoes()).await;
     terminal.press("x");
@@ -277,6 +277,54 @@ async fn a_key_answers_what_the_agent_asks_and_the_terminal_is_as_it_was() {
     assert_eq!(code, Some(0), "{screen}");
     assert!(screen.contains("told reject-once. Bye.\n"), "{screen}");
     assert!(terminal.echoes());
+}
+
+#[tokio::test]
+async fn of_two_terminals_the_first_answers_and_both_see_it() {
+    if !has_program("python3") {
+        return;
+    }
+    let server = server().await;
+    let args = [
+        "run",
+        "-a",
+        "scripted",
+        "--id",
+        "two",
+        "--permission",
+        "ask",
+        "ask\nsay Bye.",
+    ];
+    let mut run = Terminal::new(&server, &args, &[]);
+    run.shows("3 n  reject_once\n").await;
+    let mut attached = Terminal::new(&server, &["attach", "two"], &[]);
+    attached.shows("3 n  reject_once\n").await;
+    eventually("single keys", || !run.echoes() && !attached.echoes()).await;
+    run.press("n");
+    attached.press("y");
+    let ((code, one), (_, other)) = (run.end().await, attached.end().await);
+    assert_eq!(code, Some(0), "{one}");
+    let answer = server.record("two", "permission_answer").await["option"].clone();
+    let answer = answer.as_str().unwrap();
+    for screen in [one, other] {
+        assert!(screen.contains(&format!("  → {answer}\n")), "{screen}");
+        assert!(screen.contains(&format!("told {answer}. Bye.\n")), "{screen}");
+        assert!(
+            screen.matches('→').count() == 1 && !screen.contains("promptd:"),
+            "{screen}"
+        );
+    }
+    assert!(run.echoes() && attached.echoes());
+}
+
+#[tokio::test]
+async fn our_words_stand_on_lines_of_their_own_whatever_the_agent_left_open() {
+    let server = server().await;
+    let mut terminal = Terminal::new(&server, &["run", "-a", "shell", "printf half"], &[]);
+    let (_, screen) = terminal.end().await;
+    assert!(screen.contains("half\n\x1b[32m✓\x1b[0m completed"), "{screen}");
+    let piped = output(&server, &["run", "-a", "shell", "printf half"]).await;
+    assert_eq!(text(&piped.stdout), "half");
 }
 
 #[tokio::test]

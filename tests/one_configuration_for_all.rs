@@ -8,8 +8,8 @@
 )]
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Json;
@@ -19,99 +19,17 @@ use serde_json::{Value, json};
 
 use crate::support::lab::{AGENTS, Lab};
 use crate::support::model::{self, Model};
-use crate::support::{Server, node};
-
-const TAKE_SERVERS: [&str; 6] = ["claude", "codex", "gemini", "qwen", "opencode", "copilot"];
+use crate::support::stand_ins::{Home, TAKE_SERVERS, said, skill, stand_ins, with_stand_ins, write};
+use crate::support::{PROMPTD, Server, node};
 
 /// What every shell and every agent would like to put something into.
 const SECRET: &str = "s3cret-'$HOME'-${HOME}-\"x\"";
-
-/// A home that belongs to no repository, unlike the folders of other tests.
-struct Home(PathBuf);
-
-impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("promptd-{name}-{}", std::process::id()));
-        let _old = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        write(&self.0.join(name), text);
-    }
-
-    fn text(&self) -> String {
-        self.0.display().to_string()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn write(path: &Path, text: &str) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
-
-fn skill(name: &str, description: &str) -> String {
-    format!("---\nname: {name}\ndescription: {description}\n---\nDo it.\n")
-}
-
-/// All that is in a folder, links as what they lead to.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, String> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_symlink() {
-            found.insert(path.clone(), format!("-> {}", path.read_link().unwrap().display()));
-        } else if path.is_dir() {
-            found.extend(tree(&path));
-        } else {
-            found.insert(path.clone(), std::fs::read_to_string(&path).unwrap());
-        }
-    }
-    found
-}
-
-/// Agents that say how they were started, and read no prompt.
-fn stand_ins(programs: &Path) {
-    for agent in TAKE_SERVERS {
-        let path = programs.join(agent);
-        write(
-            &path,
-            "#!/bin/sh\necho arguments\ntr '\\0' '\\n' < /proc/$$/cmdline\necho variables\nenv | cut -d= -f1\n",
-        );
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-}
-
-/// A server whose agents are stand-ins.
-async fn with_stand_ins(home: &Home, config: &str) -> Server {
-    let programs = home.0.join("programs");
-    stand_ins(&programs);
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let builder = Server::with().env("PATH", path).env("HOME", home.text());
-    builder.config(config).start().await
-}
 
 fn both_servers() -> Value {
     json!({
         "lab": {"command": "lab", "args": ["--key", SECRET], "env": {"LAB": SECRET}},
         "docs": {"url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": format!("Bearer {SECRET}")}},
     })
-}
-
-/// Runs one turn; answers the session's id and what the stand-in said.
-async fn said(server: &Server, request: Value) -> (String, String) {
-    let id = server.create(request).await;
-    server.settled(&id).await;
-    let output = String::from_utf8(server.output(&id, "stdout").await).unwrap();
-    assert!(output.contains("\nvariables\n"), "{output}");
-    (id, output)
 }
 
 #[tokio::test]
@@ -140,6 +58,58 @@ async fn no_secret_stands_in_arguments_and_files_are_their_owners_alone() {
 }
 
 #[tokio::test]
+async fn the_command_line_asks_for_the_same() {
+    let home = Home::new("command-line");
+    let server = with_stand_ins(&home, "").await;
+    let file = home.0.join("servers.json");
+    write(&file, &json!({ "mcpServers": both_servers() }).to_string());
+    let file = file.display().to_string();
+    let mut command = std::process::Command::new(PROMPTD);
+    command.arg("--home").arg(server.home()).args(["run", "-a", "claude"]);
+    command.args([
+        "--id",
+        "one",
+        "--model",
+        "opus",
+        "--system-prompt",
+        "Be kind.",
+        "--max-turns",
+        "3",
+    ]);
+    command.args([
+        "--allowed-tool",
+        "Read",
+        "--allowed-tool",
+        "Bash(git *)",
+        "--mcp-config",
+        &file,
+        "hello",
+    ]);
+    let ran = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    // A stand-in says no result.
+    assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));
+    let said = String::from_utf8(server.output("one", "stdout").await).unwrap();
+    let folder = server.session_folder("one");
+    let told = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    for words in [
+        "--allowedTools\nRead\nBash(git *)\n--permission-mode\n",
+        "--model\nopus\n",
+        "--max-turns\n3\n",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(told("system-prompt.md"), "Be kind.");
+    assert!(told("mcp.sh").contains("exec 'lab' '--key' "), "{}", told("mcp.sh"));
+    assert!(
+        told("mcp.json").contains("http://127.0.0.1:1/mcp"),
+        "{}",
+        told("mcp.json")
+    );
+}
+
+#[tokio::test]
 async fn a_configured_server_of_tools_is_there_for_all_sessions_and_their_own_win() {
     let home = Home::new("configured");
     let config = "[mcp_servers.lab]\ncommand = \"configured\"\n[mcp_servers.more]\ncommand = \"more\"\n";
@@ -159,55 +129,6 @@ async fn a_configured_server_of_tools_is_there_for_all_sessions_and_their_own_wi
     // An agent that takes no such servers is not refused for what somebody else configured.
     let id = server.shell("true").await;
     assert_eq!(server.settled(&id).await["status"], "completed");
-}
-
-#[tokio::test]
-async fn what_stands_ready_is_shown_without_writing_where_the_agent_works_or_over_anything() {
-    let home = Home::new("ready");
-    home.write("AGENTS.md", "Be kind.");
-    home.write(".agents/skills/taken/SKILL.md", &skill("taken", "from before"));
-    home.write(".codex/AGENTS.md", "From before.");
-    let server = with_stand_ins(&home, "").await;
-    let workspace = server.workspace();
-    write(
-        &workspace.join("skills/own/SKILL.md"),
-        &skill("own", "in the workspace"),
-    );
-    write(
-        &workspace.join("skills/taken/SKILL.md"),
-        &skill("taken", "in the workspace"),
-    );
-    write(&workspace.join("config.toml"), "model_provider = \"mine\"\n");
-    write(
-        &workspace.join("mcp.json"),
-        r#"{"mcpServers":{"ready":{"command":"ready"}}}"#,
-    );
-    let (worked_in, before) = (tree(&workspace), tree(&home.0));
-
-    let (id, claude) = said(&server, json!({ "agent": "claude", "prompt": "hello" })).await;
-    let mounted = server.session_folder(&id).join("mounted");
-    assert!(
-        claude.contains(&format!("--add-dir\n{}\n", mounted.display())),
-        "{claude}"
-    );
-    let appended = format!("--append-system-prompt-file\n{}/AGENTS.md\n", home.text());
-    assert!(claude.contains(&appended), "{claude}");
-    assert!(mounted.join(".claude/skills/own/SKILL.md").is_file());
-    let servers = std::fs::read_to_string(server.session_folder(&id).join("mcp.json")).unwrap();
-    assert!(servers.contains("\"ready\""), "{servers}");
-    assert_eq!(tree(&home.0), before);
-
-    said(&server, json!({ "agent": "codex", "prompt": "hello" })).await;
-    said(&server, json!({ "agent": "gemini", "prompt": "hello" })).await;
-    let mut expected = before;
-    for (at, to) in [
-        (".agents/skills/own", "skills/own"),
-        (".codex/config.toml", "config.toml"),
-    ] {
-        expected.insert(home.0.join(at), format!("-> {}", workspace.join(to).display()));
-    }
-    assert_eq!(tree(&home.0), expected);
-    assert_eq!(tree(&workspace), worked_in);
 }
 
 #[tokio::test]
@@ -237,75 +158,6 @@ async fn settings_that_gemini_would_pass_over_without_an_error_are_refused() {
         json!({ "agent": "claude", "prompt": "hello", "mcp_servers": both_servers() }),
     )
     .await;
-}
-
-#[tokio::test]
-async fn a_home_that_is_a_repository_gets_no_link_and_another_tools_config_is_nobodys() {
-    let home = Home::new("repository");
-    std::fs::create_dir(home.0.join(".git")).unwrap();
-    let server = with_stand_ins(&home, "").await;
-    let workspace = server.workspace();
-    write(
-        &workspace.join("skills/own/SKILL.md"),
-        &skill("own", "in the workspace"),
-    );
-    write(&workspace.join("config.toml"), "baseURL = \"https://example.org/\"\n");
-    let before = tree(&home.0);
-    said(&server, json!({ "agent": "codex", "prompt": "hello" })).await;
-    assert_eq!(tree(&home.0), before);
-
-    let other = Home::new("no-repository");
-    said(
-        &server,
-        json!({ "agent": "codex", "prompt": "hello", "env": {"HOME": other.text()} }),
-    )
-    .await;
-    assert_eq!(
-        tree(&other.0).into_keys().collect::<Vec<_>>(),
-        [other.0.join(".agents/skills/own")]
-    );
-}
-
-#[tokio::test]
-async fn a_link_of_an_earlier_turn_leads_to_what_is_there_now() {
-    let home = Home::new("again");
-    let server = with_stand_ins(&home, "").await;
-    let skills = server.workspace().join("skills");
-    write(&skills.join("own/SKILL.md"), &skill("own", "here"));
-    let (id, _) = said(&server, json!({ "agent": "claude", "prompt": "hello" })).await;
-    let link = server.session_folder(&id).join("mounted/.claude/skills/own");
-    assert_eq!(link.read_link().unwrap(), skills.join("own"));
-    std::fs::remove_file(&link).unwrap();
-    symlink("/nowhere", &link).unwrap();
-    server
-        .post(&format!("/v1/sessions/{id}/prompts"), json!({ "prompt": "again" }))
-        .await;
-    server.settled(&id).await;
-    assert_eq!(link.read_link().unwrap(), skills.join("own"));
-}
-
-#[tokio::test]
-async fn a_wrong_file_fails_the_turn_with_its_path_and_what_is_wrong() {
-    let home = Home::new("wrong");
-    let server = with_stand_ins(&home, "").await;
-    let path = server.workspace().join(".mcp.json");
-    write(
-        &path,
-        r#"{"mcpServers":{"lab":{"command":"lab","url":"http://s3cret/"}}}"#,
-    );
-    let id = server.create(json!({ "agent": "claude", "prompt": "hello" })).await;
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["cause"], "spawn_failed", "{session}");
-    let records = server.records(&id).await;
-    let told = records.iter().find_map(|record| record["error"].as_str()).unwrap();
-    assert!(
-        told.contains(&path.display().to_string()) && told.contains("one of them"),
-        "{told}"
-    );
-    assert!(!told.contains("s3cret"), "{told}");
-    // Nobody else reads it.
-    let id = server.shell("true").await;
-    assert_eq!(server.settled(&id).await["status"], "completed");
 }
 
 #[tokio::test]

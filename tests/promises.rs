@@ -24,6 +24,7 @@ mod errors_answer_as_worded;
 mod every_byte_arrives;
 mod example_backend;
 mod execute_stands_in;
+mod files_stand_ready;
 mod knows_its_sandbox;
 mod nobody_gets_in_first;
 mod nothing_leaks;

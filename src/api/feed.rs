@@ -57,6 +57,10 @@ pub(super) struct Feed {
     silent_since: Instant,
     /// The piece before reached the journal's end.
     at_end: bool,
+    /// What is secret may change while the feed lasts; it does not where somebody has measured before what is shown.
+    renews_mask: bool,
+    /// The piece before ended in the middle of a line.
+    in_line: bool,
 }
 
 impl Feed {
@@ -71,7 +75,10 @@ impl Feed {
         // Whoever asks for what is not there hears of it, in any view.
         let mut follower = runtime.follow(session, after)?;
         if view == View::Raw {
-            return Ok(Self::of(runtime, session, follower, until));
+            return Ok(Self {
+                renews_mask: true,
+                ..Self::of(runtime, session, follower, until)
+            });
         }
         let begin = updates::begin(&session.state(), after);
         if begin < after {
@@ -79,11 +86,12 @@ impl Feed {
         }
         Ok(Self {
             translation: Some(runtime.translation(session, after)),
+            renews_mask: true,
             ..Self::of(runtime, session, follower, until)
         })
     }
 
-    /// A feed of the journal as a follower gives it.
+    /// A feed of the journal as a follower gives it, with the follower's mask.
     pub(super) fn of(runtime: &Arc<Runtime>, session: &Arc<Session>, follower: Follower, until: Until) -> Self {
         Self {
             follower,
@@ -96,6 +104,8 @@ impl Feed {
             until,
             silent_since: Instant::now(),
             at_end: false,
+            renews_mask: false,
+            in_line: false,
         }
     }
 
@@ -117,7 +127,7 @@ impl Feed {
             }
             // Behind the last record of the moment, its bytes go out before the journal is asked again.
             if !std::mem::take(&mut self.at_end)
-                && let Some(piece) = self.follower.read().await?
+                && let Some(piece) = self.read().await?
             {
                 self.at_end = self.follower.at_end();
                 let Some(translation) = &mut self.translation else {
@@ -152,6 +162,16 @@ impl Feed {
                 return Ok(if self.is_deleted() { Step::End } else { Step::Silence });
             }
         }
+    }
+
+    /// A turn that begins can bring secrets that nobody knew when the feed was opened.
+    async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
+        if self.renews_mask && !self.in_line {
+            self.follower.mask_with(self.runtime.masker(&self.session))?;
+        }
+        let piece = self.follower.read().await?;
+        self.in_line = piece.as_ref().map_or(self.in_line, |piece| !piece.ends_line);
+        Ok(piece)
     }
 
     fn is_over(&self, state: &SessionState, seen: u64) -> bool {

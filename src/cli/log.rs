@@ -48,7 +48,7 @@ impl Write for Stderr {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        terminal::erase();
+        terminal::begin_line();
         match masker() {
             Some(masker) => io::stderr().write_all(&masker.bytes(bytes)),
             None => io::stderr().write_all(bytes),

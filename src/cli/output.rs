@@ -141,6 +141,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), CliError> {
+        terminal::wrote(bytes);
         match stream {
             Stream::Stdout => self.out.write_all(bytes).map_err(CliError::Output),
             Stream::Stderr => {

@@ -1,5 +1,7 @@
 //! Columns of text for people.
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// A cell, and how a terminal paints it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cell {
@@ -45,7 +47,7 @@ pub(super) fn render<const N: usize>(head: [&str; N], rows: &[[Cell; N]], colour
     let mut widths = head.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.text.chars().count());
+            *width = (*width).max(cell.text.width());
         }
     }
     let head = head.map(|text| Cell {
@@ -67,7 +69,7 @@ fn line(row: &[Cell], widths: &[usize], colours: bool) -> String {
             Some(paint) => line.push_str(&paint.on(&cell.text)),
             None => line.push_str(&cell.text),
         }
-        gap = width.saturating_sub(cell.text.chars().count()).saturating_add(2);
+        gap = width.saturating_sub(cell.text.width()).saturating_add(2);
     }
     line.push('\n');
     line

@@ -12,7 +12,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, read, tcgetpgrp};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::show::Show;
+use super::show::{Show, clip};
 use crate::sys;
 
 /// How wide a terminal is that does not say so, and a line of a pipe.
@@ -28,6 +28,9 @@ const ERASE: &[u8] = b"\r\x1b[K";
 
 /// The last line of the terminal is ours, to be erased before anything else is written.
 static DRAWN: AtomicBool = AtomicBool::new(false);
+
+/// What was written last did not end its line.
+static OPEN: AtomicBool = AtomicBool::new(false);
 
 /// How the terminal was before single keys were read.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -85,6 +88,22 @@ pub(super) fn erase() {
     if DRAWN.swap(false, Ordering::Relaxed) {
         // Nobody is there to be told when the terminal has gone.
         let _written = io::stdout().write_all(ERASE).and_then(|()| io::stdout().flush());
+    }
+}
+
+/// Notes where the cursor stands behind what was written.
+pub(super) fn wrote(bytes: &[u8]) {
+    if let Some(last) = bytes.last() {
+        OPEN.store(*last != b'\n', Ordering::Relaxed);
+    }
+}
+
+/// What is written next stands on a line of its own, for a person.
+pub(super) fn begin_line() {
+    erase();
+    if OPEN.swap(false, Ordering::Relaxed) && is_read() {
+        // As above.
+        let _written = io::stdout().write_all(b"\n").and_then(|()| io::stdout().flush());
     }
 }
 
@@ -151,14 +170,8 @@ impl Watch {
         self.frame = self.frame.wrapping_add(1) % FRAMES.len();
         let frame = FRAMES.get(self.frame).copied().unwrap_or_default();
         let text = format!("{frame} {} s · {activity}", self.begun.elapsed().as_secs());
-        // A wide character takes two columns, and a line that wraps could not be erased.
-        let room = width().saturating_sub(1);
-        let text: String = if text.is_ascii() {
-            text
-        } else {
-            text.chars().take(room / 2).collect()
-        };
-        let text: String = text.chars().take(room).collect();
+        // A line that wraps could not be erased.
+        let text = clip(&text, width().saturating_sub(1));
         DRAWN.store(true, Ordering::Relaxed);
         // The next write tells when the terminal has gone.
         let _written = write!(io::stdout(), "\r\x1b[K{text}").and_then(|()| io::stdout().flush());

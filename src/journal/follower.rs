@@ -34,6 +34,11 @@ impl Follower {
         })
     }
 
+    /// Hides other secrets from here on, where they have changed. To be called between two lines.
+    pub fn mask_with(&mut self, masker: Option<Arc<Masker>>) -> Result<(), ReadError> {
+        self.reader.as_mut().map_or(Ok(()), |reader| reader.mask_with(masker))
+    }
+
     /// The next piece, or `None` at the journal's end.
     ///
     /// Reads inline what the page cache holds; a read that must wait for the disk goes to a thread.

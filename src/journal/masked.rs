@@ -31,12 +31,23 @@ struct Masking {
 impl MaskedReader {
     /// Opens a session's journal, standing at its beginning.
     pub fn open(folder: &Path, masker: Option<Arc<Masker>>) -> Result<Self, ReadError> {
-        let masking = masker.map(|masker| Masking {
-            lines: MaskedLines::new(masker),
-            long: BytesMut::new(),
-        });
+        let masking = masker.map(Masking::new);
         let reader = Reader::open(folder)?;
         Ok(Self { reader, masking })
+    }
+
+    /// Hides other secrets from here on, where they have changed. To be called between two lines.
+    pub fn mask_with(&mut self, masker: Option<Arc<Masker>>) -> Result<(), ReadError> {
+        let is_same = match (&self.masking, &masker) {
+            (Some(masking), Some(masker)) => masking.lines.is_by(masker),
+            (known, wanted) => known.is_none() && wanted.is_none(),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let position = self.position();
+        self.masking = masker.map(Masking::new);
+        self.set_position(position)
     }
 
     /// Goes to the record that follows `after`.
@@ -123,6 +134,13 @@ impl MaskedReader {
 }
 
 impl Masking {
+    fn new(masker: Arc<Masker>) -> Self {
+        Self {
+            lines: MaskedLines::new(masker),
+            long: BytesMut::new(),
+        }
+    }
+
     /// What may be shown of a piece, which ends at `end`; `None` as long as its line is not whole.
     fn piece(&mut self, piece: Piece, end: u64) -> Option<Bytes> {
         let lines = if piece.starts_line && piece.ends_line {

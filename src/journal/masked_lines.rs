@@ -86,6 +86,11 @@ impl MaskedLines {
         }
     }
 
+    /// Whether this masker does it.
+    pub(super) fn is_by(&self, masker: &Arc<Masker>) -> bool {
+        Arc::ptr_eq(&self.masker, masker)
+    }
+
     /// Forgets what came before.
     pub(super) fn clear(&mut self) {
         self.unfinished.clear();

@@ -105,3 +105,32 @@ fn positions_lie_between_lines_and_can_be_gone_to() {
     assert_eq!((reader.position(), read), (len64(&text.bytes), whole.len()));
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn a_mask_that_changes_on_the_way_is_as_if_the_rest_had_been_read_with_it_alone() {
+    let text = difficult();
+    let folder = journal("changes", &text.bytes);
+    let open = |masker: Option<Arc<Masker>>| MaskedReader::open(&folder, masker).unwrap();
+    let mut reader = open(None);
+    let mut masks = [Some(masker(&["abcabd"])), Some(masker(&["cabd x"])), None]
+        .into_iter()
+        .cycle();
+    let mut changes = 0;
+    while let Some(piece) = reader.read().unwrap() {
+        if !piece.ends_line {
+            continue;
+        }
+        let mask = masks.next().unwrap();
+        reader.mask_with(mask.clone()).unwrap();
+        let position = reader.position();
+        reader.mask_with(mask.clone()).unwrap();
+        assert_eq!(reader.position(), position);
+        let mut alone = open(mask);
+        alone.set_position(position).unwrap();
+        assert!(rest(&mut alone) == rest(&mut reader), "at {position}");
+        reader.set_position(position).unwrap();
+        changes += 1;
+    }
+    assert!(changes > 6, "{changes}");
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
 
 use super::names::is_secret;
 
@@ -26,8 +27,8 @@ const LEAST_USER: usize = 20;
 /// Headers besides `Accept…` and `Content-…` that say nothing secret.
 const PLAIN_HEADERS: [&str; 5] = ["connection", "host", "mcp-protocol-version", "origin", "user-agent"];
 
-/// Secret values, each once.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// Secret values, each once; written down as a list of texts.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets(BTreeSet<String>);
 
 impl Secrets {
@@ -90,6 +91,11 @@ impl Secrets {
     /// Adds all that others are.
     pub fn extend(&mut self, others: &Self) {
         self.0.extend(others.0.iter().cloned());
+    }
+
+    /// How many bytes they have in all.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(String::len).sum()
     }
 
     /// Whether there is nothing to hide.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::conversation::Conversation;
+use super::links::Links;
 use super::observe::{Listener, TurnReader};
 use super::session::Session;
 use super::talk::Talk;
@@ -121,7 +122,7 @@ pub(super) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
         );
         let out = limited(out, format, &state.usage());
         let out = resumed(out, state.agent_session_id().filter(|_| resumes));
-        return end(session, turn, out, tender.as_deref()).await;
+        return end(&runtime.links, session, turn, out, tender.as_deref()).await;
     }
 }
 
@@ -136,10 +137,11 @@ async fn listener(
         return Ok(Listener::Nobody);
     };
     if let Some(turn) = state.turn(number).filter(|_| launch::converses(agent, session)) {
-        let (settings, variables) = (runtime.settings(), runtime.variables());
+        let (settings, variables, links) = (runtime.settings(), runtime.variables(), Arc::clone(&runtime.links));
         let attempt = turn.attempt;
         let (agent, session, turn) = (agent.clone(), Arc::clone(session), turn.clone());
-        let driver = on_a_thread(move || launch::driver(&settings, &variables, &session, &agent, &turn)).await?;
+        let driver =
+            on_a_thread(move || launch::driver(&settings, &variables, &links, &session, &agent, &turn)).await?;
         if let Some(driver) = driver {
             return Ok(Listener::Conversation(Box::new(Conversation::new(
                 driver, number, attempt,
@@ -199,6 +201,7 @@ fn resumed(mut out: Outcome, asked: Option<&str>) -> Outcome {
 
 /// Writes the end, or that the turn is tried again.
 async fn end(
+    links: &Arc<Links>,
     session: &Arc<Session>,
     turn: &TurnState,
     out: Outcome,
@@ -217,8 +220,11 @@ async fn end(
         }
         _ => None,
     };
+    let links = Arc::clone(links);
     session
         .transact(move |session, state| {
+            // Before anybody hears of the end and begins what would meet them.
+            links.release(session.id(), number);
             if state.turn(number).is_none_or(|turn| turn.ended().is_some()) {
                 return (Vec::new(), ());
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::attend::attend;
 use super::environment::Variables;
 use super::launch;
+use super::links::Links;
 use super::queue::{Place, Ticket};
 use super::session::Session;
 use super::tender::{Adopted, Tender};
@@ -29,7 +30,7 @@ pub(super) async fn drive(
 ) {
     let watch = runtime.watcher.watch_for_state(&session.journal());
     let follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
-    loop {
+    let through = loop {
         match step(&runtime, &session, &mut ticket, &mut place).await {
             Ok(true) => {}
             Ok(false) => {
@@ -37,17 +38,23 @@ pub(super) async fn drive(
                 // A prompt may have come since; whoever appended it saw that we are still here.
                 if session.state().current().is_none() || duties.deleted {
                     duties.driven = false;
-                    break;
+                    break session.state().next_turn().saturating_sub(1);
                 }
             }
-            Err(_) if session.duties().deleted => break,
+            Err(_) if session.duties().deleted => break u32::MAX,
             Err(error) => {
                 tracing::error!(session = %session.id(), %error, "a turn could not be moved on; trying again");
                 tokio::time::sleep(TRY_AGAIN).await;
             }
         }
-    }
+    };
     drop((place, ticket));
+    let (links, id) = (Arc::clone(&runtime.links), session.id().clone());
+    let released = on_a_thread(move || {
+        links.release(&id, through);
+        Ok(())
+    });
+    drop(released.await);
     // What was left behind may go on speaking, and followers' `last_seq` should know.
     let tenders: Vec<_> = session.duties().tenders.values().cloned().collect();
     for tender in tenders {
@@ -144,8 +151,8 @@ async fn begin(
     let settings = runtime.settings();
     let prepare = {
         let (session, turn, settings) = (Arc::clone(session), turn.clone(), Arc::clone(&settings));
-        let variables = runtime.variables();
-        move || Ok(prepare(&settings, &variables, &session, &turn)?.map(|launch| variables.under(launch)))
+        let (variables, links) = (runtime.variables(), Arc::clone(&runtime.links));
+        move || Ok(prepare(&settings, &variables, &links, &session, &turn)?.map(|launch| variables.under(launch)))
     };
     let prepared = on_a_thread(prepare).await;
     let tend = |launch| {
@@ -173,6 +180,7 @@ async fn begin(
 fn prepare(
     settings: &Settings,
     variables: &Variables,
+    links: &Links,
     session: &Session,
     turn: &TurnState,
 ) -> Result<Option<Launch>, RuntimeError> {
@@ -191,7 +199,7 @@ fn prepare(
     if !still_due {
         return Ok(None);
     }
-    let error = match launch::prepare(settings, variables, session, turn) {
+    let error = match launch::prepare(settings, variables, links, session, turn) {
         Ok(launch) => return Ok(Some(launch)),
         Err(error) => error,
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::checks::{refuse_open_folder, unsupported};
 use super::environment::Variables;
+use super::links::Links;
 use super::mounted::{self, Places};
 use super::program::{program, search_path};
 use super::scratch::empty_folder;
@@ -121,6 +122,7 @@ impl Basis {
     fn of(
         settings: &Settings,
         variables: &Variables,
+        links: &Links,
         session: &Session,
         agent: &Agent,
         turn: &TurnState,
@@ -131,6 +133,7 @@ impl Basis {
         let places = Places {
             cwd: session.cwd(),
             workspace: &settings.workspace,
+            is_ours: &|path| links.has(path),
             // In the order in which the agent will have them.
             variable: &|name| {
                 let told = request.env.get(name).or_else(|| configured?.get(name));
@@ -143,6 +146,7 @@ impl Basis {
         } else {
             BTreeMap::new()
         };
+        session.learn_secrets(&of_files)?;
         Ok(Self {
             prompt: read_prompt(session, turn)?,
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
@@ -174,6 +178,7 @@ impl Basis {
 pub(super) fn prepare(
     settings: &Settings,
     variables: &Variables,
+    links: &Links,
     session: &Session,
     turn: &TurnState,
 ) -> Result<Launch, RuntimeError> {
@@ -198,7 +203,7 @@ pub(super) fn prepare(
         install: agent.install().map(str::to_owned),
         installed: Vec::new(),
     })?;
-    let basis = Basis::of(settings, variables, session, &agent, turn, Err)?;
+    let basis = Basis::of(settings, variables, links, session, &agent, turn, Err)?;
     sys::replace(&basis.prompt_file, basis.prompt.as_bytes()).map_err(failed(&basis.prompt_file))?;
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
     let asked = basis.request(session, Some(&fresh));
@@ -208,7 +213,12 @@ pub(super) fn prepare(
         let path = session.folder.join(name);
         empty_folder(&path).map_err(failed(&path))?;
     }
-    mounted::link(&launch.links, &session.folder)?;
+    let (own, in_homes): (Vec<_>, Vec<_>) = launch
+        .links
+        .iter()
+        .partition(|link| link.at.starts_with(&session.folder));
+    mounted::link(&own)?;
+    links.make(&in_homes, session.id(), turn.turn)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
         sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
@@ -257,13 +267,14 @@ pub(super) fn converses(agent: &Agent, session: &Session) -> bool {
 pub(super) fn driver(
     settings: &Settings,
     variables: &Variables,
+    links: &Links,
     session: &Session,
     agent: &Agent,
     turn: &TurnState,
 ) -> Result<Option<Box<dyn Driver>>, RuntimeError> {
     // The launch has refused a wrong file. One that became wrong since, by the agent's own hand or with its repository,
     // must not keep us from talking with an agent that runs.
-    let basis = Basis::of(settings, variables, session, agent, turn, |error| {
+    let basis = Basis::of(settings, variables, links, session, agent, turn, |error| {
         tracing::warn!(%error, "the servers of tools in this file are left out");
         Ok(BTreeMap::new())
     })?;

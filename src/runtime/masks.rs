@@ -79,6 +79,7 @@ impl Runtime {
         }
         let mut secrets = Secrets::clone(&server.secrets);
         request_secrets(session.request(), &session.own_sinks(), &server.variables, &mut secrets);
+        secrets.extend(&session.file_secrets());
         let masker = self.masks.masker(&server, secrets)?;
         *slot = Some((server.secrets, Arc::downgrade(&masker)));
         Some(masker)
@@ -177,7 +178,7 @@ fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &
 }
 
 /// Whatever the names: a variable or header that is written for one server is there to let us in.
-fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
+pub(super) fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
     for server in servers {
         for value in server.env.values() {
             secrets.add_value(value);

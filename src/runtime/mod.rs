@@ -17,11 +17,13 @@ mod envd;
 mod environment;
 mod epoch;
 mod error;
+mod file_secrets;
 mod forgotten;
 mod gap;
 mod identity;
 mod keeper_client;
 mod launch;
+mod links;
 mod masks;
 mod mounted;
 mod observe;
@@ -85,6 +87,7 @@ pub struct Runtime {
     sdk: sdk::SdkFile,
     envd: envd::Envd,
     masks: masks::Masks,
+    links: Arc<links::Links>,
     queue: Arc<Queue>,
     sessions: RwLock<Sessions>,
     delivery: Arc<Delivery>,
@@ -137,6 +140,7 @@ impl Runtime {
             .await
             .map_err(|_| RuntimeError::ShuttingDown)??;
         let (shutdown, _) = watch::channel(false);
+        let links = Arc::new(links::Links::of(&settings.home));
         let runtime = Arc::new(Self {
             delivery: Arc::default(),
             epoch: epoch::Epoch::of(&settings.home, settings.platform.clone()),
@@ -152,6 +156,7 @@ impl Runtime {
             sdk: sdk::SdkFile::default(),
             envd: envd::Envd::default(),
             masks: masks::Masks::default(),
+            links,
             sessions: RwLock::default(),
             started: Instant::now(),
             forgotten: Mutex::default(),
@@ -201,6 +206,11 @@ impl Runtime {
         let runtime = Arc::clone(self);
         on_a_thread(move || {
             runtime.deliver_all();
+            let runs = |id: &SessionId| {
+                let session = runtime.session(id.as_str());
+                session.is_ok_and(|session| session.state().current().is_some())
+            };
+            runtime.links.keep_for(runs);
             Ok(())
         })
         .await

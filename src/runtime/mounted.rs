@@ -1,18 +1,20 @@
 //! What stands ready in an agent's folders: looked for when a turn is about to start, and linked where it says.
 //!
-//! The working directory comes first, then the workspace, then the agent's home. Nothing is written but links, and
-//! none where there is something already, nor into a repository.
+//! The working directory comes first, then the workspace, then the agent's home. Nothing is written but links: in the
+//! session's folder, and by [`super::links`] in homes, where there is nothing yet and that are in no repository.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::RuntimeError;
 use crate::agents::{Link, Mounted};
-use crate::model::McpServer;
+use crate::model::{McpServer, len64};
 
 /// Where tools of today keep skills; an agent looks into one or two of these.
 const SKILLS: [&str; 3] = ["skills", ".agents/skills", ".claude/skills"];
@@ -34,12 +36,17 @@ const CODEX_KEYS: [&str; 8] = [
     "sandbox_mode",
 ];
 
+/// The largest file that is read, in bytes: agents may write where these stand.
+const MOST: u64 = 1 << 20;
+
 /// The folders of one agent.
 pub(super) struct Places<'a> {
     pub(super) cwd: &'a Path,
     pub(super) workspace: &'a Path,
     /// The agent's variables, as it will have them.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a skill is there only because a turn was led to it.
+    pub(super) is_ours: &'a dyn Fn(&Path) -> bool,
 }
 
 impl Places<'_> {
@@ -73,10 +80,11 @@ impl Places<'_> {
             paths.find(|path| is_right(path))
         };
         let skills = folders.iter().flat_map(|folder| SKILLS.map(|name| folder.join(name)));
+        let skills = skills.flat_map(|folder| skills_in(&folder));
         Mounted {
             instructions: nearest("AGENTS.md", Path::is_file),
             codex_config: nearest("config.toml", is_codexs),
-            skills: skills.flat_map(|folder| skills_in(&folder)).collect(),
+            skills: skills.filter(|skill| !(self.is_ours)(skill)).collect(),
             home: home.filter(|home| !in_repository(home)),
             codex_home: codex_home.filter(|home| home.is_absolute() && !in_repository(home)),
         }
@@ -90,10 +98,10 @@ impl Places<'_> {
         let mut servers = BTreeMap::new();
         for folder in self.folders() {
             for path in MCP_FILES.map(|name| folder.join(name)) {
-                let found = match fs::read_to_string(&path) {
-                    Ok(text) => read_servers(&text, self.variable),
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => Err(format!("it cannot be read ({error}); make it readable, or remove it")),
+                let found = match read(&path) {
+                    None => continue,
+                    Some(Ok(text)) => read_servers(&text, self.variable),
+                    Some(Err(error)) => Err(format!("it cannot be read ({error}); make it readable, or remove it")),
                 };
                 let found = found.map_err(|problem| RuntimeError::WrongMounted { path, problem })?;
                 for (name, server) in found {
@@ -114,10 +122,31 @@ fn skills_in(folder: &Path) -> Vec<PathBuf> {
     skills
 }
 
+/// The text of a file; `None` where there is none, or nobody may look. What is no file is none, and is not waited for: a
+/// pipe would never end.
+fn read(path: &Path) -> Option<io::Result<String>> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let read = || {
+        let no_wait = OFlag::O_NONBLOCK.bits();
+        let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+        let mut text = String::new();
+        file.take(MOST.saturating_add(1)).read_to_string(&mut text)?;
+        if len64(text.as_bytes()) > MOST {
+            return Err(io::Error::new(
+                ErrorKind::FileTooLarge,
+                format!("it has more than {MOST} bytes"),
+            ));
+        }
+        Ok(text)
+    };
+    Some(read())
+}
+
 fn is_codexs(path: &Path) -> bool {
-    let table = fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.parse::<toml::Table>().ok());
+    let text = read(path).and_then(Result::ok);
+    let table = text.and_then(|text| text.parse::<toml::Table>().ok());
     table.is_some_and(|table| table.keys().any(|key| CODEX_KEYS.contains(&key.as_str())))
 }
 
@@ -208,23 +237,18 @@ fn fill(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     filled
 }
 
-/// Makes the links of a launch; those in `own` are ours, and made anew.
-pub(super) fn link(links: &[Link], own: &Path) -> Result<(), RuntimeError> {
+/// Makes links in the session's own folder, anew for every turn.
+pub(super) fn link(links: &[&Link]) -> Result<(), RuntimeError> {
     for Link { at, to } in links {
         let failed = |source| RuntimeError::Io {
             path: at.clone(),
             source,
         };
-        if at.starts_with(own) {
-            remove(at).map_err(failed)?;
-        }
+        remove(at).map_err(failed)?;
         if let Some(folder) = at.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        match std::os::unix::fs::symlink(to, at) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
+        std::os::unix::fs::symlink(to, at).map_err(failed)?;
     }
     Ok(())
 }

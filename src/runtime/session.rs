@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
+use super::file_secrets::FileSecrets;
 use super::masks::SessionMask;
 use super::store::{self, SessionFile};
 use super::tender::Tender;
@@ -32,6 +33,8 @@ pub struct Session {
     /// All its sinks, and how far each is.
     pub(super) lanes: Lanes,
     pub(super) mask: SessionMask,
+    /// Secrets that stood in files.
+    pub(super) file_secrets: FileSecrets,
     /// A caller wants something of the running turn that does not stand in its journal.
     pub(super) stirred: Notify,
 }
@@ -80,6 +83,7 @@ impl Session {
             duties: Mutex::default(),
             lanes: Lanes::default(),
             mask: SessionMask::default(),
+            file_secrets: FileSecrets::default(),
             stirred: Notify::new(),
         }
     }

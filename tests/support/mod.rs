@@ -23,6 +23,7 @@ pub mod node;
 pub mod platform;
 pub mod procs;
 pub mod scripted;
+pub mod stand_ins;
 pub mod ws;
 
 use std::path::{Path, PathBuf};

@@ -7,12 +7,20 @@ use crate::model::{Permission, PermissionKind};
 /// The most options that have a key of their own.
 const DIGITS: u8 = 9;
 
-/// The question for somebody who answers with a key.
-pub(super) fn put(question: &Permission, style: &Style) -> Vec<String> {
+/// What is asked where the line above says what for.
+const SHORT: &str = "Is this allowed?";
+
+/// The question for somebody who answers with a key; `said` where what it is about stands on the line above.
+pub(super) fn put(question: &Permission, said: bool, style: &Style) -> Vec<String> {
+    let title = if said {
+        SHORT.to_owned()
+    } else {
+        one_line(&question.title)
+    };
     let mut lines = vec![format!(
         "{} {}",
         style.on(Paint::Busy, "?"),
-        style.on(Paint::Strong, &one_line(&question.title))
+        style.on(Paint::Strong, &title)
     )];
     for (number, option) in (1..=DIGITS).zip(&question.options) {
         let letter = letter(option.kind).filter(|letter| chosen(question, *letter) == Some(&option.option_id));

@@ -1,7 +1,8 @@
 //! The last lines: how a turn ended, what it took, and how to go on.
 
+use super::Paint;
+use super::style::on;
 use super::text::{clip, one_line, seconds};
-use super::{Paint, on};
 use crate::cli::wire::TurnEnd;
 use crate::model::{SessionStatus, Usage};
 

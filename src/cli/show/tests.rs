@@ -106,6 +106,34 @@ fn a_question_is_put_when_those_before_it_are_answered() {
 }
 
 #[test]
+fn a_question_about_the_call_of_the_line_above_does_not_repeat_it() {
+    let call = line(
+        0,
+        &json!({ "sessionUpdate": "tool_call", "toolCallId": "a", "title": "rm 1", "name": "Bash", "status": "pending" }),
+    );
+    let asked = r#"{"seq":2,"time":"2026-11-21T02:40:00.000000Z","turn":1,"type":"permission","id":"1","title":"rm 1","options":[{"optionId":"o","name":"Yes","kind":"allow_once"}]}"#;
+    let lines = [call.clone(), asked.to_owned()];
+    assert_eq!(
+        shown(terminal(), &lines).0,
+        "● Bash: rm 1\n? Is this allowed?\n  1 y  Yes\n"
+    );
+    let narrow = Style {
+        width: 10,
+        ..terminal()
+    };
+    assert_eq!(
+        shown(narrow, &lines).0,
+        "● Bash: r…\n? rm 1\n  1 y  Yes\n",
+        "nobody allows what was cut off"
+    );
+    let lines = [call, text("agent_message_chunk", "Hm.\n"), asked.to_owned()];
+    assert_eq!(
+        shown(terminal(), &lines).0,
+        "● Bash: rm 1\n\nHm.\n\n? rm 1\n  1 y  Yes\n"
+    );
+}
+
+#[test]
 fn nothing_is_drawn_over_a_line_that_is_open_or_a_question() {
     let mut show = Show::new("s", terminal());
     assert_eq!(show.activity(), Some("working"));

@@ -1,5 +1,10 @@
 //! Text of agents on its way to a terminal: nothing in it that a terminal would obey.
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// What makes a picture of the character before it, which then takes a column more.
+const EMOJI: char = '\u{fe0f}';
+
 /// Replaces what a terminal would obey by what a person can read, across any split of the text.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
@@ -65,12 +70,19 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
-/// Cuts a text to a number of characters.
-pub(super) fn clip(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+/// Cuts a text to a number of columns on a terminal, of which some characters take two.
+pub(in crate::cli) fn clip(text: &str, most: usize) -> String {
+    if text.width() <= most {
+        return text.to_owned();
     }
+    let mut room = most.saturating_sub(1);
+    let fitting = text.chars().take_while(|char| {
+        let width = if *char == EMOJI { 1 } else { char.width().unwrap_or(0) };
+        let left = room.checked_sub(width);
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    fitting.chain(['…']).collect()
 }
 
 /// Seconds as people say them.
@@ -109,10 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_characters() {
+    fn a_text_is_cut_between_characters_by_the_columns_that_they_take() {
         assert_eq!(clip("äöü", 3), "äöü");
         assert_eq!(clip("äöüß", 3), "äö…");
         assert_eq!(clip("x", 0), "…");
+        assert_eq!(clip("日本語", 6), "日本語");
+        assert_eq!(clip("日本語", 5), "日本…");
+        assert_eq!(clip("日本語", 4), "日…");
+        assert_eq!(clip("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}", "an accent takes none");
+        assert_eq!(clip("❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}", 4), "❤\u{fe0f}❤…");
     }
 
     #[test]
@@ -132,6 +149,7 @@ mod tests {
             prop_assert_eq!(&cleaned(&[left, right]), &whole);
             prop_assert!(!whole.chars().any(|char| char.is_control() && !"\n\t".contains(char)));
             prop_assert!(!one_line(&text).chars().any(char::is_control));
+            prop_assert!(clip(&one_line(&text), 20).width() <= 20);
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Tools {
 #[derive(Debug)]
 struct Call {
     label: String,
+    /// There was room for all of it.
+    is_whole: bool,
     begun: Timestamp,
 }
 
@@ -30,13 +32,15 @@ impl Tools {
         let mut lines = Vec::new();
         let label = label(update);
         if let (false, Some(label)) = (self.open.contains_key(id), &label) {
-            let begun = style.on(
-                Paint::Strong,
-                &clip(label, style.width.saturating_sub(margin.len() + 2)),
-            );
+            let shown = clip(label, style.width.saturating_sub(margin.len() + 2));
+            let begun = style.on(Paint::Strong, &shown);
             lines.push(format!("{margin}{} {begun}", style.on(Paint::Busy, "●")));
-            let label = label.clone();
-            self.open.insert(id.to_owned(), Call { label, begun: time });
+            let call = Call {
+                label: label.clone(),
+                is_whole: shown == *label,
+                begun: time,
+            };
+            self.open.insert(id.to_owned(), call);
             self.last = Some(id.to_owned());
         }
         let succeeded = match update.get("status").and_then(Value::as_str) {
@@ -76,6 +80,16 @@ impl Tools {
     /// Something else is printed: what follows a call's first line is not its end any more.
     pub(super) fn interrupted(&mut self) {
         self.last = None;
+    }
+
+    /// Whether the line that was printed last names a call so, and whole: nobody is to allow what was cut off.
+    pub(super) fn has_just_said(&self, title: &str) -> bool {
+        let last = self.last.as_ref().and_then(|id| self.open.get(id));
+        let title = one_line(title);
+        last.is_some_and(|call| {
+            let is_it = call.label == title || call.label.ends_with(&format!(": {title}"));
+            is_it && call.is_whole
+        })
     }
 
     /// A call that runs, the one that began last if it is known.
