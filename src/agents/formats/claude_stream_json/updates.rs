@@ -99,9 +99,10 @@ impl Updates {
         Some(told(known.into_iter().flatten().flatten().collect(), all_known, line))
     }
 
-    fn block(&mut self, parent: &str, block: &Value) -> Option<Option<Update>> {
+    /// What one block of a message says that its pieces have not; `None` where it is not known.
+    fn block(&mut self, parent: &str, block: &Value) -> Option<Vec<Update>> {
         let said = self.said.entry(parent.to_owned()).or_default();
-        Some(match string(block, "type") {
+        let update = match string(block, "type") {
             "text" => {
                 let text = text_at(block, "text")?;
                 self.answered |= parent.is_empty();
@@ -118,7 +119,8 @@ impl Updates {
                 Some(tool::started(id, name, input))
             }
             _ => return None,
-        })
+        };
+        Some(update.into_iter().collect())
     }
 
     /// What goes to the model: the results of its calls, a subagent's prompt, remarks.

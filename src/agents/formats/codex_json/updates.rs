@@ -53,11 +53,11 @@ impl Updates {
             "agent_message" => said(|text| Update::message(text)),
             "reasoning" => said(|text| Update::thought(text)),
             "todo_list" => Some(vec![todo_list(item)?]),
-            _ => self.call(text_at(item, "id")?, call(item)?, text_at(item, "status")?, completed),
+            _ => Some(self.call(text_at(item, "id")?, call(item)?, text_at(item, "status")?, completed)),
         }
     }
 
-    fn call(&mut self, id: &str, call: Call, status: &str, completed: bool) -> Option<Vec<Update>> {
+    fn call(&mut self, id: &str, call: Call, status: &str, completed: bool) -> Vec<Update> {
         let mut updates = Vec::new();
         let told = self.started.insert(id.to_owned(), call.input.clone());
         let new = told.is_none();
@@ -73,7 +73,7 @@ impl Updates {
         } else if !new {
             updates.push(tool::output_so_far(id, &call.output));
         }
-        Some(updates)
+        updates
     }
 }
 
