@@ -149,6 +149,24 @@ async fn who_closes_a_session_ends_its_work_and_hears_no_more_of_it_until_it_is_
 }
 
 #[tokio::test]
+async fn a_prompt_that_is_sent_behind_a_close_is_not_what_was_closed() {
+    let server = Server::start().await;
+    let (mut client, id) = shell(&server).await;
+    client
+        .command(call(2, "session/close", &json!({ "sessionId": id })))
+        .await;
+    client
+        .command(call(3, "session/prompt", &prompt(&id, "echo again")))
+        .await;
+    let heard = client.until(|message| message["id"] == 3).await;
+    assert_eq!(heard.last().unwrap()["result"]["stopReason"], "end_turn", "{heard:?}");
+    let closed = |message: &Value| message["id"] == 2 && message["result"] == json!({});
+    if !heard.iter().any(closed) {
+        client.until(closed).await;
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_is_deleted_is_no_longer_listed_and_to_delete_it_again_is_no_mistake() {
     let server = Server::start().await;
     let (mut client, id) = shell(&server).await;
