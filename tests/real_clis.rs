@@ -13,6 +13,8 @@
     reason = "a field that is missing is `null`, and fails the comparison"
 )]
 
+mod tools;
+
 use crate::support;
 
 use std::fmt::Write as _;
@@ -21,12 +23,16 @@ use serde_json::{Value, json};
 use support::lab::{AGENTS, Lab};
 use support::{Server, model};
 
-/// What is tried with every agent, in this order: the first five go on in one session. A further cell is a line here,
-/// an arm in [`observed`], and a word for each agent in [`EXPECTED`].
-const CELLS: [(&str, &str); 10] = [
+/// What is tried with every agent, in this order: the first six go on in one session. A further cell is a line here, an
+/// arm in [`observed`], and a column in [`EXPECTED`].
+const CELLS: [(&str, &str); 13] = [
     (
         "answer",
         "a first turn is answered, and its output is followed live and afterwards",
+    ),
+    (
+        "ready",
+        "the model is shown what stands ready: an AGENTS.md in the home, a skill in the workspace",
     ),
     ("tokens", "the turn's tokens are its own, also in a follow-up turn"),
     (
@@ -49,131 +55,34 @@ const CELLS: [(&str, &str); 10] = [
     ),
     ("429", "cause of a turn when there are too many requests"),
     ("hang", "cause of a turn with a `timeout` when the model falls silent"),
+    (
+        "permission",
+        "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, a tool of `mcp_servers` too; \
+         in the next turn, what is denied is not, and the model has the last word",
+    ),
+    (
+        "mcp",
+        "with `mcp_servers` the model calls a tool of a program and one over HTTP; the calls and their outcomes are seen",
+    ),
 ];
 
 /// What each agent does, cell by cell.
-const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
-    (
-        "claude",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-    (
-        "codex",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-    (
-        "gemini",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-    (
-        "qwen",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-    (
-        "opencode",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-    (
-        "copilot",
-        [
-            "yes",
-            "not told",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-    (
-        "droid",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "timeout",
-            "timeout",
-        ],
-    ),
-    (
-        "pi",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-        ],
-    ),
-];
+const EXPECTED: &str = "\
+claude   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
+codex    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
+gemini   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
+qwen     | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
+opencode | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
+copilot  | yes | yes | not told | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
+droid    | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | 422 | 422
+pi       | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | 422 | 422";
+
+fn expected(agent: &str) -> Option<[&'static str; CELLS.len()]> {
+    let mut words = EXPECTED.lines().map(|line| line.split('|').map(str::trim));
+    let mut words = words.find_map(|mut words| (words.next() == Some(agent)).then_some(words))?;
+    let words = CELLS.map(|_| words.next().expect("a word for each cell"));
+    Some(words)
+}
 
 /// Runs one cell; answers in the words of [`EXPECTED`], or with what came instead. `id` is the session of the first
 /// cells.
@@ -188,6 +97,17 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
             // Whether its pieces or the whole.
             assert!(String::from_utf8(output).unwrap().contains("Answer "));
             yes(&turn, "Answer 1.")
+        }
+        "ready" => {
+            let shown = tools::shown(lab);
+            let instructions = shown.contains("Instructions in the home.");
+            match (instructions, shown.contains("A skill in the workspace")) {
+                (true, true) => "yes",
+                (true, false) => "instructions",
+                (false, true) => "skill",
+                (false, false) => "no",
+            }
+            .to_owned()
         }
         "tokens" => {
             let first = lab.ended(id).await;
@@ -251,6 +171,8 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
             let limit = json!({"timeout": lab.setup.patience});
             cause(&lab.begin("model: status 429", limit).await.1)
         }
+        "permission" => tools::permission(lab).await.unwrap_or_else(|what_came| what_came),
+        "mcp" => tools::mcp(lab).await.unwrap_or_else(|what_came| what_came),
         status => cause(&lab.begin(&format!("model: status {status}"), Value::Null).await.1),
     }
 }
@@ -290,17 +212,28 @@ fn cause(turn: &Value) -> String {
     }
 }
 
+/// Puts down what agents find by themselves.
+fn stands_ready(lab: &Lab) {
+    let skill = lab.server.workspace().join("skills/own");
+    std::fs::create_dir_all(&skill).unwrap();
+    let text = "---\nname: own\ndescription: A skill in the workspace\n---\nDo it.\n";
+    std::fs::write(skill.join("SKILL.md"), text).unwrap();
+    std::fs::write(lab.home.join("AGENTS.md"), "Instructions in the home.").unwrap();
+}
+
 /// Runs all cells of one agent, and tells all that differ at once.
 async fn does_what_the_table_says(agent: &str) {
     let Some(lab) = Lab::new(agent).await else { return };
-    let (_, expected) = EXPECTED.iter().find(|(name, _)| *name == agent).unwrap();
+    let expected = expected(agent).unwrap();
+    stands_ready(&lab);
     let mut differ = String::new();
     let mut id = String::new();
     for ((cell, _), expected) in CELLS.iter().zip(expected) {
-        let begun = std::time::Instant::now();
+        let (begun, used) = (std::time::Instant::now(), lab.cpu_seconds().await);
         let observed = observed(&lab, cell, &mut id).await;
-        eprintln!("{agent} {cell}: {observed} ({:.1} s)", begun.elapsed().as_secs_f64());
-        if observed != *expected {
+        let (took, used) = (begun.elapsed().as_secs_f64(), lab.cpu_seconds().await - used);
+        eprintln!("{agent} {cell}: {observed} ({took:.1} s, {used:.1} s of processors)");
+        if observed != expected {
             let _written = writeln!(differ, "{agent}, {cell}: {expected} was expected, {observed} came");
         }
     }
@@ -369,7 +302,7 @@ fn page(agents: &Value) -> String {
         let name = agent["name"].as_str().unwrap();
         let evidence = agent["evidence"].as_str().unwrap();
         let setup = AGENTS.iter().find(|setup| setup.agent == name);
-        let Some((_, words)) = EXPECTED.iter().find(|(agent, _)| *agent == name) else {
+        let Some(words) = expected(name) else {
             // The shell is tested everywhere else.
             if name != "shell" {
                 assert_eq!(evidence, "documented", "{name} has no line in the table");
@@ -385,7 +318,12 @@ fn page(agents: &Value) -> String {
     line(&cells(|(cell, meaning)| format!("- *{cell}*: {meaning}\n")));
     line(
         "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
-         that only the session's own `timeout` ends it.\n",
+         that only the session's own `timeout` ends it. `422`: the request is refused, and says what to do:\n\n",
+    );
+    line(
+        &tools::REFUSALS
+            .map(|(field, words)| format!("- `{field}`: {words}\n"))
+            .concat(),
     );
     page
 }

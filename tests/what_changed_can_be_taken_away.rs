@@ -245,8 +245,13 @@ async fn a_change_within_the_second_of_the_checkout_is_a_change() {
     let script = "git config core.checkStat minimal; git config core.trustCTime false
         touch -d @1700000000 f; git update-index --refresh; touch -d @1700000000 .git/index
         echo fixed > f; touch -d @1700000000 f; [ \"$LOOK\" = no ] || echo new > g";
-    for (look, expected) in [("no", &[("modified", "f")][..]), ("yes", &[("modified", "f"), ("added", "g")])] {
-        let id = server.create(json!({ "env": { "LOOK": look }, "prompt": script })).await;
+    for (look, expected) in [
+        ("no", &[("modified", "f")][..]),
+        ("yes", &[("modified", "f"), ("added", "g")]),
+    ] {
+        let id = server
+            .create(json!({ "env": { "LOOK": look }, "prompt": script }))
+            .await;
         assert_eq!(server.settled(&id).await["status"], "completed");
         assert_eq!(listed(&artifacts(&server, &id).await), pairs(expected));
         let patch = taken(&server, &id, "patch").await;
