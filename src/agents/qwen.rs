@@ -41,7 +41,8 @@ const SERVERS: &str = "mcp.json";
 const INSTRUCTIONS: &str = "AGENTS.md";
 
 /// As the lowest layer of settings, the user's own still win. Its own memory is a second conversation with the model
-/// behind every answer, which takes longer than the answer, and counts as the turn's.
+/// behind every answer, which takes longer than the answer, and counts as the turn's. So is the guess at what will be
+/// asked next, which it makes where it is talked with.
 fn defaults(request: &TurnRequest<'_>) -> Value {
     let mut context = json!({});
     if mounted::instructions(request) != Instructions::Plain {
@@ -53,6 +54,7 @@ fn defaults(request: &TurnRequest<'_>) -> Value {
         "telemetry": {"enabled": false},
         "general": {"enableAutoUpdate": false},
         "memory": {"enableManagedAutoMemory": false},
+        "ui": {"enableFollowupSuggestions": false},
         "context": context,
     })
 }
