@@ -57,8 +57,8 @@ const CELLS: [(&str, &str); 13] = [
     ("hang", "cause of a turn with a `timeout` when the model falls silent"),
     (
         "permission",
-        "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, a tool of `mcp_servers` too; \
-         in the next turn, what is denied is not, and the model has the last word",
+        "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, calls of `mcp_servers` too; in \
+         the next turn, what is denied is not, and the model has the last word",
     ),
     (
         "mcp",
@@ -68,14 +68,14 @@ const CELLS: [(&str, &str); 13] = [
 
 /// What each agent does, cell by cell.
 const EXPECTED: &str = "\
-claude   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
-codex    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
-gemini   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
-qwen     | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
-opencode | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
-copilot  | yes | yes | not told | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes | yes
-droid    | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | 422 | 422
-pi       | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | 422 | 422";
+claude   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes  | yes
+codex    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes  | yes
+gemini   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | yes  | yes
+qwen     | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | ends | yes
+opencode | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | ends | yes
+copilot  | yes | yes | not told | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | ends | yes
+droid    | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | 422  | 422
+pi       | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | 422  | 422";
 
 fn expected(agent: &str) -> Option<[&'static str; CELLS.len()]> {
     let mut words = EXPECTED.lines().map(|line| line.split('|').map(str::trim));
@@ -318,7 +318,8 @@ fn page(agents: &Value) -> String {
     line(&cells(|(cell, meaning)| format!("- *{cell}*: {meaning}\n")));
     line(
         "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
-         that only the session's own `timeout` ends it. `422`: the request is refused, and says what to do:\n\n",
+         that only the session's own `timeout` ends it. `ends` under *permission* means that the agent ends the turn \
+         when something is denied, without another word of the model. `422`: the request is refused, and says what to do:\n\n",
     );
     line(
         &tools::REFUSALS

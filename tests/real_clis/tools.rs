@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::lab::Lab;
-use crate::support::tools::{self as servers, SECRET};
+use crate::support::tools::{Docs, SECRET};
 
 /// How a request is refused that an agent cannot honour: the field, and what to do instead.
 pub(super) const REFUSALS: [(&str, &str); 2] = [
@@ -25,13 +25,16 @@ pub(super) fn shown(lab: &Lab) -> String {
     last.body.to_string().replace("\\\\", "\\").replace("\\\"", "\"")
 }
 
+/// Has the model call the tool of a program.
+const ECHO: &str = "model: mcp lab echo {\"text\":\"hi\"}";
+
 /// One turn is allowed what it asks for, the next one is not; fails with what came instead.
 pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     let file = |name: &str| lab.server.workspace().join(name);
     let (allowed, denied) = (file("allowed.txt"), file("denied.txt"));
-    let prompt = "model: run printf made > allowed.txt\nmodel: mcp lab echo {\"text\":\"hi\"}";
-    let more = json!({ "permission": "ask", "mcp_servers": { "lab": servers::lab() } });
-    let id = match lab.accepted(prompt, more).await {
+    let prompt = format!("model: run printf made > allowed.txt\n{ECHO}");
+    let more = json!({ "permission": "ask", "mcp_servers": { "lab": program() } });
+    let id = match lab.accepted(&prompt, more).await {
         Ok(id) => id,
         Err(refusal) => return refused(&refusal, REFUSALS[0]),
     };
@@ -39,7 +42,8 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     if std::fs::read_to_string(&allowed).unwrap_or_default() != "made" || super::yes(&turn, "Answer 1.") != "yes" {
         return Err(format!("what is allowed was not done: {turn}"));
     }
-    has_completed(lab, &id, "lab says hi").await?;
+    have_come(lab, &id, &[&echoed()]).await?;
+    let asked_before = lab.model.turns().len();
     let path = format!("/v1/sessions/{id}/prompts");
     let prompt = "model: run printf made > denied.txt";
     lab.server.post(&path, json!({ "prompt": prompt })).await;
@@ -47,6 +51,9 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     let call = calls(lab, &id).await.pop().unwrap_or_default();
     if denied.exists() || call["status"] == "completed" {
         return Err(format!("what is denied was done: {call}"));
+    }
+    if lab.model.turns().len() == asked_before + 1 && turn["stop_reason"] == "end_turn" {
+        return Ok("ends".to_owned());
     }
     Ok(super::yes(&turn, "Answer 2."))
 }
@@ -74,33 +81,50 @@ async fn answered(lab: &Lab, id: &str, option: &str, file: &Path) -> Result<Valu
 
 /// The model calls a tool of a program and one over HTTP; fails with what came instead.
 pub(super) async fn mcp(lab: &Lab) -> Result<String, String> {
-    let docs = servers::Docs::start().await;
+    let docs = Docs::start().await;
     let header = format!("Bearer {SECRET}");
-    let servers = json!({
-        "lab": servers::lab(),
-        "docs": { "url": docs.url, "headers": { "Authorization": header } },
-    });
-    let prompt = "model: mcp lab echo {\"text\":\"hi\"}\nmodel: mcp docs find {}";
-    let id = match lab.accepted(prompt, json!({ "mcp_servers": servers })).await {
+    let remote = json!({ "url": docs.url, "headers": { "Authorization": header } });
+    let prompt = format!("{ECHO}\nmodel: mcp docs find {{}}");
+    let more = json!({ "mcp_servers": { "lab": program(), "docs": remote } });
+    let id = match lab.accepted(&prompt, more).await {
         Ok(id) => id,
         Err(refusal) => return refused(&refusal, REFUSALS[1]),
     };
     let turn = lab.ended(&id).await;
-    let shown = shown(lab);
-    for result in [&*format!("lab says hi {SECRET} {SECRET}"), "docs found it"] {
-        if !shown.contains(result) {
-            let warned = String::from_utf8_lossy(&lab.server.output(&id, "stderr").await).into_owned();
-            return Err(format!("{result} did not reach the model: {turn}\n{warned}\n{shown}"));
-        }
-    }
+    have_come(lab, &id, &[&echoed(), "docs found it"]).await?;
     let asked_by = docs.asked_by();
     if asked_by.is_empty() || asked_by.iter().any(|name| *name != header) {
         return Err(format!("the server over HTTP was asked by {asked_by:?}"));
     }
-    for result in ["lab says hi", "docs found it"] {
-        has_completed(lab, &id, result).await?;
-    }
     Ok(super::yes(&turn, "Answer 1."))
+}
+
+/// A server that is a program, and what its tool puts out: it has its secret from a variable and an argument.
+fn program() -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/mcp_server.mjs");
+    json!({ "command": "node", "args": [script, SECRET], "env": { "LAB": SECRET } })
+}
+
+fn echoed() -> String {
+    format!("lab says hi {SECRET} {SECRET}")
+}
+
+/// Fails unless these results of calls have reached the model, and all who follow, but for the secret.
+async fn have_come(lab: &Lab, id: &str, results: &[&str]) -> Result<(), String> {
+    let (shown, calls) = (shown(lab), calls(lab, id).await);
+    for result in results {
+        if !shown.contains(result) {
+            let warned = String::from_utf8_lossy(&lab.server.output(id, "stderr").await).into_owned();
+            return Err(format!("{result:?} did not reach the model: {warned}\n{shown}"));
+        }
+        let masked = result.replace(SECRET, "***");
+        let has_completed =
+            |call: &Value| call["status"] == "completed" && call["content"].to_string().contains(&masked);
+        if !calls.iter().any(has_completed) {
+            return Err(format!("no call with {masked:?} has completed: {calls:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a request was refused as it has to be.
@@ -110,19 +134,6 @@ fn refused(refusal: &Value, (field, words): (&str, &str)) -> Result<String, Stri
         Ok("422".to_owned())
     } else {
         Err(refusal.to_string())
-    }
-}
-
-/// Fails unless a call with this result is seen in ACP's words, and no secret.
-async fn has_completed(lab: &Lab, id: &str, result: &str) -> Result<(), String> {
-    let calls = calls(lab, id).await;
-    let has_completed = |call: &Value| call["status"] == "completed" && call["content"].to_string().contains(result);
-    if calls.iter().any(has_completed) && !json!(calls).to_string().contains("s3cret") {
-        Ok(())
-    } else {
-        Err(format!(
-            "no call with {result:?} has completed, or it shows a secret: {calls:?}"
-        ))
     }
 }
 

@@ -1,6 +1,5 @@
-//! Servers of tools: `mcp_server.mjs`, which is a program, and one over HTTP.
+//! A server of tools over HTTP; the one that is a program is `mcp_server.mjs`.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Json;
@@ -10,12 +9,6 @@ use serde_json::{Value, json};
 
 /// What every shell and every agent would like to put something into.
 pub const SECRET: &str = "s3cret-'$HOME'-${HOME}-\"x\"";
-
-/// The program `lab`; its tool `echo` answers `lab says TEXT`, and the secret twice: from a variable and an argument.
-pub fn lab() -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/mcp_server.mjs");
-    json!({ "command": "node", "args": [script, SECRET], "env": {"LAB": SECRET} })
-}
 
 /// A server of tools over HTTP, which keeps the `Authorization` that its callers sent.
 pub struct Docs {
