@@ -9,21 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use axum::Json;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::support::lab::{AGENTS, Lab};
+use crate::support::lab::Lab;
 use crate::support::model::{self, Model};
-use crate::support::stand_ins::{Home, TAKE_SERVERS, said, skill, stand_ins, with_stand_ins, write};
+use crate::support::stand_ins::{Home, TAKE_SERVERS, said, stand_ins, with_stand_ins, write};
+use crate::support::tools::SECRET;
 use crate::support::{PROMPTD, Server, node};
-
-/// What every shell and every agent would like to put something into.
-const SECRET: &str = "s3cret-'$HOME'-${HOME}-\"x\"";
 
 fn both_servers() -> Value {
     json!({
@@ -177,148 +170,6 @@ async fn a_server_that_no_agent_could_use_or_this_one_cannot_is_refused() {
         assert_eq!(problem["field"], "mcp_servers", "{problem}");
         assert!(!problem.to_string().contains("s3cret"), "{problem}");
     }
-}
-
-/// A server of tools over HTTP, which keeps the `Authorization` that its callers sent.
-struct Docs {
-    url: String,
-    asked_by: Arc<Mutex<Vec<String>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Docs {
-    async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let asked_by = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&asked_by);
-        let app = axum::Router::new().route(
-            "/mcp",
-            axum::routing::post(move |headers: HeaderMap, Json(message): Json<Value>| async move {
-                let name = headers
-                    .get("authorization")
-                    .map(|value| value.to_str().unwrap().to_owned());
-                seen.lock().unwrap().extend(name);
-                answer(&message)
-            }),
-        );
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, asked_by, task }
-    }
-}
-
-impl Drop for Docs {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn answer(message: &Value) -> Response {
-    let result = match message["method"].as_str().unwrap_or_default() {
-        "initialize" => json!({
-            "protocolVersion": message["params"]["protocolVersion"],
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "docs", "version": "1"},
-        }),
-        "tools/list" => json!({"tools": [{"name": "find", "description": "Finds", "inputSchema": {"type": "object"}}]}),
-        "tools/call" => json!({"content": [{"type": "text", "text": "docs found it"}]}),
-        _ if message["id"].is_null() => return StatusCode::ACCEPTED.into_response(),
-        _ => json!({}),
-    };
-    Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result})).into_response()
-}
-
-/// A real agent calls a tool of a program and one over HTTP, and has read what stands ready.
-async fn real(agent: &str) {
-    if !tokio::task::spawn_blocking(node::installed).await.unwrap() {
-        return;
-    }
-    let (model, docs, home) = (
-        Model::start().await,
-        Docs::start().await,
-        Home::new(&format!("real-{agent}")),
-    );
-    let setup = AGENTS.iter().find(|setup| setup.agent == agent).unwrap();
-    for (name, content) in (setup.files)(&model) {
-        home.write(name, &content.to_string());
-    }
-    home.write("AGENTS.md", "Instructions in the home.");
-    let (args, mut env) = ((setup.args)(&model), (setup.env)(&model, &home.0));
-    // Else it shows tools to the model only after a search, which the scripted one does not do.
-    env.push(("ENABLE_TOOL_SEARCH".to_owned(), "false".to_owned()));
-    let path = format!("{}:{}", node::programs().display(), std::env::var("PATH").unwrap());
-    let server = Server::with().env("PATH", path).env("HOME", home.text()).start().await;
-    write(
-        &server.workspace().join("skills/own/SKILL.md"),
-        &skill("own", "A skill in the workspace"),
-    );
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/mcp_server.mjs");
-    let header = format!("Bearer {SECRET}");
-    let servers = json!({
-        "lab": {"command": "node", "args": [script, SECRET], "env": {"LAB": SECRET}},
-        "docs": {"url": docs.url, "headers": {"Authorization": header}},
-    });
-    let env: BTreeMap<_, _> = env.into_iter().collect();
-    let prompt = r#"model: mcp lab echo {"text":"hi"}"#;
-    let request = json!({
-        "agent": agent, "prompt": prompt, "args": args, "env": env, "mcp_servers": servers, "mask": false,
-    });
-    let id = server.create(request).await;
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["result"], "Answer 1.", "{session}");
-    let asked = || {
-        let last = model.turns().pop().unwrap();
-        last.body.to_string().replace("\\\\", "\\").replace("\\\"", "\"")
-    };
-    let told = asked();
-    let warned = String::from_utf8_lossy(&server.output(&id, "stderr").await).into_owned();
-    assert!(
-        told.contains(&format!("lab says hi {SECRET} {SECRET}")),
-        "{warned}\n{told}"
-    );
-    assert!(told.contains("Instructions in the home."), "{told}");
-    assert!(told.contains("A skill in the workspace"), "{told}");
-    let next = json!({ "prompt": "model: mcp docs find {}" });
-    server.post(&format!("/v1/sessions/{id}/prompts"), next).await;
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][1]["result"], "Answer 2.", "{session}");
-    let told = asked();
-    assert!(told.contains("docs found it"), "{told}");
-    let asked_by = docs.asked_by.lock().unwrap();
-    assert!(
-        !asked_by.is_empty() && asked_by.iter().all(|name| *name == header),
-        "{asked_by:?}"
-    );
-}
-
-#[tokio::test]
-async fn claude_calls_tools_and_knows_what_stands_ready() {
-    real("claude").await;
-}
-
-#[tokio::test]
-async fn codex_calls_tools_and_knows_what_stands_ready() {
-    real("codex").await;
-}
-
-#[tokio::test]
-async fn gemini_calls_tools_and_knows_what_stands_ready() {
-    real("gemini").await;
-}
-
-#[tokio::test]
-async fn qwen_calls_tools_and_knows_what_stands_ready() {
-    real("qwen").await;
-}
-
-#[tokio::test]
-async fn opencode_calls_tools_and_knows_what_stands_ready() {
-    real("opencode").await;
-}
-
-#[tokio::test]
-async fn copilot_calls_tools_and_knows_what_stands_ready() {
-    real("copilot").await;
 }
 
 #[tokio::test]

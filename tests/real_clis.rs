@@ -13,6 +13,8 @@
     reason = "a field that is missing is `null`, and fails the comparison"
 )]
 
+mod tools;
+
 use crate::support;
 
 use std::fmt::Write as _;
@@ -21,12 +23,16 @@ use serde_json::{Value, json};
 use support::lab::{AGENTS, Lab};
 use support::{Server, model};
 
-/// What is tried with every agent, in this order: the first five go on in one session. A further cell is a line here,
-/// an arm in [`observed`], and a word for each agent in [`EXPECTED`].
-const CELLS: [(&str, &str); 13] = [
+/// What is tried with every agent, in this order: the first six go on in one session. A further cell is a line here, an
+/// arm in [`observed`], and a column in [`EXPECTED`].
+const CELLS: [(&str, &str); 14] = [
     (
         "answer",
         "a first turn is answered, and its output is followed live and afterwards",
+    ),
+    (
+        "ready",
+        "the model is shown what stands ready: an AGENTS.md in the home, a skill in the workspace",
     ),
     ("tokens", "the turn's tokens are its own, also in a follow-up turn"),
     (
@@ -54,159 +60,33 @@ const CELLS: [(&str, &str); 13] = [
         "cause of a turn in a home without any configuration, key or login",
     ),
     (
-        "asks",
-        "with `permission: \"ask\"` it waits for an answer before it runs a command",
+        "permission",
+        "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, calls of `mcp_servers` too; in \
+         the next turn, what is denied is not, and the model has the last word",
     ),
-    ("mcp", "it calls a tool of a server in `mcp_servers`"),
+    (
+        "mcp",
+        "with `mcp_servers` the model calls a tool of a program and one over HTTP; the calls and their outcomes are seen",
+    ),
 ];
 
 /// What each agent does, cell by cell.
-const EXPECTED: [(&str, [&str; CELLS.len()]); 8] = [
-    (
-        "claude",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "auth",
-            "yes",
-            "yes",
-        ],
-    ),
-    (
-        "codex",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "not tried",
-            "yes",
-            "yes",
-        ],
-    ),
-    (
-        "gemini",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "auth",
-            "yes",
-            "yes",
-        ],
-    ),
-    (
-        "qwen",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "auth",
-            "yes",
-            "yes",
-        ],
-    ),
-    (
-        "opencode",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "not tried",
-            "yes",
-            "yes",
-        ],
-    ),
-    (
-        "copilot",
-        [
-            "yes",
-            "not told",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "auth",
-            "yes",
-            "yes",
-        ],
-    ),
-    (
-        "droid",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "timeout",
-            "timeout",
-            "auth",
-            "refused",
-            "refused",
-        ],
-    ),
-    (
-        "pi",
-        [
-            "yes",
-            "yes",
-            "yes",
-            "yes",
-            "goes on",
-            "answers",
-            "agent_error",
-            "auth",
-            "quota",
-            "timeout",
-            "auth",
-            "refused",
-            "refused",
-        ],
-    ),
-];
+const EXPECTED: &str = "\
+claude   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | yes  | yes
+codex    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | not tried | yes  | yes
+gemini   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | yes  | yes
+qwen     | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | ends | yes
+opencode | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | not tried | ends | yes
+copilot  | yes | yes | not told | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | ends | yes
+droid    | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | auth      | 422  | 422
+pi       | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | 422  | 422";
+
+fn expected(agent: &str) -> Option<[&'static str; CELLS.len()]> {
+    let mut words = EXPECTED.lines().map(|line| line.split('|').map(str::trim));
+    let mut words = words.find_map(|mut words| (words.next() == Some(agent)).then_some(words))?;
+    let words = CELLS.map(|_| words.next().expect("a word for each cell"));
+    Some(words)
+}
 
 /// Runs one cell; answers in the words of [`EXPECTED`], or with what came instead. `id` is the session of the first
 /// cells.
@@ -221,6 +101,17 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
             // Whether its pieces or the whole.
             assert!(String::from_utf8(output).unwrap().contains("Answer "));
             yes(&turn, "Answer 1.")
+        }
+        "ready" => {
+            let shown = tools::shown(lab);
+            let instructions = shown.contains("Instructions in the home.");
+            match (instructions, shown.contains("A skill in the workspace")) {
+                (true, true) => "yes",
+                (true, false) => "instructions",
+                (false, true) => "skill",
+                (false, false) => "no",
+            }
+            .to_owned()
         }
         "tokens" => {
             let first = lab.ended(id).await;
@@ -271,15 +162,6 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
                 .replace("goes on", "answers")
         }
         "hang" => cause(&lab.begin("model: hang", json!({"timeout": 5})).await.1),
-        "401" => {
-            let (new, turn) = lab.begin("model: status 401", Value::Null).await;
-            let again = lab.prompt(&new, "again").await;
-            if yes(&again, "Answer 1.") == "yes" {
-                cause(&turn)
-            } else {
-                again.to_string()
-            }
-        }
         // Without a key, codex asks its model all the same, and opencode one of its maker's own.
         "no key" if ["codex", "opencode"].contains(&lab.setup.agent) => "not tried".to_owned(),
         "no key" => {
@@ -289,62 +171,23 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
             std::fs::remove_dir_all(home).unwrap();
             cause
         }
-        "asks" => asks(lab).await,
-        "mcp" => mcp(lab).await,
+        "401" => {
+            let (new, turn) = lab.begin("model: status 401", Value::Null).await;
+            let again = lab.prompt(&new, "again").await;
+            if yes(&again, "Answer 1.") == "yes" {
+                cause(&turn)
+            } else {
+                again.to_string()
+            }
+        }
         "429" => {
             let limit = json!({"timeout": lab.setup.patience});
             cause(&lab.begin("model: status 429", limit).await.1)
         }
+        "permission" => tools::permission(lab).await.unwrap_or_else(|what_came| what_came),
+        "mcp" => tools::mcp(lab).await.unwrap_or_else(|what_came| what_came),
         status => cause(&lab.begin(&format!("model: status {status}"), Value::Null).await.1),
     }
-}
-
-/// A new session, where the agent can do what is asked of it.
-async fn accepted(lab: &Lab, request: Value) -> Result<String, String> {
-    let (status, answer) = lab.server.send("POST", "/v1/sessions", request).await;
-    match status {
-        201 => Ok(answer["id"].as_str().unwrap().to_owned()),
-        422 if answer["code"] == "unsupported" => Err("refused".to_owned()),
-        _ => Err(answer.to_string()),
-    }
-}
-
-async fn asks(lab: &Lab) -> String {
-    let request = lab.request(
-        "please\nmodel: run printf fine > allowed.txt",
-        json!({"permission": "ask"}),
-    );
-    let id = match accepted(lab, request).await {
-        Ok(id) => id,
-        Err(why) => return why,
-    };
-    let question = lab.server.question(&id).await;
-    let file = lab.server.workspace().join("allowed.txt");
-    assert!(!file.exists(), "{question}");
-    let (status, answer) = lab.server.reply(&id, &question, "allow_once").await;
-    assert_eq!(status, 200, "{answer}");
-    let turn = lab.ended(&id).await;
-    assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), "fine", "{turn}");
-    yes(&turn, "Answer 1.")
-}
-
-async fn mcp(lab: &Lab) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/mcp_server.mjs");
-    let servers = json!({"lab": {"command": "node", "args": [script, "one"], "env": {"LAB": "two"}}});
-    let mut request = lab.request(
-        r#"model: mcp lab echo {"text":"hi"}"#,
-        json!({ "mcp_servers": servers }),
-    );
-    // Else claude shows tools to the model only after a search, which the scripted one does not do.
-    request["env"]["ENABLE_TOOL_SEARCH"] = json!("false");
-    let id = match accepted(lab, request).await {
-        Ok(id) => id,
-        Err(why) => return why,
-    };
-    let turn = lab.ended(&id).await;
-    let told = lab.model.turns().pop().unwrap().body.to_string();
-    assert!(told.contains("lab says hi"), "{told}");
-    yes(&turn, "Answer 1.")
 }
 
 /// All records of stdout, live, until the stream says that the turn has ended.
@@ -382,17 +225,28 @@ fn cause(turn: &Value) -> String {
     }
 }
 
+/// Puts down what agents find by themselves.
+fn stands_ready(lab: &Lab) {
+    let skill = lab.server.workspace().join("skills/own");
+    std::fs::create_dir_all(&skill).unwrap();
+    let text = "---\nname: own\ndescription: A skill in the workspace\n---\nDo it.\n";
+    std::fs::write(skill.join("SKILL.md"), text).unwrap();
+    std::fs::write(lab.home.join("AGENTS.md"), "Instructions in the home.").unwrap();
+}
+
 /// Runs all cells of one agent, and tells all that differ at once.
 async fn does_what_the_table_says(agent: &str) {
     let Some(lab) = Lab::new(agent).await else { return };
-    let (_, expected) = EXPECTED.iter().find(|(name, _)| *name == agent).unwrap();
+    let expected = expected(agent).unwrap();
+    stands_ready(&lab);
     let mut differ = String::new();
     let mut id = String::new();
     for ((cell, _), expected) in CELLS.iter().zip(expected) {
-        let begun = std::time::Instant::now();
+        let (begun, used) = (std::time::Instant::now(), lab.cpu_seconds().await);
         let observed = observed(&lab, cell, &mut id).await;
-        eprintln!("{agent} {cell}: {observed} ({:.1} s)", begun.elapsed().as_secs_f64());
-        if observed != *expected {
+        let (took, used) = (begun.elapsed().as_secs_f64(), lab.cpu_seconds().await - used);
+        eprintln!("{agent} {cell}: {observed} ({took:.1} s, {used:.1} s of processors)");
+        if observed != expected {
             let _written = writeln!(differ, "{agent}, {cell}: {expected} was expected, {observed} came");
         }
     }
@@ -461,7 +315,7 @@ fn page(agents: &Value) -> String {
         let name = agent["name"].as_str().unwrap();
         let evidence = agent["evidence"].as_str().unwrap();
         let setup = AGENTS.iter().find(|setup| setup.agent == name);
-        let Some((_, words)) = EXPECTED.iter().find(|(agent, _)| *agent == name) else {
+        let Some(words) = expected(name) else {
             // The shell is tested everywhere else.
             if name != "shell" {
                 assert_eq!(evidence, "documented", "{name} has no line in the table");
@@ -477,7 +331,14 @@ fn page(agents: &Value) -> String {
     line(&cells(|(cell, meaning)| format!("- *{cell}*: {meaning}\n")));
     line(
         "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
-         that only the session's own `timeout` ends it. `refused`: the request is answered with 422, which says why.\n",
+         that only the session's own `timeout` ends it. `not tried` under *no key*: without one, the agent calls a \
+          server of its maker, which the tests keep away from. `ends` under *permission* means that the agent ends the turn \
+         when something is denied, without another word of the model. `422`: the request is refused, and says what to do:\n\n",
+    );
+    line(
+        &tools::REFUSALS
+            .map(|(field, words)| format!("- `{field}`: {words}\n"))
+            .concat(),
     );
     page
 }

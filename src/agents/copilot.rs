@@ -70,7 +70,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
 
 /// It asks before all that changes something.
 fn converse(request: &TurnRequest<'_>) -> Launch {
-    start(&request.without_servers(), words(["--acp"]), Stdin::Conversation)
+    start(request, words(["--acp"]), Stdin::Conversation)
 }
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {

@@ -103,7 +103,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
 /// It asks before edits and commands.
 fn converse(request: &TurnRequest<'_>) -> Launch {
     let args = words(["--acp", "--approval-mode", "default"]);
-    start(&request.without_servers(), args, Stdin::Conversation)
+    start(request, args, Stdin::Conversation)
 }
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {

@@ -46,13 +46,14 @@ pub(super) struct Conversation {
     pub(super) driver: fn(&TurnRequest<'_>) -> Box<dyn Driver>,
 }
 
-/// For agents that speak ACP. The driver says which session, and hands over the servers of tools, so that the launch
-/// names neither; see [`TurnRequest::without_servers`].
+/// For agents that speak ACP. The driver says which session; the launch names the servers of tools, as it does for a
+/// turn without a conversation. Of those that the protocol hands over, copilot 1.0.102 drops programs without a word,
+/// and gemini 0.61.0 puts variables into their values.
 pub(super) const fn acp_conversation(launch: fn(&TurnRequest<'_>) -> Launch) -> Conversation {
     Conversation {
         launch,
         format: &formats::ACP,
-        driver: drivers::acp,
+        driver: |request| drivers::acp(&request.without_servers()),
     }
 }
 

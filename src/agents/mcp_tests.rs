@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::super::Effect;
 use super::super::tests::{agent, launch, plain};
 use super::*;
+use crate::model::{PermissionMode, Stream};
 
 fn given(text: &str) -> BTreeMap<String, McpServer> {
     serde_json::from_str(text).unwrap()
@@ -129,6 +131,32 @@ fn qwen_and_copilot_get_a_file_and_opencode_a_layer_of_its_configuration() {
         "lab": {"type": "local", "command": ["/bin/sh", "/s/mcp.sh", "lab"], "enabled": true, "timeout": 30_000},
     }});
     assert_eq!(opencode.files, [("opencode.json", expected.to_string()), script]);
+}
+
+#[test]
+fn who_speaks_acp_is_told_at_the_start_and_not_again() {
+    let servers = given(BOTH);
+    let request = TurnRequest {
+        permission: PermissionMode::Ask,
+        mcp_servers: &servers,
+        ..plain()
+    };
+    for name in ["gemini", "qwen", "opencode", "copilot"] {
+        let (_, launch) = launch(name, &request);
+        let script = ("mcp.sh", SCRIPT_TEXT.to_owned());
+        assert!(launch.files.contains(&script), "{name}");
+        let names_both = |text: &str| text.contains("/s/mcp.sh") && text.contains("https://docs/mcp");
+        assert!(launch.files.iter().any(|(_, text)| names_both(text)), "{name}");
+        let mut driver = agent(name).driver(&request).unwrap();
+        driver.effects();
+        let able = br#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1,"agentCapabilities":{}}}"#;
+        driver.line(Stream::Stdout, able);
+        let [Effect::Write(said)] = &driver.effects()[..] else {
+            panic!("{name} is not told to begin a session");
+        };
+        let said: Value = serde_json::from_slice(said).unwrap();
+        assert_eq!(said["params"]["mcpServers"], json!([]), "{name}");
+    }
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl TurnRequest<'_> {
         }
     }
 
-    /// The same for a launch whose conversation brings the servers of tools.
+    /// The same for a conversation whose launch has named the servers of tools.
     fn without_servers(self) -> Self {
         static NONE: BTreeMap<String, McpServer> = BTreeMap::new();
         Self {

@@ -81,7 +81,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
 /// It asks for nothing unless it is told to; the variable stands over all of its configuration. The driver chooses the
 /// model.
 fn converse(request: &TurnRequest<'_>) -> Launch {
-    start(&request.without_servers(), words(["acp"]), Stdin::Conversation)
+    start(request, words(["acp"]), Stdin::Conversation)
 }
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {

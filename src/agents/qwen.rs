@@ -40,7 +40,8 @@ const DEFAULTS: &str = "qwen-defaults.json";
 const SERVERS: &str = "mcp.json";
 
 /// As the lowest layer of settings, the user's own still win. Its own memory is a second conversation with the model
-/// behind every answer, which takes longer than the answer, and counts as the turn's.
+/// behind every answer, which takes longer than the answer, and counts as the turn's. So is the guess at what will be
+/// asked next, which it makes where it is talked with.
 fn defaults(request: &TurnRequest<'_>) -> Value {
     let mut context = json!({});
     if mounted::instructions(request) != Instructions::Plain {
@@ -52,6 +53,7 @@ fn defaults(request: &TurnRequest<'_>) -> Value {
         "telemetry": {"enabled": false},
         "general": {"enableAutoUpdate": false},
         "memory": {"enableManagedAutoMemory": false},
+        "ui": {"enableFollowupSuggestions": false},
         "context": context,
     })
 }
@@ -71,7 +73,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
 /// It asks before edits and commands. In its own default mode, a model decides what to ask for.
 fn converse(request: &TurnRequest<'_>) -> Launch {
     let args = words(["--acp", "--approval-mode", "default"]);
-    start(&request.without_servers(), args, Stdin::Conversation)
+    start(request, args, Stdin::Conversation)
 }
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {

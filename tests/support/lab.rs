@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::model::{self, Model};
-use super::{Server, eventually, folder, node};
+use super::{Server, eventually, node, outside};
 
 /// How one agent is pointed to the scripted model, and told not to try again for minutes.
 pub struct Setup {
@@ -26,7 +26,12 @@ pub const AGENTS: [Setup; 8] = [
     Setup {
         agent: "claude",
         package: "@anthropic-ai/claude-code",
-        env: |model, _| model.claude_env(),
+        env: |model, _| {
+            let mut env = model.claude_env();
+            // Else it shows tools of servers only after a search, which the scripted model does not do.
+            env.push(("ENABLE_TOOL_SEARCH".to_owned(), "false".to_owned()));
+            env
+        },
         ..NOTHING
     },
     Setup {
@@ -61,7 +66,7 @@ pub const AGENTS: [Setup; 8] = [
         files: |_| {
             vec![(
                 ".qwen/settings.json",
-                // Without a search first, which the scripted model does not do, it would not show tools of servers.
+                // As claude's search for tools.
                 json!({"model": {"generationConfig": {"maxRetries": 0}}, "tools": {"toolSearch": {"enabled": false}}}),
             )]
         },
@@ -145,7 +150,7 @@ pub struct Lab {
     pub setup: &'static Setup,
     pub server: Server,
     pub model: Model,
-    home: PathBuf,
+    pub home: PathBuf,
     args: Vec<String>,
     env: serde_json::Map<String, Value>,
 }
@@ -158,7 +163,7 @@ impl Lab {
         }
         let setup = AGENTS.iter().find(|setup| setup.agent == agent).unwrap();
         let model = Model::start().await;
-        let home = folder(agent);
+        let home = outside(agent);
         for (path, content) in (setup.files)(&model) {
             let path = home.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -186,19 +191,21 @@ impl Lab {
         json!({ "agent": self.setup.agent, "args": self.args, "env": self.env })
     }
 
-    /// A request for a new session with a first turn; `more` is laid over it.
-    pub fn request(&self, prompt: &str, more: Value) -> Value {
+    /// A new session with a first turn; `more` is laid over the request. Answers its id, or why there is none.
+    pub async fn accepted(&self, prompt: &str, more: Value) -> Result<String, Value> {
         let mut request = self.base();
         request["prompt"] = prompt.into();
         for (name, value) in more.as_object().into_iter().flatten() {
             request[name] = value.clone();
         }
-        request
+        let (status, answer) = self.server.send("POST", "/v1/sessions", request).await;
+        let id = answer["id"].as_str().filter(|_| status == 201).map(str::to_owned);
+        id.ok_or(answer)
     }
 
-    /// A new session with a first turn; `more` is laid over the request. Answers its id.
+    /// The same where it is accepted.
     pub async fn create(&self, prompt: &str, more: Value) -> String {
-        self.server.create(self.request(prompt, more)).await
+        self.accepted(prompt, more).await.expect("the session is accepted")
     }
 
     /// A new session; answers its id and how its first turn ended.
@@ -219,6 +226,21 @@ impl Lab {
     pub async fn ended(&self, id: &str) -> Value {
         let session = self.server.settled(id).await;
         session["turns"].as_array().unwrap().last().unwrap().clone()
+    }
+
+    /// Waits until the agent asks for a permission; nothing when the turn ends before.
+    pub async fn question(&self, id: &str) -> Option<Value> {
+        let works = |session: &Value| matches!(session["status"].as_str(), Some("queued" | "running"));
+        let session = self.server.session_when(id, |session| !works(session)).await;
+        session["pending_permissions"].get(0).cloned()
+    }
+
+    /// How many seconds of processor time all turns took that have ended.
+    pub async fn cpu_seconds(&self) -> f64 {
+        let sessions = self.server.get("/v1/sessions?limit=100").await;
+        let sessions = sessions["sessions"].as_array().unwrap().iter();
+        let turns = sessions.flat_map(|session| session["turns"].as_array().unwrap());
+        turns.filter_map(|turn| turn["resources"]["cpu_seconds"].as_f64()).sum()
     }
 
     /// Interrupts a turn as soon as the model was asked once more than before; answers how it ended.

@@ -24,6 +24,7 @@ pub mod platform;
 pub mod procs;
 pub mod scripted;
 pub mod stand_ins;
+pub mod tools;
 pub mod ws;
 
 use std::path::{Path, PathBuf};
@@ -64,10 +65,19 @@ pub struct Server {
 
 /// A folder for one test, empty.
 pub fn folder(name: &str) -> PathBuf {
+    // Not under /tmp: gemini distrusts folders whose parents are writable by everybody.
+    empty_folder(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+}
+
+/// The same outside of all repositories, for homes: nothing is linked into a repository.
+pub fn outside(name: &str) -> PathBuf {
+    empty_folder(&std::env::temp_dir(), &format!("promptd-{name}"))
+}
+
+fn empty_folder(parent: &Path, name: &str) -> PathBuf {
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    // Not under /tmp: gemini distrusts folders whose parents are writable by everybody.
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{count}", std::process::id()));
+    let path = parent.join(format!("{name}-{}-{count}", std::process::id()));
     let _old = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path
@@ -388,6 +398,12 @@ impl Server {
     /// All records that are there now.
     pub async fn records(&self, id: &str) -> Vec<Value> {
         self.ndjson(&format!("/v1/sessions/{id}/events?follow=false")).await
+    }
+
+    /// What there is now in ACP's words.
+    pub async fn updates(&self, id: &str) -> Vec<Value> {
+        self.ndjson(&format!("/v1/sessions/{id}/events?view=updates&follow=false"))
+            .await
     }
 
     /// All records until the session's end, followed live.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Server;
+use super::{Server, outside};
 
 pub const TAKE_SERVERS: [&str; 6] = ["claude", "codex", "gemini", "qwen", "opencode", "copilot"];
 
@@ -15,10 +15,7 @@ pub struct Home(pub PathBuf);
 
 impl Home {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("promptd-{name}-{}", std::process::id()));
-        let _old = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(outside(name))
     }
 
     pub fn write(&self, name: &str, text: &str) {

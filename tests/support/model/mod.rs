@@ -1,14 +1,15 @@
 //! A scripted model on loopback, in the streaming protocols of three vendors, for the real agent CLIs.
 //!
-//! What it answers is told by the newest prompt in the request, by its last line that starts with `model:`
+//! What it answers is told by the newest prompt in the request, by its lines that start with `model:`: by the first one,
+//! and by the next one behind each result of a tool
 //!
 //! | line | answer |
 //! |---|---|
-//! | (none) | the text `Answer N.`, where N counts the answers of this conversation: a resumed one goes on counting |
-//! | `model: run COMMAND` | a call of the agent's shell tool; once its result came, `Answer N.` |
+//! | (none, or no more) | the text `Answer N.`, where N counts the answers of this conversation: a resumed one goes on counting |
+//! | `model: run COMMAND` | a call of the agent's shell tool |
 //! | `model: say BYTES` | a text of that many bytes, in pieces of 1 KiB |
 //! | `model: think TEXT` | that text as a thought, then `Answer N.`; `OpenAI`'s Responses and Gemini: the answer alone |
-//! | `model: mcp SERVER TOOL JSON` | a call, with these arguments, of the tool whose name has both words; then `Answer N.` |
+//! | `model: mcp SERVER TOOL JSON` | a call, with these arguments, of the tool whose name has both words |
 //! | `model: hang` | the start of a text, then silence, with the connection open |
 //! | `model: status CODE` | that HTTP status, with the vendor's error body |
 //!
@@ -218,30 +219,53 @@ async fn answer(State(requests): State<Requests>, method: Method, uri: Uri, body
 fn script(parts: &[Part]) -> Reply {
     let answered = |part: &&Part| matches!(part, Part::Assistant(text) if text.starts_with("Answer "));
     let number = parts.iter().filter(answered).count() + 1;
-    let answer = Reply::Text(vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()]);
-    // An agent's own remarks to the model, such as `<system-reminder>…</system-reminder>`, are no prompts. Copilot puts
-    // one before the prompt's own text.
-    let is_remark =
-        |part: &&Part| matches!(part, Part::User(text) if text.starts_with('<') && text.trim_end().ends_with('>'));
-    let Some(Part::User(prompt)) = parts.iter().rev().find(|part| !is_remark(part)) else {
-        return answer;
-    };
-    let order = prompt
-        .lines()
-        .rev()
-        .find_map(|line| line.trim().strip_prefix("model: "));
-    match order.map(|order| order.split_once(' ').unwrap_or((order, ""))) {
-        Some(("think", thought)) => Reply::Think(
-            thought.to_owned(),
-            vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()],
-        ),
+    let answer = || vec!["Answer ".to_owned(), number.to_string(), ".".to_owned()];
+    match order(parts) {
+        Some(("think", thought)) => Reply::Think(thought.to_owned(), answer()),
         Some(("mcp", call)) => called(call),
         Some(("run", command)) => Reply::Run(command.to_owned()),
         Some(("say", bytes)) => Reply::Text(filler(bytes.parse().expect("`model: say` takes a number of bytes"))),
         Some(("hang", _)) => Reply::Hang,
         Some(("status", code)) => Reply::Status(code.parse().expect("`model: status` takes an HTTP status")),
-        _ => answer,
+        _ => Reply::Text(answer()),
     }
+}
+
+/// What is to be done now, and with what: the newest prompt's next order, until it was answered.
+fn order(parts: &[Part]) -> Option<(&str, &str)> {
+    let (at, prompt) = parts.iter().enumerate().rev().find_map(|(at, part)| match part {
+        Part::User(text) if !is_remark(text) => Some((at, text)),
+        _ => None,
+    })?;
+    let since = &parts[at..];
+    // Some agents keep an empty text beside a call.
+    if since
+        .iter()
+        .any(|part| matches!(part, Part::Assistant(text) if !text.is_empty()))
+    {
+        return None;
+    }
+    let done = since.iter().filter(|part| matches!(part, Part::ToolResult)).count();
+    let mut orders = prompt.lines().filter_map(|line| line.trim().strip_prefix("model: "));
+    let order = orders.nth(done)?;
+    Some(order.split_once(' ').unwrap_or((order, "")))
+}
+
+/// An agent's own words to the model are no prompt: elements such as `<system-reminder>…</system-reminder>`, and nothing
+/// else. Copilot puts some before and behind the prompt, in texts of their own or in the prompt's.
+fn is_remark(text: &str) -> bool {
+    let mut rest = text.trim();
+    while let Some(behind) = behind_element(rest) {
+        rest = behind.trim_start();
+    }
+    rest.is_empty()
+}
+
+/// What follows the element that a text begins with.
+fn behind_element(text: &str) -> Option<&str> {
+    let (name, _) = text.strip_prefix('<')?.split_once([' ', '>'])?;
+    let (_, behind) = text.split_once(&format!("</{name}>"))?;
+    Some(behind)
 }
 
 /// `SERVER TOOL JSON`.
