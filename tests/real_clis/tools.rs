@@ -34,6 +34,7 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     let (allowed, denied) = (file("allowed.txt"), file("denied.txt"));
     let prompt = format!("model: run printf made > allowed.txt\n{ECHO}");
     let more = json!({ "permission": "ask", "mcp_servers": { "lab": program() } });
+    let asked_before = lab.model.turns().len();
     let id = match lab.accepted(&prompt, more).await {
         Ok(id) => id,
         Err(refusal) => return refused(&refusal, REFUSALS[0]),
@@ -43,6 +44,12 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
         return Err(format!("what is allowed was not done: {turn}"));
     }
     have_come(lab, &id, &[&echoed()]).await?;
+    let asked = lab.model.turns().len() - asked_before;
+    if asked != 3 {
+        return Err(format!(
+            "for two calls and an answer, the model was asked {asked} times"
+        ));
+    }
     let asked_before = lab.model.turns().len();
     let path = format!("/v1/sessions/{id}/prompts");
     let prompt = "model: run printf made > denied.txt";
