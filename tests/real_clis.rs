@@ -332,7 +332,7 @@ fn page(agents: &Value) -> String {
     line(
         "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
          that only the session's own `timeout` ends it. `not tried` under *no key*: without one, the agent calls a \
-          server of its maker, which the tests keep away from. `ends` under *permission* means that the agent ends the turn \
+         server of its maker, which the tests keep away from. `ends` under *permission* means that the agent ends the turn \
          when something is denied, without another word of the model. `422`: the request is refused, and says what to do:\n\n",
     );
     line(
