@@ -78,6 +78,8 @@ fn converse(request: &TurnRequest<'_>) -> Launch {
 
 fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
     let mut env = vars([
+        // Else it starts itself a second time, which costs a second and a process of 100 MB.
+        ("QWEN_CODE_NO_RELAUNCH", "true"),
         ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
         ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
     ]);

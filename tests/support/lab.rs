@@ -75,12 +75,17 @@ pub const AGENTS: [Setup; 8] = [
     Setup {
         agent: "opencode",
         package: "opencode-linux-x64",
-        env: |model, _| {
+        env: |model, home| {
             let provider = json!({"npm": "@ai-sdk/openai-compatible", "models": {"scripted": {}},
                                   "options": {"baseURL": format!("{}/v1", model.url()), "apiKey": "test-key"}});
             let config = json!({"provider": {"lab": provider}, "model": "lab/scripted", "small_model": "lab/scripted"});
-            owned([("OPENCODE_CONFIG_CONTENT", &config.to_string())])
+            owned([
+                ("OPENCODE_CONFIG_CONTENT", &config.to_string()),
+                // Else it reads of all models that there are, at every start, for a third of its time.
+                ("OPENCODE_MODELS_PATH", &home.join("models.json").display().to_string()),
+            ])
         },
+        files: |_| vec![("models.json", json!({}))],
         ..NOTHING
     },
     Setup {
@@ -173,6 +178,8 @@ impl Lab {
         let server = Server::with()
             .env("PATH", path)
             .env("HOME", home.display().to_string())
+            // What node compiled of an agent at one start serves the next.
+            .env("NODE_COMPILE_CACHE", node::compile_cache().display().to_string())
             .start()
             .await;
         let env = (setup.env)(&model, &home).into_iter();

@@ -18,6 +18,11 @@ pub fn programs() -> PathBuf {
     agents().join("node_modules/.bin")
 }
 
+/// Where node keeps what it compiled.
+pub fn compile_cache() -> PathBuf {
+    agents().join("node_modules/.compile-cache")
+}
+
 /// Installs them, once for all tests; false where that cannot be, which only a developer's machine may be.
 pub fn installed() -> bool {
     static INSTALLED: OnceLock<bool> = OnceLock::new();
