@@ -78,8 +78,8 @@ gemini   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | 
 qwen     | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | ends | yes
 opencode | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | not tried | ends | yes
 copilot  | yes | yes | not told | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | ends | yes
-droid    | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | auth      | 422  | 422
-pi       | yes | no  | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | 422  | 422";
+droid    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | auth      | 422  | 422
+pi       | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | 422  | 422";
 
 fn expected(agent: &str) -> Option<[&'static str; CELLS.len()]> {
     let mut words = EXPECTED.lines().map(|line| line.split('|').map(str::trim));

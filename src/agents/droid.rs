@@ -7,6 +7,7 @@
 
 use super::formats::DROID_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
+use super::mounted::{self, Instructions};
 use super::{Launch, TurnRequest, vars, words};
 
 pub(super) static DROID: Known = Known {
@@ -47,7 +48,11 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     if !request.allowed_tools.is_empty() {
         args.extend(words(["--only-tools", &request.allowed_tools.join(",")]));
     }
+    if let Instructions::Above(path) | Instructions::Elsewhere(path) = mounted::instructions(request) {
+        args.extend(words(["--append-system-prompt-file", &path.to_string_lossy()]));
+    }
     Launch {
+        links: mounted::shared_skills(request),
         env: vars([
             ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),
             ("FACTORY_OTEL_ENABLED", "false"),

@@ -37,7 +37,7 @@ fn shown(name: &str, mounted: &Mounted) -> (String, Vec<Link>) {
 
 #[test]
 fn what_every_agent_finds_by_itself_is_not_shown_again() {
-    for name in ["claude", "codex", "gemini"] {
+    for name in ["claude", "codex", "gemini", "droid", "pi"] {
         let nothing = (String::new(), Vec::new());
         assert_eq!(shown(name, &found("/w/sub/AGENTS.md", &[])), nothing, "{name}");
         let own = if name == "claude" { ".claude" } else { ".agents" };
@@ -51,6 +51,9 @@ fn what_every_agent_finds_by_itself_is_not_shown_again() {
 fn instructions_above_the_working_directory_reach_each_in_its_own_way() {
     let mounted = found("/w/AGENTS.md", &[]);
     assert_eq!(shown("claude", &mounted), (String::new(), Vec::new()));
+    assert_eq!(shown("pi", &mounted), (String::new(), Vec::new()));
+    let droid = "--append-system-prompt-file /w/AGENTS.md".to_owned();
+    assert_eq!(shown("droid", &mounted), (droid, Vec::new()));
     assert_eq!(
         shown("codex", &mounted),
         (r#"project_root_markers=["AGENTS.md"]"#.to_owned(), Vec::new())
@@ -68,6 +71,7 @@ fn instructions_elsewhere_reach_each_in_its_own_way() {
     let (line, links) = shown("claude", &mounted);
     assert_eq!(line, format!("--append-system-prompt-file {home}"));
     assert!(links.is_empty());
+    assert_eq!(shown("pi", &mounted).0, format!("--append-system-prompt {home}"));
     assert_eq!(
         shown("codex", &mounted),
         (String::new(), vec![link("/home/user/.codex/AGENTS.md", home)])
@@ -105,7 +109,7 @@ fn skills_are_linked_where_the_agent_looks_and_each_name_once() {
             link("/s/mounted/.claude/skills/c", "/home/user/.agents/skills/c"),
         ]
     );
-    for name in ["codex", "gemini"] {
+    for name in ["codex", "gemini", "droid", "pi"] {
         assert_eq!(
             shown(name, &mounted).1,
             [

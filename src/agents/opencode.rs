@@ -58,6 +58,15 @@ fn config(request: &TurnRequest<'_>) -> Option<Value> {
     (!config.is_empty()).then(|| config.into())
 }
 
+/// What it asks for when no tools are named: what changes something, and every tool of a server, which is named
+/// `SERVER_TOOL`.
+fn questions(request: &TurnRequest<'_>) -> Value {
+    let own = ["edit", "bash", "webfetch"].map(str::to_owned);
+    let servers = request.mcp_servers.keys().map(|name| format!("{name}_*"));
+    let asked = own.into_iter().chain(servers);
+    Value::Object(asked.map(|tool| (tool, "ask".into())).collect())
+}
+
 /// What is denied is not offered to the model either. Of all that fits a tool the last counts.
 fn permissions(tools: &[String], granted: &str) -> Value {
     let all = std::iter::once(("*".to_owned(), "deny".into()));
@@ -100,7 +109,7 @@ fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Laun
     let asks = stdin == Stdin::Conversation;
     let permissions = match (request.allowed_tools, asks) {
         ([], false) => None,
-        ([], true) => Some(json!({"edit": "ask", "bash": "ask", "webfetch": "ask"})),
+        ([], true) => Some(questions(request)),
         (tools, asks) => Some(permissions(tools, if asks { "ask" } else { "allow" })),
     };
     if let Some(permissions) = permissions {

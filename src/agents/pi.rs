@@ -2,6 +2,7 @@
 
 use super::formats::PI_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
+use super::mounted::{self, Instructions};
 use super::{Launch, TurnRequest, file_path, vars, words};
 
 pub(super) static PI: Known = Known {
@@ -48,10 +49,15 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         args.extend(words(["--system-prompt", &file_path(request, SYSTEM_PROMPT)]));
         files.push((SYSTEM_PROMPT, text.to_owned()));
     }
+    // It reads AGENTS.md by itself in the working directory and above.
+    if let Instructions::Elsewhere(path) = mounted::instructions(request) {
+        args.extend(words(["--append-system-prompt", &path.to_string_lossy()]));
+    }
     Launch {
         // No look for newer versions, no download of tools, no message home; the model is asked all the same.
         env: vars([("PI_OFFLINE", "1"), ("PI_TELEMETRY", "0")]),
         files,
+        links: mounted::shared_skills(request),
         ..request.prompted(args)
     }
 }

@@ -39,7 +39,10 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
         Ok(id) => id,
         Err(refusal) => return refused(&refusal, REFUSALS[0]),
     };
-    let turn = answered(lab, &id, "allow_once", &allowed).await?;
+    let (turn, asked) = answered(lab, &id, "allow_once", &allowed).await?;
+    if asked != 2 {
+        return Err(format!("two calls, and {asked} questions"));
+    }
     if std::fs::read_to_string(&allowed).unwrap_or_default() != "made" || super::yes(&turn, "Answer 1.") != "yes" {
         return Err(format!("what is allowed was not done: {turn}"));
     }
@@ -54,7 +57,7 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     let path = format!("/v1/sessions/{id}/prompts");
     let prompt = "model: run printf made > denied.txt";
     lab.server.post(&path, json!({ "prompt": prompt })).await;
-    let turn = answered(lab, &id, "reject_once", &denied).await?;
+    let (turn, _) = answered(lab, &id, "reject_once", &denied).await?;
     let call = calls(lab, &id).await.pop().unwrap_or_default();
     if denied.exists() || call["status"] == "completed" {
         return Err(format!("what is denied was done: {call}"));
@@ -65,8 +68,9 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     Ok(super::yes(&turn, "Answer 2."))
 }
 
-/// Gives the same answer to all that the agent asks in a turn, before which nothing may be done; tells how it ended.
-async fn answered(lab: &Lab, id: &str, option: &str, file: &Path) -> Result<Value, String> {
+/// Gives the same answer to all that the agent asks in a turn, before which nothing may be done; tells how it ended, and
+/// how many questions there were.
+async fn answered(lab: &Lab, id: &str, option: &str, file: &Path) -> Result<(Value, usize), String> {
     let mut asked = 0;
     while let Some(question) = lab.question(id).await {
         if asked == 0 && file.exists() {
@@ -80,7 +84,7 @@ async fn answered(lab: &Lab, id: &str, option: &str, file: &Path) -> Result<Valu
     }
     let turn = lab.ended(id).await;
     if asked > 0 {
-        Ok(turn)
+        Ok((turn, asked))
     } else {
         Err(format!("nothing was asked: {turn}"))
     }
