@@ -8,12 +8,14 @@
     reason = "a helper of tests fails like a test"
 )]
 
+mod outlives;
+
 use crate::support;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Server, assert_no_holes, eventually, has_program, of_type, procs};
+use support::{Server, eventually, has_program, of_type, procs};
 
 /// How many questions are asked while servers are killed.
 const QUESTIONS: usize = 12;
@@ -203,150 +205,6 @@ async fn who_does_not_answer_in_time_has_said_what_the_default_says() {
         )
         .await;
     assert_eq!(server.settled(&id).await["status"], "cancelled");
-}
-
-#[tokio::test]
-async fn a_question_outlives_the_server_and_its_time_limit_does_not_begin_anew() {
-    if !has_program("python3") {
-        return;
-    }
-    let mut server = Server::with().scripted().start().await;
-    let id = server.act("ask\nsay Bye.", json!({})).await;
-    let question = server.question(&id).await;
-    let agent = server.record(&id, "started").await["pid"]
-        .as_i64()
-        .unwrap()
-        .try_into()
-        .unwrap();
-    server.kill();
-    server.start_again().await;
-    assert_eq!(server.question(&id).await, question);
-    assert!(procs::lives(agent), "the agent died with the server");
-    assert_eq!(server.reply(&id, &question, "allow_once").await.0, 200);
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["result"], "told allow-once. Bye.", "{session}");
-    assert_eq!(server.heard_in_short(""), heard(["allow-once", "EOF"]));
-    // Away for longer than the limit: the default is given as soon as somebody is there again.
-    let id = server
-        .act("ask", json!({ "cwd": "late", "permission_timeout": 1.0 }))
-        .await;
-    server.question(&id).await;
-    server.kill();
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    server.start_again().await;
-    let begun = std::time::Instant::now();
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["result"], "told reject-once. ", "{session}");
-    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
-}
-
-#[tokio::test]
-async fn a_file_of_servers_that_becomes_wrong_keeps_nobody_from_talking_with_an_agent_that_runs() {
-    if !has_program("python3") {
-        return;
-    }
-    let mut server = Server::with().scripted().start().await;
-    let id = server.act("ask\nsay Bye.", json!({})).await;
-    let question = server.question(&id).await;
-    server.kill();
-    std::fs::write(server.workspace().join("mcp.json"), "{").unwrap();
-    server.start_again().await;
-    assert_eq!(server.reply(&id, &question, "allow_once").await.0, 200);
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["result"], "told allow-once. Bye.", "{session}");
-}
-
-#[tokio::test]
-async fn a_pause_is_nobodys_time_to_answer() {
-    if !has_program("python3") {
-        return;
-    }
-    let server = Server::with().scripted().start().await;
-    let id = server.act("ask", json!({ "permission_timeout": 2.0 })).await;
-    server.question(&id).await;
-    procs::signal(server.pid(), "STOP");
-    // Not to wait for anything: this is the pause.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    procs::signal(server.pid(), "CONT");
-    assert_eq!(server.session(&id).await["status"], "waiting");
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["result"], "told reject-once. ", "{session}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_at_any_moment_says_everything_once() {
-    if !has_program("python3") {
-        return;
-    }
-    let mut server = Server::with().scripted().start().await;
-    let id = server.act(&"ask\n".repeat(QUESTIONS), json!({})).await;
-    for round in 0..QUESTIONS {
-        let asked = move |session: &Value| {
-            session["pending_permissions"][0]["id"].as_str() == Some(&*format!("1.1.{}", round + 1))
-        };
-        let session = server.session_when(&id, asked).await;
-        let (status, _) = server
-            .reply(&id, &session["pending_permissions"][0], "allow_once")
-            .await;
-        assert_eq!(status, 200);
-        // From before anything was done about it to after all of it.
-        tokio::time::sleep(Duration::from_micros(u64::try_from(round).unwrap() * 400)).await;
-        server.kill();
-        server.start_again().await;
-    }
-    let session = server.settled(&id).await;
-    assert_eq!(session["status"], "completed", "{session}");
-    let mut expected: Vec<String> = heard([]);
-    expected.extend(std::iter::repeat_n("allow-once".to_owned(), QUESTIONS));
-    expected.push("EOF".to_owned());
-    assert_eq!(server.heard_in_short(""), expected);
-    assert_no_holes(&server.records(&id).await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_while_the_conversation_begins_does_not_begin_it_twice() {
-    if !has_program("python3") {
-        return;
-    }
-    let mut server = Server::with().scripted().start().await;
-    for round in 0..10_u64 {
-        let cwd = format!("round-{round}");
-        let id = server.act("say Done.", json!({ "cwd": cwd })).await;
-        tokio::time::sleep(Duration::from_millis(round * 12)).await;
-        server.kill();
-        server.start_again().await;
-        let session = server.settled(&id).await;
-        assert_eq!(session["turns"][0]["result"], "Done.", "{session}");
-        assert_eq!(server.heard_in_short(&cwd), heard(["EOF"]));
-    }
-}
-
-#[tokio::test]
-async fn a_question_outlives_its_keeper() {
-    if !has_program("python3") {
-        return;
-    }
-    let server = Server::with().scripted().start().await;
-    let id = server.act("ask\nask", json!({})).await;
-    let first = server.question(&id).await;
-    let home = server.home();
-    let killed = procs::keepers(&home);
-    for keeper in &killed {
-        procs::signal(*keeper, "KILL");
-    }
-    // While there is no keeper, too.
-    assert_eq!(server.reply(&id, &first, "allow_once").await.0, 200);
-    let second = move |session: &Value| session["pending_permissions"][0]["id"] == "1.1.2";
-    let session = server.session_when(&id, second).await;
-    assert!(procs::keepers(&home).iter().all(|keeper| !killed.contains(keeper)));
-    server
-        .reply(&id, &session["pending_permissions"][0], "reject_once")
-        .await;
-    let session = server.settled(&id).await;
-    // Its exit code is lost; its final word is not.
-    assert_eq!(session["status"], "completed", "{session}");
-    assert_eq!(session["turns"][0]["result"], "told allow-once. told reject-once. ");
-    assert_eq!(server.heard_in_short(""), heard(["allow-once", "reject-once", "EOF"]));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::lab::Lab;
 use support::{Server, eventually, folder, has_program, of_type, procs};
 
 /// Long enough for what goes by itself, and shorter than anything that is waited for before force is used.
@@ -232,6 +233,32 @@ async fn an_agent_that_forgets_the_turns_before_has_failed_and_the_session_has_n
         error.contains("\"session-1\"") && error.contains("\"session-2\""),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn nor_does_one_begin_anew_that_would_not_say_so() {
+    let Some(lab) = Lab::new("droid").await else { return };
+    let (id, turn) = lab.begin("hello", Value::Null).await;
+    assert_eq!(turn["status"], "completed", "{turn}");
+    let kept = lab.home.join(".factory/sessions");
+    let aside = lab.home.join("aside");
+    std::fs::rename(&kept, &aside).unwrap();
+    let asked = lab.model.turns().len();
+    let turn = lab.prompt(&id, "and now?").await;
+    assert_eq!(
+        (&turn["status"], &turn["cause"], lab.model.turns().len()),
+        (&json!("failed"), &json!("spawn_failed"), asked),
+        "{turn}"
+    );
+    let records = lab.server.records(&id).await;
+    let error = of_type(&records, "turn_ended")[1]["error"].as_str().unwrap();
+    assert!(
+        error.contains(&kept.display().to_string()) && error.contains("put the file back"),
+        "{error}"
+    );
+    std::fs::rename(&aside, &kept).unwrap();
+    let turn = lab.prompt(&id, "once more").await;
+    assert_eq!(turn["result"], "Answer 2.", "{turn}");
 }
 
 /// A `claude` that is not talked with: it begins another session whenever it is to resume one.

@@ -131,7 +131,6 @@ fn start(
         stdin,
         files,
         links,
-        needs_private_folders: None,
         ..Launch::default()
     }
 }

@@ -3,12 +3,13 @@
 //! What is not obvious:
 //! - A follow-up turn first asks Factory's server for the session. Where that cannot be reached, droid exits with 1 and
 //!   says nothing at all, on neither stream; its log in `~/.factory/logs` does.
-//! - A session that neither the server nor droid knows is begun anew under the same id, without a word.
+//! - A session that neither the server nor droid knows is begun anew under the same id, without a word. So promptd looks
+//!   for its file, in a folder named after the working directory.
 
 use super::formats::DROID_JSON;
 use super::known::{Capabilities, Evidence, Known, no_native};
 use super::mounted::{self, Instructions};
-use super::{Launch, TurnRequest, vars, words};
+use super::{KeptSession, Launch, TurnRequest, vars, words};
 
 pub(super) static DROID: Known = Known {
     name: "droid",
@@ -39,8 +40,14 @@ pub(super) static DROID: Known = Known {
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut args = words(["exec", "-o", "stream-json", "--skip-permissions-unsafe"]);
+    let mut goes_on_with = None;
     if let (false, Some(session)) = (request.first_turn, request.agent_session_id) {
         args.extend(words(["-s", session]));
+        goes_on_with = Some(KeptSession {
+            home: &["FACTORY_HOME_OVERRIDE", "HOME"],
+            folder: ".factory/sessions",
+            file: format!("{session}.jsonl"),
+        });
     }
     if let Some(model) = request.model {
         args.extend(words(["-m", model]));
@@ -52,6 +59,7 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         args.extend(words(["--append-system-prompt-file", &path.to_string_lossy()]));
     }
     Launch {
+        goes_on_with,
         links: mounted::shared_skills(request),
         env: vars([
             ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),

@@ -135,6 +135,19 @@ pub struct Launch {
     /// The field of the request that is lost, without an error of the agent's, where others may write to a folder above
     /// [`TurnRequest::files_dir`].
     pub needs_private_folders: Option<&'static str>,
+    /// What has to be there for the agent to go on with its session, where it would else begin anew without a word.
+    pub goes_on_with: Option<KeptSession>,
+}
+
+/// The file in which an agent keeps a session of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSession {
+    /// The variables that name the agent's home; the first that is set counts.
+    pub home: &'static [&'static str],
+    /// Where it keeps sessions, below its home.
+    pub folder: &'static str,
+    /// The file, in some folder of that one.
+    pub file: String,
 }
 
 /// A symbolic link.

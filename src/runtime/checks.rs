@@ -88,6 +88,28 @@ pub(super) fn refuse_open_folder(agent: &Agent, launch: &agents::Launch, folder:
     })
 }
 
+/// Some agents begin anew under the same id when they do not find what they kept of a session, and say nothing.
+pub(super) fn refuse_lost_session(
+    agent: &Agent,
+    launch: &agents::Launch,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), RuntimeError> {
+    let kept = launch.goes_on_with.as_ref();
+    let Some((kept, home)) = kept.and_then(|kept| Some((kept, kept.home.iter().find_map(|name| variable(name))?)))
+    else {
+        return Ok(());
+    };
+    let folder = Path::new(&home).join(kept.folder);
+    let mut folders = fs::read_dir(&folder).into_iter().flatten().flatten();
+    if folders.any(|folder| folder.path().join(&kept.file).exists()) {
+        return Ok(());
+    }
+    Err(RuntimeError::SessionLost {
+        agent: agent.name().to_owned(),
+        path: folder.join("*").join(&kept.file),
+    })
+}
+
 pub(super) fn unsupported(error: Unsupported) -> RuntimeError {
     RuntimeError::Unsupported {
         agent: error.agent,

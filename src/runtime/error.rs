@@ -68,6 +68,16 @@ pub enum RuntimeError {
         /// What is wrong with it, and what would be right; never a value of it.
         problem: String,
     },
+    /// What an agent kept of its session is gone, and it would begin anew without a word.
+    #[error(
+        "there is no {path}, so {agent} cannot go on with its session and would not know the turns before; begin a new session of promptd, or put the file back"
+    )]
+    SessionLost {
+        /// The agent.
+        agent: String,
+        /// The file, with a `*` for the folder that could be any.
+        path: PathBuf,
+    },
     /// A sink that cannot be.
     #[error("{field} {problem}")]
     InvalidSink {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::checks::{refuse_open_folder, unsupported};
+use super::checks::{refuse_lost_session, refuse_open_folder, unsupported};
 use super::environment::Variables;
 use super::links::Links;
 use super::mounted::{self, Places};
@@ -108,6 +108,15 @@ pub(super) fn turn_request<'a>(
     }
 }
 
+/// A variable as the session's agent will have it.
+fn variable(settings: &Settings, variables: &Variables, session: &Session, name: &str) -> Option<String> {
+    let configured = settings.agents.get(session.agent());
+    let told = session.request().env.get(name);
+    let told = told.or_else(|| configured?.env.get(name)).map(String::as_str);
+    let told = told.or_else(|| variables.get(name)).map(str::to_owned);
+    told.or_else(|| std::env::var(name).ok())
+}
+
 /// What a turn's launch, and what is said to its agent, depend on beyond the session.
 struct Basis {
     prompt: String,
@@ -129,17 +138,11 @@ impl Basis {
         wrong_file: fn(RuntimeError) -> Result<BTreeMap<String, McpServer>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
         let request = session.request();
-        let configured = settings.agents.get(agent.name()).map(|configured| &configured.env);
         let places = Places {
             cwd: session.cwd(),
             workspace: &settings.workspace,
             is_ours: &|path| links.has(path),
-            // In the order in which the agent will have them.
-            variable: &|name| {
-                let told = request.env.get(name).or_else(|| configured?.get(name));
-                let told = told.map(String::as_str).or_else(|| variables.get(name));
-                told.map(str::to_owned).or_else(|| std::env::var(name).ok())
-            },
+            variable: &|name| variable(settings, variables, session, name),
         };
         let of_files = if agent.capabilities().mcp {
             places.servers().or_else(wrong_file)?
@@ -209,6 +212,7 @@ pub(super) fn prepare(
     let asked = basis.request(session, Some(&fresh));
     let launch = agent.launch(&asked).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &session.folder)?;
+    refuse_lost_session(&agent, &launch, &|name| variable(settings, variables, session, name))?;
     for name in &launch.folders {
         let path = session.folder.join(name);
         empty_folder(&path).map_err(failed(&path))?;

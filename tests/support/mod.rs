@@ -22,17 +22,23 @@ pub mod network;
 pub mod node;
 pub mod platform;
 pub mod procs;
+mod records;
 pub mod scripted;
+mod sse;
 pub mod stand_ins;
+mod start;
 pub mod tools;
 pub mod ws;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+
+pub use records::{assert_no_holes, assert_same_bytes, has_program, joined, of_type, touch};
+pub use sse::{Event, Sse};
+use start::spawn;
 
 /// Longer than anything here takes, even on a busy machine; reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,145 +96,6 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come true");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-impl Builder {
-    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.env.push((name.to_owned(), value.into()));
-        self
-    }
-
-    pub fn envs(mut self, vars: Vec<(String, String)>) -> Self {
-        self.env.extend(vars);
-        self
-    }
-
-    /// The text of `config.toml`.
-    pub fn config(mut self, text: &str) -> Self {
-        self.config = text.to_owned();
-        self
-    }
-
-    pub fn arg(mut self, arg: &str) -> Self {
-        self.args.push(arg.to_owned());
-        self
-    }
-
-    /// Another binary than the one under test, e.g. a copy of it.
-    pub fn binary(mut self, path: &Path) -> Self {
-        self.binary = path.to_owned();
-        self
-    }
-
-    /// A home elsewhere than in the test's folder, e.g. on a small file system.
-    pub fn home(mut self, path: &Path) -> Self {
-        self.home = Some(path.to_owned());
-        self
-    }
-
-    /// A command that runs the server, e.g. `setpriv …`.
-    pub fn runner(mut self, words: &[&str]) -> Self {
-        self.runner = words.iter().map(|&word| word.to_owned()).collect();
-        self
-    }
-
-    /// The IP address to listen on; the client still calls 127.0.0.1.
-    pub fn host(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.host);
-        self
-    }
-
-    /// The IP address to listen on and to be called at, e.g. in a network of its own.
-    pub fn at(mut self, ip: &str) -> Self {
-        ip.clone_into(&mut self.at);
-        self
-    }
-
-    /// Starts what must not start; answers the exit code and all it said.
-    pub async fn refused(self) -> (Option<i32>, String) {
-        let root = folder("refused");
-        let mut child = spawn(&self, &root, "127.0.0.1:0");
-        let mut status = None;
-        eventually("the refusal to start", || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        let log = std::fs::read_to_string(root.join("server.log")).unwrap();
-        std::fs::remove_dir_all(&root).unwrap();
-        (status.unwrap().code(), log)
-    }
-
-    pub async fn start(self) -> Server {
-        let root = folder("server");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("{}:{port}", self.at);
-        let child = spawn(&self, &root, &address);
-        // A second server in one test finds it installed already.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut server = Server {
-            builder: self,
-            child,
-            url: format!("http://{address}"),
-            address,
-            root,
-            client,
-        };
-        server.healthy().await;
-        server
-    }
-}
-
-fn spawn(builder: &Builder, root: &Path, address: &str) -> Child {
-    let home = builder.home.clone().unwrap_or_else(|| root.join("home"));
-    std::fs::create_dir_all(&home).unwrap();
-    if !builder.config.is_empty() {
-        std::fs::write(home.join("config.toml"), &builder.config).unwrap();
-    }
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(root.join("server.log"))
-        .unwrap();
-    let mut words = builder.runner.clone();
-    words.push(builder.binary.display().to_string());
-    let mut command = Command::new(&words[0]);
-    command
-        .args(&words[1..])
-        .args(["serve", "--listen", &address.replace("127.0.0.1", &builder.host)])
-        .arg("--home")
-        .arg(&home);
-    command
-        .arg("--workspace")
-        .arg(root.join("workspace"))
-        .args(&builder.args);
-    // Proxies and settings are the test's own, not those of whoever runs it.
-    for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
-        command.env_remove(name);
-    }
-    // Root sees everything; anybody else has to be let look into the server.
-    if !nix::unistd::geteuid().is_root() {
-        command.env("PROMPTD_DUMPABLE", "1");
-    }
-    command
-        .env("PROMPTD_DEFAULT_AGENT", "shell")
-        .envs(builder.env.iter().cloned());
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
-}
-
-fn is_setting(variable: &str) -> bool {
-    let others = ["BACKEND_API_URL", "INTERNAL_API_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"];
-    variable.starts_with("PROMPTD_") || variable.to_ascii_lowercase().ends_with("_proxy") || others.contains(&variable)
 }
 
 impl Server {
@@ -480,134 +347,5 @@ impl Drop for Server {
     }
 }
 
-/// One server-sent event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Event {
-    pub id: Option<u64>,
-    pub event: String,
-    pub data: String,
-}
-
 /// A WebSocket of `tokio-tungstenite`.
 pub type WebSocket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-/// A stream of server-sent events.
-pub struct Sse {
-    stream: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
-    buffer: Vec<u8>,
-    /// How much of the buffer has been read.
-    read: usize,
-}
-
-impl Sse {
-    /// Connects; `None` when there is no server just now.
-    pub async fn connect(client: &reqwest::Client, url: &str, last_event_id: Option<u64>) -> Option<Self> {
-        let mut request = client.get(url).header("accept", "text/event-stream");
-        if let Some(id) = last_event_id {
-            request = request.header("last-event-id", id.to_string());
-        }
-        let answer = request.send().await.ok()?;
-        // A server that goes down says so; anything else is a refusal that no reader expects.
-        if answer.status() == 503 {
-            return None;
-        }
-        assert_eq!(answer.status(), 200, "{url} after {last_event_id:?}");
-        Some(Self {
-            stream: answer.bytes_stream().boxed(),
-            buffer: Vec::new(),
-            read: 0,
-        })
-    }
-
-    /// The next event; `None` when the stream has ended, however it ended. Comments and `retry` are passed over.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            while let Some(length) = memchr::memmem::find(&self.buffer[self.read..], b"\n\n") {
-                let end = self.read + length;
-                let event = Event::parse(std::str::from_utf8(&self.buffer[self.read..end]).unwrap());
-                self.read = end + 2;
-                if !event.event.is_empty() {
-                    return Some(event);
-                }
-            }
-            self.buffer.drain(..self.read);
-            self.read = 0;
-            let chunk = tokio::time::timeout(PATIENCE, self.stream.next())
-                .await
-                .expect("silence for too long");
-            self.buffer.extend_from_slice(&chunk?.ok()?);
-        }
-    }
-}
-
-impl Event {
-    fn parse(block: &str) -> Self {
-        let mut event = Self::default();
-        for line in block.lines() {
-            match line.split_once(": ") {
-                Some(("id", value)) => event.id = value.parse().ok(),
-                Some(("event", value)) => value.clone_into(&mut event.event),
-                Some(("data", value)) => value.clone_into(&mut event.data),
-                _ => {}
-            }
-        }
-        event
-    }
-}
-
-/// The bytes that a stream's records hold together, without decoding by the server.
-pub fn joined(records: &[Value], stream: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    let mut bytes = Vec::new();
-    for record in records.iter().filter(|record| record["type"] == stream) {
-        match (record["data"].as_str(), record["base64"].as_str()) {
-            (Some(text), _) => bytes.extend_from_slice(text.as_bytes()),
-            (_, Some(text)) => bytes.extend(base64::engine::general_purpose::STANDARD.decode(text).unwrap()),
-            _ => {}
-        }
-        if record["eol"] != json!(false) {
-            bytes.push(b'\n');
-        }
-    }
-    bytes
-}
-
-/// Makes an empty file, which a script waits for.
-pub fn touch(path: &Path) {
-    std::fs::write(path, "").unwrap();
-}
-
-/// Fails unless two contents are the same, and says where they part rather than printing megabytes.
-pub fn assert_same_bytes(what: &str, found: &[u8], expected: &[u8]) {
-    if found != expected {
-        let at = found.iter().zip(expected).position(|(a, b)| a != b);
-        panic!(
-            "{what}: {} bytes instead of {}, first difference at {at:?}",
-            found.len(),
-            expected.len()
-        );
-    }
-}
-
-/// The records of one type.
-pub fn of_type<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    records.iter().filter(|record| record["type"] == kind).collect()
-}
-
-/// Whether a program that a test needs is there. On CI it has to be; elsewhere the test is passed over, and says so.
-pub fn has_program(name: &str) -> bool {
-    let found = which::which(name).is_ok();
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(found || !ci, "{name} is not installed, and with CI=true it has to be");
-    if !found {
-        eprintln!("passed over: {name} is not installed");
-    }
-    found
-}
-
-/// Fails unless `seq` goes 1, 2, 3, … from `first`.
-pub fn assert_no_holes(records: &[Value], first: u64) {
-    for (record, expected) in records.iter().zip(first..) {
-        assert_eq!(record["seq"], json!(expected), "a hole or a double in the sequence");
-    }
-}
