@@ -15,15 +15,8 @@
 //! 9. While unconfigured in a sandbox: no outbound call, no id, no timer with a side effect.
 //! 10. After 201 or 202 has been answered, the turn is on disk.
 
-pub mod agents;
+#![forbid(unsafe_code)]
+
 pub mod api;
-pub mod artifacts;
 pub mod cli;
-pub mod journal;
-pub mod keeper;
-pub mod mask;
-pub mod model;
 pub mod runtime;
-pub mod sinks;
-pub mod sys;
-pub mod updates;

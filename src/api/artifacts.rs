@@ -25,8 +25,8 @@ use super::path::SessionPath;
 use super::problem::Problem;
 use super::query::{Query, invalid};
 use super::view::time;
-use crate::artifacts::{ArtifactError, Artifacts, Change, Place, Status, write_archive};
-use crate::mask::Masker;
+use promptd_artifacts::{ArtifactError, Artifacts, Change, Place, Status, write_archive};
+use promptd_mask::Masker;
 
 /// More at once would only slow each other, and the agents.
 const AT_ONCE: usize = 4;
@@ -409,7 +409,7 @@ impl From<ArtifactError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mask::Secrets;
+    use promptd_mask::Secrets;
     use proptest::prelude::*;
 
     fn masked(text: &[u8], cut: usize) -> Vec<u8> {

@@ -18,8 +18,8 @@ use super::problem::Problem;
 use super::query::Query;
 use super::socket::{Client, Gone, command, next_text, prepare, send_records, shutting_down};
 use super::{Api, Shared, json as body};
-use crate::model::{SessionRequest, View};
 use crate::runtime::{Created, Session};
+use promptd_model::{SessionRequest, View};
 
 /// A WebSocket on the bare host; a browser is told where to read on.
 #[utoipa::path(get, path = "/", tag = "elsewhere",

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::sessions::limit;
 use super::stream::{self, Part};
-use crate::model::View;
+use promptd_model::View;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 

@@ -15,9 +15,9 @@ use super::Shared;
 use super::json::{self, parse};
 use super::problem::Problem;
 use super::view::time;
-use crate::model::{SessionId, SessionRequest, SinkKind, SinkRequest};
 use crate::runtime::RuntimeError;
-use crate::sinks::{Scope, Sink};
+use promptd_model::{SessionId, SessionRequest, SinkKind, SinkRequest};
+use promptd_sinks::{Scope, Sink};
 
 /// What `POST /execute` takes.
 #[derive(Default, Deserialize, utoipa::ToSchema)]

@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::journal::{Follower, Piece, ReadError};
-use crate::model::{SessionState, View};
 use crate::runtime::{Runtime, RuntimeError, Session};
-use crate::updates::{self, Line, Translation};
+use promptd_agents::updates::{self, Line, Translation};
+use promptd_follow::Follower;
+use promptd_journal::{Piece, ReadError};
+use promptd_model::{SessionState, View};
 
 /// After this much silence a comment is sent, so that no proxy takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

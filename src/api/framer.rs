@@ -7,8 +7,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::scan::{Records, Scanner};
-use crate::journal::{Head, Kind, Piece, parse_head};
-use crate::updates::Line;
+use promptd_agents::updates::Line;
+use promptd_journal::Piece;
+use promptd_model::{Head, Kind, parse_head};
 
 /// A piece this small is copied, so that a reader that stalls does not hold the whole block it lies in.
 const SMALL: usize = 64 << 10;
@@ -223,8 +224,8 @@ impl Records for Collected {
 pub(super) mod tests {
     use super::super::scan::tests::{cut, journal};
     use super::*;
-    use crate::agents::{Translator, Update};
-    use crate::updates::Translation;
+    use promptd_agents::updates::Translation;
+    use promptd_agents::{Translator, Update};
     use proptest::prelude::*;
 
     /// Says everything twice, and of an empty line nothing.

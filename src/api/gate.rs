@@ -12,9 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 use super::auth::{Caller, Door, admit};
 use super::problem::Problem;
 use super::{Shared, configuration};
-use crate::mask::Masker;
 use crate::runtime::{AuthMode, Runtime};
-use crate::sys;
+use promptd_mask::Masker;
+use promptd_sys as sys;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const PROMPTD_VERSION: HeaderName = HeaderName::from_static("promptd-version");

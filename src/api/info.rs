@@ -8,10 +8,10 @@ use super::Shared;
 use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
-use crate::agents::{Capabilities, Evidence};
-use crate::model::{Limits, PermissionMode, SinkKind};
 use crate::runtime::{AgentInfo, Listen, Sandbox};
-use crate::sinks::Sink;
+use promptd_agents::{Capabilities, Evidence};
+use promptd_model::{Limits, PermissionMode, SinkKind};
+use promptd_sinks::Sink;
 
 /// Alive.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

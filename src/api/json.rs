@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::nearest;
+use promptd_model::nearest;
 
 /// How long an oversized body is read and thrown away, so that the refusal is not lost in a reset connection.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -179,7 +179,7 @@ fn unknown_field(field: &str, known: &[&str]) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SessionRequest;
+    use promptd_model::SessionRequest;
 
     fn refusal(text: &str) -> (&'static str, String) {
         let problem = parse::<SessionRequest>(text.as_bytes()).unwrap_err();

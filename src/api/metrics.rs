@@ -18,9 +18,9 @@ use super::Shared;
 use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::Query;
-use crate::model::SessionStatus;
 use crate::runtime::Runtime;
-use crate::sinks::{Counted, SinkState};
+use promptd_model::SessionStatus;
+use promptd_sinks::{Counted, SinkState};
 
 /// The type that `OpenMetrics` asks for.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

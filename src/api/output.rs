@@ -25,8 +25,8 @@ use super::problem::Problem;
 use super::query::{Query, invalid};
 use super::range::{self, Ranged};
 use super::scan::{Records, Scanner};
-use crate::journal::{Head, Kind, decode, decode_output};
-use crate::model::{Body, Gap, Output, SessionState, Stream, len64};
+use promptd_model::{Body, Gap, Output, SessionState, Stream, len64};
+use promptd_model::{Head, Kind, decode, decode_output};
 
 /// One chunk of what is missing.
 const NULS: &[u8] = &[0; 16 << 10];

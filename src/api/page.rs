@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use super::feed::{Feed, Step};
 use super::problem::Problem;
 use super::scan::{Records, Scanner};
-use crate::journal::Head;
-use crate::updates::Line;
+use promptd_agents::updates::Line;
+use promptd_model::Head;
 
 /// Records in a page when the caller names no number.
 pub(super) const DEFAULT_LIMIT: usize = 1_000;

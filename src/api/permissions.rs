@@ -15,9 +15,9 @@ use super::problem::Problem;
 use super::query::Query;
 use super::view::{mask_value, masked, time};
 use super::{Api, Shared, to_the_end};
-use crate::mask::Masker;
-use crate::model::{Permission, PermissionAnswer, PermissionOption, SessionState};
 use crate::runtime::{RuntimeError, Session};
+use promptd_mask::Masker;
+use promptd_model::{Permission, PermissionAnswer, PermissionOption, SessionState};
 
 /// A question that an agent waits on.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::view::mask_value;
-use crate::journal::{ReadError, SeekError, WriteError};
-use crate::mask::Masker;
 use crate::runtime::{EnvdError, RuntimeError};
+use promptd_journal::{ReadError, SeekError, WriteError};
+use promptd_mask::Masker;
 
 /// Seconds after which a caller may try again when the server goes down: its successor is up by then.
 const RESTART_SECONDS: u64 = 2;

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::model::{View, nearest};
+use promptd_model::{View, nearest};
 
 /// The parameters of a request, in their order.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderName, StatusCode};
 
 use super::problem::Problem;
-use crate::model::Limits;
+use promptd_model::Limits;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);

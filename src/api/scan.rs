@@ -3,7 +3,7 @@
 //! A piece is usually many whole lines, but a line may be larger than a piece, and a crash of timing may cut one
 //! anywhere. What the scanner tells is the same for every cut, and it keeps nothing but a head that is not whole.
 
-use crate::journal::{Head, parse_head};
+use promptd_model::{Head, parse_head};
 
 /// A head fits in this many bytes.
 const HEAD: usize = 256;

@@ -17,7 +17,7 @@ use super::feed::is_down;
 use super::peers::watch_over;
 use super::{Api, Shared, router};
 use crate::runtime::{AuthMode, Listen, Runtime, Settings};
-use crate::sys;
+use promptd_sys as sys;
 
 /// The control socket's name in the home.
 pub const CONTROL_SOCKET: &str = "control.sock";

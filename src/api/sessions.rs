@@ -18,8 +18,8 @@ use super::query::{Query, invalid};
 use super::stream::{self, Part};
 use super::view::SessionView;
 use super::{Api, Shared, to_the_end};
-use crate::model::{SessionRequest, SessionStatus, View};
 use crate::runtime::{Created, RuntimeError, Session};
+use promptd_model::{SessionRequest, SessionStatus, View};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const PROMPTD_SESSION: HeaderName = HeaderName::from_static("promptd-session");

@@ -27,8 +27,8 @@ use super::peers::Pulse;
 use super::problem::Problem;
 use super::query::Query;
 use super::{Api, Shared};
-use crate::model::View;
 use crate::runtime::Session;
+use promptd_model::View;
 
 /// Often enough that no proxy takes the connection for dead.
 const PING: Duration = Duration::from_secs(20);

@@ -12,9 +12,9 @@ use futures_util::stream;
 use super::feed::{Feed, Step, Until};
 use super::framer::{Framer, Wire};
 use super::problem::Problem;
-use crate::journal::ReadError;
-use crate::model::View;
 use crate::runtime::{Runtime, Session};
+use promptd_journal::ReadError;
+use promptd_model::View;
 
 /// Tells a browser to come back a second after it lost us.
 const RETRY: &[u8] = b"retry: 1000\n\n";

@@ -19,8 +19,8 @@ use super::query::Query;
 use super::sessions::{idempotency_key, naming, turn_part};
 use super::stream;
 use super::{Api, Shared, to_the_end};
-use crate::model::View;
 use crate::runtime::{Prompted, Session};
+use promptd_model::View;
 
 /// Seconds between asking an agent to end and killing it, when the caller does not say.
 const DEFAULT_GRACE: f64 = 5.0;

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::permissions::PermissionView;
-use crate::mask::Masker;
-use crate::model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage};
 use crate::runtime::{Runtime, Session};
-use crate::sinks::SinkStatus;
+use promptd_mask::Masker;
+use promptd_model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage};
+use promptd_sinks::SinkStatus;
 
 /// A session.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

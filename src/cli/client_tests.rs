@@ -122,7 +122,7 @@ async fn a_stream_that_breaks_and_ends_early_gives_every_record_once() {
         let client = Client::remote(&url, None).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut printer = Printer::to(
-            Form::Json(crate::model::View::Raw),
+            Form::Json(promptd_model::View::Raw),
             Filter::default(),
             &mut out,
             &mut err,
@@ -213,7 +213,7 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
         .join(format!("promptd-client-{}", std::process::id()))
         .join("x".repeat(120));
     std::fs::create_dir_all(&home).unwrap();
-    let listener = crate::sys::bind_in(&home, "control.sock").unwrap();
+    let listener = promptd_sys::bind_in(&home, "control.sock").unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::UnixListener::from_std(listener).unwrap();
     let fake = Arc::new(Fake::default());

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::client::{Client, Request, session_path};
 use super::error::CliError;
-use crate::journal::{Head, Kind, parse_head};
-use crate::model::View;
+use promptd_model::View;
+use promptd_model::{Head, Kind, parse_head};
 
 /// How long after a broken connection the next one is tried; a server that is not there is the client's affair.
 const RECONNECT: Duration = Duration::from_millis(100);

@@ -13,8 +13,8 @@ use super::output::Printer;
 use super::show::chosen;
 use super::terminal::{self, Watch};
 use super::wire::TurnEnd;
-use crate::journal::{Kind, decode};
-use crate::model::{Body, SessionStatus};
+use promptd_model::{Body, SessionStatus};
+use promptd_model::{Kind, decode};
 
 /// When it is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::log;
 use crate::api::{CONTROL_SOCKET, Doors, Server};
 use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, RuntimeError, Settings};
-use crate::sys;
+use promptd_sys as sys;
 
 /// How long we wait for a process that has the home to answer, or to leave.
 const PATIENCE: Duration = Duration::from_secs(15);

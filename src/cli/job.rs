@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::error::CliError;
-use crate::model::{McpServer, PermissionMode, RepoRequest, SessionId, SessionRequest};
+use promptd_model::{McpServer, PermissionMode, RepoRequest, SessionId, SessionRequest};
 
 /// What a new session is to be.
 #[derive(Debug, Args)]

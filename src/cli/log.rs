@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use tracing_subscriber::EnvFilter;
 
 use super::terminal;
-use crate::mask::{Masker, Secrets};
 use crate::runtime::{ServerMask, config};
+use promptd_mask::{Masker, Secrets};
 
 /// The secrets of a server that runs in this process.
 static SERVER: OnceLock<ServerMask> = OnceLock::new();

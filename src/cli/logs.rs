@@ -7,7 +7,7 @@ use super::client::Client;
 use super::error::{CliError, exit};
 use super::follow::{Follow, Until, follow};
 use super::output::{Filter, Form, Printer};
-use crate::model::{Stream, View};
+use promptd_model::{Stream, View};
 
 const AFTER_HELP: &str = "\
 Prints the agent's exact bytes, its standard error to standard error.

@@ -9,7 +9,7 @@ use super::say;
 use super::show::{Show, Style, hint, summary};
 use super::terminal::{self, Colour};
 use super::wire::{Session, TurnEnd};
-use crate::model::{SessionStatus, View};
+use promptd_model::{SessionStatus, View};
 
 /// The flags of it.
 #[derive(Debug, Args)]

@@ -44,7 +44,7 @@ use clap::{Args, Parser, Subcommand};
 use self::error::{CliError, exit};
 use self::log::{log_to_stderr, say};
 use crate::runtime::config::{self, Flags};
-use crate::sys;
+use promptd_sys as sys;
 
 /// Stack of a worker or blocking thread; only what is touched takes memory.
 const THREAD_STACK: usize = 1 << 20;

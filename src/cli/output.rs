@@ -6,8 +6,8 @@ use super::error::CliError;
 use super::events::head_of;
 use super::show::Show;
 use super::terminal;
-use crate::journal::{Kind, decode, decode_output};
-use crate::model::{Body, Stream, View};
+use promptd_model::{Body, Stream, View};
+use promptd_model::{Kind, decode, decode_output};
 
 /// What is printed.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::error::{CliError, exit};
 use super::output::print;
 use super::table::{Cell, Paint, render};
 use super::wire::{Session, SessionPage, Sink};
-use crate::model::SessionStatus;
+use promptd_model::SessionStatus;
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -17,9 +17,9 @@ use super::output::{Filter, Printer, print};
 use super::terminal::Colour;
 use super::wire::Session;
 use super::{Global, say};
-use crate::journal::{Kind, parse_head};
-use crate::model::{SessionRequest, View};
-use crate::sys;
+use promptd_model::{Kind, parse_head};
+use promptd_model::{SessionRequest, View};
+use promptd_sys as sys;
 
 const AFTER_HELP: &str = "\
 Without a server this command hosts one itself; the agent goes on even when this process is killed.

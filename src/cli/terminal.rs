@@ -13,7 +13,7 @@ use nix::unistd::{getpgrp, read, tcgetpgrp};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::show::{Show, clip};
-use crate::sys;
+use promptd_sys as sys;
 
 /// How wide a terminal is that does not say so, and a line of a pipe.
 const WIDTH: usize = 80;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cause, SessionStatus, TurnEnded, Usage};
+use promptd_model::{Cause, SessionStatus, TurnEnded, Usage};
 
 /// A session object.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::store::SessionFile;
 use super::{Runtime, RuntimeError, Session, Settings, checks, launch, on_a_thread};
-use crate::model::{Body, PermissionMode, Prompt, SessionId, SessionRequest, SessionState, TurnState};
-use crate::sys;
+use promptd_model::{Body, PermissionMode, Prompt, SessionId, SessionRequest, SessionState, TurnState};
+use promptd_sys as sys;
 
 /// What a request to create gave.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Runtime, Session};
-use crate::artifacts::Place;
+use promptd_artifacts::Place;
 
 /// Folders that are ours while somebody looks begin with this, and go on with our process id.
 const SCRATCH: &str = "artifacts-";

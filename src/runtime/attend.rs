@@ -12,9 +12,11 @@ use super::session::Session;
 use super::talk::Talk;
 use super::tender::Tender;
 use super::{Runtime, RuntimeError, launch, on_a_thread, stop};
-use crate::agents::{Agent, Format};
-use crate::keeper::Request;
-use crate::model::{Body, Cause, Exit, Observation, Outcome, Status, StopReason, TurnPhase, TurnState, Usage, outcome};
+use promptd_agents::{Agent, Format};
+use promptd_keeper::Request;
+use promptd_model::{
+    Body, Cause, Exit, Observation, Outcome, Status, StopReason, TurnPhase, TurnState, Usage, outcome,
+};
 
 /// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
 /// this after the last line in the agent's own format.
@@ -174,7 +176,7 @@ async fn gone(tender: Option<&Tender>) {
 /// Bounds the answer's size, and makes of a conversation's usage the turn's own.
 fn limited(mut out: Outcome, format: Option<&Format>, earlier: &Usage) -> Outcome {
     if let Some(result) = &mut out.result {
-        result.truncate(result.floor_char_boundary(crate::model::MAX_RESULT));
+        result.truncate(result.floor_char_boundary(promptd_model::MAX_RESULT));
     }
     if format.is_some_and(|format| format.usage_is_cumulative) {
         out.usage = out.usage.map(|usage| usage.since(*earlier));
@@ -262,7 +264,7 @@ async fn nobody_left(session: &Session, tender: Option<&Tender>, cause: Cause) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Exited;
+    use promptd_model::Exited;
 
     fn ended(code: i32, id: Option<&str>) -> Outcome {
         let exited = Exited {

@@ -9,8 +9,8 @@ use super::environment::Variables;
 use super::launch::{agent, list, servers, turn_request};
 use super::program::program;
 use super::{RuntimeError, Settings, delivery, setup};
-use crate::agents::{self, Agent, TurnRequest, Unsupported};
-use crate::model::{McpServer, PermissionMode, SessionRequest, StdinMode, nearest};
+use promptd_agents::{self as agents, Agent, TurnRequest, Unsupported};
+use promptd_model::{McpServer, PermissionMode, SessionRequest, StdinMode, nearest};
 
 /// The longest timeout that means one: a hundred years, in seconds.
 const LONGEST: f64 = 3.2e9;

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use super::environment::{self, Names, Variables};
 use super::tokens::{self, Token, lines};
 use super::{Runtime, RuntimeError, Settings, on_a_thread};
-use crate::sys;
+use promptd_sys as sys;
 
 /// The longest token: it has to fit into a header.
 const LONGEST_TOKEN: usize = 4096;

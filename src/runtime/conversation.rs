@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
-use crate::agents::{Driver, Effect, Question};
-use crate::journal::decode_output;
-use crate::model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, Stream};
+use promptd_agents::{Driver, Effect, Question};
+use promptd_model::decode_output;
+use promptd_model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, Stream};
 
 /// The conversation of one attempt.
 pub(super) struct Conversation {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::agents::Observer;
+use promptd_agents::Observer;
 
 /// A made-up protocol: `ask X` is a question, `back X` takes it back, `say X` wants the answer `said X`, `end` is the end.
 #[derive(Default)]

@@ -7,10 +7,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Runtime, RuntimeError, Session, Settings, on_a_thread};
-use crate::mask::Masker;
-use crate::model::{SessionState, SinkRequest};
-use crate::sinks::{About, Scope, Sink, SinkStatus, Source};
-use crate::updates::Translation;
+use promptd_agents::updates::Translation;
+use promptd_mask::Masker;
+use promptd_model::{SessionState, SinkRequest};
+use promptd_sinks::{About, Scope, Sink, SinkStatus, Source};
 
 /// A session, as delivery sees it.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Runtime {
     }
 
     /// What was delivered by all sinks, and what was not.
-    pub fn delivered(&self) -> &crate::sinks::Counters {
+    pub fn delivered(&self) -> &promptd_sinks::Counters {
         self.delivery.counters()
     }
 }

@@ -15,8 +15,8 @@ use super::queue::{Place, Ticket};
 use super::session::Session;
 use super::tender::{Adopted, Tender};
 use super::{Runtime, RuntimeError, Settings, keeper_client, on_a_thread};
-use crate::keeper::{Launch, Spec};
-use crate::model::{Body, Cause, Exit, Exited, Observation, SessionState, TurnPhase, TurnState, outcome};
+use promptd_keeper::{Launch, Spec};
+use promptd_model::{Body, Cause, Exit, Exited, Observation, SessionState, TurnPhase, TurnState, outcome};
 
 /// An error that nobody can do anything about is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ pub(super) async fn drive(
 }
 
 /// Folds the journal in as it grows.
-async fn follow_journal(mut watch: crate::journal::Watch, session: Arc<Session>) {
+async fn follow_journal(mut watch: promptd_follow::Watch, session: Arc<Session>) {
     loop {
         if let Err(error) = session.refresh() {
             tracing::error!(session = %session.id(), error = %error.source, "the journal cannot be read");

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::Runtime;
 use super::environment::Names;
 use super::tokens::{Digest, digest};
-use crate::sys;
+use promptd_sys as sys;
 
 /// How long it may take: the daemon lives on this very machine.
 const PATIENCE: Duration = Duration::from_secs(2);

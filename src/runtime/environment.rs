@@ -12,9 +12,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::watched::Watched;
-use crate::keeper::Launch;
-use crate::mask::Secrets;
-use crate::sys;
+use promptd_keeper::Launch;
+use promptd_mask::Secrets;
+use promptd_sys as sys;
 
 /// The file's name in the home.
 const FILE_NAME: &str = "environment.json";
@@ -241,7 +241,7 @@ mod tests {
             args: Vec::new(),
             env: vec![("A".to_owned(), "session".to_owned())],
             cwd: "/".into(),
-            stdin: crate::keeper::Stdin::Null,
+            stdin: promptd_keeper::Stdin::Null,
             setup: None,
         };
         // As a process gets them: the last one counts.

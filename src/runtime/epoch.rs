@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::gap::{STEP, Seen};
 use super::identity;
 use super::settings::Platform;
-use crate::sys::{self, Clocks};
+use promptd_sys::{self as sys, Clocks};
 
 /// The epoch.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::journal::{ReadError, SeekError, WriteError};
+use promptd_journal::{ReadError, SeekError, WriteError};
 
 /// A request that cannot be met. Each text says what was wrong and what would be right; `api` maps it to HTTP.
 #[derive(Debug, thiserror::Error)]

@@ -11,9 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::masks::add_servers;
 use super::{RuntimeError, Session};
-use crate::mask::Secrets;
-use crate::model::McpServer;
-use crate::sys;
+use promptd_mask::Secrets;
+use promptd_model::McpServer;
+use promptd_sys as sys;
 
 /// The file's name in a session's folder: a list of texts.
 const FILE_NAME: &str = "file-secrets.json";

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::session::Session;
 use super::{Runtime, store};
-use crate::journal::{FILE_NAME, start_over};
-use crate::model::{Body, Gap};
-use crate::sys;
+use promptd_journal::{FILE_NAME, start_over};
+use promptd_model::{Body, Gap};
+use promptd_sys as sys;
 
 impl Runtime {
     /// Gives a closed session up whose sinks are behind: nobody finds it any more, its records are deleted, and

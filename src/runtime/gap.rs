@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::sys::Clocks;
+use promptd_sys::Clocks;
 
 /// A clock went this much further than the machine did. Less is a clock that is being corrected (NTP steps by less once
 /// it is in step, and slews all clocks alike); so is any step back.

@@ -10,8 +10,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use crate::keeper::{Request, Response, Spec, TurnPaths};
-use crate::sys;
+use promptd_keeper::{Request, Response, Spec, TurnPaths};
+use promptd_sys as sys;
 
 /// Starts a keeper: this same program, whatever has become of its file on the disk meanwhile.
 ///

@@ -13,11 +13,12 @@ use super::program::{program, search_path};
 use super::scratch::empty_folder;
 use super::session::Session;
 use super::{AgentInfo, PromptBy, RuntimeError, Settings, setup};
-use crate::agents::{self, Agent, Custom, Driver, Mounted, NOTHING_MOUNTED, TurnRequest};
-use crate::journal::{Reader, decode};
-use crate::keeper::{Launch, Stdin, TurnPaths};
-use crate::model::{Body, McpServer, SessionRequest, StdinMode, TurnState};
-use crate::sys;
+use promptd_agents::{self as agents, Agent, Custom, Driver, Mounted, NOTHING_MOUNTED, TurnRequest};
+use promptd_journal::Reader;
+use promptd_keeper::{Launch, Stdin, TurnPaths};
+use promptd_model::decode;
+use promptd_model::{Body, McpServer, SessionRequest, StdinMode, TurnState};
+use promptd_sys as sys;
 
 /// An agent by its name: from the configuration, else one that we know.
 pub(super) fn agent(settings: &Settings, name: &str) -> Option<Agent> {

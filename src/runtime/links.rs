@@ -13,9 +13,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::RuntimeError;
-use crate::agents::Link;
-use crate::model::SessionId;
-use crate::sys;
+use promptd_agents::Link;
+use promptd_model::SessionId;
+use promptd_sys as sys;
 
 /// The file's name in promptd's home.
 const FILE_NAME: &str = "links.json";

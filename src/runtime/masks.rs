@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use super::environment::Variables;
 use super::tokens::Token;
 use super::{Runtime, Sdk, Session, Settings, config, delivery, setup};
-use crate::mask::{Masker, Secrets};
-use crate::model::{McpServer, SessionRequest, SinkRequest};
-use crate::sinks::Sink;
+use promptd_mask::{Masker, Secrets};
+use promptd_model::{McpServer, SessionRequest, SinkRequest};
+use promptd_sinks::Sink;
 
 /// How many automata are kept though nobody uses them: enough for those who ask again and again.
 const KEPT: usize = 16;

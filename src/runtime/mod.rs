@@ -65,12 +65,12 @@ pub use session::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 pub use tokens::{Token, opens};
 
-use crate::agents::{Capabilities, Evidence};
-use crate::journal::{Follower, Watcher};
-use crate::mask::Masker;
-use crate::model::{SessionId, TurnPhase};
-use crate::sinks::Delivery;
-use crate::updates::Translation;
+use promptd_agents::updates::Translation;
+use promptd_agents::{Capabilities, Evidence};
+use promptd_follow::{Follower, Watcher};
+use promptd_mask::Masker;
+use promptd_model::{SessionId, TurnPhase};
+use promptd_sinks::Delivery;
 use queue::{Place, Queue};
 use store::Home;
 

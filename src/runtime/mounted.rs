@@ -13,8 +13,8 @@ use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::RuntimeError;
-use crate::agents::{Link, Mounted};
-use crate::model::{McpServer, len64};
+use promptd_agents::{Link, Mounted};
+use promptd_model::{McpServer, len64};
 
 /// Where tools of today keep skills; an agent looks into one or two of these.
 const SKILLS: [&str; 3] = ["skills", ".agents/skills", ".claude/skills"];

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::conversation::Conversation;
 use super::session::Session;
 use super::{Runtime, RuntimeError};
-use crate::agents::Observer;
-use crate::journal::{Assembler, Follower, Kind, Part, decode, parse_head, whole_lines};
-use crate::model::{Body, Observation, Stream};
+use promptd_agents::Observer;
+use promptd_follow::Follower;
+use promptd_model::{Assembler, Kind, Part, decode, parse_head, whole_lines};
+use promptd_model::{Body, Observation, Stream};
 
 /// Who makes sense of what an agent writes.
 pub(super) enum Listener {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::session::Session;
 use super::{Runtime, RuntimeError};
-use crate::model::{Body, Permission, PermissionAnswer, PermissionOption, SessionState};
+use promptd_model::{Body, Permission, PermissionAnswer, PermissionOption, SessionState};
 
 /// Who answered.
 const BY_CALLER: &str = "caller";

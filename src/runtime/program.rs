@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::agents::Agent;
-use crate::model::SessionRequest;
+use promptd_agents::Agent;
+use promptd_model::SessionRequest;
 
 /// Folders where installers put agents, for a server whose own PATH lacks them.
 const MORE_PATH: [&str; 5] = [

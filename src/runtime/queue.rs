@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::model::SessionId;
+use promptd_model::SessionId;
 
 /// Who runs, and who waits.
 #[derive(Debug, Default)]

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::epoch::Break;
 use super::identity::{self, Sandbox};
 use super::{Runtime, Session};
-use crate::model::Body;
-use crate::sys::ClockSet;
+use promptd_model::Body;
+use promptd_sys::ClockSet;
 
 /// How often the clocks are looked at while something is under way.
 const TICK: Duration = Duration::from_secs(1);

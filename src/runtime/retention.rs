@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Runtime;
 use super::session::Session;
-use crate::sys;
+use promptd_sys as sys;
 
 /// A session that ended less than this many seconds ago is not forgotten for want of room: whoever asked for it may
 /// still be reading.

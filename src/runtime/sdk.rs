@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::watched::Watched;
 use super::{Runtime, RuntimeError, on_a_thread};
-use crate::model::{SdkConfig, SessionId};
-use crate::sys;
+use promptd_model::{SdkConfig, SessionId};
+use promptd_sys as sys;
 
 /// The file's name in the home.
 const FILE_NAME: &str = "sdk.json";

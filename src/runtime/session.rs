@@ -12,9 +12,9 @@ use super::masks::SessionMask;
 use super::store::{self, SessionFile};
 use super::tender::Tender;
 use super::{RuntimeError, on_a_thread};
-use crate::journal::{FILE_NAME, ReadError, Reader, Writer, fold};
-use crate::model::{Body, Cause, SessionId, SessionRequest, SessionState, SinkRequest};
-use crate::sinks::Lanes;
+use promptd_journal::{FILE_NAME, ReadError, Reader, Writer, fold};
+use promptd_model::{Body, Cause, SessionId, SessionRequest, SessionState, SinkRequest};
+use promptd_sinks::Lanes;
 
 /// A session.
 #[derive(Debug)]

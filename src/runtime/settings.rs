@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::agents::Format;
-use crate::model::{Limits, McpServer, PermissionMode, SinkRequest};
+use promptd_agents::Format;
+use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]

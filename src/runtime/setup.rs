@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::environment::Variables;
 use super::program::search_path;
 use super::{RuntimeError, Session};
-use crate::keeper::Preparation;
-use crate::model::SessionRequest;
+use promptd_keeper::Preparation;
+use promptd_model::SessionRequest;
 
 /// The longest command: `MAX_ARG_STRLEN` of Linux less the final zero.
 const LONGEST_COMMAND: usize = 131_071;
@@ -25,7 +25,7 @@ pub(super) fn check(request: &SessionRequest, variables: &Variables, base: PathB
         }
     }
     let Some(repo) = &request.repo else { return Ok(base) };
-    let wrong = |wrong: crate::model::WrongRepo| RuntimeError::InvalidField {
+    let wrong = |wrong: promptd_model::WrongRepo| RuntimeError::InvalidField {
         field: wrong.field,
         value: wrong.value,
         hint: wrong.hint.to_owned(),

@@ -9,8 +9,8 @@ use super::launch::INTERRUPT_GRACE;
 use super::session::Session;
 use super::tender::Tender;
 use super::{Runtime, RuntimeError, keeper_client, launch};
-use crate::keeper::Request;
-use crate::model::{Body, Cause, SessionId, SessionState, StdinMode, TurnPhase};
+use promptd_keeper::Request;
+use promptd_model::{Body, Cause, SessionId, SessionState, StdinMode, TurnPhase};
 
 /// How much longer than the grace a keeper may take: its sweeps, and five seconds for processes that hang.
 const KEEPER_SLACK: Duration = Duration::from_secs(8);
@@ -97,7 +97,7 @@ impl Runtime {
             return Err(RuntimeError::NotRunning { id });
         };
         let request = Request::Input {
-            length: crate::model::len64(bytes),
+            length: promptd_model::len64(bytes),
             close,
             at: None,
         };

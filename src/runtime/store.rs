@@ -11,9 +11,9 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::RuntimeError;
-use crate::journal::FILE_NAME;
-use crate::model::{SessionId, SessionRequest};
-use crate::sys;
+use promptd_journal::FILE_NAME;
+use promptd_model::{SessionId, SessionRequest};
+use promptd_sys as sys;
 
 /// The version that this program writes, and the only one it reads.
 const VERSION: u32 = 1;

@@ -19,9 +19,9 @@ use super::launch::INTERRUPT_GRACE;
 use super::session::Session;
 use super::tender::Tender;
 use super::{RuntimeError, keeper_client, stop};
-use crate::agents::Question;
-use crate::keeper::{Request, Response, STDIN_NOT_OPEN};
-use crate::model::{BY_AGENT, Body, CANCELLED, Cause, Permission, PermissionAnswer, SessionRequest, TurnState, len64};
+use promptd_agents::Question;
+use promptd_keeper::{Request, Response, STDIN_NOT_OPEN};
+use promptd_model::{BY_AGENT, Body, CANCELLED, Cause, Permission, PermissionAnswer, SessionRequest, TurnState, len64};
 
 /// How long a question waits for a caller when the request does not say, in seconds.
 const PERMISSION_TIMEOUT: f64 = 600.0;
@@ -137,7 +137,7 @@ impl Talk {
             return Ok(());
         }
         let number = self.turn;
-        let ask = move |session: &Session, state: &crate::model::SessionState| {
+        let ask = move |session: &Session, state: &promptd_model::SessionState| {
             let Some(turn) = state.turn(number).filter(|turn| turn.exited.is_none()) else {
                 return (Vec::new(), ());
             };
@@ -193,7 +193,7 @@ impl Talk {
         answer: impl Fn(&Permission) -> Option<(String, &'static str)> + Send + 'static,
     ) -> Result<(), RuntimeError> {
         let number = self.turn;
-        let answers = move |_: &Session, state: &crate::model::SessionState| {
+        let answers = move |_: &Session, state: &promptd_model::SessionState| {
             let open = state.turn(number).into_iter().flat_map(|turn| &turn.permissions);
             let answers = open.filter_map(|(permission, _)| {
                 let (option, by) = answer(permission)?;

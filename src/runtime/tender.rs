@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::keeper_client::{ask, spawn};
 use super::session::Session;
-use crate::keeper::{EXIT_ALREADY_KEPT, Request, Spec, TurnPaths};
-use crate::model::{Body, Cause, Exited};
-use crate::sys::{self, Identity, PidFd};
+use promptd_keeper::{EXIT_ALREADY_KEPT, Request, Spec, TurnPaths};
+use promptd_model::{Body, Cause, Exited};
+use promptd_sys::{self as sys, Identity, PidFd};
 
 /// Keepers that die this often in a row, each as soon as it was started, are not killed by somebody: something is
 /// wrong here, and the turn is given up.
@@ -86,7 +86,7 @@ impl Tender {
         let fifo = options
             .read(true)
             .write(true)
-            .custom_flags(libc::O_NONBLOCK)
+            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
             .open(self.paths.stdin_fifo());
         *self.stdin.lock().unwrap_or_else(PoisonError::into_inner) = fifo.ok();
     }

@@ -14,10 +14,11 @@ use super::super::problem::Problem;
 use super::super::socket::Gone;
 use super::message::{notification, told};
 use super::{Connection, Open, words};
-use crate::journal::{Kind, ReadError, decode};
-use crate::model::{Body, TurnEnded, View};
 use crate::runtime::{RuntimeError, Session};
-use crate::updates::Line;
+use promptd_agents::updates::Line;
+use promptd_journal::ReadError;
+use promptd_model::{Body, TurnEnded, View};
+use promptd_model::{Kind, decode};
 
 /// For what ACP has no word for.
 const RAW: &str = "_promptd/raw";

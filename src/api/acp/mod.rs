@@ -35,9 +35,9 @@ use super::openapi::ProblemDetails;
 use super::problem::Problem;
 use super::query::{Query, invalid};
 use super::socket::{Client, Gone, next_text, prepare, shutting_down, upgrade_required};
-use crate::model::PermissionMode;
 use message::Incoming;
 use open::Open;
+use promptd_model::PermissionMode;
 use questions::Questions;
 
 /// One client.

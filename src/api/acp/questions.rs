@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::super::socket::Gone;
 use super::message::{notification, params, request};
 use super::{Connection, words};
-use crate::model::{Permission, PermissionKind, PermissionOption};
 use crate::runtime::Session;
+use promptd_model::{Permission, PermissionKind, PermissionOption};
 
 /// What the client was asked and has not answered.
 #[derive(Default)]

@@ -19,8 +19,8 @@ use super::follow::{follow, load};
 use super::message::{params, told};
 use super::methods::value;
 use super::{Connection, Open, words};
-use crate::model::{PermissionMode, SessionRequest, SessionState};
 use crate::runtime::Session;
+use promptd_model::{PermissionMode, SessionRequest, SessionState};
 
 /// Sessions in an answer to `session/list`.
 const PAGE: usize = 100;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::json;
 use super::super::problem::Problem;
 use super::message::told;
-use crate::model::{McpServer, McpTransport, SessionRequest, Status, StopReason, TurnEnded};
+use promptd_model::{McpServer, McpTransport, SessionRequest, Status, StopReason, TurnEnded};
 
 /// Our member of `_meta`, where ACP lets implementations put what it has no word for.
 pub(super) const META: &str = "promptd";
@@ -187,7 +187,7 @@ fn failure(turn: u32, ended: TurnEnded) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Cause;
+    use promptd_model::Cause;
 
     fn blocks(value: Value) -> Vec<ContentBlock> {
         serde_json::from_value(value).unwrap()

@@ -7,7 +7,7 @@ use super::super::problem::Problem;
 use super::super::query::Query;
 use super::super::view::mask_value;
 use super::super::{Api, Shared, json, to_the_end};
-use crate::model::{SdkConfig, WrongSubagent};
+use promptd_model::{SdkConfig, WrongSubagent};
 
 /// What `POST /config` answers.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

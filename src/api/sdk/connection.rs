@@ -19,9 +19,9 @@ use super::super::query::Query;
 use super::super::socket::{Client, Gone, next_text, prepare, shutting_down, upgrade_required};
 use super::super::{Api, Shared};
 use super::frames::{Frames, Message, message};
-use crate::model::View;
 use crate::runtime::Session;
-use crate::updates;
+use promptd_agents::updates;
+use promptd_model::View;
 
 /// One client.
 struct Connection {

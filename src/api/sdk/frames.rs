@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::problem::Problem;
-use crate::journal::{Assembler, Part, decode};
-use crate::model::{Body, Output, Record, Status, Stream};
+use promptd_model::{Assembler, Part, decode};
+use promptd_model::{Body, Output, Record, Status, Stream};
 
 /// What a client sends.
 #[derive(Debug, PartialEq)]

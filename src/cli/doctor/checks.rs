@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, access};
 use super::super::host;
 use super::{Check, access};
 use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, is_sandbox, version};
-use crate::sys;
+use promptd_sys as sys;
 
 /// The keys that agents read, and whose they are; only whether they are set is ever told.
 const KEYS: &[(&str, &[&str])] = &[
@@ -360,7 +360,7 @@ mod tests {
             install: Some("npm install -g x".into()),
             configured: false,
             evidence: None,
-            capabilities: crate::agents::Capabilities::default(),
+            capabilities: promptd_agents::Capabilities::default(),
             missing: Some("no claude on PATH".into()),
         };
         let check = agent(&info);

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::sys;
+use promptd_sys as sys;
 
 /// Watches one file by way of its folder: editors and deployments replace files instead of writing to them.
 #[derive(Debug)]

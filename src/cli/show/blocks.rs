@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::text::{clip, one_line};
 use super::{Block, Show};
 use crate::cli::table::Paint;
-use crate::journal::decode_output;
-use crate::model::{Output, Stream};
+use promptd_model::decode_output;
+use promptd_model::{Output, Stream};
 
 /// The most lines of a prompt that are shown.
 const PROMPT_LINES: usize = 20;

@@ -26,8 +26,8 @@ pub(super) use self::text::clip;
 use self::text::{Cleaner, first_line};
 use self::tools::Tools;
 use super::table::Paint;
-use crate::journal::decode;
-use crate::model::{Permission, Stream};
+use promptd_model::decode;
+use promptd_model::{Permission, Stream};
 
 /// What is shown, line by line.
 #[derive(Debug)]

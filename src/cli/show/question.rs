@@ -2,7 +2,7 @@
 
 use super::text::one_line;
 use super::{Paint, Style};
-use crate::model::{Permission, PermissionKind};
+use promptd_model::{Permission, PermissionKind};
 
 /// The most options that have a key of their own.
 const DIGITS: u8 = 9;

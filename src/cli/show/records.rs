@@ -2,7 +2,7 @@
 
 use super::text::{clip, one_line, seconds};
 use super::{Block, Show, question};
-use crate::model::{Body, Permission};
+use promptd_model::{Body, Permission};
 
 impl Show {
     pub(super) fn record(&mut self, body: Body) {

@@ -4,7 +4,7 @@ use super::Paint;
 use super::style::on;
 use super::text::{clip, one_line, seconds};
 use crate::cli::wire::TurnEnd;
-use crate::model::{SessionStatus, Usage};
+use promptd_model::{SessionStatus, Usage};
 
 /// The most characters of an agent's error that are shown.
 const MAX_ERROR: usize = 300;
@@ -70,7 +70,7 @@ pub(in crate::cli) fn hint(session: &str, colours: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Cause;
+    use promptd_model::Cause;
 
     fn end(status: SessionStatus) -> TurnEnd {
         TurnEnd {

@@ -9,9 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::{Environment, Layer, mcp, sinks, value};
-use crate::agents::Format;
-use crate::model::{Limits, McpServer, PermissionMode, SinkRequest, nearest};
 use crate::runtime::settings::ConfiguredAgent;
+use promptd_agents::Format;
+use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest, nearest};
 
 /// What the file says.
 #[derive(Debug, Default)]

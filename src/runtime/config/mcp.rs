@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::ConfigError;
 use super::file::{Section, environment};
 use super::sinks::{one_of, secret};
-use crate::model::{McpServer, McpTransport};
+use promptd_model::{McpServer, McpTransport};
 
 /// Reads all of them, and checks each as a request's is checked.
 pub(super) fn read(section: Section<'_>) -> Result<BTreeMap<String, McpServer>, ConfigError> {

@@ -22,7 +22,7 @@ pub use error::{ConfigError, Origin};
 use self::file::FileLayer;
 use super::settings::{AuthMode, Listen, Platform, Settings};
 use super::tokens::Token;
-use crate::sys;
+use promptd_sys as sys;
 
 /// Where the server listens when nobody says where.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);

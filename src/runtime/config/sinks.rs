@@ -3,8 +3,8 @@
 use super::error::ConfigError;
 use super::file::{Item, Section, environment};
 use super::value;
-use crate::model::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
-use crate::sinks::{Scope, Sink};
+use promptd_model::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
+use promptd_sinks::{Scope, Sink};
 
 /// Reads the list, and checks each as a request's is checked.
 pub(super) fn read(item: &Item<'_>) -> Result<Vec<SinkRequest>, ConfigError> {

@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::PermissionMode;
 use crate::runtime::settings::PromptBy;
+use promptd_model::PermissionMode;
 
 fn env(pairs: &[(&str, &str)]) -> Environment {
     let home = [("HOME", "/home/user")];

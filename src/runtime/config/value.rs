@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Environment;
 use super::error::{ConfigError, Origin};
-use crate::agents::Format;
-use crate::model::{PermissionMode, nearest};
 use crate::runtime::settings::{AuthMode, Listen, PromptBy};
+use promptd_agents::Format;
+use promptd_model::{PermissionMode, nearest};
 
 /// The longest duration that means anything: ten years. What is longer is a typing error.
 const MAX_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;

@@ -1,0 +1,11 @@
+//! Plain text: what the agent writes is its answer, and its exit code is the outcome.
+
+use super::Format;
+
+pub(crate) static LINES: Format = Format {
+    name: "lines",
+    final_event: false,
+    usage_is_cumulative: false,
+    observer: None,
+    translator: None,
+};

@@ -1,0 +1,275 @@
+//! The output of pi, as seen with 0.73.1: `pi -p --mode json`.
+//!
+//! What is not obvious:
+//! - `agent_end` ends a turn, and the last answer's `stopReason` decides: the exit code is 0 after an error, too. Where
+//!   pi tries again, `auto_retry_start` and another `agent_end` follow.
+//! - Each piece of an answer repeats the whole message so far, which may already hold what comes in later pieces: only
+//!   `delta` counts.
+//! - `usage` of each answer is that answer's own, and counts cached input apart. `cost` is 0 where pi has no price.
+//! - The session stands in the first line, but can be gone on with only once the model has answered.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::observe::{keep_stderr, lenient, limited};
+use super::super::{Observer, Translator, Update, cause};
+use super::{Format, tool};
+use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
+
+pub(crate) static PI_JSON: Format = Format {
+    name: "pi-json",
+    final_event: true,
+    usage_is_cumulative: false,
+    observer: Some(|| Box::new(Reader::default())),
+    translator: Some(|| Box::new(Words::default())),
+};
+
+#[derive(Default)]
+struct Reader {
+    seen: Observation,
+    /// The id of the first line, until there is something to resume.
+    session_id: Option<String>,
+    /// The sum over all answers.
+    usage: Usage,
+    last: Answer,
+}
+
+#[derive(Default, Clone)]
+struct Words {
+    usage: Usage,
+    /// The answer at hand has come in pieces.
+    in_pieces: bool,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(rename = "toolCallId", default, borrow)]
+    call_id: Cow<'a, str>,
+    #[serde(rename = "toolName", borrow)]
+    tool_name: Option<Cow<'a, str>>,
+    #[serde(default)]
+    args: Value,
+    #[serde(rename = "partialResult", default)]
+    partial_result: Value,
+    #[serde(default)]
+    result: Value,
+    #[serde(rename = "isError", default)]
+    is_error: bool,
+}
+
+/// `message_update`, of which the repeated message is passed over.
+#[derive(Deserialize)]
+struct Piece<'a> {
+    #[serde(rename = "assistantMessageEvent", borrow)]
+    event: Delta<'a>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    delta: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct MessageEvent {
+    message: Answer,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Answer {
+    role: String,
+    #[serde(deserialize_with = "lenient")]
+    content: Option<Vec<Block>>,
+    #[serde(deserialize_with = "lenient")]
+    usage: Option<Counts>,
+    stop_reason: String,
+    error_message: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: String,
+    text: String,
+    thinking: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Counts {
+    input: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
+    cost: Cost,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Cost {
+    total: f64,
+}
+
+impl From<&Counts> for Usage {
+    fn from(counts: &Counts) -> Self {
+        let cached = counts.cache_read.saturating_add(counts.cache_write);
+        Self {
+            input_tokens: Some(counts.input.saturating_add(cached)),
+            output_tokens: Some(counts.output),
+            cached_tokens: Some(counts.cache_read),
+            cost_usd: Some(counts.cost.total).filter(|cost| *cost > 0.0),
+        }
+    }
+}
+
+impl Answer {
+    /// The model's own, at its end.
+    fn of(line: &[u8]) -> Option<Self> {
+        let event = serde_json::from_slice::<MessageEvent>(line).ok()?;
+        Some(event.message).filter(|message| message.role == "assistant")
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage.as_ref().map(Usage::from).unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        let texts = self.content.iter().flatten().filter(|block| block.kind == "text");
+        limited(&texts.map(|block| block.text.as_str()).collect::<String>())
+    }
+}
+
+impl Observer for Reader {
+    fn line(&mut self, stream: Stream, line: &[u8]) {
+        if stream == Stream::Stderr {
+            return keep_stderr(&mut self.seen, line);
+        }
+        let event = serde_json::from_slice::<Event<'_>>(line).ok();
+        self.seen.last_line_known = event.is_some();
+        let Some(event) = event else { return };
+        match &*event.kind {
+            "session" => self.session_id = event.id.map(Cow::into_owned),
+            "message_end" => {
+                if let Some(answer) = Answer::of(line) {
+                    if let Some(id) = self.session_id.take() {
+                        self.seen.agent_session_id = Some(id);
+                    }
+                    self.usage = self.usage.plus(answer.usage());
+                    self.last = answer;
+                }
+            }
+            "agent_end" => self.ended(),
+            "auto_retry_start" => self.seen.final_event = None,
+            _ => {}
+        }
+    }
+
+    fn observation(&self) -> &Observation {
+        &self.seen
+    }
+}
+
+impl Reader {
+    fn ended(&mut self) {
+        let error = self.last.error_message.as_deref().map(limited).unwrap_or_default();
+        let failed = |stop_reason| (Err(cause::tell(None, &error)), stop_reason);
+        let (outcome, stop_reason) = match self.last.stop_reason.as_str() {
+            "stop" => (Ok(()), Some(StopReason::EndTurn)),
+            "length" => (Ok(()), Some(StopReason::MaxTokens)),
+            "aborted" => failed(Some(StopReason::Cancelled)),
+            // A turn that ends with a call of a tool, or with no answer at all, is no success.
+            _ => failed(None),
+        };
+        self.seen.final_event = Some(FinalEvent {
+            outcome,
+            stop_reason,
+            result: outcome
+                .is_ok()
+                .then(|| self.last.text())
+                .filter(|text| !text.is_empty()),
+            error: outcome.is_err().then_some(error),
+            usage: self.usage,
+        });
+    }
+}
+
+impl Translator for Words {
+    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
+        let update = match &*event.kind {
+            "message_update" => return self.piece(line),
+            "message_end" => return self.message(line),
+            // What `message_end` says, too.
+            "message_start" | "turn_end" | "agent_end" => return Some(Vec::new()),
+            "tool_execution_start" => tool::started(&event.call_id, &event.tool_name?, event.args),
+            "tool_execution_update" => tool::output_so_far(&event.call_id, &output(&event.partial_result)),
+            "tool_execution_end" => tool::ended(&event.call_id, !event.is_error, &output(&event.result)),
+            _ => return None,
+        };
+        Some(vec![update])
+    }
+}
+
+fn output(result: &Value) -> String {
+    tool::text(result.get("content").unwrap_or(result))
+}
+
+impl Words {
+    fn piece(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        let Delta { kind, delta } = serde_json::from_slice::<Piece<'_>>(line).ok()?.event;
+        let update = match &*kind {
+            "text_delta" => Update::message(delta),
+            "thinking_delta" => Update::thought(delta),
+            // Begins and ends of what comes in pieces; and a call of a tool has lines of its own.
+            "text_start" | "text_end" | "thinking_start" | "thinking_end" | "toolcall_start" | "toolcall_delta"
+            | "toolcall_end" => return Some(Vec::new()),
+            _ => return None,
+        };
+        self.in_pieces = true;
+        Some(vec![update])
+    }
+
+    /// The whole message: the caller's, a tool's, or the model's with what it took.
+    fn message(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        let answer = serde_json::from_slice::<MessageEvent>(line).ok()?.message;
+        let whole = !std::mem::take(&mut self.in_pieces);
+        match answer.role.as_str() {
+            "assistant" if answer.error_message.is_some() => None,
+            "assistant" => {
+                self.usage = self.usage.plus(answer.usage());
+                let mut updates = Vec::new();
+                let mut all_known = answer.content.is_some() && answer.usage.is_some();
+                for block in answer.content.into_iter().flatten() {
+                    match block.kind.as_str() {
+                        "text" if whole => updates.push(Update::message(block.text)),
+                        "thinking" if whole => updates.push(Update::thought(block.thinking)),
+                        // A call has lines of its own.
+                        "text" | "thinking" | "toolCall" => {}
+                        _ => all_known = false,
+                    }
+                }
+                updates.push(Update::usage(&self.usage, 0));
+                if !all_known {
+                    updates.push(Update::raw(line));
+                }
+                Some(updates)
+            }
+            "user" | "toolResult" => Some(Vec::new()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pi_json_tests.rs"]
+pub(super) mod tests;

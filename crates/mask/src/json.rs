@@ -1,0 +1,109 @@
+//! The string values of a JSON text, each without its secrets; all other bytes stay as they are.
+
+use std::borrow::Cow;
+
+use super::Masker;
+
+impl Masker {
+    /// Masks every string value of a JSON text, but for those of the keys in `skipped`: words of ours, by which
+    /// callers branch. What is not JSON is masked as bytes.
+    pub fn json<'a>(&self, text: &'a [u8], skipped: &[&[u8]]) -> Cow<'a, [u8]> {
+        let mut masked = Vec::new();
+        // How far `text` is in `masked`.
+        let mut copied = 0;
+        let mut key: &[u8] = &[];
+        let mut at = 0;
+        while let Some(quote) = text.get(at..).and_then(|rest| memchr::memchr(b'"', rest)) {
+            let begin = at.saturating_add(quote);
+            let Some(token) = text.get(begin..).and_then(string) else {
+                return self.bytes(text);
+            };
+            at = begin.saturating_add(token.len());
+            let next = text.get(at..).unwrap_or_default().trim_ascii_start().first();
+            if next == Some(&b':') {
+                key = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
+            } else if !skipped.contains(&key)
+                && let Some(token) = self.token(token)
+            {
+                masked.extend_from_slice(text.get(copied..begin).unwrap_or_default());
+                masked.extend_from_slice(&token);
+                copied = at;
+            }
+        }
+        if copied == 0 {
+            return Cow::Borrowed(text);
+        }
+        masked.extend_from_slice(text.get(copied..).unwrap_or_default());
+        Cow::Owned(masked)
+    }
+
+    /// A string with its quotes, masked; `None` when there is nothing to mask.
+    fn token(&self, token: &[u8]) -> Option<Vec<u8>> {
+        let Ok(value) = serde_json::from_slice::<Cow<'_, str>>(token) else {
+            // No string of ours; its bytes are masked all the same.
+            return Some(self.bytes(token).into_owned()).filter(|masked| masked != token);
+        };
+        match self.text(&value) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(masked) => serde_json::to_vec(&masked).ok(),
+        }
+    }
+}
+
+/// The string at the beginning of a JSON text, with its quotes.
+fn string(text: &[u8]) -> Option<&[u8]> {
+    let mut at = 1;
+    loop {
+        let special = memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        at = at.saturating_add(special);
+        if text.get(at) == Some(&b'"') {
+            return text.get(..=at);
+        }
+        at = at.saturating_add(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secrets;
+    use proptest::prelude::*;
+
+    fn masker() -> Masker {
+        let mut secrets = Secrets::default();
+        secrets.add("s3cret\"value");
+        secrets.add("completed");
+        Masker::new(&secrets).unwrap()
+    }
+
+    #[test]
+    fn only_values_change_and_all_else_stays_as_it_is() {
+        let text = br#"{"seq":1, "type":"completed","completed":"a \"s3cret\\\"value\"", "list":["completed",7,{"x":"s3cret\"value!"}]}"#;
+        let expected = br#"{"seq":1, "type":"completed","completed":"a \"***\"", "list":["***",7,{"x":"***!"}]}"#;
+        let masked = masker().json(text, &[b"type"]).into_owned();
+        assert_eq!(String::from_utf8_lossy(&masked), String::from_utf8_lossy(expected));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_masked_as_bytes() {
+        assert_eq!(
+            *masker().json(br#"{"a":"completed","b":"x"#, &[]),
+            *br#"{"a":"***","b":"x"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_is_masked_and_stays_a_string(words in proptest::collection::vec("(\\PC{0,9}|completed|s3cret\"value|[\"\\\\\n:]){0,5}", 0..5)) {
+            let (text, masker) = (serde_json::to_vec(&words).unwrap(), masker());
+            let masked: Vec<String> = serde_json::from_slice(&masker.json(&text, &[])).unwrap();
+            let expected: Vec<_> = words.iter().map(|word| masker.text(word).into_owned()).collect();
+            prop_assert_eq!(masked, expected);
+        }
+
+        #[test]
+        fn garbage_never_panics(text in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\')], 0..60)) {
+            masker().json(&text, &[]);
+        }
+    }
+}

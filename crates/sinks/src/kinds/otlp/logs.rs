@@ -1,0 +1,131 @@
+//! Records to log records.
+//!
+//! Output is a plain log record with the stream's name; everything else is an event, named after the record's type,
+//! with the record itself as its body. Both streams have the severity INFO: agents write their progress to stderr,
+//! and a warning that means nothing hides those that do.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::super::{Batch, Line};
+use super::ids;
+use super::schema::{AnyValue, KeyValue, LogRecord, LogsRequest, Nanos, Resource, ResourceLogs, Scope, ScopeLogs};
+use promptd_model::{Body, Output, Status, Stream};
+use promptd_model::{Head, decode_output};
+
+/// A number of the schema, and the word that people know for it.
+type Severity = (u8, &'static str);
+
+const INFO: Severity = (9, "INFO");
+const WARN: Severity = (13, "WARN");
+const ERROR: Severity = (17, "ERROR");
+
+/// All records of a batch; `None` when there is none.
+pub(super) fn request(batch: &Batch<'_>) -> Option<LogsRequest> {
+    let log_records: Vec<LogRecord> = batch.lines.iter().filter_map(|line| log(batch, line)).collect();
+    if log_records.is_empty() {
+        return None;
+    }
+    let scope_logs = [ScopeLogs {
+        scope: Scope::OURS,
+        log_records,
+    }];
+    let resource = Resource::of(batch.epoch);
+    Some(LogsRequest {
+        resource_logs: [ResourceLogs { resource, scope_logs }],
+    })
+}
+
+/// What every record has, of whatever type.
+#[derive(Deserialize)]
+struct Time {
+    time: Timestamp,
+}
+
+fn log(batch: &Batch<'_>, line: &Line) -> Option<LogRecord> {
+    let head = line.head()?;
+    let Time { time } = serde_json::from_slice(&line.text).ok()?;
+    let kind = head.kind.name();
+    let mut attributes = about(batch, head);
+    let record = line.record();
+    let (severity, body, event_name) = match record.as_ref().map(|record| &record.body) {
+        Some(Body::Stdout(output)) => (INFO, said(Stream::Stdout, output, &mut attributes), None),
+        Some(Body::Stderr(output)) => (INFO, said(Stream::Stderr, output, &mut attributes), None),
+        body => {
+            let text = String::from_utf8_lossy(&line.text).into_owned();
+            let severity = body.map_or(INFO, severity);
+            (severity, AnyValue::Text(text), Some(format!("promptd.{kind}")))
+        }
+    };
+    Some(LogRecord {
+        time_unix_nano: Nanos::of(time),
+        observed_time_unix_nano: Nanos::of(time),
+        severity_number: severity.0,
+        severity_text: severity.1,
+        body,
+        attributes,
+        trace_id: (head.turn > 0).then(|| ids::trace(batch.about, head.turn)),
+        event_name,
+    })
+}
+
+fn about(batch: &Batch<'_>, head: Head<'_>) -> Vec<KeyValue> {
+    let uid = format!("{}:{}:{}", batch.about.session, batch.epoch, head.seq);
+    let mut attributes = vec![
+        KeyValue::of("log.record.uid", uid),
+        KeyValue::of("gen_ai.conversation.id", batch.about.session.as_str()),
+        KeyValue::of("gen_ai.agent.name", batch.about.agent.as_str()),
+        KeyValue::of("promptd.seq", head.seq),
+    ];
+    if head.turn > 0 {
+        attributes.push(KeyValue::of("promptd.turn", head.turn));
+    }
+    attributes
+}
+
+/// What the agent wrote, without the newline that ends most lines.
+fn said(stream: Stream, output: &Output, attributes: &mut Vec<KeyValue>) -> AnyValue {
+    attributes.push(KeyValue::of("log.iostream", stream.name()));
+    if !output.eol {
+        attributes.push(KeyValue::of("promptd.eol", false));
+    }
+    if output.late {
+        attributes.push(KeyValue::of("promptd.late", true));
+    }
+    let mut bytes = Vec::new();
+    decode_output(
+        &Output {
+            eol: false,
+            ..output.clone()
+        },
+        &mut bytes,
+    );
+    AnyValue::of_bytes(bytes)
+}
+
+fn severity(body: &Body) -> Severity {
+    match body {
+        Body::TurnEnded(ended) => match ended.status {
+            Status::Completed => INFO,
+            Status::Cancelled => WARN,
+            Status::Failed | Status::TimedOut | Status::Lost => ERROR,
+        },
+        Body::Recovered { lost_keeper: true, .. }
+        | Body::Retry { .. }
+        | Body::Alert { .. }
+        | Body::Frozen { .. }
+        | Body::Gap(_) => WARN,
+        Body::Prompt(_)
+        | Body::Setup(_)
+        | Body::Started(_)
+        | Body::Thawed { .. }
+        | Body::Stdout(_)
+        | Body::Stderr(_)
+        | Body::Stdin(_)
+        | Body::Permission(_)
+        | Body::PermissionAnswer(_)
+        | Body::Exited(_)
+        | Body::Resumed { .. }
+        | Body::Recovered { .. } => INFO,
+    }
+}

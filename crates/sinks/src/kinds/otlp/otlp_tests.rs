@@ -1,0 +1,303 @@
+//! What a collector is sent, read with the official schema.
+
+use std::io::Read as _;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::Line;
+use super::super::support_tests::{Journal, ended, json as body, keys_differ, refused, sink};
+use super::*;
+use promptd_model::{Cause, Status, StopReason, Stream, TurnEnded, Usage};
+
+fn otlp() -> Box<dyn Kind> {
+    sink(json!({"kind":"otlp","url":"http://collector:4318"})).unwrap()
+}
+
+/// Reads a body as the official types do, and checks that nothing in it was unknown to them.
+fn official<T: serde::de::DeserializeOwned + Serialize>(message: &Message) -> T {
+    let ours = body(message);
+    let read: T = serde_json::from_value(ours.clone()).unwrap();
+    contains(&serde_json::to_value(&read).unwrap(), &ours, "");
+    read
+}
+
+/// Everything in `ours` stands in `theirs`, which may have more: fields with their defaults.
+fn contains(theirs: &Value, ours: &Value, place: &str) {
+    match (theirs, ours) {
+        (Value::Object(theirs), Value::Object(ours)) => {
+            for (name, value) in ours {
+                let place = format!("{place}.{name}");
+                contains(
+                    theirs.get(name).unwrap_or_else(|| panic!("{place} is unknown")),
+                    value,
+                    &place,
+                );
+            }
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            assert_eq!(theirs.len(), ours.len(), "{place}");
+            for (theirs, ours) in theirs.iter().zip(ours) {
+                contains(theirs, ours, place);
+            }
+        }
+        _ => assert_eq!(theirs, ours, "{place}"),
+    }
+}
+
+fn logs(messages: &[Message]) -> Vec<LogRecord> {
+    let message = messages.iter().find(|message| message.part == Some("logs")).unwrap();
+    let mut request: ExportLogsServiceRequest = official(message);
+    request.resource_logs.remove(0).scope_logs.remove(0).log_records
+}
+
+fn spans(messages: &[Message]) -> Vec<Span> {
+    let message = messages.iter().find(|message| message.part == Some("traces")).unwrap();
+    let mut request: ExportTraceServiceRequest = official(message);
+    request.resource_spans.remove(0).scope_spans.remove(0).spans
+}
+
+fn text(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.clone()) {
+        Some(Any::StringValue(text)) => text,
+        Some(Any::IntValue(number)) => number.to_string(),
+        Some(Any::DoubleValue(number)) => number.to_string(),
+        Some(Any::BoolValue(value)) => value.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn attribute(attributes: &[KeyValue], key: &str) -> String {
+    let found: Vec<_> = attributes.iter().filter(|pair| pair.key == key).collect();
+    assert!(found.len() <= 1, "{key} stands twice");
+    found.first().map(|pair| text(pair.value.as_ref())).unwrap_or_default()
+}
+
+fn a_turn(end: TurnEnded) -> Journal {
+    let mut journal = Journal::default();
+    journal
+        .begin(1)
+        .stdout(b"hello", true)
+        .output(1, Stream::Stderr, b"\xFFx", false, true)
+        .end(1, end);
+    journal
+}
+
+#[test]
+fn every_record_is_a_log_record() {
+    let messages = a_turn(ended(Status::Completed)).send_all(&*otlp());
+    assert_eq!(messages[0].url.as_str(), "http://collector:4318/v1/logs");
+    let logs = logs(&messages);
+    assert_eq!(logs.len(), 5);
+    let names: Vec<&str> = logs.iter().map(|log| log.event_name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["promptd.prompt", "promptd.started", "", "", "promptd.turn_ended"]
+    );
+    let said = &logs[2];
+    assert_eq!(text(said.body.as_ref()), "hello");
+    assert_eq!((said.severity_number, said.severity_text.as_str()), (9, "INFO"));
+    assert_eq!(said.time_unix_nano, 1_795_228_803_000_000_000);
+    assert_eq!(said.observed_time_unix_nano, said.time_unix_nano);
+    assert_eq!(said.trace_id.len(), 16);
+    assert_eq!(attribute(&said.attributes, "log.iostream"), "stdout");
+    assert_eq!(attribute(&said.attributes, "log.record.uid"), "s.1:e1:3");
+    assert_eq!(attribute(&said.attributes, "gen_ai.conversation.id"), "s.1");
+    assert_eq!(attribute(&said.attributes, "promptd.seq"), "3");
+    let bytes = logs[3].body.as_ref().and_then(|body| body.value.clone());
+    assert_eq!(bytes, Some(Any::BytesValue(b"\xFFx".to_vec())));
+    assert_eq!(attribute(&logs[3].attributes, "promptd.eol"), "false");
+    assert_eq!(attribute(&logs[3].attributes, "promptd.late"), "true");
+    let prompt: Value = serde_json::from_str(&text(logs[0].body.as_ref())).unwrap();
+    assert_eq!(prompt["text"], "do it");
+}
+
+#[test]
+fn the_resource_is_this_life_of_the_sandbox() {
+    let messages = a_turn(ended(Status::Completed)).send_all(&*otlp());
+    let logs: ExportLogsServiceRequest = official(&messages[0]);
+    let traces: ExportTraceServiceRequest = official(&messages[1]);
+    let resources = [
+        logs.resource_logs[0].resource.clone().unwrap(),
+        traces.resource_spans[0].resource.clone().unwrap(),
+    ];
+    for resource in resources {
+        assert_eq!(attribute(&resource.attributes, "service.name"), "promptd");
+        assert_eq!(
+            attribute(&resource.attributes, "service.version"),
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(attribute(&resource.attributes, "service.instance.id"), "e1");
+    }
+}
+
+#[test]
+fn a_turn_that_ended_is_one_trace() {
+    let usage = Usage {
+        input_tokens: Some(110),
+        output_tokens: Some(20),
+        cached_tokens: Some(30),
+        cost_usd: Some(0.25),
+    };
+    let messages = a_turn(TurnEnded {
+        stop_reason: Some(StopReason::EndTurn),
+        usage: Some(usage),
+        agent_session_id: Some("a1".into()),
+        ..ended(Status::Completed)
+    })
+    .send_all(&*otlp());
+    assert_eq!(messages[1].url.as_str(), "http://collector:4318/v1/traces");
+    assert!(keys_differ(&messages));
+    let spans = spans(&messages);
+    let [span] = spans.as_slice() else { panic!("one span") };
+    assert_eq!((span.name.as_str(), span.kind), ("invoke_agent claude", 1));
+    assert_eq!(span.start_time_unix_nano, 1_795_228_801_000_000_000);
+    assert_eq!(span.events[0].time_unix_nano, 1_795_228_802_000_000_000);
+    assert_eq!(span.end_time_unix_nano, 1_795_228_805_000_000_000);
+    assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
+    assert!(span.parent_span_id.is_empty() && span.status.is_none());
+    assert!(logs(&messages).iter().all(|log| log.trace_id == span.trace_id));
+    for (key, value) in [
+        ("gen_ai.operation.name", "invoke_agent"),
+        ("gen_ai.provider.name", "anthropic"),
+        ("gen_ai.agent.name", "claude"),
+        ("gen_ai.agent.id", "writer/1"),
+        ("gen_ai.conversation.id", "s.1"),
+        ("gen_ai.request.model", "sonnet"),
+        ("gen_ai.usage.input_tokens", "110"),
+        ("gen_ai.usage.output_tokens", "20"),
+        ("gen_ai.usage.cache_read.input_tokens", "30"),
+        ("promptd.cost_usd", "0.25"),
+        ("promptd.status", "completed"),
+        ("promptd.stop_reason", "end_turn"),
+        ("promptd.agent_session_id", "a1"),
+        ("promptd.attempt", "1"),
+        ("error.type", ""),
+    ] {
+        assert_eq!(attribute(&span.attributes, key), value, "{key}");
+    }
+}
+
+#[test]
+fn what_went_wrong_is_the_spans_status_and_the_logs_severity() {
+    for (status, cause, kind, code, severity) in [
+        (Status::Failed, Some(Cause::Quota), "quota", 2, 17),
+        (Status::Lost, None, "lost", 2, 17),
+        (Status::Cancelled, Some(Cause::Stopped), "", 0, 13),
+    ] {
+        let error = Some("ä".repeat(4000));
+        let messages = a_turn(TurnEnded {
+            cause,
+            error,
+            ..ended(status)
+        })
+        .send_all(&*otlp());
+        let span = &spans(&messages)[0];
+        assert_eq!(attribute(&span.attributes, "error.type"), kind);
+        let told = span.status.clone().unwrap_or_default();
+        assert_eq!(told.code, code);
+        assert!(told.message.len() <= 4096);
+        assert_eq!(logs(&messages)[4].severity_number, severity);
+    }
+}
+
+#[test]
+fn ids_are_the_same_at_every_try_and_others_for_others() {
+    let mut journal = a_turn(ended(Status::Completed));
+    journal.begin(2).end(2, ended(Status::Completed));
+    let messages = journal.send_all(&*otlp());
+    assert_eq!(messages, journal.send_all(&*otlp()));
+    let spans = spans(&messages);
+    assert_ne!(spans[0].trace_id, spans[1].trace_id);
+    assert_ne!(spans[0].span_id, spans[1].span_id);
+    let about = super::super::support_tests::about();
+    assert_eq!(ids::trace(&about, 1), "096ce838d8cb02a9cf00b6cc4fcbf8b7");
+    assert_ne!(ids::span(&about, 1, "e1"), ids::span(&about, 1, "e2"));
+}
+
+#[test]
+fn a_record_of_a_type_from_a_later_version_is_sent_too() {
+    let mut journal = Journal::default();
+    journal.raw(1, "permission", ",\"id\":\"p1\"");
+    let messages = journal.send_all(&*otlp());
+    assert_eq!(messages.len(), 1, "no empty traces");
+    assert_eq!(logs(&messages)[0].event_name, "promptd.permission");
+}
+
+#[test]
+fn the_url_may_be_the_base_or_a_route() {
+    for (url, logs) in [
+        ("https://h", "https://h/v1/logs"),
+        ("https://h/otlp/", "https://h/otlp/v1/logs"),
+        ("https://h/otlp/v1/logs", "https://h/otlp/v1/logs"),
+        ("https://h/v1/traces/?key=1", "https://h/v1/logs?key=1"),
+    ] {
+        let messages = a_turn(ended(Status::Completed)).send_all(&*sink(json!({"kind":"otlp","url":url})).unwrap());
+        assert_eq!(messages[0].url.as_str(), logs);
+        assert_eq!(messages[1].url.as_str(), logs.replace("logs", "traces"));
+    }
+}
+
+#[test]
+fn bodies_can_be_compressed() {
+    let zipped = sink(json!({"kind":"otlp","url":"https://h","gzip":true})).unwrap();
+    let journal = a_turn(ended(Status::Completed));
+    let messages = journal.send_all(&*zipped);
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&*messages[0].body)
+        .read_to_end(&mut plain)
+        .unwrap();
+    assert_eq!(plain, journal.send_all(&*otlp())[0].body);
+    assert_eq!(messages[0].headers[CONTENT_ENCODING], "gzip");
+}
+
+#[test]
+fn wrong_fields_are_named_and_secrets_are_not() {
+    assert_eq!(refused(json!({"kind":"otlp"})), "url of the otlp sink is missing");
+    assert_eq!(
+        refused(json!({"kind":"otlp","url":"https://h","view":"raw"})),
+        "view of the otlp sink means nothing to it; besides kind and name it takes url, headers, gzip"
+    );
+    let headers = json!({"api-key": "abcdefghij"});
+    let kind = sink(json!({"kind":"otlp","url":"https://h","headers":headers})).unwrap();
+    assert_eq!(kind.secrets(), ["abcdefghij"]);
+    assert_eq!(format!("{kind:?}"), "Otlp { .. }");
+}
+
+proptest! {
+    #[test]
+    fn any_output_fits_the_schema(bytes in proptest::collection::vec(any::<u8>(), 0..60), eol: bool) {
+        let mut journal = Journal::default();
+        journal.stdout(&bytes, eol);
+        let body = logs(&journal.send_all(&*otlp()))[0].body.clone().and_then(|body| body.value);
+        let back = match body {
+            Some(Any::StringValue(text)) => text.into_bytes(),
+            Some(Any::BytesValue(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        };
+        prop_assert_eq!(back, bytes);
+    }
+
+    #[test]
+    fn any_turn_fits_the_schema(cost in any::<f64>(), tokens in any::<u64>(), error in "\\PC{0,20}") {
+        let usage = Some(Usage { input_tokens: Some(tokens), cost_usd: Some(cost), ..Usage::default() });
+        let journal = a_turn(TurnEnded { usage, error: Some(error), ..ended(Status::Failed) });
+        prop_assert_eq!(spans(&journal.send_all(&*otlp())).len(), 1);
+    }
+
+    #[test]
+    fn garbage_is_no_message_and_no_panic(kind in "stdout|turn_ended|x", rest in "[ -~]{0,40}", bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let mut journal = Journal::default();
+        journal.raw(1, &kind, &rest);
+        journal.lines.push(Line { seq: 2, text: bytes.into() });
+        for message in journal.send_all(&*otlp()) {
+            prop_assert!(body(&message).is_object());
+        }
+    }
+}
