@@ -1,0 +1,28 @@
+# The five commands that people need. `just` without a name lists them.
+
+set positional-arguments
+
+[private]
+default:
+    @just --list --unsorted
+
+# Run a prompt with a development build, such as: just run -a shell 'echo hello'
+run *args:
+    cargo run -- run "$@"
+
+# The fast lane: needs nothing but the build, downloads nothing
+test *args:
+    cargo test "$@"
+
+# Formatting and lints, as CI has them
+lint:
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# The second lane: real agent CLIs, the template's image, PostgreSQL, cut networks
+real-agents *args:
+    cargo test --features real-agents "$@"
+
+# All that a change has to pass; installs what is missing
+ci:
+    .ci/run
