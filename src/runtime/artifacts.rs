@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Runtime, Session};
+use crate::runtime::{Runtime, Session};
 use promptd_artifacts::Place;
 
 /// Folders that are ours while somebody looks begin with this, and go on with our process id.

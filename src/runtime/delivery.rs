@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Runtime, RuntimeError, Session, Settings, on_a_thread};
+use crate::runtime::{Runtime, RuntimeError, Session, Settings, on_a_thread};
 use promptd_agents::updates::Translation;
 use promptd_mask::Masker;
 use promptd_model::{SessionState, SinkRequest};

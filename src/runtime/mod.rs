@@ -4,46 +4,19 @@
 //! it, that a restart goes on where the last server ended, and that one damaged session costs no other. It may
 //! not know HTTP; it never forks (`posix_spawn` only) and waits for no process but those it started itself.
 
-mod accept;
+mod access;
 mod artifacts;
-mod attend;
-mod checks;
 pub mod config;
-mod configure;
-mod conversation;
 mod delivery;
-mod driver;
-mod envd;
-mod environment;
-mod epoch;
+mod dialog;
 mod error;
-mod file_secrets;
-mod forgotten;
-mod gap;
-mod identity;
-mod keeper_client;
 mod launch;
-mod links;
-mod masks;
-mod mounted;
-mod observe;
-mod permissions;
-mod probe;
-mod program;
-mod queue;
-mod resume;
-mod retention;
-mod scratch;
+mod platform;
 mod sdk;
+mod secrets;
 mod session;
 mod settings;
-mod setup;
-mod stop;
-mod store;
-mod talk;
-mod tender;
-mod tokens;
-mod watched;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,27 +25,33 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-pub use accept::{Created, Prompted};
-pub use configure::{Configuration, Configured, configured};
-pub use envd::EnvdError;
+pub use access::configure::{Configuration, Configured, configured};
+pub use access::envd::EnvdError;
+pub use access::tokens::{Token, opens};
 pub use error::RuntimeError;
-pub use identity::{Sandbox, Witness, is_sandbox};
-pub use launch::list as agents;
-pub use masks::ServerMask;
-pub use probe::version;
+pub use launch::prepare::list as agents;
+pub use launch::probe::version;
+pub use platform::identity::{Sandbox, Witness, is_sandbox};
 pub use sdk::Sdk;
+pub use secrets::masks::ServerMask;
 pub use session::Session;
+pub use session::create::{Created, Prompted};
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
-pub use tokens::{Token, opens};
 
+use access::{envd, environment, tokens};
+use launch::{links, prepare as launcher, probe};
+use platform::{epoch, identity, resume};
 use promptd_agents::updates::Translation;
 use promptd_agents::{Capabilities, Evidence};
 use promptd_follow::{Follower, Watcher};
 use promptd_mask::Masker;
 use promptd_model::{SessionId, TurnPhase};
 use promptd_sinks::Delivery;
-use queue::{Place, Queue};
-use store::Home;
+use secrets::masks;
+use session::store::Home;
+use session::{retention, store};
+use turn::queue::{Place, Queue};
+use turn::{driver, keeper_client};
 
 /// The runtime; one per home.
 #[derive(Debug)]
@@ -337,14 +316,14 @@ impl Runtime {
     /// What puts a session's journal behind the record `after` into the words of `view=updates`.
     pub fn translation(&self, session: &Session, after: u64) -> Translation {
         let permission = session.request().permission.unwrap_or_default();
-        let agent = launch::agent(&self.settings(), session.agent());
+        let agent = launcher::agent(&self.settings(), session.agent());
         Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
     }
 
     /// The name of what a session's agent writes; none where its configuration has gone.
     pub fn format(&self, session: &Session) -> Option<&'static str> {
         let permission = session.request().permission.unwrap_or_default();
-        let agent = launch::agent(&self.settings(), session.agent())?;
+        let agent = launcher::agent(&self.settings(), session.agent())?;
         Some(agent.format(permission).name)
     }
 
@@ -355,7 +334,7 @@ impl Runtime {
 
     /// All agents, and whether they are installed.
     pub fn agents(&self) -> Vec<AgentInfo> {
-        launch::list(&self.settings())
+        launcher::list(&self.settings())
     }
 
     /// The same, with what each installed agent says of its version; asking can take seconds.

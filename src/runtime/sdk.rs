@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::watched::Watched;
-use super::{Runtime, RuntimeError, on_a_thread};
+use crate::runtime::access::watched::Watched;
+use crate::runtime::{Runtime, RuntimeError, on_a_thread};
 use promptd_model::{SdkConfig, SessionId};
 use promptd_sys as sys;
 

@@ -1,0 +1,77 @@
+//! Answering the questions of agents, on a caller's behalf.
+
+use std::sync::Arc;
+
+use crate::runtime::session::Session;
+use crate::runtime::{Runtime, RuntimeError};
+use promptd_model::{Body, Permission, PermissionAnswer, PermissionOption, SessionState};
+
+/// Who answered.
+const BY_CALLER: &str = "caller";
+
+impl Runtime {
+    /// Answers a question that the session's agent waits on with an option: its id, or its kind where no other option
+    /// is of that kind. The same answer again is no mistake.
+    pub async fn answer(
+        &self,
+        session: &Arc<Session>,
+        permission: String,
+        option: String,
+    ) -> Result<PermissionAnswer, RuntimeError> {
+        let decide = move |session: &Session, state: &SessionState| match decide(session, state, &permission, &option) {
+            Ok((answer, Some(turn))) => (vec![(turn, Body::PermissionAnswer(answer.clone()))], Ok(answer)),
+            Ok((answer, None)) => (Vec::new(), Ok(answer)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        session.transact(decide).await?
+    }
+}
+
+/// The answer, and the turn in whose journal it is to be written, if it is not there yet.
+fn decide(
+    session: &Session,
+    state: &SessionState,
+    id: &str,
+    option: &str,
+) -> Result<(PermissionAnswer, Option<u32>), RuntimeError> {
+    let not_found = || RuntimeError::PermissionNotFound {
+        id: session.id().to_string(),
+        permission: id.chars().take(200).collect(),
+    };
+    let mut open = state.current().into_iter().flat_map(|turn| {
+        let open = turn.permissions.iter();
+        open.map(|(asked, _)| (turn.turn, asked))
+    });
+    if let Some((turn, asked)) = open.find(|(_, asked)| asked.id == id) {
+        let option = asked.option(option).ok_or_else(|| no_such_option(asked, option))?;
+        let answer = PermissionAnswer {
+            id: id.to_owned(),
+            option: option.option_id.clone(),
+            by: BY_CALLER.to_owned(),
+        };
+        return Ok((answer, Some(turn)));
+    }
+    // Whoever did not hear our answer asks again, and the turn may be over by then.
+    let mut answers = state.turns.iter().rev().flat_map(|turn| &turn.answers);
+    let known = answers.find(|known| known.0.id == id).ok_or_else(not_found)?;
+    let (asked, answer) = &**known;
+    let is_same = |option: &PermissionOption| option.option_id == answer.option;
+    if answer.by == BY_CALLER && asked.option(option).is_some_and(is_same) {
+        return Ok((answer.clone(), None));
+    }
+    Err(RuntimeError::PermissionAnswered {
+        permission: answer.id.clone(),
+        option: answer.option.clone(),
+        by: answer.by.clone(),
+    })
+}
+
+fn no_such_option(asked: &Permission, option: &str) -> RuntimeError {
+    let name = |option: &PermissionOption| format!("{:?} ({})", option.option_id, option.kind.name());
+    let options: Vec<String> = asked.options.iter().map(name).collect();
+    RuntimeError::InvalidField {
+        field: "option",
+        value: format!("{:?}", option.chars().take(200).collect::<String>()),
+        hint: format!("the agent offers {}", options.join(", ")),
+    }
+}

@@ -1,0 +1,155 @@
+//! Links in agents' homes, which lead them to what stands ready elsewhere: there while turns need them, and gone after.
+//!
+//! A home is shared. A link that stayed would show one session's skills, instructions or configuration to the next one in
+//! place of its own. So each link is written down with the turns that use it, and goes with the last of them. What
+//! somebody else has put in its place stays.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::RuntimeError;
+use promptd_agents::Link;
+use promptd_model::SessionId;
+use promptd_sys as sys;
+
+/// The file's name in promptd's home.
+const FILE_NAME: &str = "links.json";
+
+/// All links of one server.
+#[derive(Debug)]
+pub(crate) struct Links {
+    path: PathBuf,
+    made: Mutex<Vec<Made>>,
+}
+
+/// A link, and who uses it: sessions, each with its turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    at: PathBuf,
+    to: PathBuf,
+    users: Vec<(SessionId, u32)>,
+}
+
+impl Made {
+    fn is_there(&self) -> bool {
+        fs::read_link(&self.at).is_ok_and(|to| to == self.to)
+    }
+}
+
+impl Links {
+    /// Those that a former server left; what it wrote last may be torn.
+    pub(crate) fn of(home: &Path) -> Self {
+        let path = home.join(FILE_NAME);
+        let made = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
+                tracing::error!(path = %path.display(), %error, "links in homes are not known any more, and stay there");
+                Vec::new()
+            }),
+            Err(_) => Vec::new(),
+        };
+        Self {
+            path,
+            made: Mutex::new(made),
+        }
+    }
+
+    /// Whether what is there is a link of ours.
+    pub(crate) fn has(&self, at: &Path) -> bool {
+        self.lock().iter().any(|made| made.at == at && made.is_there())
+    }
+
+    /// Makes the links of a turn, but none where something is already: with a turn that runs elsewhere, the first one's
+    /// link counts.
+    pub(crate) fn make(&self, links: &[&Link], session: &SessionId, turn: u32) -> Result<(), RuntimeError> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RuntimeError::Io { path, source }
+        };
+        let mut made = self.lock();
+        release(&mut made, |user| user.0 == *session);
+        for Link { at, to } in links {
+            let user = (session.clone(), turn);
+            match made.iter_mut().find(|made| made.at == *at && made.is_there()) {
+                Some(known) if known.to == *to => {
+                    known.users.push(user);
+                    continue;
+                }
+                Some(known) => {
+                    tracing::warn!(
+                        session = %session, at = %at.display(), to = %known.to.display(), wanted = %to.display(),
+                        "another session's turn needs this link, so that this turn goes without"
+                    );
+                    continue;
+                }
+                None if at.is_symlink() || at.exists() => continue,
+                None => {}
+            }
+            made.retain(|made| made.at != *at);
+            made.push(Made {
+                at: at.clone(),
+                to: to.clone(),
+                users: vec![user],
+            });
+            // First the note: a link of which nobody knew would stay.
+            self.save(&made).map_err(failed(&self.path))?;
+            if let Some(folder) = at.parent() {
+                fs::create_dir_all(folder).map_err(failed(folder))?;
+            }
+            match symlink(to, at) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(at)(error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.save(&made).map_err(failed(&self.path))
+    }
+
+    /// The turns up to this one need nothing any more.
+    pub(crate) fn release(&self, session: &SessionId, through: u32) {
+        self.release_where(|(user, turn)| user == session && *turn <= through);
+    }
+
+    /// Only these sessions have a turn that may need something.
+    pub(crate) fn keep_for(&self, sessions: impl Fn(&SessionId) -> bool) {
+        self.release_where(|(session, _)| !sessions(session));
+    }
+
+    fn release_where(&self, goes: impl Fn(&(SessionId, u32)) -> bool) {
+        let mut made = self.lock();
+        if !made.iter().flat_map(|made| &made.users).any(&goes) {
+            return;
+        }
+        release(&mut made, goes);
+        if let Err(error) = self.save(&made) {
+            // The next change writes it; a link that has gone is not looked for again.
+            tracing::warn!(path = %self.path.display(), %error, "which links are in homes could not be written down");
+        }
+    }
+
+    fn save(&self, made: &[Made]) -> io::Result<()> {
+        sys::replace(&self.path, &serde_json::to_vec(made)?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes users away, and the links that have none any more.
+fn release(made: &mut Vec<Made>, goes: impl Fn(&(SessionId, u32)) -> bool) {
+    made.retain_mut(|made| {
+        made.users.retain(|user| !goes(user));
+        if made.users.is_empty() && made.is_there() {
+            // Who took it away meanwhile has done our work.
+            let _removed = fs::remove_file(&made.at);
+        }
+        !made.users.is_empty()
+    });
+}

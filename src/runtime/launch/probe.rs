@@ -1,0 +1,152 @@
+//! Asking a program for its version, without trusting it to answer.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+/// node needs up to a second on a busy machine; what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The most of an answer that is shown.
+const MAX_VERSION: usize = 80;
+
+/// The versions of programs, asked once for each state of the program's file.
+#[derive(Debug, Default)]
+pub(crate) struct Versions(Mutex<BTreeMap<Program, Option<String>>>);
+
+/// A program, in the state in which it was when it was asked.
+type Program = (PathBuf, Option<SystemTime>);
+
+impl Versions {
+    /// The versions of `programs`, in order; `None` where a program does not say. Takes up to [`PATIENCE`].
+    pub(crate) fn of(&self, programs: &[Option<PathBuf>]) -> Vec<Option<String>> {
+        std::thread::scope(|scope| {
+            // All at once: one alone can take a second.
+            let asked: Vec<_> = programs
+                .iter()
+                .map(|program| scope.spawn(|| self.ask(program.as_deref()?)))
+                .collect();
+            asked.into_iter().map(|answer| answer.join().ok().flatten()).collect()
+        })
+    }
+
+    fn ask(&self, program: &Path) -> Option<String> {
+        let changed = std::fs::metadata(program).and_then(|metadata| metadata.modified()).ok();
+        let key = (program.to_owned(), changed);
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&key) {
+            return known.clone();
+        }
+        let answer = version(program).ok();
+        lock().insert(key, answer.clone());
+        answer
+    }
+}
+
+/// The first line of what `program --version` says, or what went wrong, to stand behind `--version`.
+pub fn version(program: &Path) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
+    let group = i32::try_from(child.id())
+        .map(Pid::from_raw)
+        .map_err(|_| "has a process id out of range".to_owned())?;
+    let ended = has_ended(group);
+    // Whatever it has started goes with it, however it ended. It is not reaped yet, so the group is still its own.
+    let _gone = killpg(group, Signal::SIGKILL);
+    let _reaped = child.wait();
+    let output = child.stdout.take().map(what_is_there).unwrap_or_default();
+    // Pi answers there.
+    let errors = child.stderr.take().map(what_is_there).unwrap_or_default();
+    if !ended {
+        return Err(format!("has not ended after {} s", PATIENCE.as_secs()));
+    }
+    let lines = output.lines().chain(errors.lines());
+    let line = lines.map(str::trim).find(|line| !line.is_empty());
+    let clean = line.map(|line| {
+        line.chars()
+            .filter(|char| !char.is_control())
+            .take(MAX_VERSION)
+            .collect()
+    });
+    clean.ok_or_else(|| "says nothing".to_owned())
+}
+
+/// Waits for the end of a child, and leaves it to be reaped.
+fn has_ended(child: Pid) -> bool {
+    let begin = Instant::now();
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    while begin.elapsed() < PATIENCE {
+        if !matches!(waitid(Id::Pid(child), look), Ok(WaitStatus::StillAlive)) {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    false
+}
+
+/// Reads what the pipe holds and no more: a grandchild that got away may keep it open for ever.
+fn what_is_there(mut pipe: impl Read + AsFd) -> String {
+    if fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    // "Would block" is an end like any other; what came before it is kept.
+    let _end = (&mut pipe).take(4_096).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn program(name: &str, script: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("promptd-probe-{name}-{}", std::process::id()));
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_first_line_is_the_version_even_when_a_grandchild_keeps_the_pipe() {
+        let path = program("grandchild", "setsid sleep 2 &\nprintf '\\n1.2.3 (x)\\nmore\\n'");
+        let begin = Instant::now();
+        assert_eq!(version(&path), Ok("1.2.3 (x)".to_owned()));
+        assert!(begin.elapsed() < Duration::from_secs(2));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_version_on_stderr_counts_where_there_is_none_on_stdout() {
+        let path = program("stderr", "echo 0.73.1 >&2");
+        assert_eq!(version(&path), Ok("0.73.1".to_owned()));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_or_is_not_there_is_a_problem() {
+        let path = program("silent", "exit 3");
+        assert_eq!(version(&path), Err("says nothing".to_owned()));
+        std::fs::remove_file(&path).unwrap();
+        assert!(version(&path).unwrap_err().starts_with("cannot be started"));
+    }
+}

@@ -1,0 +1,230 @@
+//! The home: where sessions lie, and what each was asked for.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::RuntimeError;
+use promptd_journal::FILE_NAME;
+use promptd_model::{SessionId, SessionRequest};
+use promptd_sys as sys;
+
+/// The version that this program writes, and the only one it reads.
+const VERSION: u32 = 1;
+
+/// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
+/// it inherited. Nobody else holds it for a moment only.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Sessions that were given up before every sink had them are renamed to this: no id begins with a dot.
+const SET_ASIDE: &str = ".forgotten-";
+
+/// Deleted sessions are renamed to this and then removed, so that none is ever half there.
+const DELETED: &str = ".deleted-";
+
+/// A session's `session.json`: the request, as accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionFile {
+    version: u32,
+    /// The session.
+    pub id: SessionId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// The agent, after defaults.
+    pub agent: String,
+    /// The working directory, absolute.
+    pub cwd: PathBuf,
+    /// The caller's `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The platform's id of the sandbox in which it was accepted, where that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// What was asked for; the prompt is in the journal.
+    pub request: SessionRequest,
+}
+
+impl SessionFile {
+    pub(crate) fn new(
+        id: SessionId,
+        created_at: Timestamp,
+        (agent, cwd): (String, PathBuf),
+        idempotency_key: Option<String>,
+        request: SessionRequest,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            id,
+            created_at,
+            agent,
+            cwd,
+            idempotency_key,
+            sandbox: None,
+            request,
+        }
+    }
+}
+
+/// The home, ours as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Home {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Home {
+    /// Makes the home where there is none, and takes it: one server per home.
+    pub(crate) fn open(path: &Path) -> Result<Self, RuntimeError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RuntimeError::Io { path, source }
+        };
+        let sessions = path.join("sessions");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&sessions)
+            .map_err(failed(&sessions))?;
+        let lock_path = path.join("lock");
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(failed(&lock_path))?;
+        let lock = lock(file).ok_or_else(|| RuntimeError::HomeInUse { home: path.to_owned() })?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder of a session.
+    pub(crate) fn session(&self, id: &SessionId) -> PathBuf {
+        self.path.join("sessions").join(id.as_str())
+    }
+
+    /// All session folders, by name; what deleted sessions have left is removed on the way.
+    pub(crate) fn sessions(&self) -> io::Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(self.path.join("sessions"))? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(DELETED.as_bytes()) {
+                remove(&entry.path());
+            } else if entry.file_type()?.is_dir() && !is_set_aside(&entry.file_name()) {
+                folders.push(entry.path());
+            }
+        }
+        Ok(folders)
+    }
+
+    /// All folders that were set aside.
+    pub(crate) fn set_aside_before(&self) -> io::Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(self.path.join("sessions"))? {
+            let entry = entry?;
+            if is_set_aside(&entry.file_name()) {
+                folders.push(entry.path());
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Sets a session's folder aside, where nobody finds it by its id.
+    pub(crate) fn set_aside(&self, id: &SessionId) -> io::Result<PathBuf> {
+        let sessions = self.path.join("sessions");
+        let names = std::iter::once(format!("{SET_ASIDE}{id}"));
+        // An id may be given again, and that session given up, too.
+        let mut names = names.chain((2_u32..).map(|number| format!("{SET_ASIDE}{id}.{number}")));
+        let free = names.find(|name| !sessions.join(name).exists()).unwrap_or_default();
+        let folder = sessions.join(free);
+        fs::rename(self.session(id), &folder)?;
+        Ok(folder)
+    }
+
+    /// Makes a session's folder, empty.
+    pub(crate) fn begin(&self, id: &SessionId) -> io::Result<()> {
+        let folder = self.session(id);
+        let make = || DirBuilder::new().mode(0o700).create(&folder);
+        match make() {
+            // A server that was killed before the session was accepted has left it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(&folder)?;
+                make()
+            }
+            made => made,
+        }
+    }
+
+    /// Writes `session.json`, with which the session is accepted.
+    pub(crate) fn accept(&self, file: &SessionFile) -> io::Result<()> {
+        let folder = self.session(&file.id);
+        // Empty without a prompt; whoever follows the session before its first one finds it.
+        let mut journal = OpenOptions::new();
+        journal
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(folder.join(FILE_NAME))?;
+        replace(&folder, file)
+    }
+
+    /// Forgets a session.
+    pub(crate) fn delete(&self, id: &SessionId) -> io::Result<()> {
+        let gone = self.path.join("sessions").join(format!("{DELETED}{id}"));
+        fs::rename(self.session(id), &gone)?;
+        remove(&gone);
+        Ok(())
+    }
+}
+
+fn is_set_aside(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(SET_ASIDE.as_bytes())
+}
+
+/// Takes the home's lock; `None` when another server has it.
+fn lock(mut file: File) -> Option<Flock<File>> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err(_) if Instant::now() > patience => return None,
+            Err((back, _)) => file = back,
+        }
+        std::thread::sleep(LOCK_AGAIN);
+    }
+}
+
+/// Writes a session's `session.json`.
+pub(crate) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
+    sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)
+}
+
+/// Reads a session's `session.json`.
+pub(crate) fn read(folder: &Path) -> io::Result<SessionFile> {
+    let file: SessionFile = serde_json::from_slice(&fs::read(folder.join("session.json"))?)?;
+    if file.version == VERSION {
+        return Ok(file);
+    }
+    Err(io::Error::other(format!(
+        "session.json has version {}, this program reads {VERSION}",
+        file.version
+    )))
+}
+
+/// Removes what is left of a session that nobody was told of, or that was deleted.
+pub(crate) fn remove(folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder) {
+        tracing::warn!(path = %folder.display(), %error, "a deleted session could not be removed; it is tried again at the next start");
+    }
+}
