@@ -5,41 +5,15 @@
 //! the caller stays, and that every mistake is answered with what would be right. May not keep state of
 //! sessions, nor touch files other than the token's and its own sockets.
 //!
-//! Bytes flow one way: `feed` (the loop: read, wait, end) → `scan` (pieces to records) → `framer`, `page`,
-//! `output` or `socket` (records to what the caller asked for).
+//! `http` is what all requests share; `sessions`, `stream`, `admin` and `compat` are the routes, by subject.
 
-mod accept;
-mod acp;
-mod artifacts;
-mod auth;
-mod bare;
-mod configuration;
-mod events;
-mod execute;
-mod feed;
-mod framer;
-mod gate;
-mod info;
-mod json;
-mod metrics;
+mod admin;
+mod compat;
+mod http;
 mod openapi;
-mod output;
-mod page;
-mod path;
-mod peers;
-mod permissions;
-mod problem;
-mod query;
-mod range;
-mod rate;
-mod scan;
-mod sdk;
 mod server;
 mod sessions;
-mod socket;
 mod stream;
-mod turns;
-mod view;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,9 +23,14 @@ use axum::middleware;
 use axum::routing::{get, post, put};
 use tokio::sync::watch;
 
-use auth::Door;
-use problem::Problem;
-use rate::Rate;
+use admin::{configuration, info, metrics};
+use compat::{acp, bare, execute, sdk};
+use http::auth::Door;
+use http::middleware as gate;
+use http::problem::Problem;
+use http::rate::Rate;
+use sessions::{artifacts, lifecycle, permissions, turns};
+use stream::{events, output, ws};
 
 pub use openapi::document as openapi_document;
 pub use server::{CONTROL_SOCKET, Doors, ServeError, Server, serve};
@@ -149,8 +128,8 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/v1/agents", get(info::agents))
         .route(configuration::PATH, put(configuration::configure))
         .route("/v1/info", get(info::info))
-        .route("/v1/sessions", get(sessions::list).post(sessions::create))
-        .route("/v1/sessions/{id}", get(sessions::show).delete(sessions::delete))
+        .route("/v1/sessions", get(lifecycle::list).post(lifecycle::create))
+        .route("/v1/sessions/{id}", get(lifecycle::show).delete(lifecycle::delete))
         .route("/v1/sessions/{id}/artifacts", get(artifacts::artifacts))
         .route("/v1/sessions/{id}/events", get(events::events))
         .route("/v1/sessions/{id}/input", post(turns::input))
@@ -160,7 +139,7 @@ fn router(api: Shared, door: Door) -> Router {
         .route("/v1/sessions/{id}/permissions/{permission}", post(permissions::answer))
         .route("/v1/sessions/{id}/prompts", post(turns::prompt))
         .route("/v1/sessions/{id}/stop", post(turns::stop))
-        .route("/v1/sessions/{id}/ws", get(socket::session))
+        .route("/v1/sessions/{id}/ws", get(ws::session))
         .route("/ws", get(sdk::connection::ws))
         .fallback(gate::not_found)
         .method_not_allowed_fallback(gate::method_not_allowed)

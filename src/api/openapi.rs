@@ -6,10 +6,10 @@ use axum::response::{IntoResponse as _, Response};
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{
-    acp, artifacts, bare, configuration, events, execute, info, metrics, output, permissions, sdk, sessions, socket,
-    turns,
-};
+use super::admin::{configuration, info, metrics};
+use super::compat::{acp, bare, execute, sdk};
+use super::sessions::{artifacts, lifecycle, permissions, turns};
+use super::stream::{events, output, ws};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -19,9 +19,9 @@ use super::{
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        sessions::create, sessions::list, sessions::show, sessions::delete,
+        lifecycle::create, lifecycle::list, lifecycle::show, lifecycle::delete,
         turns::prompt, turns::interrupt, turns::stop, turns::input, permissions::list, permissions::answer,
-        events::events, socket::session, output::output, artifacts::artifacts,
+        events::events, ws::session, output::output, artifacts::artifacts,
         info::healthz, info::readyz, info::info, info::agents, configuration::configure, metrics::metrics, openapi,
         execute::execute, execute::health, bare::root, acp::acp,
         sdk::config::configure, sdk::config::show, sdk::connection::ws,
@@ -40,7 +40,7 @@ struct Document;
 /// A refusal or failure, as RFC 9457 words it.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct ProblemDetails {
+pub(crate) struct ProblemDetails {
     /// `urn:promptd:problem:` and the code.
     r#type: String,
     /// The code in words.
@@ -57,7 +57,7 @@ pub(super) struct ProblemDetails {
 
 /// What an agent says, in a line of `view=updates`. Every other record stands there as the journal has it.
 #[derive(serde::Serialize, utoipa::ToSchema)]
-pub(super) struct UpdateEvent {
+pub(crate) struct UpdateEvent {
     /// The record that it comes from; several lines can come from one.
     seq: u64,
     /// When that was written.
@@ -77,7 +77,7 @@ pub(super) struct UpdateEvent {
 
 /// A page of the journal.
 #[derive(serde::Serialize, utoipa::ToSchema)]
-pub(super) struct EventPage {
+pub(crate) struct EventPage {
     /// Records, as the journal has them; with `view=updates` among them `UpdateEvent`s.
     #[schema(value_type = Vec<Object>)]
     events: Vec<serde_json::Value>,
@@ -116,7 +116,7 @@ pub fn document() -> String {
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, description = "This document", body = Object)))]
-pub(super) async fn openapi() -> Response {
+pub(crate) async fn openapi() -> Response {
     (
         [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         document(),

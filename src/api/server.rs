@@ -12,9 +12,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::auth::Door;
-use super::feed::is_down;
-use super::peers::watch_over;
+use super::http::auth::Door;
+use super::http::keepalive::watch_over;
+use super::stream::feed::is_down;
 use super::{Api, Shared, router};
 use crate::runtime::{AuthMode, Listen, Runtime, Settings};
 use promptd_sys as sys;

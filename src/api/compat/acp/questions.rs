@@ -1,0 +1,138 @@
+//! Questions of agents that wait for the client's answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use agent_client_protocol_schema::v1::{
+    CLIENT_METHOD_NAMES as CLIENT, CancelRequestNotification, PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL,
+    PermissionOption as AcpOption, PermissionOptionKind, RequestId, RequestPermissionOutcome, RequestPermissionRequest,
+    RequestPermissionResponse, ToolCallUpdate, ToolCallUpdateFields,
+};
+use serde_json::{Value, json};
+
+use super::message::{notification, params, request};
+use super::{Connection, words};
+use crate::api::stream::ws::Gone;
+use crate::runtime::Session;
+use promptd_model::{Permission, PermissionKind, PermissionOption};
+
+/// What the client was asked and has not answered.
+#[derive(Default)]
+pub(super) struct Questions {
+    /// The id of the last request.
+    last: i64,
+    open: BTreeMap<i64, (Arc<Session>, String)>,
+}
+
+impl Questions {
+    fn add(&mut self, session: &Arc<Session>, permission: &str) -> i64 {
+        self.last = self.last.saturating_add(1);
+        self.open
+            .insert(self.last, (Arc::clone(session), permission.to_owned()));
+        self.last
+    }
+
+    /// Whoever loads a session twice is asked twice.
+    fn remove(&mut self, session: &Arc<Session>, permission: &str) -> Vec<i64> {
+        let is_it = |_: &i64, (of, id): &mut (Arc<Session>, String)| Arc::ptr_eq(of, session) && id == permission;
+        self.open.extract_if(.., is_it).map(|(id, _)| id).collect()
+    }
+}
+
+impl Connection {
+    /// Asks the client.
+    pub(super) async fn ask(&self, session: &Arc<Session>, permission: Permission) -> Result<(), Gone> {
+        let id = self.questions().add(session, &permission.id);
+        let asked = question(session.id().as_str(), permission);
+        self.client
+            .say(request(RequestId::Number(id), CLIENT.session_request_permission, asked))
+            .await
+    }
+
+    /// Somebody has answered: the client need not any more, if it has not.
+    pub(super) async fn withdraw(&self, session: &Arc<Session>, permission: &str) -> Result<(), Gone> {
+        let withdrawn = self.questions().remove(session, permission);
+        for id in withdrawn {
+            let cancelled = CancelRequestNotification::new(RequestId::Number(id));
+            self.client
+                .say(notification(PROTOCOL.cancel_request, cancelled))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an answer of the client. Without a choice in it the question stays open: for others, or for the interrupt
+    /// that the client means by it.
+    pub(super) async fn answered(&self, id: &RequestId, result: Result<Value, Value>) {
+        let RequestId::Number(id) = id else { return };
+        let Some((session, permission)) = self.questions().open.remove(id) else {
+            return;
+        };
+        let answer = result
+            .ok()
+            .and_then(|result| params::<RequestPermissionResponse>(result).ok());
+        let Some(RequestPermissionOutcome::Selected(selected)) = answer.map(|answer| answer.outcome) else {
+            return;
+        };
+        let option = selected.option_id.0.to_string();
+        if let Err(problem) = self.api.answer(&session, permission, option).await {
+            let problem = self.api.hide(Some(&session), problem);
+            tracing::debug!(session = %session.id(), code = problem.code(), "an answer came too late, or was none");
+        }
+    }
+
+    fn questions(&self) -> std::sync::MutexGuard<'_, Questions> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn question(session: &str, permission: Permission) -> RequestPermissionRequest {
+    let call = permission.tool_call.and_then(|call| serde_json::from_value(call).ok());
+    let call: ToolCallUpdate = call.unwrap_or_else(|| {
+        let fields = ToolCallUpdateFields::new().title(permission.title);
+        ToolCallUpdate::new(permission.id.clone(), fields)
+    });
+    let options = permission.options.into_iter().map(option).collect();
+    let about = json!({ "permission": permission.id });
+    RequestPermissionRequest::new(session.to_owned(), call, options).meta(words::meta(about))
+}
+
+fn option(option: PermissionOption) -> AcpOption {
+    let kind = match option.kind {
+        PermissionKind::AllowOnce => PermissionOptionKind::AllowOnce,
+        PermissionKind::AllowAlways => PermissionOptionKind::AllowAlways,
+        PermissionKind::RejectOnce => PermissionOptionKind::RejectOnce,
+        PermissionKind::RejectAlways => PermissionOptionKind::RejectAlways,
+    };
+    AcpOption::new(option.option_id, option.name, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_without_a_call_is_one_about_its_title() {
+        let asked = question(
+            "s",
+            Permission {
+                id: "p1".to_owned(),
+                title: "run ls".to_owned(),
+                options: vec![PermissionOption {
+                    option_id: "yes".to_owned(),
+                    name: "Yes".to_owned(),
+                    kind: PermissionKind::AllowOnce,
+                }],
+                tool_call: None,
+                expires_at: None,
+            },
+        );
+        let expected = json!({
+            "sessionId": "s",
+            "toolCall": { "toolCallId": "p1", "title": "run ls" },
+            "options": [{ "optionId": "yes", "name": "Yes", "kind": "allow_once" }],
+            "_meta": { "promptd": { "permission": "p1" } },
+        });
+        assert_eq!(serde_json::to_value(asked).unwrap(), expected);
+    }
+}

@@ -1,0 +1,84 @@
+//! `POST /config` and `GET /config`: what the shared session is to be like.
+
+use axum::extract::{Request, State};
+use serde::Serialize;
+
+use crate::api::http::json;
+use crate::api::http::problem::Problem;
+use crate::api::http::query::Query;
+use crate::api::sessions::view::mask_value;
+use crate::api::{Api, Shared, to_the_end};
+use promptd_model::{SdkConfig, WrongSubagent};
+
+/// What `POST /config` answers.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Configured {
+    /// Always true; refusals are `{"error"}`.
+    success: bool,
+    /// What is in force, without secrets.
+    #[schema(value_type = SdkConfig)]
+    config: serde_json::Value,
+}
+
+/// What `GET /config` answers.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct InForce {
+    /// What is in force, without secrets.
+    #[schema(value_type = SdkConfig)]
+    config: serde_json::Value,
+}
+
+/// A refusal, as clients of this pattern know it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigError)]
+pub(crate) struct Refused {
+    /// What was wrong and what would be right.
+    error: String,
+}
+
+/// Configures the session that clients of `/ws` share; kept in the home. Another configuration than before begins a new
+/// conversation with the next message. Fields that are not known are neither used nor kept.
+#[utoipa::path(post, path = "/config", tag = "elsewhere", request_body = SdkConfig,
+    responses(
+        (status = 200, description = "In force", body = Configured),
+        (status = "default", description = "Refused", body = Refused),
+    ))]
+pub(crate) async fn configure(
+    State(api): State<Shared>,
+    query: Query,
+    request: Request,
+) -> Result<axum::Json<Configured>, Problem> {
+    query.only(&[])?;
+    let body = json::read(request.into_body(), api.body_limit()).await?;
+    let config: SdkConfig = json::parse(&body)?;
+    let wrong = |wrong: WrongSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");
+    config.check().map_err(wrong)?;
+    // Nobody begins a session of the old configuration meanwhile.
+    let _one = api.sharing.lock().await;
+    let runtime = std::sync::Arc::clone(&api.runtime);
+    to_the_end(async move { runtime.configure_sdk(config).await }).await?;
+    Ok(axum::Json(Configured {
+        success: true,
+        config: in_force(&api),
+    }))
+}
+
+/// What is configured, without any secret.
+#[utoipa::path(get, path = "/config", tag = "elsewhere",
+    responses(
+        (status = 200, description = "In force", body = InForce),
+        (status = "default", description = "Refused", body = Refused),
+    ))]
+pub(crate) async fn show(State(api): State<Shared>, query: Query) -> Result<axum::Json<InForce>, Problem> {
+    query.only(&[])?;
+    Ok(axum::Json(InForce { config: in_force(&api) }))
+}
+
+fn in_force(api: &Api) -> serde_json::Value {
+    // It came as JSON and is one again.
+    let mut config = serde_json::to_value(api.runtime.sdk().config.shown()).unwrap_or_default();
+    if let Some(masker) = api.runtime.server_masker() {
+        mask_value(&masker, &mut config);
+    }
+    config
+}

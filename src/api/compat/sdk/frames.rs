@@ -1,0 +1,274 @@
+//! Records to the pattern's frames, and its messages to prompts; pure.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::api::http::problem::Problem;
+use promptd_model::{Assembler, Part, decode};
+use promptd_model::{Body, Output, Record, Status, Stream};
+
+/// What a client sends.
+#[derive(Debug, PartialEq)]
+pub(super) enum Message {
+    /// The next turn's prompt.
+    User(String),
+    Interrupt,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Input {
+    UserMessage { data: UserMessage },
+    Interrupt {},
+}
+
+/// An `SDKUserMessage`; its `session_id` is the client's own and means nothing here.
+#[derive(Deserialize)]
+struct UserMessage {
+    message: UserContent,
+}
+
+#[derive(Deserialize)]
+struct UserContent {
+    content: Value,
+}
+
+/// Reads what a client sends.
+pub(super) fn message(text: &str) -> Result<Message, Problem> {
+    match crate::api::http::json::parse(text.as_bytes())? {
+        Input::UserMessage { data } => prompt(data.message.content).map(Message::User),
+        Input::Interrupt {} => Ok(Message::Interrupt),
+    }
+}
+
+fn prompt(content: Value) -> Result<String, Problem> {
+    let blocks = match content {
+        Value::String(text) => return Ok(text),
+        Value::Array(blocks) => blocks,
+        _ => return Err(not_text("neither a text nor a list of blocks")),
+    };
+    let texts = blocks.iter().map(|block| {
+        let kind = block["type"].as_str().unwrap_or("unknown");
+        let text = block["text"].as_str().filter(|_| kind == "text");
+        text.ok_or_else(|| not_text(&format!("a block of the type {kind:?}")))
+    });
+    Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+}
+
+fn not_text(what: &str) -> Problem {
+    let detail = format!("data.message.content holds {what}; send texts, and put everything else into files");
+    Problem::bad_request("invalid_field", detail).with("field", "data.message.content")
+}
+
+/// A session's records, one after the other, to the frames of a client.
+#[derive(Debug)]
+pub(super) struct Frames {
+    session: String,
+    /// What is told by records up to this one is not said.
+    after: u64,
+    partial: bool,
+    lines: [Assembler; 2],
+    in_setup: bool,
+    /// The turn has told its result itself.
+    has_result: bool,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+impl Frames {
+    pub(super) fn new(session: &str, after: u64, partial: bool) -> Self {
+        Self {
+            session: session.to_owned(),
+            after,
+            partial,
+            lines: Default::default(),
+            in_setup: false,
+            has_result: false,
+        }
+    }
+
+    /// What a line of the journal says.
+    pub(super) fn record(&mut self, line: &[u8]) -> Vec<String> {
+        let Some(Record { seq, body, .. }) = decode(line) else {
+            return Vec::new();
+        };
+        let mut frames = self.body(seq, body);
+        if seq <= self.after {
+            frames.clear();
+        }
+        frames
+    }
+
+    fn body(&mut self, seq: u64, body: Body) -> Vec<String> {
+        match body {
+            Body::Stdout(output) => self.output(seq, Stream::Stdout, &output).into_iter().collect(),
+            Body::Stderr(output) => self.output(seq, Stream::Stderr, &output).into_iter().collect(),
+            Body::Setup(_) => {
+                self.in_setup = true;
+                Vec::new()
+            }
+            Body::Started(_) => {
+                self.in_setup = false;
+                self.has_result = false;
+                Vec::new()
+            }
+            Body::Exited(_) => self.rest(seq),
+            Body::Permission(permission) => {
+                let (session, id) = (&self.session, &permission.id);
+                let asks = format!(
+                    "claude asks: {}; answer with POST /v1/sessions/{session}/permissions/{id}",
+                    permission.title
+                );
+                vec![self.frame(seq, "info", "data", &asks.into())]
+            }
+            Body::TurnEnded(ended) => {
+                let mut frames = self.rest(seq);
+                let told = std::mem::take(&mut self.has_result) || ended.status == Status::Completed;
+                if !told {
+                    let cause = ended.cause.map(|cause| json!(cause));
+                    let cause = cause.as_ref().and_then(Value::as_str).unwrap_or("no cause is known");
+                    let error = ended.error.filter(|_| ended.status != Status::Cancelled);
+                    let error = error.unwrap_or_else(|| format!("the turn ended: {cause}"));
+                    frames.push(self.frame(seq, "error", "error", &error.into()));
+                }
+                frames
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn output(&mut self, seq: u64, stream: Stream, output: &Output) -> Option<String> {
+        let [stdout, stderr] = &mut self.lines;
+        let lines = if stream == Stream::Stdout { stdout } else { stderr };
+        let part = lines.push(output)?;
+        self.part(seq, stream, part)
+    }
+
+    /// What no newline has ended.
+    fn rest(&mut self, seq: u64) -> Vec<String> {
+        let [stdout, stderr] = &mut self.lines;
+        let parts = [(Stream::Stdout, stdout.finish()), (Stream::Stderr, stderr.finish())];
+        let parts = parts.into_iter().filter_map(|(stream, part)| Some((stream, part?)));
+        parts
+            .filter_map(|(stream, part)| self.part(seq, stream, part))
+            .collect()
+    }
+
+    fn part(&mut self, seq: u64, stream: Stream, part: Part) -> Option<String> {
+        let text = String::from_utf8_lossy(&part.bytes);
+        let message = (stream == Stream::Stdout && !self.in_setup && part.is_whole())
+            .then(|| serde_json::from_str::<&RawValue>(&text).ok())
+            .flatten();
+        // What is JSON but no object is no message either.
+        let kind = message.and_then(|message| serde_json::from_str::<Kind>(message.get()).ok());
+        let (Some(message), Some(Kind { kind })) = (message, kind) else {
+            return (!text.is_empty()).then(|| self.frame(seq, "info", "data", &Value::from(text.as_ref())));
+        };
+        self.has_result |= kind == "result";
+        let left_out = match kind.as_str() {
+            "stream_event" => !self.partial,
+            // What the agent and promptd say to each other.
+            "control_request" | "control_response" | "control_cancel_request" => true,
+            _ => false,
+        };
+        if left_out {
+            return None;
+        }
+        let session = Value::from(self.session.as_str());
+        let message = message.get();
+        Some(format!(
+            r#"{{"type":"sdk_message","data":{message},"seq":{seq},"session":{session}}}"#
+        ))
+    }
+
+    fn frame(&self, seq: u64, kind: &str, member: &str, value: &Value) -> String {
+        json!({ "type": kind, member: value, "seq": seq, "session": self.session }).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seq: u64, rest: &str) -> Vec<u8> {
+        format!(r#"{{"seq":{seq},"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":{rest}}}"#).into_bytes()
+    }
+
+    fn stdout(seq: u64, data: &str, eol: bool) -> Vec<u8> {
+        let data = Value::from(data);
+        line(seq, &format!(r#""stdout","to":{seq},"eol":{eol},"data":{data}"#))
+    }
+
+    fn said(frames: &[String]) -> Vec<Value> {
+        frames
+            .iter()
+            .map(|frame| serde_json::from_str(frame).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_line_of_the_agent_is_a_message_as_it_is_whatever_records_it_came_in() {
+        let mut frames = Frames::new("s", 0, false);
+        assert!(frames.record(&stdout(1, r#"{"type":"assist"#, false)).is_empty());
+        let found = frames.record(&stdout(2, r#"ant","big":12345678901234567890123}"#, true));
+        let expected =
+            r#"{"type":"sdk_message","data":{"type":"assistant","big":12345678901234567890123},"seq":2,"session":"s"}"#;
+        assert_eq!(found, [expected]);
+        assert!(frames.record(&stdout(3, r#"{"type":"stream_event"}"#, true)).is_empty());
+        let mut partial = Frames::new("s", 0, true);
+        assert_eq!(partial.record(&stdout(3, r#"{"type":"stream_event"}"#, true)).len(), 1);
+    }
+
+    #[test]
+    fn what_lies_before_the_cursor_is_read_and_not_said() {
+        let mut frames = Frames::new("s", 1, false);
+        assert!(frames.record(&stdout(1, r#"{"type":"a"#, false)).is_empty());
+        assert_eq!(said(&frames.record(&stdout(2, "\"}", true)))[0]["data"]["type"], "a");
+    }
+
+    #[test]
+    fn what_is_no_message_is_information() {
+        let mut frames = Frames::new("s", 0, false);
+        for text in ["Warning: x", "[1]", "17"] {
+            let found = said(&frames.record(&stdout(1, text, true)));
+            assert_eq!(
+                found,
+                [json!({ "type": "info", "data": text, "seq": 1, "session": "s" })]
+            );
+        }
+        let stderr = line(2, r#""stderr","to":9,"data":"{\"type\":\"assistant\"}""#);
+        assert_eq!(said(&frames.record(&stderr))[0]["type"], "info");
+    }
+
+    #[test]
+    fn a_turn_without_a_result_of_its_own_ends_with_an_error() {
+        let failed = r#""turn_ended","status":"failed","cause":"spawn_failed","error":"no such program""#;
+        let mut frames = Frames::new("s", 0, false);
+        let found = said(&frames.record(&line(5, failed)));
+        assert_eq!(found[0]["error"], "no such program");
+        assert_eq!(frames.record(&stdout(6, r#"{"type":"result"}"#, true)).len(), 1);
+        assert!(frames.record(&line(7, failed)).is_empty());
+    }
+
+    #[test]
+    fn a_user_message_is_a_prompt() {
+        let user = |content: Value| {
+            let data = json!({ "type": "user", "session_id": "x", "parent_tool_use_id": null,
+                "message": { "role": "user", "content": content } });
+            message(&json!({ "type": "user_message", "data": data }).to_string())
+        };
+        assert_eq!(user(json!("hi")).unwrap(), Message::User("hi".to_owned()));
+        let blocks = json!([{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }]);
+        assert_eq!(user(blocks).unwrap(), Message::User("a\nb".to_owned()));
+        assert_eq!(message(r#"{"type":"interrupt"}"#).unwrap(), Message::Interrupt);
+        for wrong in [json!([{ "type": "image" }]), json!(1), json!([17])] {
+            assert_eq!(user(wrong).unwrap_err().code(), "invalid_field");
+        }
+        assert_eq!(message("hello").unwrap_err().code(), "malformed_json");
+    }
+}

@@ -1,0 +1,167 @@
+//! The questions of agents, and their answers.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::http::json::Json;
+use crate::api::http::path::SessionPath;
+use crate::api::http::problem::Problem;
+use crate::api::http::query::Query;
+use crate::api::openapi::ProblemDetails;
+use crate::api::sessions::view::{mask_value, masked, time};
+use crate::api::{Api, Shared, to_the_end};
+use crate::runtime::{RuntimeError, Session};
+use promptd_mask::Masker;
+use promptd_model::{Permission, PermissionAnswer, PermissionOption, SessionState};
+
+/// A question that an agent waits on.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PendingPermission)]
+pub(crate) struct PermissionView {
+    /// What to answer it by.
+    id: String,
+    /// The turn that waits.
+    turn: u32,
+    /// What the agent wants to do, in a few words.
+    title: String,
+    /// What can be answered.
+    options: Vec<PermissionOption>,
+    /// The call that waits, as ACP's `ToolCallUpdate`.
+    #[schema(value_type = Option<Object>)]
+    tool_call: Option<Value>,
+    /// When it was asked, RFC 3339.
+    asked_at: String,
+    /// When the session's `permission_default` is answered in place of a caller; put off by pauses of the machine.
+    expires_at: Option<String>,
+}
+
+impl PermissionView {
+    fn of(turn: u32, (permission, asked_at): &(Permission, Timestamp), masker: Option<&Masker>) -> Self {
+        let permission = Self::hidden(permission, masker);
+        Self {
+            id: permission.id,
+            turn,
+            title: permission.title,
+            options: permission.options,
+            tool_call: permission.tool_call,
+            asked_at: time(*asked_at),
+            expires_at: permission.expires_at.map(time),
+        }
+    }
+
+    /// A question without its secrets.
+    pub(crate) fn hidden(permission: &Permission, masker: Option<&Masker>) -> Permission {
+        let mut tool_call = permission.tool_call.clone();
+        if let (Some(masker), Some(call)) = (masker, &mut tool_call) {
+            mask_value(masker, call);
+        }
+        let option = |option: &PermissionOption| PermissionOption {
+            option_id: masked(masker, &option.option_id),
+            name: masked(masker, &option.name),
+            kind: option.kind,
+        };
+        Permission {
+            id: masked(masker, &permission.id),
+            title: masked(masker, &permission.title),
+            options: permission.options.iter().map(option).collect(),
+            tool_call,
+            expires_at: permission.expires_at,
+        }
+    }
+
+    /// All that a session's agent waits on, oldest first.
+    pub(crate) fn all(state: &SessionState, masker: Option<&Masker>) -> Vec<Self> {
+        let turn = state.current().map_or(0, |turn| turn.turn);
+        let pending = state.pending_permissions();
+        pending.map(|permission| Self::of(turn, permission, masker)).collect()
+    }
+}
+
+/// What an agent waits on.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct PermissionList {
+    /// Oldest first; empty where it waits for nothing.
+    permissions: Vec<PermissionView>,
+}
+
+/// What the session's agent waits on.
+#[utoipa::path(get, path = "/v1/sessions/{id}/permissions", tag = "sessions",
+    params(("id" = String, Path, description = "The session")),
+    responses(
+        (status = 200, description = "Its open questions", body = PermissionList),
+        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn list(
+    State(api): State<Shared>,
+    SessionPath(session): SessionPath,
+    query: Query,
+) -> Result<axum::Json<PermissionList>, Problem> {
+    query.only(&[])?;
+    let masker = api.runtime.masker(&session);
+    let permissions = PermissionView::all(&session.latest(), masker.as_deref());
+    Ok(axum::Json(PermissionList { permissions }))
+}
+
+/// An answer.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerRequest {
+    /// The `optionId` of one of the question's options, or its `kind` where no other option is of that kind.
+    option: String,
+}
+
+/// The answer that counts.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Answer {
+    /// The question.
+    id: String,
+    /// The `optionId` that was chosen.
+    option: String,
+}
+
+/// Answers a question of the session's agent, which then goes on.
+#[utoipa::path(post, path = "/v1/sessions/{id}/permissions/{permission}", tag = "sessions", request_body = AnswerRequest,
+    params(
+        ("id" = String, Path, description = "The session"),
+        ("permission" = String, Path, description = "The question"),
+    ),
+    responses(
+        (status = 200, description = "Answered; also when the same answer is given again", body = Answer),
+        (status = 400, description = "`invalid_field`: no such option", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "`permission_not_found`, `session_not_found`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "`permission_answered`", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn answer(
+    State(api): State<Shared>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Query,
+    Json(request): Json<AnswerRequest>,
+) -> Result<axum::Json<Answer>, Problem> {
+    query.only(&[])?;
+    // Not UTF-8 after decoding, so no id of ours.
+    let Path((id, permission)) = path.map_err(|rejection| RuntimeError::SessionNotFound {
+        id: rejection.to_string(),
+    })?;
+    let session = api.runtime.session(&id)?;
+    let answer = api.answer(&session, permission, request.option).await;
+    let PermissionAnswer { id, option, .. } = answer.map_err(|problem| api.hide(Some(&session), problem))?;
+    Ok(axum::Json(Answer { id, option }))
+}
+
+impl Api {
+    pub(crate) async fn answer(
+        &self,
+        session: &Arc<Session>,
+        permission: String,
+        option: String,
+    ) -> Result<PermissionAnswer, Problem> {
+        let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
+        to_the_end(async move { runtime.answer(&session, permission, option).await }).await
+    }
+}

@@ -1,0 +1,221 @@
+//! What a session looks like from outside: the contract's fields, never `env`, and no secret in any of them.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::api::sessions::permissions::PermissionView;
+use crate::runtime::{Runtime, Session};
+use promptd_mask::Masker;
+use promptd_model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage};
+use promptd_sinks::SinkStatus;
+
+/// A session.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Session)]
+pub(crate) struct SessionView {
+    /// Its id.
+    id: String,
+    /// The agent's name.
+    agent: String,
+    /// What the agent writes: `lines` is plain text, all others have words that `view=updates` puts into those of ACP.
+    format: Option<&'static str>,
+    /// What it does, or how its last turn ended.
+    status: SessionStatus,
+    /// Its turns in order.
+    turns: Vec<TurnView>,
+    /// Its place in the queue, beginning with 1.
+    queue_position: Option<usize>,
+    /// The `seq` of its last record.
+    last_seq: u64,
+    /// When it was created, RFC 3339.
+    created_at: String,
+    /// When its last record was written.
+    updated_at: String,
+    /// The working directory.
+    cwd: String,
+    /// The agent's own id for its session.
+    agent_session_id: Option<String>,
+    /// What the agent waits on, oldest first; see `…/permissions`.
+    pending_permissions: Vec<PermissionView>,
+    /// Where the journal is pushed to, and how far that is.
+    sinks: Vec<SinkStatusView>,
+    /// The caller's own data.
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    /// What the ended turns used together.
+    usage: Usage,
+}
+
+/// A turn.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Turn)]
+struct TurnView {
+    /// Its number, beginning with 1.
+    turn: u32,
+    /// What it does, or how it ended.
+    status: SessionStatus,
+    /// Why it did not complete.
+    cause: Option<Cause>,
+    /// Why the agent stopped speaking.
+    stop_reason: Option<StopReason>,
+    /// The exit code of the agent's process.
+    exit_code: Option<i32>,
+    /// The signal that killed it.
+    signal: Option<String>,
+    /// When the agent's process was started.
+    started_at: Option<String>,
+    /// When the turn was over.
+    ended_at: Option<String>,
+    /// Seconds the process ran.
+    duration: Option<f64>,
+    /// The agent's final answer.
+    result: Option<String>,
+    /// Tokens and money.
+    usage: Option<Usage>,
+    /// What the process used.
+    resources: Option<Resources>,
+    /// The `seq` of its `prompt` record: where its part of the journal begins.
+    first_seq: u64,
+    /// The attempt, beginning with 1.
+    attempt: u32,
+    /// Processes of its tree that live on.
+    leftover_processes: u32,
+}
+
+/// A sink, without its keys.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = SinkStatus)]
+struct SinkStatusView {
+    /// Its name.
+    name: String,
+    /// Its kind.
+    kind: SinkKind,
+    /// `session`, or `global` when it is from the configuration.
+    scope: &'static str,
+    /// Scheme, host and port of the backend.
+    destination: String,
+    /// `idle` (the backend has everything), `delivering`, `retrying`, or `paused`: the backend refuses, and is tried
+    /// again every minute and when the configuration changes.
+    state: &'static str,
+    /// The backend has every record up to this `seq`.
+    acked_seq: u64,
+    /// Records that it does not have.
+    lag_records: u64,
+    /// Seconds since the first of them was written.
+    lag_seconds: f64,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// Attempts in a row that failed.
+    failures: u32,
+}
+
+impl SinkStatusView {
+    fn of(status: SinkStatus) -> Self {
+        Self {
+            name: status.name,
+            kind: status.kind,
+            scope: status.scope.name(),
+            destination: status.destination,
+            state: status.state.name(),
+            acked_seq: status.acked_seq,
+            lag_records: status.lag_records,
+            lag_seconds: status.lag_seconds,
+            last_error: status.last_error,
+            failures: status.failures,
+        }
+    }
+}
+
+impl SessionView {
+    pub(crate) fn of(runtime: &Runtime, session: &Session) -> Self {
+        let state = session.latest();
+        let created_at = session.created_at();
+        let masker = runtime.masker(session);
+        let masker = masker.as_deref();
+        let mut metadata = session.request().metadata.clone();
+        if let Some(masker) = masker {
+            metadata.values_mut().for_each(|value| mask_value(masker, value));
+        }
+        Self {
+            id: session.id().to_string(),
+            agent: session.agent().to_owned(),
+            format: runtime.format(session),
+            status: state.status(),
+            turns: state.turns.iter().map(|turn| TurnView::of(turn, masker)).collect(),
+            queue_position: runtime.queue_position(session),
+            last_seq: state.last_seq,
+            created_at: time(created_at),
+            updated_at: time(state.updated_at.unwrap_or(created_at)),
+            cwd: masked(masker, &session.cwd().display().to_string()),
+            agent_session_id: state.agent_session_id().map(|id| masked(masker, id)),
+            pending_permissions: PermissionView::all(&state, masker),
+            sinks: runtime.sinks(session).into_iter().map(SinkStatusView::of).collect(),
+            metadata,
+            usage: state.usage(),
+        }
+    }
+}
+
+impl TurnView {
+    fn of(turn: &TurnState, masker: Option<&Masker>) -> Self {
+        let (ended, exited) = (turn.ended(), turn.exited.as_ref());
+        Self {
+            turn: turn.turn,
+            status: match &turn.phase {
+                TurnPhase::Queued => SessionStatus::Queued,
+                TurnPhase::Running if !turn.permissions.is_empty() => SessionStatus::Waiting,
+                TurnPhase::Running | TurnPhase::Exited | TurnPhase::Retrying { .. } => SessionStatus::Running,
+                TurnPhase::Ended(ended) => ended.status.into(),
+            },
+            cause: ended.and_then(|ended| ended.cause),
+            stop_reason: ended.and_then(|ended| ended.stop_reason),
+            exit_code: exited.and_then(|exited| exited.code),
+            signal: exited.and_then(|exited| exited.signal.clone()),
+            started_at: turn.started.as_ref().map(|(_, at)| time(*at)),
+            ended_at: turn.ended_at.map(time),
+            duration: exited.map(|exited| exited.duration),
+            result: ended.and_then(|ended| Some(masked(masker, ended.result.as_ref()?))),
+            usage: ended.and_then(|ended| ended.usage),
+            resources: exited.map(|exited| exited.resources),
+            first_seq: turn.prompt_seq,
+            attempt: turn.attempt,
+            leftover_processes: exited.map_or(0, |exited| exited.leftover_processes),
+        }
+    }
+}
+
+pub(crate) fn masked(masker: Option<&Masker>, text: &str) -> String {
+    masker.map_or_else(|| text.to_owned(), |masker| masker.text(text).into_owned())
+}
+
+/// Masks every text in a value; keys are the caller's names for them.
+pub(crate) fn mask_value(masker: &Masker, value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = masker.text(text) {
+                *text = masked;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| mask_value(masker, value)),
+        Value::Object(values) => values.values_mut().for_each(|value| mask_value(masker, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// RFC 3339 in UTC, with microseconds, always.
+pub(crate) fn time(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_microseconds_even_when_they_are_zero() {
+        assert_eq!(time(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000000Z");
+    }
+}

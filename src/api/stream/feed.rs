@@ -1,0 +1,196 @@
+//! The one loop under every event stream: read, and where there is nothing to read, wait or end.
+//!
+//! A feed holds a cursor and nothing else, so a reader that stalls costs its socket and the piece it has not
+//! taken yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::runtime::{Runtime, RuntimeError, Session};
+use promptd_agents::updates::{self, Line, Translation};
+use promptd_follow::Follower;
+use promptd_journal::{Piece, ReadError};
+use promptd_model::{SessionState, View};
+
+/// After this much silence a comment is sent, so that no proxy takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// When a feed ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// When what is there has been read.
+    Now,
+    /// When all turns are over, too.
+    Settled,
+    /// Never.
+    Deleted,
+}
+
+/// What comes next in a feed.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Piece(Piece),
+    /// Instead of pieces, where the view is not the journal itself.
+    Lines(Vec<Line>),
+    /// Nothing has come for a while.
+    Silence,
+    /// Nothing will come any more.
+    End,
+    /// The server goes down; the rest can be had from the next one.
+    Shutdown,
+}
+
+/// A cursor in a session's journal, with everything that may end its way.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    runtime: Arc<Runtime>,
+    session: Arc<Session>,
+    follower: Follower,
+    /// The journal itself is given where there is none.
+    translation: Option<Translation>,
+    shutdown: watch::Receiver<bool>,
+    changes: watch::Receiver<Arc<SessionState>>,
+    breaks: watch::Receiver<u64>,
+    until: Until,
+    silent_since: Instant,
+    /// The piece before reached the journal's end.
+    at_end: bool,
+    /// What is secret may change while the feed lasts; it does not where somebody has measured before what is shown.
+    renews_mask: bool,
+    /// The piece before ended in the middle of a line.
+    in_line: bool,
+}
+
+impl Feed {
+    /// Opens a feed of what follows the record `after`.
+    pub(crate) fn open(
+        runtime: &Arc<Runtime>,
+        session: &Arc<Session>,
+        after: u64,
+        until: Until,
+        view: View,
+    ) -> Result<Self, RuntimeError> {
+        // Whoever asks for what is not there hears of it, in any view.
+        let mut follower = runtime.follow(session, after)?;
+        if view == View::Raw {
+            return Ok(Self {
+                renews_mask: true,
+                ..Self::of(runtime, session, follower, until)
+            });
+        }
+        let begin = updates::begin(&session.state(), after);
+        if begin < after {
+            follower = runtime.follow(session, begin)?;
+        }
+        Ok(Self {
+            translation: Some(runtime.translation(session, after)),
+            renews_mask: true,
+            ..Self::of(runtime, session, follower, until)
+        })
+    }
+
+    /// A feed of the journal as a follower gives it, with the follower's mask.
+    pub(crate) fn of(runtime: &Arc<Runtime>, session: &Arc<Session>, follower: Follower, until: Until) -> Self {
+        Self {
+            follower,
+            translation: None,
+            shutdown: runtime.shutdown(),
+            changes: session.changes(),
+            breaks: runtime.breaks(),
+            runtime: Arc::clone(runtime),
+            session: Arc::clone(session),
+            until,
+            silent_since: Instant::now(),
+            at_end: false,
+            renews_mask: false,
+            in_line: false,
+        }
+    }
+
+    /// The last record that was read, where that may say nothing in the view.
+    pub(crate) fn passed(&self) -> Option<u64> {
+        self.translation.as_ref().map(Translation::seq)
+    }
+
+    /// Something was sent: the silence begins anew.
+    pub(crate) fn sent(&mut self) {
+        self.silent_since = Instant::now();
+    }
+
+    /// What comes next; `seen` is the `seq` of the last record that came out of this feed.
+    pub(crate) async fn next(&mut self, seen: u64) -> Result<Step, ReadError> {
+        loop {
+            if *self.shutdown.borrow() {
+                return Ok(Step::Shutdown);
+            }
+            // Behind the last record of the moment, its bytes go out before the journal is asked again.
+            if !std::mem::take(&mut self.at_end)
+                && let Some(piece) = self.read().await?
+            {
+                self.at_end = self.follower.at_end();
+                let Some(translation) = &mut self.translation else {
+                    return Ok(Step::Piece(piece));
+                };
+                let lines = translation.bytes(&piece.bytes);
+                if !lines.is_empty() {
+                    return Ok(Step::Lines(lines));
+                }
+                // What lies before the cursor can be long, and others want to go on, too.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let seen = self.passed().unwrap_or(seen);
+            self.changes.mark_unchanged();
+            let state = self.session.state();
+            if self.is_over(&state, seen) {
+                return Ok(Step::End);
+            }
+            let silence_ends = self.silent_since + KEEP_ALIVE;
+            let silent = tokio::select! {
+                () = self.follower.changed() => false,
+                // The state is folded by another hand, and lags behind what we have read.
+                changed = self.changes.changed(), if state.last_seq < seen => changed.is_err(),
+                () = tokio::time::sleep_until(silence_ends) => true,
+                // What is said now tells the kernel whether the reader is still there.
+                _ = self.breaks.changed() => true,
+                () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
+            };
+            if silent {
+                self.sent();
+                return Ok(if self.is_deleted() { Step::End } else { Step::Silence });
+            }
+        }
+    }
+
+    /// A turn that begins can bring secrets that nobody knew when the feed was opened.
+    async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
+        if self.renews_mask && !self.in_line {
+            self.follower.mask_with(self.runtime.masker(&self.session))?;
+        }
+        let piece = self.follower.read().await?;
+        self.in_line = piece.as_ref().map_or(self.in_line, |piece| !piece.ends_line);
+        Ok(piece)
+    }
+
+    fn is_over(&self, state: &SessionState, seen: u64) -> bool {
+        match self.until {
+            Until::Now => true,
+            Until::Settled => state.is_settled() && state.last_seq == seen,
+            Until::Deleted => false,
+        }
+    }
+
+    fn is_deleted(&self) -> bool {
+        let current = self.runtime.session(self.session.id().as_str());
+        !current.is_ok_and(|current| Arc::ptr_eq(&current, &self.session))
+    }
+}
+
+/// Waits until the server goes down.
+pub(crate) async fn is_down(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone is a runtime that is gone.
+    drop(shutdown.wait_for(|down| *down).await);
+}

@@ -1,0 +1,344 @@
+//! Records to the bytes of an event stream: SSE, NDJSON or WebSocket messages; pure.
+//!
+//! NDJSON is the journal's bytes, and passes without a copy where it is not narrowed to one turn. SSE writes
+//! around them into one buffer per piece. A WebSocket message must be whole, so only there does a large record
+//! wait for its end.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::api::stream::scan::{Records, Scanner};
+use promptd_agents::updates::Line;
+use promptd_journal::Piece;
+use promptd_model::{Head, Kind, parse_head};
+
+/// A piece this small is copied, so that a reader that stalls does not hold the whole block it lies in.
+const SMALL: usize = 64 << 10;
+
+/// What an event stream is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// `text/event-stream`.
+    Sse,
+    /// `application/x-ndjson`.
+    Ndjson,
+}
+
+/// Turns pieces into the bytes of one stream.
+#[derive(Debug)]
+pub(crate) struct Framer {
+    scanner: Scanner,
+    out: Frames,
+}
+
+#[derive(Debug)]
+struct Frames {
+    wire: Wire,
+    /// Only this turn's records and the session's own, up to its `turn_ended`.
+    turn: Option<u32>,
+    buffer: BytesMut,
+    place: Place,
+    /// The `seq` of the last record that began.
+    seq: u64,
+    ended: bool,
+}
+
+/// What becomes of the current line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Skipped,
+    Sent,
+    /// Sent, and the last one of its turn.
+    Last,
+}
+
+impl Framer {
+    /// A framer for what follows the record `after`.
+    pub(crate) fn new(wire: Wire, turn: Option<u32>, after: u64) -> Self {
+        let out = Frames {
+            wire,
+            turn,
+            buffer: BytesMut::new(),
+            place: Place::Skipped,
+            seq: after,
+            ended: false,
+        };
+        Self {
+            scanner: Scanner::default(),
+            out,
+        }
+    }
+
+    /// The `seq` of the last record that has come by.
+    pub(crate) fn seq(&self) -> u64 {
+        self.out.seq
+    }
+
+    /// The turn's last record has come by: nothing is sent any more.
+    pub(crate) fn ended(&self) -> bool {
+        self.out.ended
+    }
+
+    /// The stream's bytes for a piece; none when nothing of it is to be sent.
+    pub(crate) fn frame(&mut self, piece: &Piece) -> Bytes {
+        if self.out.wire == Wire::Ndjson && self.out.turn.is_none() && piece.starts_line && piece.ends_line {
+            self.out.seq = last_seq(&piece.bytes).unwrap_or(self.out.seq);
+            return if piece.bytes.len() > SMALL {
+                piece.bytes.clone()
+            } else {
+                Bytes::copy_from_slice(&piece.bytes)
+            };
+        }
+        self.out.buffer.reserve(
+            piece
+                .bytes
+                .len()
+                .saturating_add(piece.bytes.len() / 4)
+                .saturating_add(64),
+        );
+        self.scanner.scan(&piece.bytes, &mut self.out);
+        self.out.buffer.split().freeze()
+    }
+}
+
+impl Framer {
+    /// The stream's bytes for lines of a view, which come whole; none when nothing of them is to be sent.
+    pub(crate) fn lines(&mut self, lines: &[Line]) -> Bytes {
+        for line in lines {
+            let head = line.head();
+            self.out.open(head, &line.text, line.last);
+            self.out.text(&line.text);
+            self.out.end();
+        }
+        self.out.buffer.split().freeze()
+    }
+}
+
+/// The `seq` of the last of whole lines.
+fn last_seq(lines: &[u8]) -> Option<u64> {
+    let lines = lines.strip_suffix(b"\n")?;
+    let start = memchr::memrchr(b'\n', lines).map_or(0, |newline| newline.saturating_add(1));
+    Some(parse_head(lines.get(start..)?)?.seq)
+}
+
+impl Records for Frames {
+    fn begin(&mut self, head: Option<Head<'_>>, line: &[u8]) {
+        self.open(head, line, true);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        if self.place != Place::Skipped {
+            self.buffer.extend_from_slice(text);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.place != Place::Skipped {
+            self.buffer
+                .extend_from_slice(if self.wire == Wire::Sse { b"\n\n" } else { b"\n" });
+        }
+        self.ended |= self.place == Place::Last;
+    }
+}
+
+impl Frames {
+    /// Begins a line; `last`: whoever has it has all that comes from its record, and may go on behind it.
+    fn open(&mut self, head: Option<Head<'_>>, line: &[u8], last: bool) {
+        self.seq = head.map_or(self.seq, |head| head.seq);
+        self.place = self.place_for(head);
+        if self.place == Place::Skipped || self.wire == Wire::Ndjson {
+            return;
+        }
+        if let Some(head) = head {
+            if last {
+                self.buffer.extend_from_slice(b"id: ");
+                self.buffer.extend_from_slice(seq_digits(line));
+                self.buffer.extend_from_slice(b"\n");
+            }
+            self.buffer.extend_from_slice(b"event: ");
+            self.buffer.extend_from_slice(head.kind.name().as_bytes());
+            self.buffer.extend_from_slice(b"\n");
+        }
+        self.buffer.extend_from_slice(b"data: ");
+    }
+
+    fn place_for(&self, head: Option<Head<'_>>) -> Place {
+        match (self.turn, head) {
+            (_, _) if self.ended => Place::Skipped,
+            (Some(turn), Some(head)) if head.turn == turn && head.kind == Kind::Other("turn_ended") => Place::Last,
+            (Some(turn), Some(head)) if head.turn != turn && head.turn != 0 => Place::Skipped,
+            (Some(_) | None, Some(_) | None) => Place::Sent,
+        }
+    }
+}
+
+/// The digits of the `seq` at the beginning of a line, as they stand there.
+fn seq_digits(line: &[u8]) -> &[u8] {
+    let digits = line.get(b"{\"seq\":".len()..).unwrap_or_default();
+    let end = memchr::memchr(b',', digits).unwrap_or(0);
+    digits.get(..end).unwrap_or_default()
+}
+
+/// Turns pieces into messages of one whole record each.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    scanner: Scanner,
+    out: Collected,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    line: BytesMut,
+    lines: Vec<Bytes>,
+    seq: u64,
+}
+
+impl Messages {
+    /// The messages that a piece completes.
+    pub(crate) fn split(&mut self, piece: &Piece) -> Vec<Bytes> {
+        self.out.line.reserve(piece.bytes.len());
+        self.scanner.scan(&piece.bytes, &mut self.out);
+        std::mem::take(&mut self.out.lines)
+    }
+
+    /// The `seq` of the last record that has come by.
+    pub(crate) fn seq(&self) -> u64 {
+        self.out.seq
+    }
+}
+
+impl Records for Collected {
+    fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
+        self.seq = head.map_or(self.seq, |head| head.seq);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.line.extend_from_slice(text);
+    }
+
+    fn end(&mut self) {
+        self.lines.push(self.line.split().freeze());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::api::stream::scan::tests::{cut, journal};
+    use promptd_agents::updates::Translation;
+    use promptd_agents::{Translator, Update};
+    use proptest::prelude::*;
+
+    /// Says everything twice, and of an empty line nothing.
+    #[derive(Clone)]
+    struct Twice;
+
+    impl Translator for Twice {
+        fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+            let said = Update::message(String::from_utf8(line.to_vec()).ok()?);
+            Some(if line.is_empty() {
+                Vec::new()
+            } else {
+                vec![said.clone(), said]
+            })
+        }
+    }
+
+    /// The view of a turn that writes these lines.
+    pub(crate) fn said_twice(lines: &[&str]) -> Vec<Line> {
+        let record = |seq: usize, turn: u32, rest: &str| {
+            format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},{rest}}}\n")
+        };
+        let process = "\"type\":\"started\",\"pid\":7";
+        let mut text = record(1, 1, process);
+        for (seq, line) in (2..).zip(lines) {
+            text += &record(seq, 1, &format!("\"type\":\"stdout\",\"to\":1,\"data\":\"{line}\""));
+        }
+        text += &record(lines.len() + 2, 2, "\"type\":\"prompt\",\"text\":\"next\"");
+        text += &record(lines.len() + 3, 1, "\"type\":\"turn_ended\"");
+        Translation::new(Some(Box::new(Twice)), 0).bytes(text.as_bytes())
+    }
+
+    #[test]
+    fn of_several_events_from_one_record_only_the_last_has_its_id() {
+        let mut framer = Framer::new(Wire::Sse, Some(1), 0);
+        let text = String::from_utf8(framer.lines(&said_twice(&["a", "", "b"])).to_vec()).unwrap();
+        let heads: Vec<Vec<&str>> = text
+            .split_terminator("\n\n")
+            .map(|event| event.lines().filter(|line| !line.starts_with("data: {")).collect())
+            .collect();
+        assert_eq!(
+            heads,
+            [
+                vec!["id: 1", "event: started"],
+                vec!["event: update"],
+                vec!["id: 2", "event: update"],
+                vec!["event: update"],
+                vec!["id: 4", "event: update"],
+                vec!["id: 6", "event: turn_ended"],
+            ]
+        );
+        assert!(framer.ended() && framer.seq() == 6);
+    }
+
+    /// Pieces as a reader gives them, wherever they are cut.
+    fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Piece> {
+        let mut starts_line = true;
+        let make = |bytes: &[u8]| {
+            let ends_line = bytes.ends_with(b"\n");
+            Piece {
+                bytes: Bytes::copy_from_slice(bytes),
+                starts_line: std::mem::replace(&mut starts_line, ends_line),
+                ends_line,
+            }
+        };
+        cut(text, sizes).into_iter().map(make).collect()
+    }
+
+    fn framed(wire: Wire, turn: Option<u32>, text: &[u8], sizes: &[usize]) -> (Vec<u8>, u64, bool) {
+        let mut framer = Framer::new(wire, turn, 0);
+        let bytes = pieces(text, sizes)
+            .iter()
+            .flat_map(|piece| framer.frame(piece))
+            .collect();
+        (bytes, framer.seq(), framer.ended())
+    }
+
+    #[test]
+    fn an_sse_event_has_id_type_and_the_record() {
+        let text = br#"{"seq":12,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stdout","to":3,"data":"hi"}"#;
+        let (bytes, seq, _) = framed(Wire::Sse, None, &[text.as_slice(), b"\n"].concat(), &[1_000]);
+        let expected = [b"id: 12\nevent: stdout\ndata: ".as_slice(), text, b"\n\n"].concat();
+        assert_eq!(
+            (String::from_utf8(bytes).unwrap(), seq),
+            (String::from_utf8(expected).unwrap(), 12)
+        );
+    }
+
+    #[test]
+    fn a_turns_stream_ends_with_its_end_and_has_nothing_of_others() {
+        let text = journal(&[3; 20]);
+        // Records 7 to 13 are turn 2, whose end is record 10.
+        let (bytes, _, ended) = framed(Wire::Ndjson, Some(2), &text, &[100_000]);
+        let lines: Vec<_> = String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| parse_head(line.as_bytes()).unwrap().seq)
+            .collect();
+        assert_eq!((lines, ended), (vec![7, 8, 9, 10], true));
+    }
+
+    proptest! {
+        #[test]
+        fn every_cut_gives_the_same_bytes(lengths in proptest::collection::vec(0_usize..700, 0..20), sizes in proptest::collection::vec(1_usize..900, 1..9), turn in proptest::option::of(1_u32..4)) {
+            let text = journal(&lengths);
+            for wire in [Wire::Sse, Wire::Ndjson] {
+                prop_assert_eq!(framed(wire, turn, &text, &sizes), framed(wire, turn, &text, &[usize::MAX]));
+            }
+            prop_assert_eq!(framed(Wire::Ndjson, None, &text, &sizes).0, text.clone());
+            let mut messages = Messages::default();
+            let lines: Vec<Bytes> = pieces(&text, &sizes).iter().flat_map(|piece| messages.split(piece)).collect();
+            let expected: Vec<Bytes> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Bytes::copy_from_slice).collect();
+            prop_assert_eq!(lines, expected);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! A page of the journal as one JSON document: `{"events":[…],"next":N}`.
+
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use bytes::BytesMut;
+
+use crate::api::http::problem::Problem;
+use crate::api::stream::feed::{Feed, Step};
+use crate::api::stream::scan::{Records, Scanner};
+use promptd_agents::updates::Line;
+use promptd_model::Head;
+
+/// Records in a page when the caller names no number.
+pub(crate) const DEFAULT_LIMIT: usize = 1_000;
+/// The most records in a page.
+pub(crate) const MAX_LIMIT: usize = 10_000;
+/// A page that has reached this many bytes takes no further record; the first one always fits.
+const MAX_BYTES: usize = 4 << 20;
+
+#[derive(Debug)]
+struct Page {
+    text: BytesMut,
+    left: usize,
+    taken: bool,
+    next: u64,
+    /// The `seq` of the last record that came by, in the page or not.
+    seen: u64,
+}
+
+/// Reads a page of at most `limit` records behind `after`.
+pub(crate) async fn read(mut feed: Feed, after: u64, limit: usize) -> Result<Response, Problem> {
+    let mut page = Page {
+        text: BytesMut::from("{\"events\":["),
+        left: limit,
+        taken: false,
+        next: after,
+        seen: after,
+    };
+    let mut scanner = Scanner::default();
+    while page.has_room() || page.taken {
+        match feed.next(page.seen).await? {
+            Step::Piece(piece) => scanner.scan(&piece.bytes, &mut page),
+            Step::Lines(lines) => page.lines(&lines),
+            Step::Silence => {}
+            Step::End => {
+                // Records that say nothing in this view have been read, too.
+                page.next = feed.passed().unwrap_or(page.next);
+                break;
+            }
+            Step::Shutdown => return Err(Problem::shutting_down()),
+        }
+    }
+    page.text.extend_from_slice(b"],\"next\":");
+    page.text.extend_from_slice(page.next.to_string().as_bytes());
+    page.text.extend_from_slice(b"}");
+    let kind = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, kind)], page.text.freeze()).into_response())
+}
+
+impl Page {
+    fn has_room(&self) -> bool {
+        self.left > 0 && self.text.len() < MAX_BYTES
+    }
+
+    /// Takes lines of a view, which come whole.
+    fn lines(&mut self, lines: &[Line]) {
+        for line in lines {
+            self.begin(line.head(), &line.text);
+            self.text(&line.text);
+            self.end();
+        }
+    }
+}
+
+impl Records for Page {
+    fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
+        // A line that is no record has no place in a document of records.
+        let Some(head) = head else { return };
+        // What comes from one record is never parted: the next page begins behind a record.
+        let goes_on = head.seq == self.next && head.seq == self.seen;
+        self.seen = head.seq;
+        self.taken = self.has_room() || goes_on;
+        if self.taken {
+            if self.text.last() != Some(&b'[') {
+                self.text.extend_from_slice(b",");
+            }
+            self.left = self.left.saturating_sub(1);
+            self.next = self.seen;
+        } else {
+            // Nothing behind a record that found no room may find some.
+            self.left = 0;
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        if self.taken {
+            self.text.extend_from_slice(text);
+        }
+    }
+
+    fn end(&mut self) {
+        self.taken = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::stream::scan::tests::journal;
+
+    #[test]
+    fn a_page_ends_at_its_limit_and_tells_where_the_next_begins() {
+        let mut page = Page {
+            text: BytesMut::from("["),
+            left: 3,
+            taken: false,
+            next: 0,
+            seen: 0,
+        };
+        Scanner::default().scan(&journal(&[5; 9]), &mut page);
+        page.text.extend_from_slice(b"]");
+        let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
+        let seqs: Vec<_> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
+        assert_eq!((seqs, page.next), (vec![1, 2, 3], 3));
+    }
+
+    #[test]
+    fn the_first_record_fits_whatever_its_size() {
+        let mut page = Page {
+            text: BytesMut::from("["),
+            left: 3,
+            taken: false,
+            next: 0,
+            seen: 0,
+        };
+        Scanner::default().scan(&journal(&[MAX_BYTES + 1, 1]), &mut page);
+        assert_eq!(page.next, 1);
+    }
+
+    #[test]
+    fn what_comes_from_one_record_is_never_parted() {
+        let lines = crate::api::stream::framer::tests::said_twice(&["a", "b"]);
+        for (limit, count, next) in [(1, 1, 1), (2, 3, 2), (3, 3, 2), (4, 5, 3), (9, 7, 5)] {
+            let mut page = Page {
+                text: BytesMut::from("["),
+                left: limit,
+                taken: false,
+                next: 0,
+                seen: 0,
+            };
+            page.lines(&lines);
+            page.text.extend_from_slice(b"]");
+            let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
+            assert_eq!((events.len(), page.next), (count, next), "limit {limit}");
+        }
+    }
+}
