@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::Global;
-use super::client::Client;
-use super::error::{CliError, exit};
-use super::follow;
+use crate::cli::client::Client;
+use crate::cli::error::{CliError, exit};
+use crate::cli::follow;
+use crate::cli::global::Global;
 
 const AFTER_HELP: &str = "\
 An agent that was started with `run --permission ask` waits for it; `promptd ps` shows who waits, and

@@ -1,15 +1,13 @@
 //! `promptd attach`: follows a session from its last turn on.
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::Global;
-use super::client::Client;
-use super::error::{CliError, exit};
-use super::follow::{Follow, Until, exit_code, follow};
-use super::interrupts::leave_on_interrupt;
-use super::look::Look;
-use super::output::{Filter, Printer};
-use super::terminal::{self, Colour};
+use crate::cli::client::Client;
+use crate::cli::error::{CliError, exit};
+use crate::cli::follow::{Filter, Follow, Look, Printer, Until, exit_code, follow};
+use crate::cli::global::Global;
+use crate::cli::terminal::{self, Colour, quit};
 
 const AFTER_HELP: &str = "\
 Follows until the session's turns are over; Ctrl-C leaves the agent running. On a terminal a key answers what the
@@ -73,4 +71,14 @@ async fn attach_with(client: &Client, args: &AttachArgs, colour: Colour) -> Resu
     let Some(end) = end else { return Ok(exit::DONE) };
     args.look.last_words(&session, &end, colour);
     Ok(exit_code(&end))
+}
+
+/// From now on Ctrl-C leaves the agent running, and the terminal as it was.
+fn leave_on_interrupt() -> Result<(), CliError> {
+    let mut signals = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
+    tokio::spawn(async move {
+        signals.recv().await;
+        quit(exit::INTERRUPTED)
+    });
+    Ok(())
 }

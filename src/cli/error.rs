@@ -7,15 +7,15 @@ use crate::runtime::RuntimeError;
 use crate::runtime::config::ConfigError;
 
 /// The exit codes of the contract.
-pub(super) mod exit {
-    pub(in crate::cli) const DONE: u8 = 0;
-    pub(in crate::cli) const FAILED: u8 = 1;
-    pub(in crate::cli) const USAGE: u8 = 2;
-    pub(in crate::cli) const NO_SERVER: u8 = 3;
-    pub(in crate::cli) const TIMED_OUT: u8 = 124;
-    pub(in crate::cli) const INTERRUPTED: u8 = 130;
+pub(crate) mod exit {
+    pub(crate) const DONE: u8 = 0;
+    pub(crate) const FAILED: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const NO_SERVER: u8 = 3;
+    pub(crate) const TIMED_OUT: u8 = 124;
+    pub(crate) const INTERRUPTED: u8 = 130;
     /// What a shell reports of a program that a closed pipe ended.
-    pub(in crate::cli) const CLOSED_PIPE: u8 = 141;
+    pub(crate) const CLOSED_PIPE: u8 = 141;
 }
 
 /// A subcommand that could not do what it was asked for.

@@ -2,11 +2,10 @@
 
 use clap::{Args, ValueEnum};
 
-use super::Global;
-use super::client::Client;
-use super::error::{CliError, exit};
-use super::follow::{Follow, Until, follow};
-use super::output::{Filter, Form, Printer};
+use crate::cli::client::Client;
+use crate::cli::error::{CliError, exit};
+use crate::cli::follow::{Filter, Follow, Form, Printer, Until, follow};
+use crate::cli::global::Global;
 use promptd_model::{Stream, View};
 
 const AFTER_HELP: &str = "\

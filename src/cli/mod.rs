@@ -9,41 +9,30 @@
 mod answer;
 mod attach;
 mod client;
-#[cfg(test)]
-mod client_tests;
 mod configure;
 mod doctor;
 mod error;
-mod events;
 mod follow;
-mod host;
-mod interrupts;
-mod job;
-mod log;
+mod global;
 mod logs;
-mod look;
 mod openapi;
-mod output;
 mod ps;
 mod run;
 mod serve;
 mod show;
+mod stdio;
 mod stop;
-mod table;
 mod terminal;
-mod variables;
-mod wire;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use self::error::{CliError, exit};
-use self::log::{log_to_stderr, say};
-use crate::runtime::config::{self, Flags};
+use self::global::Global;
+use self::stdio::{complain, log_to_stderr};
+use crate::runtime::config;
 use promptd_sys as sys;
 
 /// Stack of a worker or blocking thread; only what is touched takes memory.
@@ -69,27 +58,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Which server.
-#[derive(Debug, Clone, Args)]
-struct Global {
-    /// Where sessions, configuration and the control socket live [env: `PROMPTD_HOME`] [default: ~/.promptd]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Which server")]
-    home: Option<PathBuf>,
-    /// A remote server, such as `https://8080-id.e2b.app`; its token comes from `PROMPTD_TOKEN`
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "PROMPTD_URL",
-        hide_env_values = true,
-        help_heading = "Which server"
-    )]
-    url: Option<String>,
-    /// When to print in colours; `auto` heeds `NO_COLOR` and `TERM=dumb`
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
-    color: terminal::Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +101,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<u8, CliError> {
     let global = cli.global;
     match cli.command {
-        Command::Serve(args) => serve::serve(&global, args),
+        Command::Serve(args) => {
+            log_to_stderr("info");
+            block_on(serve::serve(&global, args))
+        }
         Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Openapi(_) => openapi::openapi(),
         Command::Run(args) => as_client(run::run(&global, *args)),
@@ -167,35 +138,6 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
     // A read that waits for a disk, or a connection that nobody answers, is no reason to stay.
     runtime.shutdown_background();
     result
-}
-
-/// Says what went wrong, with its causes.
-fn complain(error: &dyn std::error::Error) {
-    let mut text = format!("promptd: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    say(&text);
-}
-
-impl Global {
-    /// Whether standard output has colours.
-    fn colours(&self) -> bool {
-        self.color.on(io::stdout().is_terminal())
-    }
-
-    fn flags(&self) -> Flags {
-        Flags {
-            home: self.home.clone(),
-            ..Flags::default()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::error::{CliError, exit};
-use super::output::print;
 use crate::api;
+use crate::cli::error::{CliError, exit};
+use crate::cli::stdio::print;
 
 const AFTER_HELP: &str = "\
 Examples:

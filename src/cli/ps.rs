@@ -3,12 +3,12 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::Global;
-use super::client::{Client, Request, escape};
-use super::error::{CliError, exit};
-use super::output::print;
-use super::table::{Cell, Paint, render};
-use super::wire::{Session, SessionPage, Sink};
+use crate::cli::client::{Client, Request, escape};
+use crate::cli::client::{Session, SessionPage, Sink};
+use crate::cli::error::{CliError, exit};
+use crate::cli::global::Global;
+use crate::cli::stdio::print;
+use crate::cli::terminal::{Cell, Paint, render};
 use promptd_model::SessionStatus;
 
 const AFTER_HELP: &str = "\

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::client::{Client, Request, session_path};
-use super::error::{CliError, exit};
-use super::output::print;
-use super::wire::Stopped;
-use super::{Global, say};
+use crate::cli::client::Stopped;
+use crate::cli::client::{Client, Request, session_path};
+use crate::cli::error::{CliError, exit};
+use crate::cli::global::Global;
+use crate::cli::stdio::{print, say};
 
 const AFTER_HELP: &str = "\
 Asks the agent first, then takes everything it started; the answer counts what is left.

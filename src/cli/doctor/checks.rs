@@ -5,8 +5,8 @@ use std::path::Path;
 use nix::sys::inotify::{InitFlags, Inotify};
 use nix::unistd::{AccessFlags, access};
 
-use super::super::host;
 use super::{Check, access};
+use crate::cli::client;
 use crate::runtime::{AgentInfo, Listen, Settings, agents, configured, is_sandbox, version};
 use promptd_sys as sys;
 
@@ -306,8 +306,8 @@ fn platform(settings: &Settings) -> Check {
 }
 
 fn server(settings: &Settings) -> Check {
-    let place = host::place(&settings.home);
-    if host::answers(&settings.home) {
+    let place = client::place(&settings.home);
+    if client::answers(&settings.home) {
         Check::ok("server", format!("answers on {place}"))
     } else {
         Check::ok(

@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::Global;
-use super::error::{CliError, exit};
-use super::output::print;
-use super::table::Paint;
+use crate::cli::error::{CliError, exit};
+use crate::cli::global::Global;
+use crate::cli::stdio::print;
+use crate::cli::terminal::Paint;
 use crate::runtime::config;
 
 const AFTER_HELP: &str = "\

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::text::{clip, one_line};
 use super::{Block, Show};
-use crate::cli::table::Paint;
+use crate::cli::terminal::Paint;
+use crate::cli::terminal::{clip, one_line};
 use promptd_model::decode_output;
 use promptd_model::{Output, Stream};
 

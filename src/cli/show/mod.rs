@@ -11,7 +11,6 @@ mod style;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod text;
 mod tools;
 
 use std::collections::VecDeque;
@@ -19,19 +18,18 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(super) use self::question::chosen;
-pub(super) use self::style::Style;
-pub(super) use self::summary::{hint, summary};
-pub(super) use self::text::clip;
-use self::text::{Cleaner, first_line};
+pub(crate) use self::question::chosen;
+pub(crate) use self::style::Style;
+pub(crate) use self::summary::{hint, summary};
 use self::tools::Tools;
-use super::table::Paint;
+use crate::cli::terminal::Paint;
+use crate::cli::terminal::{Cleaner, first_line};
 use promptd_model::decode;
 use promptd_model::{Permission, Stream};
 
 /// What is shown, line by line.
 #[derive(Debug)]
-pub(super) struct Show {
+pub(crate) struct Show {
     session: String,
     style: Style,
     tools: Tools,
@@ -58,7 +56,7 @@ enum Block {
 }
 
 impl Show {
-    pub(super) fn new(session: &str, style: Style) -> Self {
+    pub(crate) fn new(session: &str, style: Style) -> Self {
         Self {
             session: session.to_owned(),
             style,
@@ -74,7 +72,7 @@ impl Show {
     }
 
     /// The next line of the view; answers what is to be written where, in this order.
-    pub(super) fn line(&mut self, line: &[u8]) -> Vec<(Stream, String)> {
+    pub(crate) fn line(&mut self, line: &[u8]) -> Vec<(Stream, String)> {
         if let Some(record) = decode(line) {
             self.record(record.body);
         } else if let Ok(line) = serde_json::from_slice::<Value>(line)
@@ -90,23 +88,23 @@ impl Show {
     }
 
     /// Ends what is open.
-    pub(super) fn finish(&mut self) -> Vec<(Stream, String)> {
+    pub(crate) fn finish(&mut self) -> Vec<(Stream, String)> {
         self.enter(Block::Nothing);
         std::mem::take(&mut self.pieces)
     }
 
     /// What waits for an answer.
-    pub(super) fn question(&self) -> Option<&Permission> {
+    pub(crate) fn question(&self) -> Option<&Permission> {
         self.questions.front()
     }
 
     /// What the agent does, for a line that may be erased; `None` where there is no room for one.
-    pub(super) fn activity(&self) -> Option<&str> {
+    pub(crate) fn activity(&self) -> Option<&str> {
         let room = !self.open && self.questions.is_empty();
         room.then(|| self.tools.running().unwrap_or("working"))
     }
 
-    pub(super) fn style(&self) -> &Style {
+    pub(crate) fn style(&self) -> &Style {
         &self.style
     }
 

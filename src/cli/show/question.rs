@@ -1,7 +1,7 @@
 //! Questions of agents: how they are put, and which key means which answer.
 
-use super::text::one_line;
 use super::{Paint, Style};
+use crate::cli::terminal::one_line;
 use promptd_model::{Permission, PermissionKind};
 
 /// The most options that have a key of their own.
@@ -49,7 +49,7 @@ pub(super) fn tell(question: &Permission, session: &str) -> String {
 }
 
 /// The option that a key means: its number, or y, a and n for what only one option says.
-pub(in crate::cli) fn chosen(question: &Permission, key: u8) -> Option<&str> {
+pub(crate) fn chosen(question: &Permission, key: u8) -> Option<&str> {
     let option = match key {
         b'1'..=b'9' => question.options.get(usize::from(key.saturating_sub(b'1'))),
         _ => [

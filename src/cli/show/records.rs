@@ -1,7 +1,7 @@
 //! What records of a session say to a person: how its turns go, and what is asked.
 
-use super::text::{clip, one_line, seconds};
 use super::{Block, Show, question};
+use crate::cli::terminal::{clip, one_line, seconds};
 use promptd_model::{Body, Permission};
 
 impl Show {

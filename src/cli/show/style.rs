@@ -1,6 +1,6 @@
 //! What a person has chosen, and what the terminal can do.
 
-use crate::cli::table::Paint;
+use crate::cli::terminal::Paint;
 
 /// How it is to look.
 #[derive(Clone, Debug)]
@@ -8,25 +8,25 @@ use crate::cli::table::Paint;
     clippy::struct_excessive_bools,
     reason = "each is one independent choice of the user"
 )]
-pub(in crate::cli) struct Style {
+pub(crate) struct Style {
     /// With escape codes for colours.
-    pub(in crate::cli) colours: bool,
+    pub(crate) colours: bool,
     /// For a terminal: what it would obey is made visible, and thoughts are shown.
-    pub(in crate::cli) terminal: bool,
+    pub(crate) terminal: bool,
     /// Columns of a line.
-    pub(in crate::cli) width: usize,
+    pub(crate) width: usize,
     /// With all that the agent writes.
-    pub(in crate::cli) verbose: bool,
+    pub(crate) verbose: bool,
     /// With the prompts.
-    pub(in crate::cli) prompts: bool,
+    pub(crate) prompts: bool,
     /// Somebody can answer a question with a key.
-    pub(in crate::cli) keys: bool,
+    pub(crate) keys: bool,
 }
 
 impl Style {
     /// Nothing but text.
     #[cfg(test)]
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self {
             colours: false,
             terminal: false,
@@ -38,12 +38,12 @@ impl Style {
     }
 
     /// The text in a colour, where there are colours.
-    pub(super) fn on(&self, paint: Paint, text: &str) -> String {
+    pub(crate) fn on(&self, paint: Paint, text: &str) -> String {
         on(self.colours, paint, text)
     }
 }
 
 /// The text in a colour, where there are any.
-pub(super) fn on(colours: bool, paint: Paint, text: &str) -> String {
+pub(crate) fn on(colours: bool, paint: Paint, text: &str) -> String {
     if colours { paint.on(text) } else { text.to_owned() }
 }

@@ -2,15 +2,15 @@
 
 use super::Paint;
 use super::style::on;
-use super::text::{clip, one_line, seconds};
-use crate::cli::wire::TurnEnd;
+use crate::cli::client::TurnEnd;
+use crate::cli::terminal::{clip, one_line, seconds};
 use promptd_model::{SessionStatus, Usage};
 
 /// The most characters of an agent's error that are shown.
 const MAX_ERROR: usize = 300;
 
 /// `✗ failed (auth) after 2.1 s, 160 tokens in (60 cached), 14 out, $0.0123: the key is not valid`.
-pub(in crate::cli) fn summary(end: &TurnEnd, colours: bool) -> String {
+pub(crate) fn summary(end: &TurnEnd, colours: bool) -> String {
     let (sign, paint) = match end.status {
         SessionStatus::Completed => ("✓", Paint::Good),
         SessionStatus::Cancelled => ("■", Paint::Busy),
@@ -59,7 +59,7 @@ fn number(number: u64) -> String {
 }
 
 /// How to go on with a session.
-pub(in crate::cli) fn hint(session: &str, colours: bool) -> String {
+pub(crate) fn hint(session: &str, colours: bool) -> String {
     on(
         colours,
         Paint::Faint,

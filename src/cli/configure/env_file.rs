@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Names and values.
-pub(super) type Variables = BTreeMap<String, String>;
+pub(crate) type Variables = BTreeMap<String, String>;
 
 /// Reads a file's text; the name tells which of the two it is.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Variables, String> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Variables, String> {
     if path.extension().is_some_and(|extension| extension == "toml") {
         toml(text)
     } else {

@@ -4,7 +4,6 @@
 //! is said twice (`stop`, `interrupt`, and `create` with its idempotency key). With a local home, the next try
 //! may find another server there, or host one itself.
 
-use std::fmt::Write as _;
 use std::fs::{DirBuilder, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -13,16 +12,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Global;
-use super::error::CliError;
 use super::host::{self, Host};
-use super::wire::{Problem, Session};
+use super::request::{Request, session_path};
+use super::responses::{Problem, Session};
 use crate::api::CONTROL_SOCKET;
+use crate::cli::error::CliError;
+use crate::cli::global::Global;
 use crate::runtime::config::{self, Flags};
 
 /// How long a server that answered before may be away: a restart, a new version, a sandbox that is resumed.
@@ -39,12 +39,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Finds out that a peer has gone without a word, as a paused sandbox does.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// How long an answer that is no stream may take.
-const ANSWER: Duration = Duration::from_mins(1);
-
 /// A server, wherever it is.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     authorization: Option<HeaderValue>,
@@ -62,72 +59,9 @@ struct Local {
     host: Mutex<Option<Host>>,
 }
 
-/// A request that can be sent more than once.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    method: Method,
-    path: String,
-    accept: &'static str,
-    body: Option<Vec<u8>>,
-    idempotency_key: Option<String>,
-    timeout: Option<Duration>,
-}
-
-impl Request {
-    pub(super) fn get(path: impl Into<String>) -> Self {
-        Self {
-            method: Method::GET,
-            path: path.into(),
-            accept: "application/json",
-            body: None,
-            idempotency_key: None,
-            timeout: Some(ANSWER),
-        }
-    }
-
-    pub(super) fn post(path: impl Into<String>, body: Vec<u8>) -> Self {
-        Self {
-            method: Method::POST,
-            body: Some(body),
-            ..Self::get(path)
-        }
-    }
-
-    pub(super) fn put(path: impl Into<String>, body: Vec<u8>) -> Self {
-        Self {
-            method: Method::PUT,
-            ..Self::post(path, body)
-        }
-    }
-
-    pub(super) fn idempotency_key(self, key: String) -> Self {
-        Self {
-            idempotency_key: Some(key),
-            ..self
-        }
-    }
-
-    /// For an answer that takes `more` to be ready.
-    pub(super) fn allow(self, more: Duration) -> Self {
-        Self {
-            timeout: Some(ANSWER.saturating_add(more)),
-            ..self
-        }
-    }
-
-    /// For an answer that has no end of its own.
-    pub(super) fn ndjson(self) -> Self {
-        Self {
-            accept: "application/x-ndjson",
-            timeout: None,
-            ..self
-        }
-    }
-}
-
 impl Client {
     /// The client of the server that the arguments name.
-    pub(super) fn new(global: &Global) -> Result<Self, CliError> {
+    pub(crate) fn new(global: &Global) -> Result<Self, CliError> {
         match &global.url {
             Some(url) => {
                 let environment = config::environment();
@@ -137,7 +71,7 @@ impl Client {
         }
     }
 
-    pub(super) fn remote(url: &str, token: Option<&str>) -> Result<Self, CliError> {
+    pub(crate) fn remote(url: &str, token: Option<&str>) -> Result<Self, CliError> {
         let base = url.trim_end_matches('/');
         let encrypted = base.starts_with("https://");
         if !encrypted && !base.starts_with("http://") {
@@ -168,7 +102,7 @@ impl Client {
         })
     }
 
-    pub(super) fn local(flags: Flags) -> Result<Self, CliError> {
+    pub(crate) fn local(flags: Flags) -> Result<Self, CliError> {
         let home = config::home_of(&flags, &config::environment())?;
         let opened = open_home(&home)?;
         // A socket's address has room for 108 bytes, and a home may be deeper.
@@ -192,7 +126,7 @@ impl Client {
     }
 
     /// We serve the home ourselves.
-    pub(super) async fn is_host(&self) -> bool {
+    pub(crate) async fn is_host(&self) -> bool {
         match &self.local {
             Some(local) => local.host.lock().await.is_some(),
             None => false,
@@ -200,7 +134,7 @@ impl Client {
     }
 
     /// Stops hosting, if we did.
-    pub(super) async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         if let Some(local) = &self.local {
             let host = local.host.lock().await.take();
             if let Some(host) = host {
@@ -210,7 +144,7 @@ impl Client {
     }
 
     /// Sends a request until it is answered; an answer that is no success is an error.
-    pub(super) async fn send(&self, request: &Request) -> Result<Response, CliError> {
+    pub(crate) async fn send(&self, request: &Request) -> Result<Response, CliError> {
         let begin = Instant::now();
         let mut delay = FIRST_DELAY;
         loop {
@@ -248,7 +182,7 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(super) async fn json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CliError> {
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CliError> {
         let response = self.send(request).await?;
         let bytes = response
             .bytes()
@@ -257,7 +191,7 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|error| CliError::BadAnswer(error.to_string()))
     }
 
-    pub(super) async fn session(&self, id: &str) -> Result<Session, CliError> {
+    pub(crate) async fn session(&self, id: &str) -> Result<Session, CliError> {
         self.json(&Request::get(session_path(id, ""))).await
     }
 
@@ -304,28 +238,6 @@ impl Local {
         *host = host::connect_or_host(&self.home, &self.flags).await?;
         Ok(())
     }
-}
-
-/// `/v1/sessions/{id}…`, with what a URL needs escaped, so that a wrong id is the server's to refuse.
-pub(super) fn session_path(id: &str, rest: &str) -> String {
-    let mut path = "/v1/sessions/".to_owned();
-    path.push_str(&escape(id));
-    path.push_str(rest);
-    path
-}
-
-/// Percent-encodes all that is not unreserved (RFC 3986, 2.3).
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _written = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
 }
 
 /// Opens the home, made for its owner alone where there is none.

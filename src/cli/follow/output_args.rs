@@ -4,16 +4,16 @@ use std::io::{self, IsTerminal as _};
 
 use clap::{Args, ValueEnum};
 
-use super::output::Form;
-use super::say;
-use super::show::{Show, Style, hint, summary};
-use super::terminal::{self, Colour};
-use super::wire::{Session, TurnEnd};
+use super::printer::Form;
+use crate::cli::client::{Session, TurnEnd};
+use crate::cli::show::{Show, Style, hint, summary};
+use crate::cli::stdio::say;
+use crate::cli::terminal::{self, Colour};
 use promptd_model::{SessionStatus, View};
 
 /// The flags of it.
 #[derive(Debug, Args)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Print the session's events, one JSON document per line
     #[arg(long)]
     json: bool,
@@ -34,7 +34,7 @@ enum Words {
 
 impl Look {
     /// The form for a session. An agent that writes plain text is given as it is, byte for byte.
-    pub(super) fn form(&self, session: &Session, colour: Colour, prompts: bool) -> Form {
+    pub(crate) fn form(&self, session: &Session, colour: Colour, prompts: bool) -> Form {
         if self.json {
             return Form::Json(match self.view {
                 Words::Raw => View::Raw,
@@ -57,7 +57,7 @@ impl Look {
     }
 
     /// How a turn ended: for a person always, and wherever an agent's own words do not say it.
-    pub(super) fn last_words(&self, session: &Session, end: &TurnEnd, colour: Colour) {
+    pub(crate) fn last_words(&self, session: &Session, end: &TurnEnd, colour: Colour) {
         let terminal = io::stderr().is_terminal();
         let failed = end.status != SessionStatus::Completed && session.has_words() && !self.json;
         if !terminal && !failed {

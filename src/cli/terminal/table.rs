@@ -2,38 +2,13 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::colour::Paint;
+
 /// A cell, and how a terminal paints it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
-    pub(super) text: String,
-    pub(super) paint: Option<Paint>,
-}
-
-/// A colour, by what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
-    Good,
-    Bad,
-    Busy,
-    Faint,
-    Strong,
-}
-
-impl Paint {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Good => "32",
-            Self::Bad => "31",
-            Self::Busy => "33",
-            Self::Faint => "2",
-            Self::Strong => "1",
-        }
-    }
-
-    /// The text in this colour.
-    pub(super) fn on(self, text: &str) -> String {
-        format!("\x1b[{}m{text}\x1b[0m", self.code())
-    }
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) paint: Option<Paint>,
 }
 
 impl From<String> for Cell {
@@ -43,7 +18,7 @@ impl From<String> for Cell {
 }
 
 /// Lays rows out in columns; the last one is as long as it is.
-pub(super) fn render<const N: usize>(head: [&str; N], rows: &[[Cell; N]], colours: bool) -> String {
+pub(crate) fn render<const N: usize>(head: [&str; N], rows: &[[Cell; N]], colours: bool) -> String {
     let mut widths = head.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

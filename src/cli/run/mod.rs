@@ -1,22 +1,24 @@
 //! `promptd run`: a session of one turn, from the prompt to its exit code.
 
+mod interrupts;
+mod session_args;
+
 use std::io::{self, IsTerminal as _, Read as _};
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Deserialize;
 
-use super::client::{Client, Request, session_path};
-use super::error::{CliError, exit};
-use super::events::Events;
-use super::follow::{Follow, Until, exit_code, follow};
-use super::interrupts::Interrupts;
-use super::job::JobArgs;
-use super::look::Look;
-use super::output::{Filter, Printer, print};
-use super::terminal::Colour;
-use super::wire::Session;
-use super::{Global, say};
+use self::interrupts::Interrupts;
+use self::session_args::JobArgs;
+use crate::cli::client::Events;
+use crate::cli::client::Session;
+use crate::cli::client::{Client, Request, session_path};
+use crate::cli::error::{CliError, exit};
+use crate::cli::follow::{Filter, Follow, Look, Printer, Until, exit_code, follow};
+use crate::cli::global::Global;
+use crate::cli::stdio::{print, say};
+use crate::cli::terminal::Colour;
 use promptd_model::{Kind, parse_head};
 use promptd_model::{SessionRequest, View};
 use promptd_sys as sys;
@@ -42,7 +44,7 @@ Exit codes: 0 done, 1 the agent failed, 2 usage, 3 no server, 124 timed out, 130
 /// Run an agent on a prompt, and print what it says
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(super) struct RunArgs {
+pub(crate) struct RunArgs {
     /// What the agent is to do; `-`, or nothing at all, reads it from standard input
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
@@ -94,7 +96,7 @@ struct Begun {
     after: u64,
 }
 
-pub(super) async fn run(global: &Global, args: RunArgs) -> Result<u8, CliError> {
+pub(crate) async fn run(global: &Global, args: RunArgs) -> Result<u8, CliError> {
     let prompt = prompt(&args.prompt)?;
     let client = Arc::new(Client::new(global)?);
     let interrupts = Interrupts::listen(Arc::clone(&client))?;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::error::CliError;
+use crate::cli::error::CliError;
 use promptd_model::{McpServer, PermissionMode, RepoRequest, SessionId, SessionRequest};
 
 /// What a new session is to be.
 #[derive(Debug, Args)]
-pub(super) struct JobArgs {
+pub(crate) struct JobArgs {
     /// The agent: claude, codex, gemini, shell, another one that `promptd doctor` names, or one from config.toml
     /// [default: the server's default agent]
     #[arg(short, long, value_name = "NAME")]
@@ -78,7 +78,7 @@ struct McpConfig {
 }
 
 impl JobArgs {
-    pub(super) fn request(self, prompt: String) -> Result<SessionRequest, CliError> {
+    pub(crate) fn request(self, prompt: String) -> Result<SessionRequest, CliError> {
         let mcp_servers = self.mcp_config.as_deref().map(mcp_servers).transpose()?;
         Ok(SessionRequest {
             agent: self.agent,

@@ -1,5 +1,7 @@
 //! `promptd configure`: tells a running server its token and the environment of agents, over the control socket.
 
+mod env_file;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -7,11 +9,11 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Global;
-use super::client::{Client, Request};
-use super::error::{CliError, exit};
-use super::output::print;
-use super::variables::{self, Variables};
+use self::env_file::Variables;
+use crate::cli::client::{Client, Request};
+use crate::cli::error::{CliError, exit};
+use crate::cli::global::Global;
+use crate::cli::stdio::print;
 use crate::runtime::config;
 
 const AFTER_HELP: &str = "\
@@ -67,7 +69,7 @@ const TOKEN: &str = "PROMPTD_TOKEN";
 /// Hand a token and the environment of agents to the running server
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(super) struct ConfigureArgs {
+pub(crate) struct ConfigureArgs {
     /// Read a file of `KEY=VALUE` lines, or TOML (*.toml), instead of this shell's environment; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -94,7 +96,7 @@ struct Told {
     environment: Option<Variables>,
 }
 
-pub(super) async fn configure(global: &Global, args: ConfigureArgs) -> Result<u8, CliError> {
+pub(crate) async fn configure(global: &Global, args: ConfigureArgs) -> Result<u8, CliError> {
     if global.url.as_ref().is_some_and(|url| !url.is_empty()) {
         let hint =
             "a server is configured on its own machine, over its control socket; leave out --url and PROMPTD_URL";
@@ -149,7 +151,7 @@ fn read(path: &Path) -> Result<Variables, CliError> {
         path: path.to_owned(),
         source,
     })?;
-    variables::parse(path, &text).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
+    env_file::parse(path, &text).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
 }
 
 fn without_shell(mut variables: Variables) -> Variables {

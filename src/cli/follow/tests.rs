@@ -13,11 +13,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use futures_util::{StreamExt as _, stream};
 
-use super::client::{Client, Request};
-use super::error::{CliError, exit};
-use super::follow::{Follow, Until, exit_code, follow};
-use super::output::{Filter, Form, Printer};
-use super::wire::Stopped;
+use super::{Filter, Follow, Form, Printer, Until, exit_code, follow};
+use crate::cli::client::Stopped;
+use crate::cli::client::{Client, Request};
+use crate::cli::error::{CliError, exit};
 
 const RECORDS: u64 = 6;
 

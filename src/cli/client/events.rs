@@ -7,8 +7,9 @@ use memchr::memmem;
 use reqwest::Response;
 use serde::Deserialize;
 
-use super::client::{Client, Request, session_path};
-use super::error::CliError;
+use super::http_client::Client;
+use super::request::{Request, session_path};
+use crate::cli::error::CliError;
 use promptd_model::View;
 use promptd_model::{Head, Kind, parse_head};
 
@@ -17,7 +18,7 @@ const RECONNECT: Duration = Duration::from_millis(100);
 
 /// A cursor in a session's journal, wherever that is.
 #[derive(Debug)]
-pub(super) struct Events<'a> {
+pub(crate) struct Events<'a> {
     client: &'a Client,
     session: String,
     view: View,
@@ -34,7 +35,7 @@ pub(super) struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    pub(super) fn new(client: &'a Client, session: &str, after: u64, follow: bool, view: View) -> Self {
+    pub(crate) fn new(client: &'a Client, session: &str, after: u64, follow: bool, view: View) -> Self {
         Self {
             client,
             session: session.to_owned(),
@@ -49,13 +50,13 @@ impl<'a> Events<'a> {
     }
 
     /// The `seq` of the last record that was given out.
-    pub(super) fn after(&self) -> u64 {
+    pub(crate) fn after(&self) -> u64 {
         self.after
     }
 
     /// The next records, as whole lines; `None` when the server says that there are no more. Called again after
     /// that, it asks again.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, CliError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, CliError> {
         loop {
             let mut answer = match self.answer.take() {
                 Some(answer) => answer,
@@ -78,7 +79,7 @@ impl<'a> Events<'a> {
     }
 
     /// Waits a little before asking a server again that ended a stream before its time.
-    pub(super) async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         tokio::time::sleep(RECONNECT).await;
     }
 
@@ -137,7 +138,7 @@ fn seq_of(line: &[u8]) -> Option<u64> {
 }
 
 /// What a line of either view belongs to: an update has the head of its record, and no type.
-pub(super) fn head_of(line: &[u8]) -> Option<Head<'_>> {
+pub(crate) fn head_of(line: &[u8]) -> Option<Head<'_>> {
     parse_head(line).or_else(|| {
         let begin = line.get(..memmem::find(line, b"\"update\":")?)?;
         let begin = begin.strip_suffix(b",").unwrap_or(begin);

@@ -2,16 +2,16 @@
 
 use std::io::{self, Write};
 
-use super::error::CliError;
-use super::events::head_of;
-use super::show::Show;
-use super::terminal;
+use crate::cli::client::head_of;
+use crate::cli::error::CliError;
+use crate::cli::show::Show;
+use crate::cli::terminal;
 use promptd_model::{Body, Stream, View};
 use promptd_model::{Kind, decode, decode_output};
 
 /// What is printed.
 #[derive(Debug)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// The agent's bytes, each stream to its like.
     Raw,
     /// The lines of a view, as the server gives them.
@@ -22,18 +22,18 @@ pub(super) enum Form {
 
 /// Which records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// This turn's and later ones'.
-    pub(super) from_turn: u32,
+    pub(crate) from_turn: u32,
     /// This turn's alone.
-    pub(super) turn: Option<u32>,
+    pub(crate) turn: Option<u32>,
     /// This stream's output alone.
-    pub(super) stream: Option<Stream>,
+    pub(crate) stream: Option<Stream>,
 }
 
 /// Prints records.
 #[derive(Debug)]
-pub(super) struct Printer<Out, Err> {
+pub(crate) struct Printer<Out, Err> {
     form: Form,
     filter: Filter,
     out: Out,
@@ -42,7 +42,7 @@ pub(super) struct Printer<Out, Err> {
 }
 
 impl Printer<io::BufWriter<io::Stdout>, io::Stderr> {
-    pub(super) fn new(form: Form, filter: Filter) -> Self {
+    pub(crate) fn new(form: Form, filter: Filter) -> Self {
         Self::to(
             form,
             filter,
@@ -53,7 +53,7 @@ impl Printer<io::BufWriter<io::Stdout>, io::Stderr> {
 }
 
 impl<Out: Write, Err: Write> Printer<Out, Err> {
-    pub(super) fn to(form: Form, filter: Filter, out: Out, err: Err) -> Self {
+    pub(crate) fn to(form: Form, filter: Filter, out: Out, err: Err) -> Self {
         Self {
             form,
             filter,
@@ -64,7 +64,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     /// The view whose lines are wanted.
-    pub(super) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         match &self.form {
             Form::Raw => View::Raw,
             Form::Json(view) => *view,
@@ -73,7 +73,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     /// What a person is shown, where there is one.
-    pub(super) fn show(&self) -> Option<&Show> {
+    pub(crate) fn show(&self) -> Option<&Show> {
         match &self.form {
             Form::Show(show) => Some(show),
             Form::Raw | Form::Json(_) => None,
@@ -81,7 +81,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     /// Prints one line of the view, if it is wanted.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
+    pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
         terminal::erase();
         let Some(head) = head_of(line) else { return Ok(()) };
         // What belongs to the session (turn 0) is printed with any turn.
@@ -110,7 +110,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     /// Ends what is open on a person's screen.
-    pub(super) fn finish(&mut self) -> Result<(), CliError> {
+    pub(crate) fn finish(&mut self) -> Result<(), CliError> {
         terminal::erase();
         if let Form::Show(show) = &mut self.form {
             let pieces = show.finish();
@@ -153,17 +153,9 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     /// Passes on what is buffered.
-    pub(super) fn flush(&mut self) -> Result<(), CliError> {
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         self.out.flush().map_err(CliError::Output)
     }
-}
-
-/// Writes text to standard output.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(CliError::Output)
 }
 
 #[cfg(test)]

@@ -6,19 +6,20 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::client::{Client, Request, session_path};
-use super::error::{CliError, exit};
-use super::{complain, say, terminal};
+use crate::cli::client::{Client, Request, session_path};
+use crate::cli::error::{CliError, exit};
+use crate::cli::stdio::{complain, say};
+use crate::cli::terminal::quit;
 
 /// What Ctrl-C acts on.
 #[derive(Clone, Debug)]
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     session: Arc<OnceLock<String>>,
 }
 
 impl Interrupts {
     /// Begins to listen; until there is a session, Ctrl-C ends this process.
-    pub(super) fn listen(client: Arc<Client>) -> Result<Self, CliError> {
+    pub(crate) fn listen(client: Arc<Client>) -> Result<Self, CliError> {
         let signals = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
         let session = Arc::new(OnceLock::new());
         tokio::spawn(act(signals, client, Arc::clone(&session)));
@@ -26,20 +27,10 @@ impl Interrupts {
     }
 
     /// From now on Ctrl-C means this session's turn.
-    pub(super) fn mean(&self, session: &str) {
+    pub(crate) fn mean(&self, session: &str) {
         // A second session is never meant.
         let _first = self.session.set(session.to_owned());
     }
-}
-
-/// From now on Ctrl-C leaves the agent running, and the terminal as it was.
-pub(super) fn leave_on_interrupt() -> Result<(), CliError> {
-    let mut signals = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
-    tokio::spawn(async move {
-        signals.recv().await;
-        quit(exit::INTERRUPTED)
-    });
-    Ok(())
 }
 
 async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<String>>) {
@@ -72,14 +63,4 @@ async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<Str
             }
         });
     }
-}
-
-/// Ends this process now; agents go on, and whatever we hosted is taken over.
-#[expect(
-    clippy::exit,
-    reason = "the user has said so three times, or the supervisor twice; nothing here needs to be put in order first"
-)]
-pub(super) fn quit(code: u8) -> ! {
-    terminal::leave();
-    std::process::exit(code.into())
 }

@@ -9,11 +9,11 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config_watch::ConfigWatch;
-use super::error::{CliError, exit};
-use super::host::take_home;
-use super::interrupts::quit;
-use super::{Global, block_on, log_to_stderr};
 use crate::api::{Doors, Server};
+use crate::cli::client::take_home;
+use crate::cli::error::{CliError, exit};
+use crate::cli::global::Global;
+use crate::cli::terminal::quit;
 use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, Settings};
 
@@ -33,7 +33,7 @@ Examples:
 /// Run the server
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(super) struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated [env: `PROMPTD_LISTEN`] [default: 127.0.0.1:8080]
     #[arg(short, long, value_name = "ADDR")]
     listen: Vec<String>,
@@ -76,11 +76,10 @@ impl ServeArgs {
     }
 }
 
-pub(super) fn serve(global: &Global, args: ServeArgs) -> Result<u8, CliError> {
-    log_to_stderr("info");
+pub(crate) async fn serve(global: &Global, args: ServeArgs) -> Result<u8, CliError> {
     let flags = args.flags(global);
     let settings = config::load(flags.clone(), &config::environment())?;
-    block_on(serve_with(flags, settings))
+    serve_with(flags, settings).await
 }
 
 async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {

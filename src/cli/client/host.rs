@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::error::CliError;
-use super::log;
 use crate::api::{CONTROL_SOCKET, Doors, Server};
+use crate::cli::error::CliError;
+use crate::cli::stdio;
 use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, RuntimeError, Settings};
 use promptd_sys as sys;
@@ -25,7 +25,7 @@ const LEAVE: Duration = Duration::from_secs(2);
 
 /// A server in this process.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(crate) struct Host {
     runtime: Arc<Runtime>,
     server: JoinHandle<()>,
 }
@@ -40,12 +40,12 @@ impl Host {
     }
 
     /// True while it serves.
-    pub(super) fn serves(&self) -> bool {
+    pub(crate) fn serves(&self) -> bool {
         !self.server.is_finished()
     }
 
     /// Stops serving; agents go on, and other clients of ours find or become the next host.
-    pub(super) async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         self.runtime.begin_shutdown();
         // What comes too late is delivered by whoever hosts next.
         let _late = tokio::time::timeout(self.runtime.settings().grace, self.runtime.flush()).await;
@@ -58,7 +58,7 @@ impl Host {
 /// Sees to it that the home has a server: the one that is there, or ours.
 ///
 /// The configuration is read only where we host: that of a running server is its own affair.
-pub(super) async fn connect_or_host(home: &Path, flags: &Flags) -> Result<Option<Host>, CliError> {
+pub(crate) async fn connect_or_host(home: &Path, flags: &Flags) -> Result<Option<Host>, CliError> {
     if answers(home) {
         return Ok(None);
     }
@@ -84,7 +84,7 @@ pub(super) async fn connect_or_host(home: &Path, flags: &Flags) -> Result<Option
 }
 
 /// Takes the home for a server, and waits for a predecessor that is about to leave.
-pub(super) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliError> {
+pub(crate) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliError> {
     let begin = Instant::now();
     let mut told = false;
     loop {
@@ -109,7 +109,7 @@ pub(super) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliEr
 async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError> {
     match Runtime::start(settings.clone()).await {
         Ok(runtime) => {
-            log::hide(runtime.server_mask());
+            stdio::hide(runtime.server_mask());
             Ok(Some(runtime))
         }
         Err(RuntimeError::HomeInUse { .. }) => Ok(None),
@@ -118,11 +118,11 @@ async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError
 }
 
 /// Somebody listens on the control socket.
-pub(super) fn answers(home: &Path) -> bool {
+pub(crate) fn answers(home: &Path) -> bool {
     sys::connect_in(home, CONTROL_SOCKET).is_ok()
 }
 
 /// The control socket, for people.
-pub(super) fn place(home: &Path) -> String {
+pub(crate) fn place(home: &Path) -> String {
     home.join(CONTROL_SOCKET).display().to_string()
 }

@@ -5,20 +5,21 @@ use std::io::Write;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::client::{Client, Request, escape, session_path};
-use super::complain;
-use super::error::{CliError, exit};
-use super::events::{Events, head_of};
-use super::output::Printer;
-use super::show::chosen;
-use super::terminal::{self, Watch};
-use super::wire::TurnEnd;
+use super::activity::Watch;
+use super::printer::Printer;
+use crate::cli::client::TurnEnd;
+use crate::cli::client::{Client, Request, escape, session_path};
+use crate::cli::client::{Events, head_of};
+use crate::cli::error::{CliError, exit};
+use crate::cli::show::chosen;
+use crate::cli::stdio::complain;
+use crate::cli::terminal;
 use promptd_model::{Body, SessionStatus};
 use promptd_model::{Kind, decode};
 
 /// When it is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// This turn is over.
     Turn(u32),
     /// All turns are over.
@@ -29,15 +30,15 @@ pub(super) enum Until {
 
 /// What is followed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Follow<'a> {
-    pub(super) client: &'a Client,
-    pub(super) session: &'a str,
-    pub(super) after: u64,
-    pub(super) until: Until,
+pub(crate) struct Follow<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) session: &'a str,
+    pub(crate) after: u64,
+    pub(crate) until: Until,
 }
 
 /// Prints, and answers how the last turn that ended did so.
-pub(super) async fn follow<Out: Write, Err: Write>(
+pub(crate) async fn follow<Out: Write, Err: Write>(
     what: Follow<'_>,
     printer: &mut Printer<Out, Err>,
 ) -> Result<Option<TurnEnd>, CliError> {
@@ -135,7 +136,7 @@ async fn next<Out: Write, Err: Write>(
 }
 
 /// Answers a question of the agent.
-pub(super) async fn answer(client: &Client, session: &str, question: &str, option: &str) -> Result<(), CliError> {
+pub(crate) async fn answer(client: &Client, session: &str, question: &str, option: &str) -> Result<(), CliError> {
     let path = session_path(session, &format!("/permissions/{}", escape(question)));
     let body = serde_json::json!({ "option": option }).to_string();
     client.send(&Request::post(path, body.into_bytes())).await?;
@@ -178,7 +179,7 @@ impl Seen {
 }
 
 /// The exit code that says how a turn ended.
-pub(super) fn exit_code(end: &TurnEnd) -> u8 {
+pub(crate) fn exit_code(end: &TurnEnd) -> u8 {
     match end.status {
         SessionStatus::Completed => exit::DONE,
         SessionStatus::TimedOut => exit::TIMED_OUT,

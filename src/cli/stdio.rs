@@ -1,11 +1,12 @@
-//! Our own words on standard error: logs and complaints, without secrets.
+//! Standard output for results; standard error for logs and messages, without secrets.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::EnvFilter;
 
-use super::terminal;
+use crate::cli::error::CliError;
+use crate::cli::terminal;
 use crate::runtime::{ServerMask, config};
 use promptd_mask::{Masker, Secrets};
 
@@ -16,7 +17,7 @@ static SERVER: OnceLock<ServerMask> = OnceLock::new();
 static ENVIRONMENT: OnceLock<Option<Arc<Masker>>> = OnceLock::new();
 
 /// Sends our own logs to standard error, without colours: they are mostly read by machines.
-pub(super) fn log_to_stderr(default: &str) {
+pub(crate) fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -27,14 +28,37 @@ pub(super) fn log_to_stderr(default: &str) {
 }
 
 /// From now on a server's secrets stay out of the log, too.
-pub(super) fn hide(secrets: ServerMask) {
+pub(crate) fn hide(secrets: ServerMask) {
     // Only one server runs in a process; a second try to start it has the same secrets.
     let _known = SERVER.set(secrets);
 }
 
 /// A line on standard error; there is nobody to tell when that is closed.
-pub(super) fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _written = writeln!(Stderr, "{line}");
+}
+
+/// Says what went wrong, with its causes.
+pub(crate) fn complain(error: &dyn std::error::Error) {
+    let mut text = format!("promptd: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    say(&text);
+}
+
+/// Writes text to standard output.
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)
 }
 
 /// Standard error, without secrets. What is written at once is masked as one, and logs are written line by line.

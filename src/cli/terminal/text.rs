@@ -7,14 +7,14 @@ const EMOJI: char = '\u{fe0f}';
 
 /// Replaces what a terminal would obey by what a person can read, across any split of the text.
 #[derive(Debug, Default)]
-pub(super) struct Cleaner {
+pub(crate) struct Cleaner {
     /// The last character was a carriage return, and what it means is told by the next one.
     returned: bool,
 }
 
 impl Cleaner {
     /// The next piece of a text. Line ends become newlines; tabs stay.
-    pub(super) fn push(&mut self, text: &str, out: &mut String) {
+    pub(crate) fn push(&mut self, text: &str, out: &mut String) {
         for char in text.chars() {
             if std::mem::take(&mut self.returned) && char != '\n' {
                 out.push_str("^M");
@@ -28,7 +28,7 @@ impl Cleaner {
     }
 
     /// Nothing follows.
-    pub(super) fn finish(&mut self, out: &mut String) {
+    pub(crate) fn finish(&mut self, out: &mut String) {
         if std::mem::take(&mut self.returned) {
             out.push_str("^M");
         }
@@ -53,13 +53,13 @@ fn visible(char: char, out: &mut String) {
 }
 
 /// A text that stands on one line of its own, without what a terminal would obey: its first line that says anything.
-pub(super) fn first_line(text: &str) -> String {
+pub(crate) fn first_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     one_line(line.unwrap_or_default())
 }
 
 /// All of a text on one line.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.trim().chars() {
         match char {
@@ -71,7 +71,7 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// Cuts a text to a number of columns on a terminal, of which some characters take two.
-pub(in crate::cli) fn clip(text: &str, most: usize) -> String {
+pub(crate) fn clip(text: &str, most: usize) -> String {
     if text.width() <= most {
         return text.to_owned();
     }
@@ -86,7 +86,7 @@ pub(in crate::cli) fn clip(text: &str, most: usize) -> String {
 }
 
 /// Seconds as people say them.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     let whole = std::time::Duration::try_from_secs_f64(seconds)
         .unwrap_or_default()
         .as_secs();
