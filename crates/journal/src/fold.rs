@@ -1,7 +1,7 @@
 //! A journal to a session's state.
 
 use super::reader::{Piece, ReadError, Reader};
-use promptd_model::{Kind, SessionState, decode, parse_head, whole_lines};
+use promptd_model::{RecordKind, SessionState, decode, parse_head, whole_lines};
 
 /// Folds everything between the reader's position and the journal's end into `state`.
 ///
@@ -33,8 +33,8 @@ pub fn fold(reader: &mut Reader, state: &mut SessionState) -> Result<(), ReadErr
 fn apply(state: &mut SessionState, line: &[u8]) -> Option<()> {
     let head = parse_head(line)?;
     match head.kind {
-        Kind::Output(stream, to) => state.apply_output(head.seq, head.turn, stream, to),
-        Kind::Other(_) => state.apply(&decode(line)?),
+        RecordKind::Output(stream, to) => state.apply_output(head.seq, head.turn, stream, to),
+        RecordKind::Other(_) => state.apply(&decode(line)?),
     }
     Some(())
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use promptd_mask::{Masker, Shown};
-use promptd_model::{Head, Kind, parse_head, whole_lines};
+use promptd_model::{Head, RecordKind, parse_head, whole_lines};
 use promptd_model::{Stream, len64};
 
 /// How far before a record the last chunk of an unfinished line may lie, so that the record continues it.
@@ -234,10 +234,10 @@ pub(super) fn is_of_a_stream(line: &[u8]) -> bool {
 
 fn channel(head: &Head<'_>) -> Option<Channel> {
     match head.kind {
-        Kind::Output(Stream::Stdout, _) => Some(Channel::Stdout),
-        Kind::Output(Stream::Stderr, _) => Some(Channel::Stderr),
-        Kind::Other("stdin") => Some(Channel::Stdin),
-        Kind::Other(_) => None,
+        RecordKind::Output(Stream::Stdout, _) => Some(Channel::Stdout),
+        RecordKind::Output(Stream::Stderr, _) => Some(Channel::Stderr),
+        RecordKind::Other("stdin") => Some(Channel::Stdin),
+        RecordKind::Other(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use promptd_journal::{Batch, Reader};
-use promptd_model::{Kind, parse_head, whole_lines};
+use promptd_model::{RecordKind, parse_head, whole_lines};
 
 /// Whether somebody else has written the turn's end since our last batch.
 ///
@@ -18,7 +18,7 @@ pub(super) fn has_ended(batch: &Batch<'_>, folder: &Path, turn: u32) -> bool {
     reader.set_position(batch.foreign_from);
     while let Ok(Some(piece)) = reader.read() {
         let mut heads = whole_lines(&piece.bytes).filter_map(parse_head);
-        if heads.any(|head| head.turn == turn && head.kind == Kind::Other("turn_ended")) {
+        if heads.any(|head| head.turn == turn && head.kind == RecordKind::Other("turn_ended")) {
             return true;
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use promptd_journal::Reader;
 use promptd_model::Body;
-use promptd_model::{Kind, decode, parse_head, whole_lines};
+use promptd_model::{RecordKind, decode, parse_head, whole_lines};
 
 /// The questions of one turn's process.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Questions {
             return;
         };
         match head.kind {
-            Kind::Other("stdin") => return self.answered = false,
-            Kind::Other("permission" | "permission_answer" | "started" | "exited") => {}
+            RecordKind::Other("stdin") => return self.answered = false,
+            RecordKind::Other("permission" | "permission_answer" | "started" | "exited") => {}
             _ => return,
         }
         match decode(line).map(|record| record.body) {

@@ -146,7 +146,7 @@ impl Git<'_> {
             ("http.lowSpeedLimit".to_owned(), "1".to_owned()),
             ("http.lowSpeedTime".to_owned(), "600".to_owned()),
         ];
-        if let (Some(variable), Some(scope)) = (&self.repo.token_env, self.repo.scope()) {
+        if let (Some(variable), Some(scope)) = (&self.repo.token_env, self.repo.origin()) {
             // An empty one forgets all helpers that are configured: none of them is to keep the token.
             settings.push(("credential.helper".to_owned(), String::new()));
             let user = self.repo.user();

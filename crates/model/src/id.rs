@@ -1,4 +1,4 @@
-//! Session ids: what a caller may choose, and how ours are made.
+//! Session ids: which ids a caller may choose, and how the server makes its own.
 
 use std::fmt;
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_never_a_path() {
+    fn session_id_cannot_be_a_path() {
         for bad in ["", ".", "..", ".hidden", "a/b", "a b", "ä", &"x".repeat(129)] {
             assert!(bad.parse::<SessionId>().is_err(), "{bad:?}");
         }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn own_ids_are_version_7_and_sort_by_time() {
+    fn generated_ids_are_uuid_v7_and_sort_by_time() {
         let first = SessionId::from_time_and_random(1_000, &[0xff; 10]);
         let second = SessionId::from_time_and_random(1_001, &[0; 10]);
         assert!(first < second);

@@ -1,38 +1,30 @@
-//! Ids, records, limits and the session as a fold over its records.
+//! The vocabulary that all other crates share: ids, records, requests, limits, and a session's state.
 //!
-//! Owns the vocabulary that every other module speaks. Promises to be pure: no clock, no I/O, no
-//! randomness; times and random bytes come in as arguments. May not use any other module.
+//! Owns the record format (see `record`) and the fold that turns records into a session's state (see `session`).
+//! Promises to be pure: no clock, no I/O, no randomness. Times and random bytes are arguments. May not use any other
+//! crate of the workspace.
 #![forbid(unsafe_code)]
 
-mod assembler;
-mod codec;
 mod id;
 mod limits;
-mod lines;
-mod mcp;
-mod outcome;
-mod permission;
 mod record;
-mod repo;
 mod request;
-mod sdk;
-mod sink;
-mod state;
+mod session;
 
-pub use assembler::{Assembler, Part};
-pub use codec::{Head, Kind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};
 pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
-pub use lines::{Chunk, Chunker, whole_lines};
-pub use mcp::{McpServer, McpTransport, WrongMcp};
-pub use outcome::{Cause, Exit, FinalEvent, Observation, Outcome, Status, StopReason, Usage, outcome};
-pub use permission::{BY_AGENT, CANCELLED};
 pub use record::{
-    Body, Exited, Gap, Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record,
-    Resources, Setup, Started, Stream, TurnEnded,
+    Body, Cause, Chunk, Chunker, Exited, Gap, Head, LineAssembler, LinePart, Output, Permission, PermissionAnswer,
+    PermissionKind, PermissionOption, Prompt, Record, RecordKind, Resources, Setup, Started, Status, StopReason,
+    Stream, TurnEnded, Usage, decode, decode_output, encode, encode_output, output_of, parse_head, time_text,
+    whole_lines,
 };
-pub use repo::{RepoRequest, WrongRepo};
-pub use request::{PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
-pub use sdk::{SdkConfig, SdkPermissionMode, SystemPrompt, WrongSubagent};
-pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
-pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};
+pub use request::{
+    InvalidMcpServer, InvalidRepo, InvalidSubagent, McpServer, McpTransport, PermissionDefault, PermissionMode,
+    RepoRequest, Retry, SdkConfig, SdkPermissionMode, SessionRequest, SinkKind, SinkRequest, StdinMode, SystemPrompt,
+    View, WebhookEvent, WebhookFormat,
+};
+pub use session::{
+    BY_AGENT, CANCELLED, ExitEvidence, FinalEvent, Observation, SessionState, SessionStatus, StreamOffset, TurnPhase,
+    TurnState, decide_outcome,
+};

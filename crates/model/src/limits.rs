@@ -1,27 +1,27 @@
-//! What may be used up before we refuse, freeze or end something.
+//! Limits on records, sessions and the server.
 
-/// The most bytes of output in one record, before escaping; longer lines are split into several records.
+/// Maximum bytes of output in one record, before escaping. A longer line is split into several records.
 pub const MAX_CHUNK: usize = 64 << 10;
 
-/// The most bytes of an agent's final answer that `turn_ended` repeats; the whole of it is in the output.
+/// Maximum bytes of the agent's final answer in `turn_ended`. The full answer is in the output.
 pub const MAX_RESULT: usize = 64 << 10;
 
 /// The `[limits]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Turns that run at once; more wait in the queue. An agent takes 150 to 750 MB.
+    /// Turns that run at the same time; others wait in the queue. An agent needs 150 to 750 MB.
     pub running: usize,
-    /// Turns that may wait; one more is refused with 429.
+    /// Turns that may wait in the queue; one more is refused with 429.
     pub queued: usize,
-    /// The largest JSON body of a request, in bytes.
+    /// Maximum JSON body of a request, in bytes.
     pub body_bytes: usize,
-    /// The most bytes one session may have in its journal; an agent that writes on is ended.
+    /// Maximum bytes of a session's journal; an agent that writes more is ended.
     pub session_bytes: u64,
-    /// The most bytes all sessions may have together before the oldest closed ones are deleted.
+    /// Maximum bytes of all sessions together; above it the oldest closed sessions are deleted.
     pub total_bytes: u64,
-    /// Days that a closed session is kept.
+    /// Days for which a closed session is kept.
     pub keep_days: u32,
-    /// Free disk, in bytes, under which agents are frozen and new sessions refused.
+    /// Minimum free disk space, in bytes; below it agents are frozen and new sessions refused.
     pub min_free_bytes: u64,
     /// Sessions and prompts accepted per minute; `None` means no limit.
     pub rate_per_minute: Option<u32>,
@@ -45,12 +45,12 @@ impl Default for Limits {
     }
 }
 
-/// The length of a buffer, as file offsets and counters are typed.
+/// The length of a buffer as `u64`, the type of file offsets and counters.
 pub fn len64(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The known word nearest to a mistyped one, if any is near enough to be what was meant.
+/// The known word that is most similar to `word`, if it is similar enough: "did you mean".
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::api::stream::scan::{Records, Scanner};
 use promptd_agents::updates::Line;
 use promptd_journal::Piece;
-use promptd_model::{Head, Kind, parse_head};
+use promptd_model::{Head, RecordKind, parse_head};
 
 /// A piece this small is copied, so that a reader that stalls does not hold the whole block it lies in.
 const SMALL: usize = 64 << 10;
@@ -164,7 +164,9 @@ impl Frames {
     fn place_for(&self, head: Option<Head<'_>>) -> Place {
         match (self.turn, head) {
             (_, _) if self.ended => Place::Skipped,
-            (Some(turn), Some(head)) if head.turn == turn && head.kind == Kind::Other("turn_ended") => Place::Last,
+            (Some(turn), Some(head)) if head.turn == turn && head.kind == RecordKind::Other("turn_ended") => {
+                Place::Last
+            }
             (Some(turn), Some(head)) if head.turn != turn && head.turn != 0 => Place::Skipped,
             (Some(_) | None, Some(_) | None) => Place::Sent,
         }

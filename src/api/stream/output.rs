@@ -26,7 +26,7 @@ use crate::api::http::range::{self, Ranged};
 use crate::api::stream::feed::{Feed, Step, Until};
 use crate::api::stream::scan::{Records, Scanner};
 use promptd_model::{Body, Gap, Output, SessionState, Stream, len64};
-use promptd_model::{Head, Kind, decode, decode_output};
+use promptd_model::{Head, RecordKind, decode, decode_output};
 
 /// One chunk of what is missing.
 const NULS: &[u8] = &[0; 16 << 10];
@@ -328,8 +328,8 @@ impl Records for Cut {
             return;
         };
         let (needed, is_gap) = match head.kind {
-            Kind::Output(stream, to) => (stream == self.stream && !self.skip(head.turn, to), false),
-            Kind::Other(name) => (name == "gap", true),
+            RecordKind::Output(stream, to) => (stream == self.stream && !self.skip(head.turn, to), false),
+            RecordKind::Other(name) => (name == "gap", true),
         };
         self.line = needed.then(|| Line {
             turn: head.turn,

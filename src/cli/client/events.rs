@@ -11,7 +11,7 @@ use super::http_client::Client;
 use super::request::{Request, session_path};
 use crate::cli::error::CliError;
 use promptd_model::View;
-use promptd_model::{Head, Kind, parse_head};
+use promptd_model::{Head, RecordKind, parse_head};
 
 /// How long after a broken connection the next one is tried; a server that is not there is the client's affair.
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -144,7 +144,7 @@ pub(crate) fn head_of(line: &[u8]) -> Option<Head<'_>> {
         let begin = begin.strip_suffix(b",").unwrap_or(begin);
         let text = [begin, b"}"].concat();
         let Numbers { seq, turn } = serde_json::from_slice(&text).ok()?;
-        let kind = Kind::Other("update");
+        let kind = RecordKind::Other("update");
         Some(Head { seq, turn, kind })
     })
 }

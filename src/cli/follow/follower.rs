@@ -15,7 +15,7 @@ use crate::cli::show::chosen;
 use crate::cli::stdio::complain;
 use crate::cli::terminal;
 use promptd_model::{Body, SessionStatus};
-use promptd_model::{Kind, decode};
+use promptd_model::{RecordKind, decode};
 
 /// When it is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +153,11 @@ struct Seen {
 impl Seen {
     fn is_enough(&mut self, line: &[u8], until: Until) -> bool {
         let Some(head) = head_of(line) else { return false };
-        if let Kind::Other(name @ ("started" | "turn_ended")) = head.kind {
+        if let RecordKind::Other(name @ ("started" | "turn_ended")) = head.kind {
             self.life(name, line);
         }
         match until {
-            Until::Turn(turn) => head.turn == turn && head.kind == Kind::Other("turn_ended"),
+            Until::Turn(turn) => head.turn == turn && head.kind == RecordKind::Other("turn_ended"),
             Until::Seq(seq) => head.seq >= seq,
             Until::Settled => false,
         }

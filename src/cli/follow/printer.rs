@@ -7,7 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::show::Show;
 use crate::cli::terminal;
 use promptd_model::{Body, Stream, View};
-use promptd_model::{Kind, decode, decode_output};
+use promptd_model::{RecordKind, decode, decode_output};
 
 /// What is printed.
 #[derive(Debug)]
@@ -88,8 +88,8 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         let turn = head.turn == 0
             || (head.turn >= self.filter.from_turn && self.filter.turn.is_none_or(|turn| turn == head.turn));
         let stream = match head.kind {
-            Kind::Output(stream, _) => Some(stream),
-            Kind::Other(_) => None,
+            RecordKind::Output(stream, _) => Some(stream),
+            RecordKind::Other(_) => None,
         };
         if !turn || self.filter.stream.is_some_and(|wanted| stream != Some(wanted)) {
             return Ok(());

@@ -19,7 +19,7 @@ use crate::cli::follow::{Filter, Follow, Look, Printer, Until, exit_code, follow
 use crate::cli::global::Global;
 use crate::cli::stdio::{print, say};
 use crate::cli::terminal::Colour;
-use promptd_model::{Kind, parse_head};
+use promptd_model::{RecordKind, parse_head};
 use promptd_model::{SessionRequest, View};
 use promptd_sys as sys;
 
@@ -182,7 +182,9 @@ async fn has_started(client: &Client, begun: &Begun) -> Result<(), CliError> {
     loop {
         while let Some(lines) = events.next().await? {
             let mut heads = lines.split(|&byte| byte == b'\n').filter_map(parse_head);
-            if heads.any(|head| head.turn == begun.turn && matches!(head.kind, Kind::Other("started" | "turn_ended"))) {
+            if heads
+                .any(|head| head.turn == begun.turn && matches!(head.kind, RecordKind::Other("started" | "turn_ended")))
+            {
                 return Ok(());
             }
         }

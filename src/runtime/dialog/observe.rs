@@ -7,8 +7,8 @@ use crate::runtime::session::Session;
 use crate::runtime::{Runtime, RuntimeError};
 use promptd_agents::Observer;
 use promptd_follow::Follower;
-use promptd_model::{Assembler, Kind, Part, decode, parse_head, whole_lines};
 use promptd_model::{Body, Observation, Stream};
+use promptd_model::{LineAssembler, LinePart, RecordKind, decode, parse_head, whole_lines};
 
 /// Who makes sense of what an agent writes.
 pub(crate) enum Listener {
@@ -53,7 +53,7 @@ pub(crate) struct TurnReader {
     turn: u32,
     listener: Listener,
     /// Unfinished lines of stdout and stderr.
-    lines: [Assembler; 2],
+    lines: [LineAssembler; 2],
     exit_seen: bool,
     /// What comes is a setup's output, and none of the agent's.
     in_setup: bool,
@@ -102,7 +102,7 @@ impl TurnReader {
             return nothing;
         };
         match head.kind {
-            Kind::Other("exited") => {
+            RecordKind::Other("exited") => {
                 self.exit_seen = true;
                 // The last words of an agent need no newline.
                 let [stdout, stderr] = Stream::BOTH.map(|stream| self.finish_line(stream));
@@ -111,17 +111,17 @@ impl TurnReader {
                     known: stdout.known || stderr.known,
                 }
             }
-            Kind::Other(kind @ ("setup" | "started")) => {
+            RecordKind::Other(kind @ ("setup" | "started")) => {
                 self.in_setup = kind == "setup";
                 nothing
             }
-            Kind::Other("stdin" | "permission_answer") => {
+            RecordKind::Other("stdin" | "permission_answer") => {
                 self.told(line);
                 nothing
             }
-            Kind::Other(_) => nothing,
-            Kind::Output(..) if self.in_setup => nothing,
-            Kind::Output(stream, _) => decode(line).map_or(nothing, |record| self.output(stream, record.body)),
+            RecordKind::Other(_) => nothing,
+            RecordKind::Output(..) if self.in_setup => nothing,
+            RecordKind::Output(stream, _) => decode(line).map_or(nothing, |record| self.output(stream, record.body)),
         }
     }
 
@@ -150,7 +150,7 @@ impl TurnReader {
         part.map_or_else(Read::default, |part| self.said(stream, &part))
     }
 
-    fn lines_of(&mut self, stream: Stream) -> &mut Assembler {
+    fn lines_of(&mut self, stream: Stream) -> &mut LineAssembler {
         let [stdout, stderr] = &mut self.lines;
         match stream {
             Stream::Stdout => stdout,
@@ -158,7 +158,7 @@ impl TurnReader {
         }
     }
 
-    fn said(&mut self, stream: Stream, part: &Part) -> Read {
+    fn said(&mut self, stream: Stream, part: &LinePart) -> Read {
         // What goes on with a line that is too long is none of its own, whatever it looks like.
         if !part.begins {
             return Read::default();

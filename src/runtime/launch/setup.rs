@@ -25,7 +25,7 @@ pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathB
         }
     }
     let Some(repo) = &request.repo else { return Ok(base) };
-    let wrong = |wrong: promptd_model::WrongRepo| RuntimeError::InvalidField {
+    let wrong = |wrong: promptd_model::InvalidRepo| RuntimeError::InvalidField {
         field: wrong.field,
         value: wrong.value,
         hint: wrong.hint.to_owned(),

@@ -17,7 +17,9 @@ use crate::runtime::turn::run::attend;
 use crate::runtime::turn::supervisor::{Adopted, Tender};
 use crate::runtime::{Runtime, RuntimeError, Settings, on_a_thread};
 use promptd_keeper::{Launch, Spec};
-use promptd_model::{Body, Cause, Exit, Exited, Observation, SessionState, TurnPhase, TurnState, outcome};
+use promptd_model::{
+    Body, Cause, ExitEvidence, Exited, Observation, SessionState, TurnPhase, TurnState, decide_outcome,
+};
 
 /// An error that nobody can do anything about is tried again after this long.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -162,7 +164,7 @@ async fn begin(
     };
     let mut begun = prepared.map(|launch| launch.map(tend));
     if let Ok(Some(tender)) = &begun {
-        let spoken_of = |state: &Arc<SessionState>| state.turn(turn.turn).is_none_or(|turn| !turn.waits());
+        let spoken_of = |state: &Arc<SessionState>| state.turn(turn.turn).is_none_or(|turn| !turn.is_waiting());
         let silent = tokio::select! {
             _ = changes.wait_for(spoken_of) => false,
             // It gave up, or was done faster than we are told.
@@ -187,7 +189,7 @@ fn prepare(
 ) -> Result<Option<Launch>, RuntimeError> {
     let number = turn.turn;
     let still_due = session.transact_here(move |session, state| {
-        if !state.turn(number).is_some_and(TurnState::waits) {
+        if !state.turn(number).is_some_and(TurnState::is_waiting) {
             return (Vec::new(), false);
         }
         let mut duties = session.duties();
@@ -267,8 +269,8 @@ pub(crate) fn cancelled(cause: Cause) -> Body {
         error: Some("it was cancelled before it ran".to_owned()),
         ..Exited::default()
     };
-    Body::TurnEnded(outcome(
-        Exit {
+    Body::TurnEnded(decide_outcome(
+        ExitEvidence {
             exited: &exited,
             final_expected: false,
             launcher_died: false,

@@ -17,7 +17,7 @@ use crate::runtime::{Runtime, RuntimeError, on_a_thread};
 use promptd_agents::{Agent, Format};
 use promptd_keeper::Request;
 use promptd_model::{
-    Body, Cause, Exit, Observation, Outcome, Status, StopReason, TurnPhase, TurnState, Usage, outcome,
+    Body, Cause, ExitEvidence, Observation, Status, StopReason, TurnEnded, TurnPhase, TurnState, Usage, decide_outcome,
 };
 
 /// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
@@ -116,8 +116,8 @@ pub(crate) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, numbe
             continue;
         }
         let launcher_died = reader.final_event_came_after_exit();
-        let out = outcome(
-            Exit {
+        let out = decide_outcome(
+            ExitEvidence {
                 exited,
                 final_expected,
                 launcher_died,
@@ -176,7 +176,7 @@ async fn gone(tender: Option<&Tender>) {
 }
 
 /// Bounds the answer's size, and makes of a conversation's usage the turn's own.
-fn limited(mut out: Outcome, format: Option<&Format>, earlier: &Usage) -> Outcome {
+fn limited(mut out: TurnEnded, format: Option<&Format>, earlier: &Usage) -> TurnEnded {
     if let Some(result) = &mut out.result {
         result.truncate(result.floor_char_boundary(promptd_model::MAX_RESULT));
     }
@@ -188,7 +188,7 @@ fn limited(mut out: Outcome, format: Option<&Format>, earlier: &Usage) -> Outcom
 
 /// An agent that was to go on with one session and began another knows nothing of the turns before: that is no
 /// success, and the session keeps the id under which its past is found.
-fn resumed(mut out: Outcome, asked: Option<&str>) -> Outcome {
+fn resumed(mut out: TurnEnded, asked: Option<&str>) -> TurnEnded {
     let Some(asked) = asked else { return out };
     let other = out.agent_session_id.take().filter(|id| id != asked);
     out.agent_session_id = Some(asked.to_owned());
@@ -208,7 +208,7 @@ async fn end(
     links: &Arc<Links>,
     session: &Arc<Session>,
     turn: &TurnState,
-    out: Outcome,
+    out: TurnEnded,
     tender: Option<&Tender>,
 ) -> Result<(), RuntimeError> {
     let (number, attempt) = (turn.turn, turn.attempt);
@@ -234,7 +234,7 @@ async fn end(
             }
             let body = match (session.duties().ended_by(number), retry) {
                 // A caller ended it when its process had gone already; its word counts all the same.
-                (Some(cause), _) => Body::TurnEnded(Outcome {
+                (Some(cause), _) => Body::TurnEnded(TurnEnded {
                     status: Status::Cancelled,
                     cause: Some(cause),
                     stop_reason: Some(StopReason::Cancelled),
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use promptd_model::Exited;
 
-    fn ended(code: i32, id: Option<&str>) -> Outcome {
+    fn ended(code: i32, id: Option<&str>) -> TurnEnded {
         let exited = Exited {
             code: Some(code),
             ..Exited::default()
@@ -277,8 +277,8 @@ mod tests {
             agent_session_id: id.map(str::to_owned),
             ..Observation::default()
         };
-        outcome(
-            Exit {
+        decide_outcome(
+            ExitEvidence {
                 exited: &exited,
                 final_expected: false,
                 launcher_died: false,

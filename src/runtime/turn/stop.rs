@@ -192,7 +192,7 @@ async fn cancel_waiting(
             let waiting = state
                 .turns
                 .iter()
-                .filter(|turn| turn.waits() && starting != Some(turn.turn));
+                .filter(|turn| turn.is_waiting() && starting != Some(turn.turn));
             let waiting = waiting.filter(|turn| wanted(turn.turn));
             let ends: Vec<(u32, Body)> = waiting.map(|turn| (turn.turn, cancelled(cause))).collect();
             (ends, ())
@@ -200,7 +200,7 @@ async fn cancel_waiting(
         .await;
     let starting = session.duties().starting;
     let Some(turn) = starting else { return told };
-    let known = |state: &Arc<SessionState>| state.turn(turn).is_none_or(|turn| !turn.waits());
+    let known = |state: &Arc<SessionState>| state.turn(turn).is_none_or(|turn| !turn.is_waiting());
     let _late = tokio::time::timeout(STARTING, changes.wait_for(known)).await;
     told
 }

@@ -1,14 +1,14 @@
 //! One attempt of a turn: its output to updates.
 
 use crate::{Translator, Update};
-use promptd_model::{Assembler, Part, decode_output};
+use promptd_model::{LineAssembler, LinePart, decode_output};
 use promptd_model::{Output, Stream};
 
 /// What is open between two records.
 #[derive(Clone)]
 pub(super) struct Attempt {
     pub(super) turn: u32,
-    lines: [Assembler; 2],
+    lines: [LineAssembler; 2],
     voice: Voice,
 }
 
@@ -35,7 +35,7 @@ impl Attempt {
     }
 
     fn with(turn: u32, voice: Voice) -> Self {
-        let lines = <[Assembler; 2]>::default();
+        let lines = <[LineAssembler; 2]>::default();
         Self { turn, lines, voice }
     }
 
@@ -46,7 +46,7 @@ impl Attempt {
             Voice::Text(open) => open.len(),
             Voice::Setup | Voice::Words(_) => 0,
         };
-        stdout.held().saturating_add(stderr.held()).saturating_add(text)
+        stdout.buffered().saturating_add(stderr.buffered()).saturating_add(text)
     }
 
     /// What a chunk of output says.
@@ -82,7 +82,7 @@ impl Attempt {
         part.map_or_else(Vec::new, |part| self.part(stream, part, false))
     }
 
-    fn lines_of(&mut self, stream: Stream) -> &mut Assembler {
+    fn lines_of(&mut self, stream: Stream) -> &mut LineAssembler {
         let [stdout, stderr] = &mut self.lines;
         match stream {
             Stream::Stdout => stdout,
@@ -90,7 +90,7 @@ impl Attempt {
         }
     }
 
-    fn part(&mut self, stream: Stream, part: Part, eol: bool) -> Vec<Update> {
+    fn part(&mut self, stream: Stream, part: LinePart, eol: bool) -> Vec<Update> {
         let known = match &mut self.voice {
             Voice::Words(translator) if stream == Stream::Stdout && part.is_whole() => translator.line(&part.bytes),
             Voice::Setup | Voice::Words(_) | Voice::Text(_) => None,

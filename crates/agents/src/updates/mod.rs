@@ -24,7 +24,7 @@ use bytes::Bytes;
 pub use translation::Translation;
 
 use promptd_model::SessionState;
-use promptd_model::{Head, Kind, parse_head};
+use promptd_model::{Head, RecordKind, parse_head};
 
 /// The type by which an update goes where records go by theirs.
 const UPDATE: &str = "update";
@@ -50,7 +50,7 @@ impl Line {
             Some(turn) => Some(Head {
                 seq: self.seq,
                 turn,
-                kind: Kind::Other(UPDATE),
+                kind: RecordKind::Other(UPDATE),
             }),
         }
     }

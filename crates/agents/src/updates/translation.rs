@@ -9,7 +9,7 @@ use super::Line;
 use super::attempt::{Attempt, raw};
 use crate::{Translator, Update};
 use promptd_model::{Body, Gap, Output, Prompt, Stream};
-use promptd_model::{Head, Kind, decode, parse_head};
+use promptd_model::{Head, RecordKind, decode, parse_head};
 
 /// A journal on its way into the view; a copy goes on from where it was taken.
 #[derive(Clone)]
@@ -120,25 +120,25 @@ impl Translation {
     /// What a record says, and whether it stays itself, too.
     fn record(&mut self, head: Head<'_>, line: &[u8]) -> (Vec<Update>, bool) {
         match head.kind {
-            Kind::Output(stream, _) => match serde_json::from_slice::<Output>(line) {
+            RecordKind::Output(stream, _) => match serde_json::from_slice::<Output>(line) {
                 Ok(output) => (self.output(head.turn, stream, &output), false),
                 Err(_) => (Vec::new(), true),
             },
-            Kind::Other("prompt") => match serde_json::from_slice::<Prompt>(line) {
+            RecordKind::Other("prompt") => match serde_json::from_slice::<Prompt>(line) {
                 Ok(prompt) => (vec![Update::prompt(prompt.text)], false),
                 Err(_) => (Vec::new(), true),
             },
-            Kind::Other("setup") => (self.begin(Attempt::setup(head.turn)), true),
-            Kind::Other("started") => (self.begin(Attempt::started(head.turn, self.fresh.clone())), true),
+            RecordKind::Other("setup") => (self.begin(Attempt::setup(head.turn)), true),
+            RecordKind::Other("started") => (self.begin(Attempt::started(head.turn, self.fresh.clone())), true),
             // A worker may outlive its launcher and go on.
-            Kind::Other("exited") => (self.open(head.turn).map_or_else(Vec::new, Attempt::finish), true),
-            Kind::Other("retry" | "turn_ended") => {
+            RecordKind::Other("exited") => (self.open(head.turn).map_or_else(Vec::new, Attempt::finish), true),
+            RecordKind::Other("retry" | "turn_ended") => {
                 let updates = self.open(head.turn).map_or_else(Vec::new, Attempt::finish);
                 self.attempt.take_if(|attempt| attempt.turn == head.turn);
                 (updates, true)
             }
-            Kind::Other("gap") => (self.gap(head.turn, line), true),
-            Kind::Other(_) => (Vec::new(), true),
+            RecordKind::Other("gap") => (self.gap(head.turn, line), true),
+            RecordKind::Other(_) => (Vec::new(), true),
         }
     }
 

@@ -70,8 +70,8 @@ fn a_turn_is_told_in_the_words_of_its_agent() {
     assert_eq!(twins, [(7, Some(0), false), (7, Some(1), true)]);
     assert!(value(&lines[2])["index"].is_null());
     let head = lines[2].head().unwrap();
-    assert_eq!((head.seq, head.turn, head.kind), (4, 1, Kind::Other("update")));
-    assert_eq!(lines[1].head().unwrap().kind, Kind::Other("started"));
+    assert_eq!((head.seq, head.turn, head.kind), (4, 1, RecordKind::Other("update")));
+    assert_eq!(lines[1].head().unwrap().kind, RecordKind::Other("started"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use memchr::memmem;
 
 use super::Line;
 use promptd_model::{Body, Gap, Output, Stream};
-use promptd_model::{Head, Kind, decode_output};
+use promptd_model::{Head, RecordKind, decode_output};
 
 /// What stands in an output record that is not UTF-8, and in no other: in text the quotes would be escaped.
 const BASE64: &[u8] = b"\"base64\":";
@@ -103,12 +103,12 @@ impl Texts {
 /// Which text a record belongs to, if any: the one that its stream has, and for other losses that of the output.
 pub(super) fn text_of(line: &Line) -> Option<Stream> {
     match line.head()?.kind {
-        Kind::Output(stream, _) => Some(stream),
-        Kind::Other("gap") => match line.record()?.body {
+        RecordKind::Output(stream, _) => Some(stream),
+        RecordKind::Other("gap") => match line.record()?.body {
             Body::Gap(gap) => Some(stream_of(&gap)),
             _ => None,
         },
-        Kind::Other(_) => None,
+        RecordKind::Other(_) => None,
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) fn text_of(line: &Line) -> Option<Stream> {
 pub(super) fn matters(head: Head<'_>) -> bool {
     matches!(
         head.kind,
-        Kind::Output(..) | Kind::Other("gap" | "exited" | "turn_ended")
+        RecordKind::Output(..) | RecordKind::Other("gap" | "exited" | "turn_ended")
     )
 }
 

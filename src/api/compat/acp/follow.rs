@@ -18,7 +18,7 @@ use crate::runtime::{RuntimeError, Session};
 use promptd_agents::updates::Line;
 use promptd_journal::ReadError;
 use promptd_model::{Body, TurnEnded, View};
-use promptd_model::{Kind, decode};
+use promptd_model::{RecordKind, decode};
 
 /// For what ACP has no word for.
 const RAW: &str = "_promptd/raw";
@@ -116,9 +116,9 @@ impl Connection {
 
     async fn line(&self, open: &Open, line: &Line) -> Result<(), Gone> {
         match line.head().map(|head| head.kind) {
-            Some(Kind::Other("update")) => self.update(open, line).await,
-            Some(Kind::Other("permission" | "permission_answer" | "turn_ended")) => self.record(open, line).await,
-            Some(Kind::Other(_) | Kind::Output(..)) | None => Ok(()),
+            Some(RecordKind::Other("update")) => self.update(open, line).await,
+            Some(RecordKind::Other("permission" | "permission_answer" | "turn_ended")) => self.record(open, line).await,
+            Some(RecordKind::Other(_) | RecordKind::Output(..)) | None => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::sessions::view::mask_value;
 use crate::api::{Api, Shared, to_the_end};
-use promptd_model::{SdkConfig, WrongSubagent};
+use promptd_model::{InvalidSubagent, SdkConfig};
 
 /// What `POST /config` answers.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -51,7 +51,8 @@ pub(crate) async fn configure(
     query.only(&[])?;
     let body = json::read(request.into_body(), api.body_limit()).await?;
     let config: SdkConfig = json::parse(&body)?;
-    let wrong = |wrong: WrongSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");
+    let wrong =
+        |wrong: InvalidSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");
     config.check().map_err(wrong)?;
     // Nobody begins a session of the old configuration meanwhile.
     let _one = api.sharing.lock().await;
@@ -76,7 +77,7 @@ pub(crate) async fn show(State(api): State<Shared>, query: Query) -> Result<axum
 
 fn in_force(api: &Api) -> serde_json::Value {
     // It came as JSON and is one again.
-    let mut config = serde_json::to_value(api.runtime.sdk().config.shown()).unwrap_or_default();
+    let mut config = serde_json::to_value(api.runtime.sdk().config.without_secrets()).unwrap_or_default();
     if let Some(masker) = api.runtime.server_masker() {
         mask_value(&masker, &mut config);
     }

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::api::http::problem::Problem;
-use promptd_model::{Assembler, Part, decode};
 use promptd_model::{Body, Output, Record, Status, Stream};
+use promptd_model::{LineAssembler, LinePart, decode};
 
 /// What a client sends.
 #[derive(Debug, PartialEq)]
@@ -68,7 +68,7 @@ pub(super) struct Frames {
     /// What is told by records up to this one is not said.
     after: u64,
     partial: bool,
-    lines: [Assembler; 2],
+    lines: [LineAssembler; 2],
     in_setup: bool,
     /// The turn has told its result itself.
     has_result: bool,
@@ -159,7 +159,7 @@ impl Frames {
             .collect()
     }
 
-    fn part(&mut self, seq: u64, stream: Stream, part: Part) -> Option<String> {
+    fn part(&mut self, seq: u64, stream: Stream, part: LinePart) -> Option<String> {
         let text = String::from_utf8_lossy(&part.bytes);
         let message = (stream == Stream::Stdout && !self.in_setup && part.is_whole())
             .then(|| serde_json::from_str::<&RawValue>(&text).ok())

@@ -19,7 +19,7 @@ use super::text;
 use super::{Batch, Kind, Line, Message, Shape, body};
 use promptd_journal::ReadError;
 use promptd_model::{Body, Stream};
-use promptd_model::{Head, Kind as RecordKind};
+use promptd_model::{Head, RecordKind};
 use wire::{Append, Log, SessionStatus};
 
 /// The most bytes of records in a batch.

@@ -1,26 +1,26 @@
-//! What answers a question of an agent.
+//! How a permission question is answered.
 
-use super::record::{Permission, PermissionKind, PermissionOption};
-use super::request::PermissionDefault;
+use crate::record::{Permission, PermissionKind, PermissionOption};
+use crate::request::PermissionDefault;
 
-/// The answer in place of an option: none was chosen, since the turn is to end. ACP's word for it.
+/// The answer if no option was chosen because the turn is being ended, as in ACP.
 pub const CANCELLED: &str = "cancelled";
 
-/// Who answered in place of a caller: the agent, which has taken its question back. The turn goes on.
+/// `by` of an answer to a question that the agent withdrew. The turn continues.
 pub const BY_AGENT: &str = "agent";
 
 impl Permission {
-    /// The option that a caller means: by its id, or by its kind where no other option is of that kind.
-    pub fn option(&self, wish: &str) -> Option<&PermissionOption> {
-        let by_id = self.options.iter().find(|option| option.option_id == wish);
+    /// The option that a caller chose: by id, or by kind if only one option has that kind.
+    pub fn option(&self, choice: &str) -> Option<&PermissionOption> {
+        let by_id = self.options.iter().find(|option| option.option_id == choice);
         by_id.or_else(|| {
-            let mut of_kind = self.options.iter().filter(|option| option.kind.name() == wish);
+            let mut of_kind = self.options.iter().filter(|option| option.kind.name() == choice);
             of_kind.next().filter(|_| of_kind.next().is_none())
         })
     }
 
-    /// What the agent is told when nobody has answered in time; never more than what the default means. Where the agent
-    /// offers nothing of the kind, it is told that the turn is over.
+    /// The answer if nobody answers in time. It never allows more than the default says. If the agent offers no option
+    /// of that kind, the answer is [`CANCELLED`].
     pub fn default_option(&self, default: PermissionDefault) -> &str {
         let kinds: &[PermissionKind] = match default {
             PermissionDefault::Allow => &[PermissionKind::AllowOnce],
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_meant_by_its_id_or_by_a_kind_that_only_one_has() {
+    fn option_is_found_by_id_or_by_unique_kind() {
         use PermissionKind::{AllowAlways, AllowOnce, RejectOnce};
         let asked = question(&[
             ("a", AllowOnce),
@@ -73,18 +73,18 @@ mod tests {
             ("c", AllowAlways),
             ("d", RejectOnce),
         ]);
-        let meant = |wish| asked.option(wish).map(|option| option.option_id.as_str());
-        assert_eq!(meant("c"), Some("c"));
-        assert_eq!(meant("allow_once"), Some("a"));
-        assert_eq!(meant("allow_always"), None);
-        assert_eq!(meant("reject_always"), None);
-        // An id is more than a kind.
+        let found = |choice| asked.option(choice).map(|option| option.option_id.as_str());
+        assert_eq!(found("c"), Some("c"));
+        assert_eq!(found("allow_once"), Some("a"));
+        assert_eq!(found("allow_always"), None);
+        assert_eq!(found("reject_always"), None);
+        // An id takes precedence over a kind.
         let odd = question(&[("reject_once", AllowOnce), ("x", RejectOnce)]);
         assert_eq!(odd.option("reject_once").unwrap().kind, AllowOnce);
     }
 
     #[test]
-    fn the_default_never_means_more_than_it_says() {
+    fn default_never_allows_more_than_once() {
         use PermissionKind::{AllowAlways, AllowOnce, RejectAlways, RejectOnce};
         let all = question(&[
             ("A", AllowAlways),

@@ -1,33 +1,33 @@
-//! A stream of bytes to the chunks that become output records; pure.
+//! Splits a stream of bytes into the chunks of output records.
 
-use crate::MAX_CHUNK;
+use crate::limits::MAX_CHUNK;
 
-/// A piece of a stream for one record.
+/// The part of a stream that goes into one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk<'a> {
-    /// The bytes, without the newline that `eol` stands for.
+    /// The bytes without the final newline.
     pub bytes: &'a [u8],
-    /// A newline follows in the stream.
+    /// A newline follows the bytes in the stream.
     pub eol: bool,
 }
 
 impl Chunk<'_> {
-    /// How many bytes of the stream this is.
+    /// Length in the stream, including the newline.
     pub fn stream_len(&self) -> usize {
         self.bytes.len().saturating_add(usize::from(self.eol))
     }
 }
 
-/// Cuts bytes that follow each other in a stream into chunks: one per line, several for a long line.
+/// Splits consecutive bytes of a stream into chunks: one per line, several for a long line.
 #[derive(Clone, Debug)]
 pub struct Chunker<'a> {
     rest: &'a [u8],
-    /// Also give what does not end a line yet.
+    /// Also return an unfinished last line.
     flush: bool,
 }
 
 impl<'a> Chunker<'a> {
-    /// With `flush`, everything in `bytes` comes out; else an unfinished last line shorter than a chunk stays.
+    /// With `flush`, all bytes are returned. Without it, an unfinished last line shorter than a chunk is kept back.
     pub fn new(bytes: &'a [u8], flush: bool) -> Self {
         Self { rest: bytes, flush }
     }
@@ -43,14 +43,14 @@ impl<'a> Iterator for Chunker<'a> {
     type Item = Chunk<'a>;
 
     fn next(&mut self) -> Option<Chunk<'a>> {
-        // A newline just behind a full chunk still belongs to it.
+        // A newline directly after a full chunk still belongs to the chunk.
         let window = self.rest.get(..=MAX_CHUNK).unwrap_or(self.rest);
         match memchr::memchr(b'\n', window) {
             Some(end) => self.take(end, true),
             None if self.rest.len() > MAX_CHUNK => self.take(whole_characters(self.rest, MAX_CHUNK), false),
             None if self.flush && !self.rest.is_empty() => {
-                // A character of which only the beginning has come gets a chunk of its own, so that the text
-                // before it stays text.
+                // An incomplete character gets its own chunk, so that the text before it is stored as
+                // text.
                 self.take(whole_characters(self.rest, self.rest.len()), false)
             }
             None => None,
@@ -58,8 +58,8 @@ impl<'a> Iterator for Chunker<'a> {
     }
 }
 
-/// The largest length up to `limit` that cuts no UTF-8 character in two; `limit` when the bytes are not UTF-8
-/// there anyway.
+/// The largest length up to `limit` that does not split a UTF-8 character; `limit` if the bytes are not UTF-8
+/// there.
 fn whole_characters(bytes: &[u8], limit: usize) -> usize {
     let head = bytes.get(..limit).unwrap_or(bytes);
     (1..=3)
@@ -78,7 +78,7 @@ fn character_len(first: u8) -> usize {
     }
 }
 
-/// The lines of a piece that holds whole lines.
+/// The complete lines of a buffer, without their newlines.
 pub fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_line_waits_until_it_is_flushed() {
+    fn unfinished_line_is_returned_only_with_flush() {
         assert_eq!(chunks(b"a\nb", false), [(b"a".to_vec(), true)]);
         assert_eq!(
             chunks(b"a\n\nb", true),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_split_between_characters() {
+    fn long_line_is_split_between_characters() {
         let mut line = "x".repeat(MAX_CHUNK - 1);
         line.push_str("äb\n");
         let chunks = chunks(line.as_bytes(), false);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_character_does_not_spoil_the_text_before_it() {
+    fn incomplete_character_gets_its_own_chunk() {
         assert_eq!(
             chunks(b"ab\xC3", true),
             [(b"ab".to_vec(), false), (b"\xC3".to_vec(), false)]
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_or_added(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
+        fn chunks_contain_exactly_the_input(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
             let mut back = Vec::new();
             for chunk in Chunker::new(&bytes, true) {
                 back.extend_from_slice(chunk.bytes);
@@ -144,7 +144,7 @@ mod tests {
         }
 
         #[test]
-        fn text_stays_text_wherever_it_is_split(text in "\\PC{0,3000}") {
+        fn chunks_of_text_are_text(text in "\\PC{1,60}") {
             let long = text.repeat(1 + MAX_CHUNK / (text.len() + 1));
             for chunk in Chunker::new(long.as_bytes(), true) {
                 prop_assert!(std::str::from_utf8(chunk.bytes).is_ok());

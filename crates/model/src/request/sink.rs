@@ -1,38 +1,38 @@
-//! Where a session's journal is to be pushed, as a request or the configuration words it.
+//! A sink as configured in a request or in the configuration file.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One sink. Which fields a kind needs and takes is checked before the session is accepted.
+/// A sink: a destination that the journal is pushed to. Fields that do not belong to the kind are refused.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinkRequest {
-    /// What is sent, and how.
+    /// The kind.
     #[serde(alias = "type")]
     pub kind: SinkKind,
     /// Its name in the session: `[A-Za-z0-9_-]{1,64}`; the kind when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `http`, `webhook`, `otlp`: where to.
+    /// `http`, `webhook`, `otlp`: the URL of the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// `http`, `webhook`, `otlp`: further headers.
+    /// `http`, `webhook`, `otlp`: additional headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// `http`: in which words; `raw` when absent.
+    /// `http`: the view; `raw` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<View>,
-    /// `http`, `otlp`: whether bodies are compressed.
+    /// `http`, `otlp`: whether bodies are compressed with gzip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gzip: Option<bool>,
-    /// `studio`: the backend.
+    /// `studio`: the URL of the backend.
     #[serde(default, alias = "apiUrl", skip_serializing_if = "Option::is_none")]
     pub api_url: Option<String>,
-    /// `studio`: its key.
+    /// `studio`: the API key.
     #[serde(default, alias = "apiKey", skip_serializing_if = "Option::is_none")]
     pub api_key: Option<String>,
-    /// `studio`, `cloudflare-kv`: the caller's name for the agent; `metadata.agentId`, else the agent's name, when absent.
+    /// `studio`, `cloudflare-kv`: the agent's id; when absent `metadata.agentId`, otherwise the agent's name.
     #[serde(default, alias = "agentId", skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
     /// `cloudflare-kv`: the account.
@@ -41,38 +41,38 @@ pub struct SinkRequest {
     /// `cloudflare-kv`: the namespace.
     #[serde(default, alias = "namespaceId", skip_serializing_if = "Option::is_none")]
     pub namespace_id: Option<String>,
-    /// `cloudflare-kv`: the API's token.
+    /// `cloudflare-kv`: the API token.
     #[serde(default, alias = "apiToken", skip_serializing_if = "Option::is_none")]
     pub api_token: Option<String>,
-    /// `cloudflare-kv`: the API; `https://api.cloudflare.com/client/v4` when absent.
+    /// `cloudflare-kv`: the base URL of the API; `https://api.cloudflare.com/client/v4` when absent.
     #[serde(default, alias = "apiBase", skip_serializing_if = "Option::is_none")]
     pub api_base: Option<String>,
-    /// `webhook`: what bodies look like; `standard` when absent.
+    /// `webhook`: the format of bodies; `standard` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<WebhookFormat>,
-    /// `webhook`: `whsec_` and base64, with which bodies are signed.
+    /// `webhook`: the key that signs bodies: `whsec_` and base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// `webhook`: `format: "github"` only: a token that may dispatch to the repository.
+    /// `webhook` with `format: "github"` only: a token that may send `repository_dispatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// `webhook`: only these events; all when absent.
+    /// `webhook`: the events to send; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<WebhookEvent>>,
 }
 
-/// What a sink sends, and how.
+/// The kind of sink: what is sent, and in which format.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum SinkKind {
-    /// Batches of records, to any backend.
+    /// Batches of records to any HTTP backend.
     #[default]
     Http,
-    /// Output and status, to a backend with the log routes of `POST /execute`'s callers.
+    /// Output and status to a backend with the log routes that callers of `POST /execute` have.
     Studio,
-    /// Output and status, as values of Cloudflare's KV store.
+    /// Output and status as values in Cloudflare KV.
     CloudflareKv,
     /// Life-cycle events.
     Webhook,
@@ -93,22 +93,22 @@ impl SinkKind {
     }
 }
 
-/// In which words a journal is given.
+/// How the journal is presented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
-    /// The journal's own lines.
+    /// The journal's lines.
     #[default]
     Raw,
-    /// What agents say in the words of ACP's `session/update`, the same for every agent; all else as in `raw`.
+    /// Agents' output as ACP `session/update`, the same for every agent; other records as in `raw`.
     Updates,
 }
 
-/// What a webhook's body looks like.
+/// The format of a webhook's body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookFormat {
-    /// `{"type", "timestamp", "data"}`, as Standard Webhooks has it.
+    /// `{"type", "timestamp", "data"}`, as in Standard Webhooks.
     #[default]
     Standard,
     /// GitHub's `repository_dispatch`.
@@ -117,7 +117,7 @@ pub enum WebhookFormat {
     Plain,
 }
 
-/// What a webhook tells of.
+/// An event that a webhook sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum WebhookEvent {
     /// A session was created.
@@ -126,13 +126,13 @@ pub enum WebhookEvent {
     /// A turn's agent was started.
     #[serde(rename = "turn.started")]
     TurnStarted,
-    /// A turn is over.
+    /// A turn ended.
     #[serde(rename = "turn.ended")]
     TurnEnded,
-    /// The agent asks for a permission.
+    /// The agent asks for permission.
     #[serde(rename = "permission.requested")]
     PermissionRequested,
-    /// Something runs short.
+    /// A resource is running low.
     #[serde(rename = "resource.alert")]
     ResourceAlert,
     /// The sandbox was paused or cloned.
@@ -155,7 +155,7 @@ impl WebhookEvent {
 }
 
 impl std::fmt::Debug for SinkRequest {
-    /// Everything that may be a secret stays out of whatever this is printed into.
+    /// Shows no field that may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SinkRequest")
             .field("kind", &self.kind)

@@ -1,13 +1,13 @@
-//! Servers of tools (Model Context Protocol) that a caller gives to an agent; pure.
+//! MCP servers (Model Context Protocol) that a caller configures for an agent.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name of a server. Agents build the names of tools from it, and models take 64 characters for those.
+/// Maximum length of a server's name. Agents build tool names from it, and models accept 64 characters for those.
 const MAX_NAME: usize = 64;
 
-/// A server of tools for the agent (Model Context Protocol), in the words that agents' own `mcp.json` files share.
+/// An MCP server for the agent (Model Context Protocol), with the fields that agents' `mcp.json` files have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct McpServer {
@@ -23,15 +23,15 @@ pub struct McpServer {
     /// Its environment; values are secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Where an `http` or `sse` server is.
+    /// The URL of an `http` or `sse` server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Headers for it; values are secret.
+    /// HTTP headers for it; values are secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
 }
 
-/// How an MCP server is spoken to.
+/// The transport of an MCP server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum McpTransport {
@@ -39,22 +39,22 @@ pub enum McpTransport {
     Stdio,
     /// Streamable HTTP.
     Http,
-    /// HTTP with server-sent events, the older way.
+    /// HTTP with server-sent events, the older transport.
     Sse,
 }
 
-/// A server that no agent could use; never a value that may be secret.
+/// An MCP server that no agent can use. Contains no value that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the MCP server {name:?} cannot be used: {hint}")]
-pub struct WrongMcp {
-    /// The server's name, cut where it is too long.
+pub struct InvalidMcpServer {
+    /// The server's name, truncated if it is too long.
     pub name: String,
-    /// What would be right.
+    /// How to correct it.
     pub hint: String,
 }
 
 impl McpServer {
-    /// How it is spoken to, whether that was said or not.
+    /// The transport: as given, or from the other fields.
     #[must_use]
     pub fn transport(&self) -> McpTransport {
         match (self.transport, &self.url) {
@@ -64,21 +64,21 @@ impl McpServer {
         }
     }
 
-    /// Whether all of these can be used by an agent that takes such servers.
+    /// Checks all servers.
     ///
     /// # Errors
-    /// For the first that cannot.
-    pub fn check_all(servers: &BTreeMap<String, Self>) -> Result<(), WrongMcp> {
-        let wrong = servers
+    /// Returns the first server that no agent can use.
+    pub fn check_all(servers: &BTreeMap<String, Self>) -> Result<(), InvalidMcpServer> {
+        let invalid = servers
             .iter()
-            .find_map(|(name, server)| Some((name, wrong_name(name).or_else(|| server.wrong())?)));
-        wrong.map_or(Ok(()), |(name, hint)| {
+            .find_map(|(name, server)| Some((name, name_problem(name).or_else(|| server.problem())?)));
+        invalid.map_or(Ok(()), |(name, hint)| {
             let name = name.chars().take(MAX_NAME).collect();
-            Err(WrongMcp { name, hint })
+            Err(InvalidMcpServer { name, hint })
         })
     }
 
-    fn wrong(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         let hint = match (&self.command, &self.url, self.transport()) {
             (Some(_), Some(_), _) => "it has `command` and `url`; give one of them",
             (None, None, McpTransport::Stdio) => "give `command` for a program, or `url` for a server elsewhere",
@@ -90,14 +90,14 @@ impl McpServer {
             (Some(_), None, McpTransport::Stdio) if !self.headers.is_empty() => "`headers` are for a `url`; use `env`",
             (None, Some(_), _) if !self.args.is_empty() => "`args` are for a `command`",
             (None, Some(_), _) if !self.env.is_empty() => "`env` is for a `command`; use `headers`",
-            (None, Some(url), _) if !is_web_address(url) => "`url` has to begin with http:// or https:// and a host",
-            _ => return self.wrong_text(),
+            (None, Some(url), _) if !is_http_url(url) => "`url` has to begin with http:// or https:// and a host",
+            _ => return self.text_problem(),
         };
         Some(hint.to_owned())
     }
 
-    /// Texts that a process or an HTTP request cannot hold.
-    fn wrong_text(&self) -> Option<String> {
+    /// Finds text that cannot be passed to a process or in an HTTP request.
+    fn text_problem(&self) -> Option<String> {
         let mut words = self.command.iter().chain(&self.args).chain(self.env.values());
         if words.any(|word| word.contains('\0')) {
             return Some("a NUL is in `command`, `args` or `env`, which no program can be started with".to_owned());
@@ -116,13 +116,13 @@ impl McpServer {
     }
 }
 
-fn wrong_name(name: &str) -> Option<String> {
+fn name_problem(name: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let right = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed);
-    (!right).then(|| format!("a name has 1 to {MAX_NAME} of A-Z, a-z, 0-9, _ and -"))
+    let valid = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed);
+    (!valid).then(|| format!("a name has 1 to {MAX_NAME} of A-Z, a-z, 0-9, _ and -"))
 }
 
-fn is_web_address(url: &str) -> bool {
+fn is_http_url(url: &str) -> bool {
     let rest = url.split_once("://").filter(|(scheme, _)| {
         let scheme = scheme.to_ascii_lowercase();
         scheme == "http" || scheme == "https"
@@ -131,7 +131,7 @@ fn is_web_address(url: &str) -> bool {
         && !url.contains(|letter: char| letter.is_whitespace() || letter.is_control())
 }
 
-/// What a shell can export.
+/// Whether a shell can export the name.
 fn is_variable(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(letter)
@@ -139,7 +139,7 @@ fn is_variable(name: &str) -> bool {
         && !name.starts_with("PROMPTD_")
 }
 
-/// A token, as RFC 9110 (5.6.2) has it.
+/// Whether the name is a token as defined by RFC 9110, section 5.6.2.
 fn is_header(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(allowed)
@@ -152,11 +152,11 @@ mod tests {
     fn hint(name: &str, server: &str) -> Option<String> {
         let server: McpServer = serde_json::from_str(server).unwrap();
         let servers = BTreeMap::from([(name.to_owned(), server)]);
-        McpServer::check_all(&servers).err().map(|wrong| wrong.hint)
+        McpServer::check_all(&servers).err().map(|invalid| invalid.hint)
     }
 
     #[test]
-    fn a_program_and_an_address_are_enough() {
+    fn command_or_url_is_enough() {
         for right in [
             r#"{"command":"npx","args":["-y","x"],"env":{"TOKEN":"a\nb"}}"#,
             r#"{"type":"stdio","command":"./server"}"#,
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_agent_could_use_is_refused_with_what_would_be_right() {
+    fn invalid_server_is_refused_with_a_hint() {
         for (wrong, says) in [
             (r#"{"command":"a","url":"http://b"}"#, "one of them"),
             (r"{}", "`command`"),

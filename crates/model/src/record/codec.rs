@@ -1,26 +1,26 @@
-//! Records to bytes and back; pure.
+//! Encodes records as JSON lines and decodes them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::Deserialize as _;
 
-use super::lines::Chunk;
-use crate::{Body, Output, Record, Stream};
+use super::body::{Body, Output, Record, Stream};
+use super::chunk::Chunk;
 
-/// The bytes of `2026-11-21T02:40:00.123456Z`.
+/// The length of `2026-11-21T02:40:00.123456Z`.
 const TIME_LEN: usize = 27;
 
-/// What a line is, as far as its head tells.
+/// The kind of a record, from the head of its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind<'a> {
-    /// Output, and the offset in its stream after it.
+pub enum RecordKind<'a> {
+    /// Output: its stream, and the offset in the stream after this record.
     Output(Stream, u64),
-    /// Anything else, by its `type`.
+    /// Any other record, by its `type`.
     Other(&'a str),
 }
 
-impl<'a> Kind<'a> {
+impl<'a> RecordKind<'a> {
     /// The record's `type`.
     pub fn name(self) -> &'a str {
         match self {
@@ -30,18 +30,18 @@ impl<'a> Kind<'a> {
     }
 }
 
-/// The head of a line: what most readers need, without parsing the rest.
+/// The first fields of a line. Most readers need nothing else and skip parsing the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// Place in the journal.
+    /// The record's number.
     pub seq: u64,
-    /// Turn, or 0.
+    /// The turn, or 0.
     pub turn: u32,
-    /// What it is.
-    pub kind: Kind<'a>,
+    /// The kind of record.
+    pub kind: RecordKind<'a>,
 }
 
-/// Reads the head of a line (or of its first 256 bytes); `None` when the line is not one of ours.
+/// Parses the head of a line, for which its first 256 bytes are enough; `None` if the line is not a record.
 pub fn parse_head(line: &[u8]) -> Option<Head<'_>> {
     let rest = line.strip_prefix(b"{\"seq\":")?;
     let (seq, rest) = number(rest)?;
@@ -61,12 +61,12 @@ pub fn parse_head(line: &[u8]) -> Option<Head<'_>> {
     let (name, rest) = rest.split_at_checked(end)?;
     let output = |stream| {
         let (to, _) = number(rest.strip_prefix(b"\",\"to\":")?)?;
-        Some(Kind::Output(stream, to))
+        Some(RecordKind::Output(stream, to))
     };
     let kind = match name {
         b"stdout" => output(Stream::Stdout)?,
         b"stderr" => output(Stream::Stderr)?,
-        name => Kind::Other(std::str::from_utf8(name).ok()?),
+        name => RecordKind::Other(std::str::from_utf8(name).ok()?),
     };
     Some(Head { seq, turn, kind })
 }
@@ -77,7 +77,7 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((std::str::from_utf8(number).ok()?.parse().ok()?, rest))
 }
 
-/// Reads a whole line.
+/// Decodes a line.
 pub fn decode(line: &[u8]) -> Option<Record> {
     #[derive(serde::Deserialize)]
     struct Time {
@@ -94,7 +94,7 @@ pub fn decode(line: &[u8]) -> Option<Record> {
     })
 }
 
-/// Gives back exactly the bytes that the agent wrote, appended to `bytes`.
+/// Appends exactly the bytes that the agent wrote to `bytes`; false if the base64 is invalid.
 pub fn decode_output(output: &Output, bytes: &mut Vec<u8>) -> bool {
     let decoded = match (&output.data, &output.base64) {
         (Some(text), _) => {
@@ -110,7 +110,7 @@ pub fn decode_output(output: &Output, bytes: &mut Vec<u8>) -> bool {
     decoded
 }
 
-/// A chunk as a record's fields.
+/// The fields of an output record for a chunk.
 pub fn output_of(chunk: &Chunk<'_>, to: u64) -> Output {
     let output = Output {
         to,
@@ -129,7 +129,7 @@ pub fn output_of(chunk: &Chunk<'_>, to: u64) -> Output {
     }
 }
 
-/// The time as every line carries it: always the same length, so that heads can be read by position.
+/// The time as text. Its length is fixed, so heads can be parsed by position.
 pub fn time_text(time: Timestamp) -> String {
     format!("{time:.6}")
 }
@@ -137,14 +137,14 @@ pub fn time_text(time: Timestamp) -> String {
 /// Appends a record to `line`, with its newline.
 pub fn encode(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32, body: &Body) -> serde_json::Result<()> {
     match body {
-        // These have an order of their own, which `parse_head` relies on.
+        // Output records have a fixed field order, which `parse_head` needs.
         Body::Stdout(output) => encode_text_or_base64(line, seq, time, turn, Stream::Stdout, output),
         Body::Stderr(output) => encode_text_or_base64(line, seq, time, turn, Stream::Stderr, output),
         body => {
-            begin(line, seq, time, turn);
+            push_head(line, seq, time, turn);
             let at = line.len();
             serde_json::to_writer(&mut *line, body)?;
-            // The body is an object of its own; its opening brace becomes the comma after our head.
+            // The body is a complete JSON object: its opening brace becomes the comma after the head.
             if let Some(brace) = line.get_mut(at) {
                 *brace = b',';
             }
@@ -179,7 +179,7 @@ fn encode_text_or_base64(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32, st
 /// Appends an output record to `line`, with its newline.
 #[expect(
     clippy::too_many_arguments,
-    reason = "the fields of one record, on the path where a struct of them would only be taken apart again"
+    reason = "the fields of one record; a struct would only be taken apart again"
 )]
 pub fn encode_output(
     line: &mut Vec<u8>,
@@ -191,7 +191,7 @@ pub fn encode_output(
     to: u64,
     late: bool,
 ) {
-    begin(line, seq, time, turn);
+    push_head(line, seq, time, turn);
     line.extend_from_slice(b",\"type\":\"");
     line.extend_from_slice(stream.name().as_bytes());
     line.extend_from_slice(b"\",\"to\":");
@@ -210,17 +210,17 @@ pub fn encode_output(
         let at = line.len();
         let length = base64::encoded_len(chunk.bytes.len(), true).unwrap_or(0);
         line.resize(at.saturating_add(length), 0);
-        if let Some(room) = line.get_mut(at..) {
-            // The room was made to measure, so this cannot fail.
-            let _written = BASE64.encode_slice(chunk.bytes, room);
+        if let Some(target) = line.get_mut(at..) {
+            // The buffer has exactly the right length, so this cannot fail.
+            let _written = BASE64.encode_slice(chunk.bytes, target);
         }
         line.push(b'"');
     }
     line.extend_from_slice(b"}\n");
 }
 
-/// Everything up to the turn, without the comma that follows.
-fn begin(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32) {
+/// Appends the head up to the turn, without the comma after it.
+fn push_head(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32) {
     line.extend_from_slice(b"{\"seq\":");
     push_number(line, seq);
     line.extend_from_slice(b",\"time\":\"");
@@ -233,7 +233,7 @@ fn begin(line: &mut Vec<u8>, seq: u64, time: &str, turn: u32) {
 }
 
 fn push_number(line: &mut Vec<u8>, number: u64) {
-    // Writing to a Vec cannot fail, nor can a number be no JSON.
+    // Writing a number to a Vec cannot fail.
     let _written = serde_json::to_writer(line, &number);
 }
 
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_record_comes_back_as_it_was() {
+    fn records_survive_a_round_trip() {
         for body in [
             Body::Prompt(Prompt {
                 text: "do\nit".into(),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_looks_as_the_contract_words_it() {
+    fn output_record_has_the_documented_format() {
         let mut line = Vec::new();
         encode_output(
             &mut line,
@@ -309,17 +309,17 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_fraction_keeps_its_length() {
+    fn time_without_fraction_has_full_length() {
         assert_eq!(time_text(Timestamp::UNIX_EPOCH).len(), TIME_LEN);
     }
 
     proptest! {
         #[test]
-        fn the_agents_bytes_come_back_exactly(bytes in proptest::collection::vec(any::<u8>(), 0..300), eol: bool, late: bool) {
+        fn output_bytes_survive_a_round_trip(bytes in proptest::collection::vec(any::<u8>(), 0..300), eol: bool, late: bool) {
             let mut line = Vec::new();
             encode_output(&mut line, 9, TIME, 4, Stream::Stderr, &Chunk { bytes: &bytes, eol }, 77, late);
             line.pop();
-            prop_assert_eq!(parse_head(&line), Some(Head { seq: 9, turn: 4, kind: Kind::Output(Stream::Stderr, 77) }));
+            prop_assert_eq!(parse_head(&line), Some(Head { seq: 9, turn: 4, kind: RecordKind::Output(Stream::Stderr, 77) }));
             let Body::Stderr(output) = decode(&line).unwrap().body else { panic!("no stderr record") };
             let mut back = Vec::new();
             prop_assert!(decode_output(&output, &mut back));
@@ -330,12 +330,12 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_no_record_and_no_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_is_rejected_without_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(decode(&line).is_none());
         }
 
         #[test]
-        fn a_damaged_record_never_panics(cut in 0_usize..120, byte: u8) {
+        fn damaged_record_does_not_panic(cut in 0_usize..120, byte: u8) {
             let mut line = Vec::new();
             encode(&mut line, 1, TIME, 1, &Body::Prompt(Prompt { text: "hello".into(), idempotency_key: None })).unwrap();
             let at = cut % line.len();

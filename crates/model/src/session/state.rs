@@ -1,20 +1,20 @@
-//! A session's state: a fold over its records, and nothing else.
+//! A session's state: a fold over its records.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::outcome::{Status, Usage};
-use super::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stream, TurnEnded};
+use crate::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stream, TurnEnded};
+use crate::record::{Status, Usage};
 
-/// What a session does, or how its last turn ended.
+/// What a session is doing, or how its last turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
     /// No turn yet.
     Idle,
-    /// A turn waits for a free place.
+    /// A turn waits in the queue.
     Queued,
     /// A turn runs.
     Running,
@@ -26,9 +26,9 @@ pub enum SessionStatus {
     Failed,
     /// The last turn was cancelled.
     Cancelled,
-    /// The last turn ran into a timeout.
+    /// The last turn exceeded a timeout.
     TimedOut,
-    /// Nobody can say how the last turn ended.
+    /// How the last turn ended is unknown.
     Lost,
 }
 
@@ -74,79 +74,79 @@ impl From<Status> for SessionStatus {
     }
 }
 
-/// Where a turn stands.
+/// The phase of a turn.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnPhase {
-    /// Accepted; no process yet.
+    /// Accepted; not started yet.
     Queued,
-    /// The agent's process runs.
+    /// The agent's process is running.
     Running,
-    /// The agent's process has gone; the outcome is not decided yet.
+    /// The agent's process has exited; the outcome is not decided yet.
     Exited,
-    /// It failed and will be tried again.
+    /// The last attempt failed; the turn will be retried.
     Retrying {
-        /// The attempt that comes.
+        /// The number of the next attempt.
         attempt: u32,
         /// Seconds between the failure and the attempt.
         delay: f64,
     },
-    /// It is over.
+    /// It has ended.
     Ended(TurnEnded),
 }
 
-/// A turn, as far as its records tell.
+/// A turn's state, according to its records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnState {
-    /// Its number, beginning with 1.
+    /// Its number; starts at 1.
     pub turn: u32,
     /// The `seq` of its prompt.
     pub prompt_seq: u64,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// The key under which it was asked for.
+    /// Its `Idempotency-Key`.
     pub idempotency_key: Option<String>,
-    /// Where it stands.
+    /// Its phase.
     pub phase: TurnPhase,
-    /// The attempt, beginning with 1.
+    /// The number of the attempt; starts at 1.
     pub attempt: u32,
     /// The process of the last attempt, and when it was started.
     pub started: Option<(Started, Timestamp)>,
-    /// The `seq` of the last `started`, or of the last `setup` where that is newer.
+    /// The `seq` of the last `started` or `setup` record.
     pub started_seq: u64,
-    /// The step of the setup that runs, or failed; `None` once the agent has started, or where there is no setup.
+    /// The setup step that is running or failed; `None` after the agent's start, or without setup.
     pub setup: Option<u32>,
     /// How the last attempt's process ended.
     pub exited: Option<Exited>,
-    /// When the turn was over.
+    /// When the turn ended.
     pub ended_at: Option<Timestamp>,
     /// The `seq` of its `turn_ended`; 0 before.
     pub ended_seq: u64,
-    /// Where the output files of the last attempt stand, stdout and stderr.
+    /// The offsets of the last attempt's output files, stdout and stderr.
     pub offsets: [StreamOffset; 2],
-    /// How many bytes went to the standard input of the last attempt's process.
+    /// Bytes written to the standard input of the last attempt's process.
     pub stdin_to: u64,
-    /// The tree is frozen for want of disk.
+    /// The process tree is frozen because disk space is low.
     pub frozen: bool,
-    /// Questions of the agent that nobody has answered, and when they were asked. `expires_at` is put off by the time
-    /// that the machine was away meanwhile.
+    /// Unanswered questions, and when they were asked. `expires_at` is extended by the time during which the machine
+    /// was paused.
     pub permissions: Vec<(Permission, Timestamp)>,
-    /// Its questions that have an answer, without the calls that waited.
+    /// Answered questions, without their tool calls.
     pub answers: Vec<Arc<(Permission, PermissionAnswer)>>,
 }
 
-/// How far a stream is in the journal.
+/// How much of a stream is in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOffset {
     /// The offset in the turn's stream after the last record.
     pub to: u64,
-    /// The offset in the stream at which its file begins; not 0 after a retry or when the agent truncated the file.
+    /// The offset in the stream at which its file starts; not 0 after a retry, or if the agent truncated the file.
     pub base: u64,
-    /// The agent truncated the file, so that the mark at its head is gone.
+    /// The agent truncated the file, so the hole at its start is gone.
     pub truncated: bool,
 }
 
 impl TurnState {
-    /// How the turn ended, once it has.
+    /// How the turn ended, if it has ended.
     pub fn ended(&self) -> Option<&TurnEnded> {
         match &self.phase {
             TurnPhase::Ended(ended) => Some(ended),
@@ -154,12 +154,12 @@ impl TurnState {
         }
     }
 
-    /// It has no process, and is to get one.
-    pub fn waits(&self) -> bool {
+    /// It has no process, and will get one.
+    pub fn is_waiting(&self) -> bool {
         matches!(self.phase, TurnPhase::Queued | TurnPhase::Retrying { .. })
     }
 
-    /// How far a stream of this turn is.
+    /// The offset of a stream.
     pub fn offset(&self, stream: Stream) -> StreamOffset {
         let [stdout, stderr] = self.offsets;
         match stream {
@@ -177,23 +177,23 @@ impl TurnState {
     }
 }
 
-/// A session, as far as its records tell.
+/// A session's state, according to its records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionState {
-    /// The last record's `seq`; 0 while there is none.
+    /// The last record's `seq`; 0 if there is none.
     pub last_seq: u64,
     /// The last record's time.
     pub updated_at: Option<Timestamp>,
-    /// The turns in order; shared, since a state is copied whenever it changes, and old turns do not.
+    /// The turns in order. They are shared: the state is copied at every change, and old turns do not change.
     pub turns: Vec<Arc<TurnState>>,
-    /// The first start of an agent: by then the session was set up, and from then on its agents change things.
+    /// The first start of an agent: the setup was complete, and all later changes are the agents'.
     pub first_start: Option<(Started, Timestamp)>,
 }
 
 impl SessionState {
-    /// Folds one record in.
+    /// Applies a record.
     pub fn apply(&mut self, record: &Record) {
-        self.seen(record.seq, Some(record.time));
+        self.set_last(record.seq, Some(record.time));
         match &record.body {
             Body::Prompt(prompt) => self.turns.push(Arc::new(TurnState {
                 turn: record.turn,
@@ -227,15 +227,15 @@ impl SessionState {
         }
     }
 
-    /// Folds an output record in, of which only the head was read.
+    /// Applies an output record of which only the head was parsed.
     pub fn apply_output(&mut self, seq: u64, turn: u32, stream: Stream, to: u64) {
-        self.seen(seq, None);
+        self.set_last(seq, None);
         if let Some(turn) = self.turn_mut(turn) {
             turn.offset_mut(stream).to = to;
         }
     }
 
-    fn seen(&mut self, seq: u64, time: Option<Timestamp>) {
+    fn set_last(&mut self, seq: u64, time: Option<Timestamp>) {
         self.last_seq = seq;
         self.updated_at = time.or(self.updated_at);
     }
@@ -254,12 +254,12 @@ impl SessionState {
         state.map(Arc::make_mut)
     }
 
-    /// The first turn that is not over: the one that runs, or waits to.
+    /// The first turn that has not ended: it is running or waiting.
     pub fn current(&self) -> Option<&TurnState> {
         self.turns.iter().map(Arc::as_ref).find(|turn| turn.ended().is_none())
     }
 
-    /// All turns are over, and there was one: a follower that has read this far is done.
+    /// There is at least one turn, and all turns have ended.
     pub fn is_settled(&self) -> bool {
         !self.turns.is_empty() && self.current().is_none()
     }
@@ -269,7 +269,7 @@ impl SessionState {
         self.turns.last().map_or(1, |turn| turn.turn.saturating_add(1))
     }
 
-    /// The agent's own session id, from the last turn that told it.
+    /// The agent's own session id, from the last turn that reported one.
     pub fn agent_session_id(&self) -> Option<&str> {
         self.turns
             .iter()
@@ -277,7 +277,7 @@ impl SessionState {
             .find_map(|turn| turn.ended()?.agent_session_id.as_deref())
     }
 
-    /// What the ended turns used together.
+    /// The usage of all ended turns.
     pub fn usage(&self) -> Usage {
         self.turns
             .iter()
@@ -285,7 +285,7 @@ impl SessionState {
             .fold(Usage::default(), Usage::plus)
     }
 
-    /// What the session does, or how its last turn ended.
+    /// The session's status.
     pub fn status(&self) -> SessionStatus {
         match self
             .current()
@@ -305,7 +305,7 @@ impl SessionState {
         }
     }
 
-    /// The questions that the agent of the current turn waits on, and when they were asked; oldest first.
+    /// The unanswered questions of the current turn, and when they were asked; oldest first.
     pub fn pending_permissions(&self) -> impl Iterator<Item = &(Permission, Timestamp)> {
         self.current().into_iter().flat_map(|turn| &turn.permissions)
     }
@@ -326,15 +326,15 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             turn.permissions.push((permission.clone(), time));
         }
         Body::PermissionAnswer(answer) => {
-            let place = turn.permissions.iter().position(|(asked, _)| asked.id == answer.id);
-            if let Some(place) = place {
-                let (mut asked, _) = turn.permissions.remove(place);
+            let index = turn.permissions.iter().position(|(asked, _)| asked.id == answer.id);
+            if let Some(index) = index {
+                let (mut asked, _) = turn.permissions.remove(index);
                 asked.tool_call = None;
                 turn.answers.push(Arc::new((asked, answer.clone())));
             }
         }
         Body::Exited(exited) => {
-            // Nobody waits any more.
+            // The process that asked is gone.
             turn.permissions.clear();
             turn.exited = Some(exited.clone());
             turn.frozen = false;
@@ -344,9 +344,9 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         }
         Body::Retry { attempt, delay, .. } => {
             turn.attempt = *attempt;
-            // Another process, with a standard input of its own.
+            // The next attempt is a new process with a new standard input.
             turn.stdin_to = 0;
-            // The next attempt writes files of its own; its bytes go on where these ended.
+            // The next attempt writes new files; its offsets continue where these ended.
             for offset in &mut turn.offsets {
                 let to = offset.to;
                 *offset = StreamOffset {
@@ -380,13 +380,13 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             }
         }
         Body::Stdin(output) => turn.stdin_to = output.to,
-        Body::Resumed { away, .. } => put_off(turn, *away),
+        Body::Resumed { away, .. } => extend_questions(turn, *away),
         Body::Prompt(_) | Body::Stdout(_) | Body::Stderr(_) | Body::Alert { .. } | Body::Recovered { .. } => {}
     }
 }
 
-/// Nobody could answer while the machine was away: that time does not count.
-fn put_off(turn: &mut TurnState, away: f64) {
+/// Extends the timeouts of open questions: nobody could answer while the machine was paused.
+fn extend_questions(turn: &mut TurnState, away: f64) {
     let away = SignedDuration::try_from_secs_f64(away).unwrap_or_default();
     for (permission, _) in &mut turn.permissions {
         permission.expires_at = permission.expires_at.map(|at| at.saturating_add(away).unwrap_or(at));

@@ -1,4 +1,4 @@
-//! What clients of Claude Agent SDK servers configure, and the session that it means.
+//! The configuration of Claude Agent SDK clients, and the session request that it corresponds to.
 
 use std::collections::BTreeMap;
 
@@ -6,40 +6,40 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::mcp::McpServer;
-use super::request::{PermissionMode, SessionRequest};
+use super::session::{PermissionMode, SessionRequest};
 
-/// Stands where a value is secret.
+/// Replaces a secret value.
 const HIDDEN: &str = "***";
 
-/// The options of the Claude Agent SDK that are honoured here, by the SDK's own names; clients send others, too, which
-/// are neither used nor kept.
+/// The supported options of the Claude Agent SDK, with the SDK's names. Clients also send other options, which are
+/// ignored and not stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SdkConfig {
-    /// The key of the model's API; secret.
+    /// The API key for the model; secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic_api_key: Option<String>,
     /// The model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// A text in place of the agent's own system prompt, or `{"type":"preset","preset":"claude_code","append"?}`.
+    /// A text that replaces the agent's system prompt, or `{"type":"preset","preset":"claude_code","append"?}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub system_prompt: Option<SystemPrompt>,
-    /// The only tools that may be used; all when absent.
+    /// The tools that may be used; all when absent.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<String>,
-    /// Servers of tools, by name.
+    /// MCP servers, by name.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub mcp_servers: BTreeMap<String, McpServer>,
-    /// Sub-agents, by name, in the SDK's words.
+    /// Sub-agents by name, in the SDK's format.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub agents: Map<String, Value>,
-    /// The most answers of the model in a turn.
+    /// Maximum model requests in a turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_turns: Option<u32>,
-    /// Whether the agent asks.
+    /// Whether the agent asks for permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission_mode: Option<SdkPermissionMode>,
     /// Whether `stream_event` messages are sent.
@@ -48,43 +48,43 @@ pub struct SdkConfig {
     /// The working directory, relative to the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// Environment for the agent; values are secret.
+    /// Environment variables for the agent; values are secret.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
 
-/// A sub-agent that cannot be handed on; never a value that may be secret.
+/// A sub-agent that cannot be passed to the agent. Contains no value that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "agents.{name}.mcpServers holds more than names; put the servers into mcpServers beside agents, and name them here"
 )]
-pub struct WrongSubagent {
+pub struct InvalidSubagent {
     /// The sub-agent's name.
     pub name: String,
 }
 
-/// Clients in some languages write `null` for what they leave out.
+/// Accepts `null` as absent: clients in some languages send it.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
     Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
-/// Whether the agent asks before it does something.
+/// Whether the agent asks for permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SdkPermissionMode {
     /// Never, as when absent.
     BypassPermissions,
-    /// As it does by itself: its questions are answered at `/v1/sessions/{id}/permissions`.
+    /// As the agent decides: questions are answered at `/v1/sessions/{id}/permissions`.
     Default,
 }
 
-/// What stands in place of, or behind, the agent's own system prompt.
+/// A text that replaces or extends the agent's system prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum SystemPrompt {
-    /// In its place.
+    /// Replaces it.
     Text(String),
-    /// The agent's own, and this behind it.
+    /// Keeps it and appends this text.
     Append(Option<String>),
 }
 
@@ -92,17 +92,17 @@ impl TryFrom<Value> for SystemPrompt {
     type Error = &'static str;
 
     fn try_from(value: Value) -> Result<Self, &'static str> {
-        const RIGHT: &str = "it must be a text or {\"type\":\"preset\",\"preset\":\"claude_code\",\"append\"?}";
+        const EXPECTED: &str = "it must be a text or {\"type\":\"preset\",\"preset\":\"claude_code\",\"append\"?}";
         match value {
             Value::String(text) => Ok(Self::Text(text)),
             Value::Object(mut preset) if preset.get("preset").and_then(Value::as_str) == Some("claude_code") => {
                 match preset.remove("append") {
                     None | Some(Value::Null) => Ok(Self::Append(None)),
                     Some(Value::String(text)) => Ok(Self::Append(Some(text))),
-                    Some(_) => Err(RIGHT),
+                    Some(_) => Err(EXPECTED),
                 }
             }
-            _ => Err(RIGHT),
+            _ => Err(EXPECTED),
         }
     }
 }
@@ -118,28 +118,28 @@ impl From<SystemPrompt> for Value {
 }
 
 impl SdkConfig {
-    /// Whether all of it can be handed on.
+    /// Checks that all options can be passed to the agent.
     ///
     /// # Errors
-    /// Names a sub-agent that brings a server of tools: sub-agents are an argument of the program, which others on the
-    /// machine can read, and a server's headers and environment are secret.
-    pub fn check(&self) -> Result<(), WrongSubagent> {
+    /// Returns a sub-agent that defines an MCP server. Sub-agents are passed as a program argument, which other users
+    /// of the machine can read, and a server's headers and environment are secret.
+    pub fn check(&self) -> Result<(), InvalidSubagent> {
         let is_name = |servers: &Value| match servers {
             Value::Null => true,
             Value::Array(servers) => servers.iter().all(Value::is_string),
             _ => false,
         };
-        let wrong = self.agents.iter().find(|(_, agent)| !is_name(&agent["mcpServers"]));
-        wrong.map_or(Ok(()), |(name, _)| Err(WrongSubagent { name: name.clone() }))
+        let invalid = self.agents.iter().find(|(_, agent)| !is_name(&agent["mcpServers"]));
+        invalid.map_or(Ok(()), |(name, _)| Err(InvalidSubagent { name: name.clone() }))
     }
 
-    /// The session that it means, without a prompt.
+    /// The corresponding session request, without a prompt.
     pub fn request(&self) -> SessionRequest {
         let mut env = self.env.clone();
         if let Some(key) = &self.anthropic_api_key {
             env.insert("ANTHROPIC_API_KEY".to_owned(), key.clone());
         }
-        // The switches as of claude 2.1.
+        // Options of claude 2.1.
         let mut args = Vec::new();
         let mut system_prompt = None;
         match &self.system_prompt {
@@ -170,9 +170,9 @@ impl SdkConfig {
         }
     }
 
-    /// The same without its secrets.
+    /// A copy without secrets.
     #[must_use]
-    pub fn shown(&self) -> Self {
+    pub fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
         shown.anthropic_api_key = None;
         let hide = |values: &mut BTreeMap<String, String>| {
@@ -198,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_posts_is_a_session_of_claude() {
-        // Clients post all their options, those of their own sandbox, too.
+    fn options_become_a_claude_session() {
+        // Clients send all their options, including those of their own sandbox.
         let config = config(json!({
             "anthropicApiKey": "k", "e2bApiKey": "theirs", "timeoutMs": 300_000, "debug": true,
             "model": "m", "systemPrompt": { "type": "preset", "preset": "claude_code", "append": "be brief" },
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_what_was_left_out() {
+    fn null_means_absent() {
         let names = [
             "model",
             "systemPrompt",
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_prompt_is_a_text_or_the_agents_own_with_more() {
+    fn system_prompt_is_a_text_or_a_preset() {
         let prompt = |value: Value| config(json!({ "systemPrompt": value })).request();
         assert_eq!(prompt(json!("pirate")).system_prompt.as_deref(), Some("pirate"));
         let preset = prompt(json!({ "type": "preset", "preset": "claude_code" }));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_agent_names_servers_and_brings_none() {
+    fn sub_agent_may_only_name_mcp_servers() {
         let with =
             |servers: Value| config(json!({ "agents": { "a": { "prompt": "p", "mcpServers": servers } } })).check();
         for right in [Value::Null, json!([]), json!(["docs"])] {
@@ -283,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_is_shown() {
+    fn secrets_are_removed() {
         let shown = config(json!({
             "anthropicApiKey": "s3cret", "env": { "TOKEN": "s3cret" },
             "mcpServers": { "m": { "url": "http://x", "headers": { "A": "s3cret" }, "env": { "B": "s3cret" } } },
         }))
-        .shown();
+        .without_secrets();
         let text = serde_json::to_string(&shown).unwrap();
         assert!(!text.contains("s3cret") && text.contains("TOKEN"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! The journal's records, as `contract.md` words them: one JSON line each.
+//! The records of the journal. Each record is one JSON line; the field names are the wire format.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::outcome::{Cause, Status, StopReason, Usage};
+use super::status::{Cause, Status, StopReason, Usage};
 
 /// One of the agent's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -19,7 +19,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Both, in the order in which everything that treats them alike does so.
+    /// Both streams, in a fixed order.
     pub const BOTH: [Self; 2] = [Self::Stdout, Self::Stderr];
 
     /// The name on the wire.
@@ -40,11 +40,11 @@ impl fmt::Display for Stream {
 /// A record: something that happened in a session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its place in the session's journal; begins with 1 and has no holes.
+    /// Its number in the session's journal: starts at 1, has no gaps.
     pub seq: u64,
-    /// When it was written, by the wall clock.
+    /// Wall-clock time of writing.
     pub time: Timestamp,
-    /// The turn it belongs to; 0 where it belongs to the session.
+    /// The turn it belongs to; 0 for a record of the session itself.
     pub turn: u32,
     /// What happened.
     pub body: Body,
@@ -56,17 +56,17 @@ pub struct Record {
 pub enum Body {
     /// A turn was accepted.
     Prompt(Prompt),
-    /// A step of the session's setup begins. What is written from here to the next `setup` or `started` is its
-    /// output, and none of the agent's.
+    /// A step of the session's setup starts. Output up to the next `setup` or `started` record belongs to this step,
+    /// not to the agent.
     Setup(Setup),
-    /// The agent's process runs.
+    /// The agent's process was started.
     Started(Started),
-    /// The agent's processes were stopped by us until there is room on the disk.
+    /// The keeper stopped the agent's processes until there is enough free disk space.
     Frozen {
         /// Why.
         reason: String,
     },
-    /// They go on.
+    /// The agent's processes were continued.
     Thawed {
         /// Why.
         reason: String,
@@ -77,95 +77,95 @@ pub enum Body {
     Stderr(Output),
     /// Bytes that were written to the agent's standard input.
     Stdin(Output),
-    /// The agent's process has gone.
+    /// The agent's process has exited.
     Exited(Exited),
     /// The turn is over.
     TurnEnded(TurnEnded),
-    /// The turn failed and will be tried again.
+    /// The attempt failed, and the turn will be retried.
     Retry {
-        /// The attempt that comes, beginning with 2.
+        /// The number of the next attempt; the first retry is 2.
         attempt: u32,
-        /// Seconds until then.
+        /// Seconds until the next attempt.
         delay: f64,
-        /// Why the attempt before failed.
+        /// Why the last attempt failed.
         cause: Cause,
     },
-    /// The agent asks whether it may do something, and waits.
+    /// The agent asks for permission, and waits.
     Permission(Permission),
-    /// The answer it gets.
+    /// The answer to a permission question.
     PermissionAnswer(PermissionAnswer),
-    /// Something runs short.
+    /// A resource is running low.
     Alert {
-        /// What.
+        /// The resource.
         resource: String,
-        /// How much there is of it.
+        /// The current value.
         value: f64,
-        /// The value at which we say so.
+        /// The threshold that was crossed.
         threshold: f64,
     },
     /// The sandbox was paused or cloned.
     Resumed {
         /// The new epoch.
         epoch: String,
-        /// The one before, where anybody had needed it.
+        /// The previous epoch, if one had been created.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         previous: Option<String>,
-        /// Seconds away, by the wall clock.
+        /// Duration of the pause in seconds, by the wall clock.
         away: f64,
-        /// The platform's id of the sandbox that it is now, where that is known.
+        /// The platform's id of the current sandbox, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sandbox: Option<String>,
     },
-    /// The server came back.
+    /// The server was restarted.
     Recovered {
         /// The epoch.
         epoch: String,
-        /// The turn's keeper had died, too.
+        /// The turn's keeper had died as well.
         lost_keeper: bool,
     },
-    /// Something is missing, and this says what.
+    /// Some output is missing.
     Gap(Gap),
 }
 
 /// The prompt of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prompt {
-    /// The prompt, whole.
+    /// The full text of the prompt.
     pub text: String,
     /// The caller's `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 
-/// The agent's process, well enough described to be found again after a restart.
+/// Identifies the agent's process, so that it can be found again after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    /// Process id, as our own pid namespace sees it.
+    /// Process id in promptd's pid namespace.
     pub pid: i32,
     /// The program's path.
     pub program: String,
-    /// 1, or more after retries.
+    /// The attempt; starts at 1.
     pub attempt: u32,
     /// Field 22 of `/proc/<pid>/stat`: clock ticks from boot to the process's start.
     pub start_ticks: u64,
-    /// `/proc/sys/kernel/random/boot_id`, without which pid and ticks mean nothing.
+    /// `/proc/sys/kernel/random/boot_id`: pid and ticks are only valid for this boot.
     pub boot_id: String,
-    /// A moment just before the agent could do anything, by the clock that file systems take their times from.
+    /// A time just before the agent started, from the clock that file systems use for timestamps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<Timestamp>,
-    /// The commit that was checked out then, where the agent works in a git repository.
+    /// The commit that was checked out at that time, if the agent works in a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
 
-/// A step of what is done before the agent starts. The process is the one that becomes the agent.
+/// A step of the setup, which runs before the agent starts. The same process becomes the agent afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Which step, beginning with 1.
+    /// The number of the step; starts at 1.
     pub step: u32,
-    /// How many there are.
+    /// The number of steps.
     pub of: u32,
-    /// What it does: the command, or what is cloned.
+    /// The command, or what is cloned.
     pub command: String,
     /// As in [`Started`].
     pub attempt: u32,
@@ -178,7 +178,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The process, as it has to be known to be found again.
+    /// The identity of the process that runs the setup.
     pub fn process(&self) -> Started {
         Started {
             pid: self.pid,
@@ -192,16 +192,16 @@ impl Setup {
     }
 }
 
-/// A chunk of a stream: text, or base64 where it is not UTF-8.
+/// A chunk of a stream: text, or base64 if it is not UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The offset in the turn's stream after this chunk, in bytes.
     pub to: u64,
-    /// The turn had ended when this was written.
+    /// The chunk was written after the turn had ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
-    /// The chunk ends a line; the newline is not repeated in `data`.
-    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    /// The chunk ends a line; the newline itself is not in `data`.
+    #[serde(default = "default_true", skip_serializing_if = "Clone::clone")]
     pub eol: bool,
     /// The bytes as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,24 +211,24 @@ pub struct Output {
     pub base64: Option<String>,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
-/// A question of the agent.
+/// A permission question of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Permission {
     /// The question's id, unique in its session.
     pub id: String,
-    /// What the agent wants to do, in a few words.
+    /// A short description of what the agent wants to do.
     pub title: String,
-    /// What can be answered.
+    /// The possible answers.
     pub options: Vec<PermissionOption>,
-    /// The call that waits, as ACP's `ToolCallUpdate`.
+    /// The tool call that waits, as an ACP `ToolCallUpdate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub tool_call: Option<Value>,
-    /// When the default answer is given in place of a caller's.
+    /// When the default answer is given if no caller has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<Timestamp>,
@@ -237,37 +237,37 @@ pub struct Permission {
 /// One possible answer, as in ACP (<https://agentclientprotocol.com/protocol/tool-calls#permission-options>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PermissionOption {
-    /// What to answer with.
+    /// The id to answer with.
     #[serde(rename = "optionId")]
     pub option_id: String,
-    /// For people.
+    /// The label for people.
     pub name: String,
-    /// What it means.
+    /// The meaning of the option.
     pub kind: PermissionKind,
 }
 
-/// What an answer means, in ACP's words.
+/// The meaning of an answer, as ACP defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PermissionKind {
-    /// This time.
+    /// Allow this call.
     AllowOnce,
-    /// From now on.
+    /// Allow this and later calls.
     AllowAlways,
-    /// Not this time.
+    /// Reject this call.
     RejectOnce,
-    /// Never.
+    /// Reject this and later calls.
     RejectAlways,
 }
 
-/// An answer to a question of the agent.
+/// An answer to a permission question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PermissionAnswer {
-    /// The question.
+    /// The id of the question.
     pub id: String,
-    /// The chosen option; `cancelled` where there was no choice any more.
+    /// The id of the chosen option, or `cancelled` if none was chosen.
     pub option: String,
-    /// `caller`, `default` (nobody answered in time), `interrupt`, or `agent` (it has taken the question back).
+    /// `caller`, `default` (nobody answered in time), `interrupt`, or `agent` (the agent withdrew the question).
     pub by: String,
 }
 
@@ -280,24 +280,24 @@ pub struct Exited {
     /// The name of the signal that killed it, such as `SIGKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// Why the keeper ended it, or why code and signal are not known.
+    /// Why the keeper ended it, or why code and signal are unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// Why it could not be started.
+    /// Why it could not be started or set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// It had said its final result and did not leave, so it was ended: code and signal say nothing about the turn.
+    /// It did not exit after its final result, so the keeper ended it: code and signal say nothing about the turn.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lingered: bool,
-    /// Seconds it ran, by a clock that does not count while the machine is paused.
+    /// Seconds it ran, without the time during which the machine was paused.
     pub duration: f64,
-    /// What it used.
+    /// The resources it used.
     pub resources: Resources,
-    /// Processes of its tree that live on.
+    /// Processes of its tree that are still running.
     pub leftover_processes: u32,
 }
 
-/// What a process and its waited-for children used.
+/// Resources used by a process and its reaped children.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Resources {
     /// User and system time in seconds.
@@ -309,29 +309,29 @@ pub struct Resources {
 /// The end of a turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TurnEnded {
-    /// How.
+    /// The status.
     pub status: Status,
-    /// Why, when not completed.
+    /// Why the turn did not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// Why the agent stopped speaking.
+    /// Why the model stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
-    /// The agent's final answer, at most [`super::MAX_RESULT`] bytes of it.
+    /// The agent's final answer, at most [`crate::MAX_RESULT`] bytes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// What went wrong, in words.
+    /// An error message for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What it cost.
+    /// Tokens and cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// The agent's own id for its session, with which the next turn resumes it.
+    /// The agent's own session id; the next turn resumes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<String>,
 }
 
-/// Bytes that are missing from a stream.
+/// Missing bytes of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The stream's name.
@@ -340,7 +340,7 @@ pub struct Gap {
     pub bytes: u64,
     /// Why.
     pub reason: String,
-    /// The offset in the turn's stream after the gap; the stream's file begins here again.
+    /// The offset in the turn's stream after the gap; the output file starts again at this offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
 }

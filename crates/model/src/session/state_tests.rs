@@ -1,4 +1,4 @@
-//! The fold, record by record.
+//! Tests of [`super`].
 
 use super::*;
 use crate::{Output, Prompt, Setup};
@@ -30,7 +30,7 @@ fn ended(status: Status) -> Body {
 }
 
 #[test]
-fn a_turn_goes_from_queued_to_its_end() {
+fn turn_goes_from_queued_to_ended() {
     let mut bodies = vec![Body::Prompt(Prompt::default())];
     assert_eq!(fold(bodies.clone()).status(), SessionStatus::Queued);
     bodies.push(Body::Started(Started::default()));
@@ -45,7 +45,7 @@ fn a_turn_goes_from_queued_to_its_end() {
 }
 
 #[test]
-fn a_late_exit_does_not_reopen_an_ended_turn() {
+fn late_exit_does_not_reopen_an_ended_turn() {
     let state = fold(vec![
         Body::Prompt(Prompt::default()),
         Body::Started(Started::default()),
@@ -56,7 +56,7 @@ fn a_late_exit_does_not_reopen_an_ended_turn() {
 }
 
 #[test]
-fn a_session_is_set_up_when_its_first_agent_has_started_and_not_before() {
+fn setup_ends_with_the_first_start_of_an_agent() {
     let step = |step| {
         Body::Setup(Setup {
             step,
@@ -79,7 +79,7 @@ fn a_session_is_set_up_when_its_first_agent_has_started_and_not_before() {
 }
 
 #[test]
-fn a_retry_goes_on_counting_where_the_failed_attempt_ended() {
+fn retry_continues_the_stream_offsets() {
     let out = |to| {
         Body::Stdout(Output {
             to,
@@ -129,7 +129,7 @@ fn answer(id: &str) -> Body {
 }
 
 #[test]
-fn a_session_waits_while_a_question_is_open_and_knows_which_were_answered() {
+fn session_waits_while_a_question_is_open() {
     let mut bodies = vec![Body::Prompt(Prompt::default()), Body::Started(Started::default())];
     bodies.extend([question("1"), question("2"), answer("1")]);
     let state = fold(bodies.clone());
@@ -138,7 +138,7 @@ fn a_session_waits_while_a_question_is_open_and_knows_which_were_answered() {
     assert_eq!(state.turn(1).unwrap().answers[0].1.id, "1");
     bodies.push(answer("2"));
     assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
-    // What was answered stays answered.
+    // Answered questions stay answered.
     bodies.push(Body::Exited(Exited::default()));
     bodies.push(Body::Retry {
         attempt: 2,
@@ -151,7 +151,7 @@ fn a_session_waits_while_a_question_is_open_and_knows_which_were_answered() {
 }
 
 #[test]
-fn the_time_that_the_machine_was_away_is_nobodys_time_to_answer() {
+fn pause_extends_the_time_to_answer() {
     let resumed = Body::Resumed {
         epoch: String::new(),
         away: 90.5,

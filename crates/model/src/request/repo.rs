@@ -1,25 +1,25 @@
-//! The repository that a session begins with: what a caller may ask for; pure.
+//! The git repository of a session: which requests are valid.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name of a branch, tag or commit.
+/// Maximum length of the name of a branch, tag or commit.
 const MAX_REF: usize = 255;
 
-/// Where repositories may come from. `ext::` and other helpers of git run commands, and are none of these.
+/// Allowed URL schemes. `ext::` and other git remote helpers run commands, so they are not allowed.
 const SCHEMES: [&str; 5] = ["https", "http", "ssh", "git", "file"];
 
 /// A repository that is cloned before the session's first agent starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RepoRequest {
-    /// Where it is: `https`, `http`, `ssh`, `git` or `file`, or `user@host:path`; without credentials.
+    /// The URL: `https`, `http`, `ssh`, `git` or `file`, or `user@host:path`; without credentials.
     pub url: String,
     /// The branch, tag or commit to check out; the default branch when absent.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The folder below the session's `cwd` that it is cloned into; the repository's name when absent. The agent
+    /// The folder below the session's `cwd` that it is cloned into, by default the repository's name. The agent
     /// works there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
@@ -28,74 +28,76 @@ pub struct RepoRequest {
     pub token_env: Option<String>,
 }
 
-/// A repository that cannot be cloned; the value is never one that may hold a secret.
+/// A request that is invalid. Contains no value that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrongRepo {
+pub struct InvalidRepo {
     /// The field of the request.
     pub field: &'static str,
-    /// Its value, or what it is.
+    /// Its value, or a description of it.
     pub value: String,
-    /// What would be right.
+    /// How to correct it.
     pub hint: &'static str,
 }
 
-impl WrongRepo {
+impl InvalidRepo {
     fn new(field: &'static str, value: impl Into<String>, hint: &'static str) -> Self {
         let value = value.into();
         Self { field, value, hint }
     }
 }
 
-/// A URL's parts, as far as they matter here.
+/// The parts of a URL that are checked. Git URLs include `user@host:path`, which is not a URL for URL libraries.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts<'a> {
-    /// None for `user@host:path`.
+    /// `None` for `user@host:path`.
     scheme: Option<&'a str>,
     user: Option<&'a str>,
-    /// With the port, if there is one.
+    /// With the port, if any.
     host: &'a str,
     path: &'a str,
 }
 
 impl RepoRequest {
-    /// Refuses what cannot work, and what would not be safe.
-    pub fn check(&self) -> Result<(), WrongRepo> {
+    /// Refuses a request that cannot work or would not be safe.
+    pub fn check(&self) -> Result<(), InvalidRepo> {
         let parts = self.check_url()?;
         self.directory()?;
         if let Some(reference) = self.reference.as_deref().filter(|name| !is_reference(name)) {
             let hint = "use the name of a branch or tag, or a commit id";
-            return Err(WrongRepo::new("repo.ref", format!("{reference:?}"), hint));
+            return Err(InvalidRepo::new("repo.ref", format!("{reference:?}"), hint));
         }
         let Some(variable) = &self.token_env else { return Ok(()) };
-        let named = |hint| Err(WrongRepo::new("repo.token_env", format!("{variable:?}"), hint));
+        let invalid = |hint| Err(InvalidRepo::new("repo.token_env", format!("{variable:?}"), hint));
         if !is_variable(variable) {
-            return named("use the name of an environment variable, such as GITHUB_TOKEN, and never the token itself");
+            return invalid(
+                "use the name of an environment variable, such as GITHUB_TOKEN, and never the token itself",
+            );
         }
         if variable.starts_with("PROMPTD_") {
-            return named("names that begin with PROMPTD_ are promptd's own");
+            return invalid("names that begin with PROMPTD_ are promptd's own");
         }
         match parts.scheme {
             Some("https") => Ok(()),
             Some("http") if is_loopback(parts.host) => Ok(()),
-            Some("http") => named("a token would cross the network unencrypted; use an https URL"),
-            Some(_) | None => named("only https takes a token; use an https URL, or leave token_env out"),
+            Some("http") => invalid("a token would cross the network unencrypted; use an https URL"),
+            Some(_) | None => invalid("only https takes a token; use an https URL, or leave token_env out"),
         }
     }
 
-    fn check_url(&self) -> Result<Parts<'_>, WrongRepo> {
+    fn check_url(&self) -> Result<Parts<'_>, InvalidRepo> {
         let url = self.url.as_str();
-        // What has a user, a query or a fragment may hold a secret.
+        // A user, a query or a fragment may contain a secret.
         let shown = if url.contains(['@', '?', '#']) {
             "something else".to_owned()
         } else {
             format!("{url:?}")
         };
-        let wrong = |hint| Err(WrongRepo::new("repo.url", shown.clone(), hint));
+        let invalid = |hint| Err(InvalidRepo::new("repo.url", shown.clone(), hint));
         if url.contains(|letter: char| letter.is_control() || letter.is_whitespace()) || url.starts_with('-') {
-            return wrong("it has white space, or begins with '-'; use a URL such as https://github.com/owner/name");
+            return invalid("it has white space, or begins with '-'; use a URL such as https://github.com/owner/name");
         }
         let Some(parts) = parts(url) else {
-            return wrong("use https, http, ssh, git or file, such as https://github.com/owner/name");
+            return invalid("use https, http, ssh, git or file, such as https://github.com/owner/name");
         };
         let credentials = parts.user.is_some_and(|user| {
             user.contains(':') || !(parts.scheme.is_none() || parts.scheme == Some("ssh")) || !is_name(user)
@@ -103,68 +105,68 @@ impl RepoRequest {
         if credentials {
             let hint =
                 "put the token into env and its variable's name into repo.token_env, and leave it out of the URL";
-            return Err(WrongRepo::new("repo.url", "a URL with credentials in it", hint));
+            return Err(InvalidRepo::new("repo.url", "a URL with credentials in it", hint));
         }
         if parts.path.contains(['?', '#']) {
             let hint = "a query may hold a token; use the plain URL and repo.token_env";
-            return Err(WrongRepo::new("repo.url", "a URL with a query or fragment", hint));
+            return Err(InvalidRepo::new("repo.url", "a URL with a query or fragment", hint));
         }
         let host = match parts.host.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            Some(_) if !parts.host.ends_with(']') => return wrong("its host or port is none"),
+            Some(_) if !parts.host.ends_with(']') => return invalid("its host or port is none"),
             Some(_) | None => parts.host,
         };
         let is_host = is_name(host) || (host.starts_with('[') && host.ends_with(']'));
         if (parts.scheme != Some("file") && !is_host) || parts.path.trim_matches('/').is_empty() {
-            return wrong("it names no host or no repository; use a URL such as https://github.com/owner/name");
+            return invalid("it names no host or no repository; use a URL such as https://github.com/owner/name");
         }
         Ok(parts)
     }
 
-    /// Where the repository goes, relative to the session's `cwd`; empty for that folder itself.
-    pub fn directory(&self) -> Result<PathBuf, WrongRepo> {
+    /// The folder of the repository, relative to the session's `cwd`; empty for `cwd` itself.
+    pub fn directory(&self) -> Result<PathBuf, InvalidRepo> {
         let (dir, given) = match &self.dir {
             Some(dir) => (dir.as_str(), true),
             None => (name_of(&self.url), false),
         };
         if !given && [".", "..", ""].contains(&dir) {
-            return Err(WrongRepo::new(
+            return Err(InvalidRepo::new(
                 "repo.dir",
                 "missing",
                 "the URL has no name to use; name a folder",
             ));
         }
-        let wrong = |hint| Err(WrongRepo::new("repo.dir", format!("{dir:?}"), hint));
+        let invalid = |hint| Err(InvalidRepo::new("repo.dir", format!("{dir:?}"), hint));
         if dir.is_empty() || dir.contains('\0') {
-            return wrong("use a path below the session's cwd");
+            return invalid("use a path below the session's cwd");
         }
         let mut inside = PathBuf::new();
         for part in Path::new(dir).components() {
             match part {
                 Component::Normal(name) if name.eq_ignore_ascii_case(".git") => {
-                    return wrong("git keeps .git for itself");
+                    return invalid("git keeps .git for itself");
                 }
                 Component::Normal(name) => inside.push(name),
                 Component::CurDir => {}
                 Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                    return wrong("it leaves the session's cwd; use a path below it");
+                    return invalid("it leaves the session's cwd; use a path below it");
                 }
             }
         }
         Ok(inside)
     }
 
-    /// The part of the URL that a token is for: no other scheme, host or port ever gets it.
-    pub fn scope(&self) -> Option<&str> {
+    /// Scheme, host and port of the URL. Only this origin gets the token.
+    pub fn origin(&self) -> Option<&str> {
         let parts = parts(&self.url)?;
         let scheme = parts.scheme?;
         self.url
             .get(..scheme.len().saturating_add(3).saturating_add(parts.host.len()))
     }
 
-    /// The user name that goes with a token; any will do for most.
+    /// The user name to send with a token. Most servers accept any name.
     pub fn user(&self) -> &'static str {
-        match self.scope() {
+        match self.origin() {
             Some("https://bitbucket.org") => "x-token-auth",
             _ => "x-access-token",
         }
@@ -187,7 +189,7 @@ fn parts(url: &str) -> Option<Parts<'_>> {
     }
     let (authority, path) = url.split_once(':')?;
     let (user, host) = split_user(authority);
-    // `a/b:c` is a path and `ext::…` a helper, and neither is a host.
+    // `a/b:c` is a path and `ext::…` a remote helper; neither has a host.
     (!authority.contains('/') && !path.starts_with(':')).then_some(Parts {
         scheme: None,
         user,
@@ -202,20 +204,20 @@ fn split_user(authority: &str) -> (Option<&str>, &str) {
         .map_or((None, authority), |(user, host)| (Some(user), host))
 }
 
-/// The last part of a URL, without `.git`.
+/// The last segment of a URL, without `.git`.
 fn name_of(url: &str) -> &str {
     let last = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
     last.strip_suffix(".git").unwrap_or(last)
 }
 
 fn is_name(text: &str) -> bool {
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !text.is_empty() && !text.starts_with('-') && text.bytes().all(fine)
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed)
 }
 
 fn is_variable(name: &str) -> bool {
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    name.bytes().all(fine) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(allowed) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -224,14 +226,14 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || name == "[::1]" || matches!(numbers.as_slice(), [Some(127), Some(_), Some(_), Some(_)])
 }
 
-/// Whether git could take it for a name, and for nothing else than a name.
+/// Whether git accepts it as the name of a reference, and does not read it as an option or a revision expression.
 fn is_reference(name: &str) -> bool {
-    let begins_well = !name.starts_with(['-', '/', '.']);
-    let ends_well = !name.ends_with(['/', '.']) && !name.to_ascii_lowercase().ends_with(".lock");
-    let fine = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"~^:?*[\\".contains(letter);
-    let holds = |text| name.contains(text);
-    let no_syntax = !(holds("..") || holds("@{") || holds("//") || holds("/.") || name == "@");
-    (1..=MAX_REF).contains(&name.len()) && begins_well && ends_well && no_syntax && name.chars().all(fine)
+    let valid_start = !name.starts_with(['-', '/', '.']);
+    let valid_end = !name.ends_with(['/', '.']) && !name.to_ascii_lowercase().ends_with(".lock");
+    let allowed = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"~^:?*[\\".contains(letter);
+    let has = |text| name.contains(text);
+    let no_syntax = !(has("..") || has("@{") || has("//") || has("/.") || name == "@");
+    (1..=MAX_REF).contains(&name.len()) && valid_start && valid_end && no_syntax && name.chars().all(allowed)
 }
 
 #[cfg(test)]
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_git_clones_are_taken_and_name_their_folder() {
+    fn valid_urls_are_accepted_and_name_the_folder() {
         for (url, dir) in [
             ("https://github.com/owner/name", "name"),
             ("https://github.com/owner/name.git/", "name"),
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused() {
+    fn invalid_urls_are_refused() {
         for url in [
             "",
             "name",
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_in_a_url_are_refused_and_not_repeated() {
+    fn url_with_credentials_is_refused_and_not_shown() {
         for url in [
             "https://s3cret@github.com/owner/name",
             "https://user:s3cret@github.com/owner/name",
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_never_leaves_the_working_directory() {
+    fn folder_stays_below_the_working_directory() {
         let dir = |dir: &str| {
             let dir = Some(dir.to_owned());
             RepoRequest {
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_where_nobody_listens_and_nowhere_else() {
+    fn token_needs_https_or_loopback() {
         let with = |url: &str, name: &str| RepoRequest {
             token_env: Some(name.to_owned()),
             ..repo(url)
@@ -352,12 +354,12 @@ mod tests {
                 "{url} {name}"
             );
         }
-        assert_eq!(repo("https://h:8443/a/b").scope(), Some("https://h:8443"));
-        assert_eq!(repo("git@h:a/b").scope(), None);
+        assert_eq!(repo("https://h:8443/a/b").origin(), Some("https://h:8443"));
+        assert_eq!(repo("git@h:a/b").origin(), None);
     }
 
     #[test]
-    fn references_are_names() {
+    fn reference_must_be_a_plain_name() {
         for name in ["main", "feature/x", "v1.0", "0123abc", "refs/pull/1/head", "ä", "a-b"] {
             assert!(is_reference(name), "{name}");
         }
@@ -382,19 +384,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_or_leads_outside(url in "\\PC*", dir in "\\PC*", reference in "\\PC*") {
+        fn any_request_stays_below_the_directory(url in "\\PC*", dir in "\\PC*", reference in "\\PC*") {
             let request = RepoRequest { url, dir: Some(dir), reference: Some(reference), token_env: Some("T".to_owned()) };
-            let _verdict = request.check();
+            let _checked = request.check();
             if let Ok(inside) = request.directory() {
                 prop_assert!(inside.components().all(|part| matches!(part, Component::Normal(_))));
             }
         }
 
         #[test]
-        fn what_is_taken_begins_with_a_known_scheme_or_a_host(url in "[a-z@:/.?#-]{0,24}") {
+        fn no_accepted_url_is_an_option_or_a_helper(url in "[a-z@:/.?#-]{0,24}") {
             let request = repo(&url);
             if request.check().is_ok() {
-                // git takes `helper::` for a program to run where nothing but the helper's name stands before it.
+                // Git runs a remote helper for `helper::` if only the helper's name comes before it.
                 let helper = url.split_once("::").is_some_and(|(name, _)| name.chars().all(|letter| letter != ':' && letter != '/' && letter != '@'));
                 prop_assert!(!url.starts_with('-') && !helper);
                 prop_assert!(url.contains(':'));

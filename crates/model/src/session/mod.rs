@@ -1,0 +1,12 @@
+//! The state of a session, and how its turns end.
+//!
+//! Owns the fold over records, the rules for answers to permission questions, and the decision how a turn ended.
+//! Promises that the same records always give the same state. May not store anything.
+
+mod outcome;
+mod permission;
+mod state;
+
+pub use outcome::{ExitEvidence, FinalEvent, Observation, decide_outcome};
+pub use permission::{BY_AGENT, CANCELLED};
+pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};
