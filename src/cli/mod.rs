@@ -28,6 +28,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use self::error::{CliError, exit};
 use self::global::Global;
@@ -102,7 +103,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
     let global = cli.global;
     match cli.command {
         Command::Serve(args) => {
-            log_to_stderr("info");
+            log_to_stderr(LevelFilter::INFO);
             block_on(serve::serve(&global, args))
         }
         Command::Doctor(args) => doctor::doctor(&global, &args),
@@ -120,7 +121,7 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
 /// Runs a client subcommand. Its future stays on this thread, so that a slow reader of our standard output
 /// blocks nobody but us: a server that is hosted here runs on the workers.
 fn as_client(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
-    log_to_stderr("error");
+    log_to_stderr(LevelFilter::ERROR);
     block_on(command)
 }
 

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::cli::error::CliError;
 use crate::cli::terminal;
@@ -16,15 +18,37 @@ static SERVER: OnceLock<ServerMask> = OnceLock::new();
 /// Those of the environment, before there is a server; made with the first line.
 static ENVIRONMENT: OnceLock<Option<Arc<Masker>>> = OnceLock::new();
 
-/// Sends our own logs to standard error, without colours: they are mostly read by machines.
-pub(crate) fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Stderr)
-        .with_ansi(false);
+/// Sends log messages to standard error, without colours: mostly programs read them. `RUST_LOG` says which messages.
+pub(crate) fn log_to_stderr(default: LevelFilter) {
+    let (filter, problem) = match filter(std::env::var("RUST_LOG").ok().as_deref(), default) {
+        Ok(filter) => (filter, None),
+        Err(problem) => (Targets::new().with_default(default), Some(problem)),
+    };
+    let messages = tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_ansi(false);
     // Fails only where a test has set one before.
-    let _set = logs.try_init();
+    let _set = tracing_subscriber::registry().with(messages).with(filter).try_init();
+    if let Some(problem) = problem {
+        say(&problem);
+    }
+}
+
+/// What the value of `RUST_LOG` selects; unset and empty are the same.
+fn filter(value: Option<&str>, default: LevelFilter) -> Result<Targets, String> {
+    let Some(value) = value.filter(|value| !value.trim().is_empty()) else {
+        return Ok(Targets::new().with_default(default));
+    };
+    // This parser takes the field filters of `[span{field=value}]` apart without a word.
+    let parsed = if value.contains(['[', '{']) {
+        None
+    } else {
+        value.parse().ok()
+    };
+    parsed.ok_or_else(|| {
+        format!(
+            "promptd: RUST_LOG is {value:?}, which is not understood; write a level (off, error, warn, info, debug or trace), or \
+             a list such as promptd=debug,hyper=warn. The level is now {default}"
+        )
+    })
 }
 
 /// From now on a server's secrets stay out of the log, too.
@@ -100,4 +124,35 @@ fn masker() -> Option<Arc<Masker>> {
         Masker::new(&secrets).map(Arc::new)
     };
     ENVIRONMENT.get_or_init(of_environment).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn rust_log_takes_levels_and_targets() {
+        let enabled = |value: &str, target: &str, level: Level| {
+            let filter = filter(Some(value), LevelFilter::INFO).unwrap();
+            filter.would_enable(target, &level)
+        };
+        assert!(enabled("", "promptd", Level::INFO) && !enabled(" ", "promptd", Level::DEBUG));
+        assert!(enabled("debug", "promptd_journal", Level::DEBUG));
+        assert!(enabled("promptd=debug,hyper=warn", "promptd::api", Level::DEBUG));
+        assert!(!enabled("promptd=debug,hyper=warn", "hyper::client", Level::INFO));
+        assert!(enabled("warn,promptd=TRACE", "reqwest", Level::WARN));
+    }
+
+    #[test]
+    fn a_wrong_rust_log_says_what_would_be_right() {
+        for wrong in ["promptd=loud", "a=b=c", "[span{user=1}]=debug"] {
+            let problem = filter(Some(wrong), LevelFilter::INFO).unwrap_err();
+            assert!(
+                problem.contains(wrong) && problem.contains("promptd=debug,hyper=warn"),
+                "{problem}"
+            );
+        }
+    }
 }
