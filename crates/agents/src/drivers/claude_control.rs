@@ -1,8 +1,8 @@
-//! Talks with Claude Code over its standard streams, as seen with 2.1.329: `--input-format stream-json` and
-//! `--permission-prompt-tool stdio`, the protocol of its maker's SDKs.
+//! The dialog with Claude Code, as seen with 2.1.329: `--input-format stream-json` and `--permission-prompt-tool stdio`,
+//! the protocol of its SDKs.
 //!
-//! A line that is not JSON would end it at once; an interrupt is answered within milliseconds, takes back the open
-//! questions by itself, and is followed by a `result`.
+//! A line that is not JSON ends claude at once. Claude responds to an interrupt within milliseconds, withdraws its open
+//! questions, and writes a `result`.
 
 use std::borrow::Cow;
 
@@ -10,19 +10,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::formats::claude_stream_json::Reader;
-use super::super::formats::tool;
-use super::super::observe::lenient;
-use super::super::{Observer, TurnRequest, json_rpc};
-use super::{CANCELLED, Driver, Effect, Question, Questions};
+use super::driver::{CANCELLED, Driver, Effect, Question};
+use super::questions::Questions;
+use crate::formats::claude::ClaudeObserver;
+use crate::launch::request::TurnRequest;
+use crate::output::json_rpc;
+use crate::output::observer::{Observer, default_on_error};
+use crate::output::tool;
 use promptd_model::{Observation, PermissionKind, Stream};
 
 /// The driver for one attempt of a turn.
-pub(crate) fn driver(request: &TurnRequest<'_>) -> Box<dyn Driver> {
+pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
     let content = json!([{ "type": "text", "text": request.prompt }]);
     let prompt = json!({ "type": "user", "message": { "role": "user", "content": content } });
     Box::new(ClaudeControl {
-        stream: Reader::default(),
+        observer: ClaudeObserver::default(),
         questions: Questions::default(),
         is_interrupted: false,
         is_over: false,
@@ -31,16 +33,16 @@ pub(crate) fn driver(request: &TurnRequest<'_>) -> Box<dyn Driver> {
 }
 
 struct ClaudeControl {
-    stream: Reader,
-    questions: Questions<Asked>,
+    observer: ClaudeObserver,
+    questions: Questions<OpenQuestion>,
     is_interrupted: bool,
     is_over: bool,
     due: Vec<Effect>,
 }
 
-/// What an answer has to repeat.
+/// What an answer has to contain.
 #[derive(Debug)]
-struct Asked {
+struct OpenQuestion {
     request_id: String,
     input: Value,
     suggestions: Value,
@@ -54,14 +56,14 @@ const REJECT: &str = "reject";
 struct Line<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     request_id: String,
     #[serde(borrow)]
     request: Option<&'a RawValue>,
 }
 
 impl Line<'_> {
-    /// What is asked; `None` where that is no JSON, such as half a surrogate pair, which JavaScript writes.
+    /// The request; `None` if it is no valid JSON, such as half a surrogate pair, which JavaScript can write.
     fn request(&self) -> Option<Value> {
         serde_json::from_str(self.request?.get()).ok()
     }
@@ -72,44 +74,44 @@ fn subtype_of(request: Option<&Value>) -> Option<&str> {
 }
 
 impl Observer for ClaudeControl {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
-        self.stream.line(stream, line);
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
+        self.observer.observe_line(stream, line);
         if stream == Stream::Stderr || self.is_over {
             return;
         }
         if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
             if line.kind == "control_request" {
                 let request = line.request();
-                self.requested(line.request_id, request);
+                self.take_request(line.request_id, request);
             } else if line.kind == "control_cancel_request" {
                 let id = self.questions.withdraw(|asked| asked.request_id == line.request_id);
                 self.due.extend(id.map(Effect::Withdraw));
             }
         }
-        // What works in the background may still ask.
+        // Background work may still ask.
         let seen = self.observation();
         if seen.final_event.is_some() && (!seen.busy || self.is_interrupted) {
             self.is_over = true;
-            // An answer that comes now would be written behind the end.
-            drop(self.questions.take());
+            // An answer that comes now would be written after the end.
+            drop(self.questions.close_all());
             self.due.push(Effect::Close);
         }
     }
 
     fn observation(&self) -> &Observation {
-        self.stream.observation()
+        self.observer.observation()
     }
 }
 
 impl Driver for ClaudeControl {
-    fn effects(&mut self) -> Vec<Effect> {
+    fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.due)
     }
 
     fn answer(&mut self, id: &str, option: &str) {
         if option == CANCELLED {
             self.interrupt();
-        } else if let Some(asked) = self.questions.answer(id, option) {
+        } else if let Some(asked) = self.questions.close(id, option) {
             let decision = match option {
                 ALLOW => json!({ "behavior": "allow", "updatedInput": asked.input }),
                 ALWAYS => json!({
@@ -128,13 +130,13 @@ impl Driver for ClaudeControl {
             return;
         }
         self.is_interrupted = true;
-        self.questions.take();
+        self.questions.close_all();
         let request = json!({ "subtype": "interrupt" });
         let interrupt = json!({ "type": "control_request", "request_id": "interrupt", "request": request });
         self.due.push(Effect::Write(json_rpc::line(&interrupt)));
     }
 
-    fn wrote(&mut self, line: &[u8]) {
+    fn observe_written(&mut self, line: &[u8]) {
         if let Ok(line) = serde_json::from_slice::<Line<'_>>(line)
             && line.kind == "control_request"
             && subtype_of(line.request().as_ref()) == Some("interrupt")
@@ -145,7 +147,7 @@ impl Driver for ClaudeControl {
 }
 
 impl ClaudeControl {
-    fn requested(&mut self, request_id: String, request: Option<Value>) {
+    fn take_request(&mut self, request_id: String, request: Option<Value>) {
         let refuse = |error: &str| json!({ "subtype": "error", "request_id": request_id, "error": error });
         let Some(mut request) = request else {
             return self.respond(&refuse("promptd cannot read this request"));
@@ -154,13 +156,13 @@ impl ClaudeControl {
             return self.respond(&refuse("promptd offers no such request"));
         }
         if self.is_interrupted {
-            // Claude takes its questions back.
+            // Claude withdraws its questions.
             return;
         }
         let mut take = |name: &str| request.get_mut(name).map(Value::take).unwrap_or_default();
         let (input, suggestions) = (take("input"), take("permission_suggestions"));
         let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
-        let call = tool::asked(text("tool_use_id"), text("tool_name"), input.clone());
+        let call = tool::pending(text("tool_use_id"), text("tool_name"), input.clone());
         let mut options = vec![Question::option(ALLOW, "Allow", PermissionKind::AllowOnce)];
         if suggestions.as_array().is_some_and(|rules| !rules.is_empty()) {
             let name = "Allow, and do not ask again";
@@ -173,64 +175,17 @@ impl ClaudeControl {
             options,
             tool_call: Some(json_rpc::value(&call)),
         };
-        let asked = Asked {
+        let asked = OpenQuestion {
             request_id,
             input,
             suggestions,
         };
-        let question = self.questions.ask(asked, question);
+        let question = self.questions.open(asked, question);
         self.due.push(Effect::Ask(question));
     }
 
     fn respond(&mut self, response: &Value) {
         let response = json!({ "type": "control_response", "response": response });
         self.due.push(Effect::Write(json_rpc::line(&response)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::tests::plain;
-    use super::*;
-
-    #[test]
-    fn a_question_that_claude_takes_back_waits_for_nobody() {
-        let mut driver = driver(&plain());
-        for id in ["a", "b"] {
-            let request = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": {} });
-            let ask = json!({ "type": "control_request", "request_id": id, "request": request });
-            driver.line(Stream::Stdout, ask.to_string().as_bytes());
-        }
-        driver.effects();
-        let back = br#"{"type":"control_cancel_request","request_id":"a"}"#;
-        driver.line(Stream::Stdout, back);
-        assert_eq!(driver.effects(), [Effect::Withdraw("1".to_owned())]);
-        driver.line(Stream::Stdout, back);
-        driver.answer("1", ALLOW);
-        assert_eq!(driver.effects(), []);
-        driver.answer("2", ALLOW);
-        assert_eq!(driver.effects().len(), 1);
-    }
-
-    /// Claude waits for ever for what it has asked.
-    #[test]
-    fn whatever_claude_asks_gets_an_answer() {
-        let request = r#"{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"echo \ud83d"}}"#;
-        for request in [request, r#"{"subtype":"hook_callback"}"#, "[1]", "null", "7"] {
-            let mut driver = driver(&plain());
-            driver.effects();
-            let line = format!(r#"{{"type":"control_request","request_id":"q","request":{request}}}"#);
-            driver.line(Stream::Stdout, line.as_bytes());
-            let effects = driver.effects();
-            let [Effect::Write(answer)] = effects.as_slice() else {
-                panic!("{request}: {effects:?}")
-            };
-            let answer: Value = serde_json::from_slice(answer).unwrap();
-            let answer = &answer["response"];
-            assert_eq!(
-                (&answer["subtype"], &answer["request_id"]),
-                (&json!("error"), &json!("q"))
-            );
-        }
     }
 }

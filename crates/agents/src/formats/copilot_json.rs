@@ -1,44 +1,47 @@
 //! The output of GitHub's Copilot CLI, as seen with 1.0.102: `copilot --output-format json`.
 //!
 //! What is not obvious:
-//! - `result` is the last line and its `exitCode` decides, but it is 0 after SIGTERM too: `assistant.idle` says before it
-//!   that the turn was aborted. After SIGINT there is no `result`, and the process exits with 0.
-//! - Only `result` names the session, so one whose first turn was interrupted cannot be gone on with.
-//! - Why a turn failed stands in `session.error`. `model.call_failure` comes before each further try.
-//! - What came in pieces comes again as a whole; of what a tool puts out, each piece has all so far.
-//! - There are no counts of tokens.
-//! - Values of variables that look secret are replaced in all of its JSON, in keys too.
+//! - `result` is the last line and its `exitCode` decides, but the code is 0 after SIGTERM, too. `assistant.idle` reports
+//!   before it that the turn was aborted. After SIGINT there is no `result`, and the process exits with 0.
+//! - Only `result` names the session, so a session whose first turn was interrupted cannot be resumed.
+//! - `session.error` has the reason of a failed turn. `model.call_failure` comes before each retry.
+//! - A text that came in chunks comes again as a complete message. Each chunk of a tool's output has all output so far.
+//! - There are no token counts.
+//! - Copilot replaces the values of variables that look secret in all of its JSON, even in keys.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::observe::{keep_stderr, lenient, limited};
-use super::super::{Observer, Translator, Update, cause};
-use super::{Format, tool};
+use super::format::Format;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::tool;
+use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static COPILOT_JSON: Format = Format {
     name: "copilot-json",
     final_event: true,
     usage_is_cumulative: false,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: Some(|| Box::new(Words::default())),
+    is_dialog: false,
+    observer: Some(|| Box::new(CopilotObserver::default())),
+    translator: Some(|| Box::new(CopilotTranslator::default())),
 };
 
 #[derive(Default)]
-struct Reader {
+struct CopilotObserver {
     seen: Observation,
     answer: Option<String>,
     aborted: bool,
-    /// What `session.error` said.
+    /// From `session.error`.
     error: Option<(Cause, String)>,
 }
 
-/// What has come in pieces, by its id.
+/// The ids of the texts that came in chunks.
 #[derive(Default, Clone)]
-struct Words {
+struct CopilotTranslator {
     message: String,
     thought: String,
 }
@@ -47,7 +50,7 @@ struct Words {
 struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     data: Option<Data>,
     #[serde(rename = "sessionId", borrow)]
     session_id: Option<Cow<'a, str>>,
@@ -87,8 +90,8 @@ struct ToolError {
     message: String,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for CopilotObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -105,16 +108,16 @@ impl Observer for Reader {
             }
             "model.call_failure" => {
                 let message = limited(&data.error_message);
-                self.seen.failure = Some((cause::tell(data.status_code, &message), message));
+                self.seen.failure = Some((cause::classify(data.status_code, &message), message));
             }
             "session.error" => {
                 let message = limited(&data.message);
-                self.error = Some((cause::tell(data.status_code, &message), message));
+                self.error = Some((cause::classify(data.status_code, &message), message));
             }
             "assistant.idle" => self.aborted = data.aborted,
             "result" => {
                 self.seen.agent_session_id = event.session_id.map(Cow::into_owned);
-                self.result(event.exit_code == Some(0));
+                self.finish(event.exit_code == Some(0));
             }
             _ => {}
         }
@@ -125,44 +128,32 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn result(&mut self, exits_well: bool) {
-        let failed = |cause, stop_reason, error| FinalEvent {
-            outcome: Err(cause),
-            stop_reason,
-            result: None,
-            error: Some(error),
-            usage: Usage::default(),
-        };
-        let said = self.error.take().or_else(|| self.seen.failure.clone());
-        self.seen.final_event = Some(match said {
-            _ if self.aborted => failed(
-                Cause::AgentError,
-                Some(StopReason::Cancelled),
-                "the turn was aborted".to_owned(),
-            ),
-            said if !exits_well => {
-                let (cause, error) = said.unwrap_or((Cause::AgentError, "copilot gave no reason".to_owned()));
-                failed(cause, None, error)
+impl CopilotObserver {
+    fn finish(&mut self, is_success: bool) {
+        // There are no token counts.
+        let usage = Usage::default();
+        let reason = self.error.take().or_else(|| self.seen.failure.clone());
+        self.seen.final_event = Some(if self.aborted {
+            FinalEvent {
+                stop_reason: Some(StopReason::Cancelled),
+                ..failure(Cause::AgentError, "the turn was aborted".to_owned(), usage)
             }
-            _ => FinalEvent {
-                outcome: Ok(()),
-                stop_reason: Some(StopReason::EndTurn),
-                result: self.answer.take(),
-                error: None,
-                usage: Usage::default(),
-            },
+        } else if is_success {
+            success(StopReason::EndTurn, self.answer.take(), usage)
+        } else {
+            let (cause, error) = reason.unwrap_or((Cause::AgentError, "copilot gave no reason".to_owned()));
+            failure(cause, error, usage)
         });
     }
 }
 
-/// What has no id is nothing that came before.
-fn is_same(id: &str, in_pieces: &str) -> bool {
-    !id.is_empty() && id == in_pieces
+/// Whether the text of this id came in chunks. A text without an id did not.
+fn came_in_chunks(id: &str, chunked: &str) -> bool {
+    !id.is_empty() && id == chunked
 }
 
-impl Translator for Words {
-    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+impl Translator for CopilotTranslator {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let data = event.data?;
         let update = match &*event.kind {
@@ -174,14 +165,14 @@ impl Translator for Words {
                 self.thought = data.reasoning_id;
                 Update::thought(data.delta_content)
             }
-            // The whole of what has come in pieces, or of nothing but calls of tools, which have lines of their own.
-            "assistant.message" if data.content.is_empty() || is_same(&data.message_id, &self.message) => {
+            // The complete text of chunks, or a message of tool calls only, which have lines of their own.
+            "assistant.message" if data.content.is_empty() || came_in_chunks(&data.message_id, &self.message) => {
                 return Some(Vec::new());
             }
             "assistant.message" => Update::message(data.content),
-            "assistant.reasoning" if is_same(&data.reasoning_id, &self.thought) => return Some(Vec::new()),
+            "assistant.reasoning" if came_in_chunks(&data.reasoning_id, &self.thought) => return Some(Vec::new()),
             "assistant.reasoning" => Update::thought(data.content),
-            // The prompt, which the caller knows already.
+            // The prompt: its own record has it.
             "user.message" => return Some(Vec::new()),
             "tool.execution_start" => tool::started(&data.tool_call_id, &data.tool_name, data.arguments),
             "tool.execution_partial_result" => tool::output_so_far(&data.tool_call_id, &data.partial_output),
@@ -191,14 +182,10 @@ impl Translator for Words {
                 } else {
                     data.error.message
                 };
-                tool::ended(&data.tool_call_id, data.success, &output)
+                tool::finished(&data.tool_call_id, data.success, &output)
             }
             _ => return None,
         };
         Some(vec![update])
     }
 }
-
-#[cfg(test)]
-#[path = "copilot_json_tests.rs"]
-pub(super) mod tests;

@@ -1,38 +1,41 @@
 //! The output of Factory's droid, as seen with 0.215.0: `droid exec -o stream-json`.
 //!
 //! What is not obvious:
-//! - `completion` ends a turn that went well. One that failed ends with `error` lines: the one from the `agent_loop`
-//!   tells why, the one from the `cli` only that.
+//! - `completion` ends a successful turn. A failed turn ends with `error` lines: the line from the `agent_loop` has the
+//!   reason, the line from the `cli` says only that the turn failed.
 //! - SIGINT gives exit code 0 and no further line.
-//! - Nothing comes in pieces, and a thought comes twice.
-//! - `usage` counts over all turns of the session, and cached input apart.
-//! - A session that droid does not know is begun under the id that was asked for, without a word.
+//! - Nothing comes in chunks, and a thought comes twice.
+//! - `usage` is a sum over all turns of the session, and counts cached input separately.
+//! - If droid does not know a session, it begins a new one under the requested id, without an error.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::observe::{keep_stderr, lenient, limited};
-use super::super::{Observer, Translator, Update, cause};
-use super::{Format, tool};
-use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
+use super::format::Format;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::tool;
+use crate::output::update::{Translator, Update};
+use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
 
 pub(crate) static DROID_JSON: Format = Format {
     name: "droid-json",
     final_event: true,
     usage_is_cumulative: true,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: Some(|| Box::new(Words::default())),
+    is_dialog: false,
+    observer: Some(|| Box::new(DroidObserver::default())),
+    translator: Some(|| Box::new(DroidTranslator::default())),
 };
 
 #[derive(Default)]
-struct Reader {
+struct DroidObserver {
     seen: Observation,
 }
 
 #[derive(Default, Clone)]
-struct Words {
+struct DroidTranslator {
     /// The id of the last thought.
     thought: String,
 }
@@ -58,7 +61,7 @@ struct Event<'a> {
     parameters: Value,
     #[serde(rename = "isError", default)]
     is_error: bool,
-    /// What a tool put out.
+    /// The output of a tool.
     #[serde(default)]
     value: Value,
     /// Why a tool failed.
@@ -66,7 +69,7 @@ struct Event<'a> {
     error: Value,
     #[serde(rename = "finalText", borrow)]
     final_text: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     usage: Option<Counts>,
     #[serde(borrow)]
     source: Option<Cow<'a, str>>,
@@ -97,8 +100,8 @@ impl From<Counts> for Usage {
     }
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for DroidObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -108,15 +111,11 @@ impl Observer for Reader {
         match (&*event.kind, event.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = event.session_id.map(Cow::into_owned),
             ("completion", _) => {
-                self.seen.final_event = Some(FinalEvent {
-                    outcome: Ok(()),
-                    stop_reason: Some(StopReason::EndTurn),
-                    result: event.final_text.as_deref().map(limited),
-                    error: None,
-                    usage: event.usage.map(Usage::from).unwrap_or_default(),
-                });
+                let usage = event.usage.map(Usage::from).unwrap_or_default();
+                let result = event.final_text.as_deref().map(limited);
+                self.seen.final_event = Some(success(StopReason::EndTurn, result, usage));
             }
-            ("error", _) => self.failed(&event),
+            ("error", _) => self.fail(&event),
             _ => {}
         }
     }
@@ -126,21 +125,15 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn failed(&mut self, event: &Event<'_>) {
+impl DroidObserver {
+    fn fail(&mut self, event: &Event<'_>) {
         let message = event.message.as_deref().unwrap_or_default();
-        let cause = cause::tell(None, message);
-        let known = self.seen.final_event.as_ref().is_some_and(|fin| fin.outcome.is_err());
-        if known && event.source.as_deref() == Some("cli") && cause == Cause::AgentError {
+        let cause = cause::classify(None, message);
+        let has_reason = self.seen.final_event.as_ref().is_some_and(|fin| fin.outcome.is_err());
+        if has_reason && event.source.as_deref() == Some("cli") && cause == Cause::AgentError {
             return;
         }
-        self.seen.final_event = Some(FinalEvent {
-            outcome: Err(cause),
-            stop_reason: None,
-            result: None,
-            error: Some(limited(message)),
-            usage: Usage::default(),
-        });
+        self.seen.final_event = Some(failure(cause, limited(message), Usage::default()));
     }
 }
 
@@ -148,17 +141,17 @@ impl Reader {
 fn reason(event: &Event<'_>) -> String {
     match event.error.get("message").and_then(Value::as_str) {
         Some(message) => message.to_owned(),
-        None if event.error.is_null() => tool::text(&event.value),
-        None => tool::text(&event.error),
+        None if event.error.is_null() => tool::output_text(&event.value),
+        None => tool::output_text(&event.error),
     }
 }
 
-impl Translator for Words {
-    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+impl Translator for DroidTranslator {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let update = match (&*event.kind, event.role.as_deref()) {
             ("message", Some("assistant")) => Update::message(event.text),
-            // The prompt, which the caller knows already.
+            // The prompt: its own record has it.
             ("message", Some("user")) => return Some(Vec::new()),
             ("reasoning", _) if !event.id.is_empty() && self.thought == event.id => return Some(Vec::new()),
             ("reasoning", _) => {
@@ -166,15 +159,11 @@ impl Translator for Words {
                 Update::thought(event.text)
             }
             ("tool_call", _) => tool::started(&event.id, &event.tool_name?, event.parameters),
-            ("tool_result", _) if event.is_error => tool::ended(&event.id, false, &reason(&event)),
-            ("tool_result", _) => tool::ended(&event.id, true, &tool::text(&event.value)),
-            ("completion", _) => Update::usage(&event.usage?.into(), 0).of_all_turns(),
+            ("tool_result", _) if event.is_error => tool::finished(&event.id, false, &reason(&event)),
+            ("tool_result", _) => tool::finished(&event.id, true, &tool::output_text(&event.value)),
+            ("completion", _) => Update::usage(&event.usage?.into(), 0).cumulative(),
             _ => return None,
         };
         Some(vec![update])
     }
 }
-
-#[cfg(test)]
-#[path = "droid_json_tests.rs"]
-pub(super) mod tests;

@@ -1,11 +1,12 @@
 //! Plain text: what the agent writes is its answer, and its exit code is the outcome.
 
-use super::Format;
+use super::format::Format;
 
 pub(crate) static LINES: Format = Format {
     name: "lines",
     final_event: false,
     usage_is_cumulative: false,
+    is_dialog: false,
     observer: None,
     translator: None,
 };

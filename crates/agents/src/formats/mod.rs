@@ -1,69 +1,37 @@
-//! The formats of agents' output: what a stream says of a turn's end, and what it says in ACP's words.
+//! The formats of agents' output, one file or folder each.
 //!
-//! One file per format; several agents may share one, and a configured agent names one. Pure, like all of `agents`.
+//! Owns for each format an [`Observer`](crate::Observer), which knows how the turn ended, and a
+//! [`Translator`](crate::Translator), which turns each line into ACP updates. Several agents may share a format, and a
+//! configured agent names one.
+//!
+//! Promises that a line that no translator knows is kept as it is, and that a detail of an unexpected shape does not cost
+//! the rest of its event.
+//!
+//! May use `output` only.
 
-pub(super) mod acp;
-pub(super) mod app_server;
-mod claude_control;
-pub(super) mod claude_stream_json;
-mod codex_json;
-mod copilot_json;
-mod droid_json;
-mod gemini_stream_json;
-mod goose_stream_json;
-mod lines;
-mod opencode_json;
-mod pi_json;
-mod plan;
-mod qwen_stream_json;
-pub(super) mod tool;
-#[cfg(test)]
-#[path = "transcript_tests.rs"]
-mod transcript;
+pub(crate) mod acp;
+pub(crate) mod app_server;
+pub(crate) mod claude;
+pub(crate) mod codex_json;
+pub(crate) mod copilot_json;
+pub(crate) mod droid_json;
+pub(crate) mod format;
+pub(crate) mod gemini_stream_json;
+pub(crate) mod lines;
+pub(crate) mod opencode_json;
+pub(crate) mod pi_json;
+pub(crate) mod qwen_stream_json;
 
-pub(super) use acp::ACP;
-pub(super) use app_server::APP_SERVER;
-pub(super) use claude_control::CLAUDE_CONTROL;
-pub(super) use claude_stream_json::CLAUDE_STREAM_JSON;
-pub(super) use codex_json::CODEX_JSON;
-pub(super) use copilot_json::COPILOT_JSON;
-pub(super) use droid_json::DROID_JSON;
-pub(super) use gemini_stream_json::GEMINI_STREAM_JSON;
-pub(super) use goose_stream_json::GOOSE_STREAM_JSON;
-pub(super) use lines::LINES;
-pub(super) use opencode_json::OPENCODE_JSON;
-pub(super) use pi_json::PI_JSON;
-pub(super) use qwen_stream_json::QWEN_STREAM_JSON;
-
-use super::{Observer, Translator};
+use format::Format;
 
 /// The formats that a configuration may name.
-const NAMED: [&Format; 5] = [&LINES, &CLAUDE_STREAM_JSON, &CODEX_JSON, &GEMINI_STREAM_JSON, &ACP];
-
-/// A format of an agent's standard output.
-#[derive(Debug)]
-pub struct Format {
-    /// The name by which a configuration asks for it.
-    pub name: &'static str,
-    /// Its stream ends with an event that tells how the turn went.
-    pub final_event: bool,
-    /// Whether [`Usage`](promptd_model::Usage) counts over all turns of the conversation, so that a turn's own is the
-    /// difference to the turn before.
-    pub usage_is_cumulative: bool,
-    /// What reads it for the turn's end; none where only the exit code tells.
-    pub(super) observer: Option<fn() -> Box<dyn Observer>>,
-    /// What reads it for the callers; none where the bytes themselves are the answer.
-    pub(super) translator: Option<fn() -> Box<dyn Translator>>,
-}
-
-/// A format is its name: there is one of each.
-impl PartialEq for Format {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Format {}
+const NAMED: [&Format; 5] = [
+    &lines::LINES,
+    &claude::CLAUDE_STREAM_JSON,
+    &codex_json::CODEX_JSON,
+    &gemini_stream_json::GEMINI_STREAM_JSON,
+    &acp::ACP,
+];
 
 impl Format {
     /// The format that a configuration names.
@@ -80,28 +48,9 @@ impl Format {
     /// Plain text.
     #[must_use]
     pub fn lines() -> &'static Self {
-        &LINES
-    }
-
-    /// An agent that writes this is talked with, whatever the permission mode.
-    #[must_use]
-    pub fn is_conversation(&self) -> bool {
-        *self == ACP
+        &lines::LINES
     }
 }
 
-/// Recorded turns with a tool, one of each format that has its recordings beside it.
-#[cfg(test)]
-pub(super) const TOOLS: [&str; 5] = [
-    copilot_json::tests::TOOL,
-    droid_json::tests::TOOL,
-    opencode_json::tests::TOOL,
-    pi_json::tests::TOOL,
-    qwen_stream_json::tests::TOOL,
-];
-
-#[cfg(test)]
-#[path = "shapes_tests.rs"]
-mod shapes;
 #[cfg(test)]
 mod tests;

@@ -1,36 +1,45 @@
 //! The output of opencode, as seen with 1.18.33: `opencode run --format json --thinking`.
 //!
 //! What is not obvious:
-//! - There is no event for the end of a turn. A step that finishes for another reason than `tool-calls` is the last
-//!   one, until another begins; the end of the process makes it so.
-//! - Nothing comes in pieces: a text is one line when it is complete, a tool's call one line when it is over.
-//! - A server's error (5xx) and a broken stream are tried again without end and without a word.
-//! - Its own session is on every line, and an interrupted turn can be gone on with.
-//! - `cost` is 0 where opencode has no price for the model.
+//! - No event ends a turn. A step that finishes for another reason than `tool-calls` is the last one, unless another
+//!   step begins before the process ends.
+//! - Nothing comes in chunks: a text is one line when it is complete, a tool call one line when it has finished.
+//! - A server error (5xx) and a broken stream are retried without end and without a line.
+//! - Every line names opencode's session, and the session of an interrupted turn can be resumed.
+//! - `cost` is 0 if opencode has no price for the model.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::observe::{keep_stderr, lenient, limited, push_text};
-use super::super::{Observer, Translator, Update, cause};
-use super::{Format, tool};
-use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
+use super::format::Format;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, push_text, success};
+use crate::output::tool;
+use crate::output::update::{Translator, Update};
+use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
 
 pub(crate) static OPENCODE_JSON: Format = Format {
     name: "opencode-json",
     final_event: true,
     usage_is_cumulative: false,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: Some(|| Box::new(Reader::default())),
+    is_dialog: false,
+    observer: Some(|| Box::new(OpencodeObserver::default())),
+    translator: Some(|| Box::new(OpencodeTranslator::default())),
 };
 
-#[derive(Default, Clone)]
-struct Reader {
+#[derive(Default)]
+struct OpencodeObserver {
     seen: Observation,
-    /// What the model said since its last call of a tool.
+    /// The text since the last tool call.
     answer: String,
+    /// The sum over all steps.
+    usage: Usage,
+}
+
+#[derive(Default, Clone)]
+struct OpencodeTranslator {
     /// The sum over all steps.
     usage: Usage,
 }
@@ -41,9 +50,9 @@ struct Event<'a> {
     kind: Cow<'a, str>,
     #[serde(rename = "sessionID", borrow)]
     session_id: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     part: Option<Part>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     error: Failure,
 }
 
@@ -69,7 +78,7 @@ struct State {
     error: String,
 }
 
-/// `input` leaves out what came from the cache, `output` what the model thought.
+/// `input` excludes cached tokens, `output` excludes the tokens of thoughts.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Tokens {
@@ -101,8 +110,21 @@ struct FailureData {
     status_code: Option<u16>,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Part {
+    fn usage(&self) -> Usage {
+        let tokens = &self.tokens;
+        let cached = tokens.cache.read.saturating_add(tokens.cache.write);
+        Usage {
+            input_tokens: Some(tokens.input.saturating_add(cached)),
+            output_tokens: Some(tokens.output.saturating_add(tokens.reasoning)),
+            cached_tokens: Some(tokens.cache.read),
+            cost_usd: Some(self.cost).filter(|cost| *cost > 0.0),
+        }
+    }
+}
+
+impl Observer for OpencodeObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -120,8 +142,8 @@ impl Observer for Reader {
             }
             "text" => push_text(&mut self.answer, &part.text),
             "tool_use" => self.answer.clear(),
-            "step_finish" => self.step_finished(&part),
-            "error" => self.failed(&event.error),
+            "step_finish" => self.finish_step(&part),
+            "error" => self.fail(&event.error),
             _ => {}
         }
     }
@@ -131,23 +153,9 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn count(&mut self, part: &Part) {
-        let tokens = &part.tokens;
-        let input = tokens
-            .input
-            .saturating_add(tokens.cache.read)
-            .saturating_add(tokens.cache.write);
-        self.usage = self.usage.plus(Usage {
-            input_tokens: Some(input),
-            output_tokens: Some(tokens.output.saturating_add(tokens.reasoning)),
-            cached_tokens: Some(tokens.cache.read),
-            cost_usd: Some(part.cost).filter(|cost| *cost > 0.0),
-        });
-    }
-
-    fn step_finished(&mut self, part: &Part) {
-        self.count(part);
+impl OpencodeObserver {
+    fn finish_step(&mut self, part: &Part) {
+        self.usage = self.usage.plus(part.usage());
         if part.reason == "tool-calls" {
             return;
         }
@@ -156,37 +164,27 @@ impl Reader {
             "content-filter" => StopReason::Refusal,
             _ => StopReason::EndTurn,
         };
-        self.seen.final_event = Some(FinalEvent {
-            outcome: Ok(()),
-            stop_reason: Some(stop_reason),
-            result: Some(self.answer.clone()).filter(|answer| !answer.is_empty()),
-            error: None,
-            usage: self.usage,
-        });
+        let answer = Some(self.answer.clone()).filter(|answer| !answer.is_empty());
+        self.seen.final_event = Some(success(stop_reason, answer, self.usage));
     }
 
-    fn failed(&mut self, error: &Failure) {
+    fn fail(&mut self, error: &Failure) {
         let message = if error.data.message.is_empty() {
             &error.name
         } else {
             &error.data.message
         };
-        self.seen.final_event = Some(FinalEvent {
-            outcome: Err(match error.name.as_str() {
-                // The provider has no key, or its login is over.
-                "ProviderAuthError" => Cause::Auth,
-                _ => cause::tell(error.data.status_code, message),
-            }),
-            stop_reason: None,
-            result: None,
-            error: Some(limited(message)),
-            usage: self.usage,
-        });
+        let cause = match error.name.as_str() {
+            // The provider has no key, or its login has expired.
+            "ProviderAuthError" => Cause::Auth,
+            _ => cause::classify(error.data.status_code, message),
+        };
+        self.seen.final_event = Some(failure(cause, limited(message), self.usage));
     }
 }
 
-impl Translator for Reader {
-    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+impl Translator for OpencodeTranslator {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let part = event.part?;
         let update = match &*event.kind {
@@ -195,10 +193,10 @@ impl Translator for Reader {
             "tool_use" => {
                 let succeeded = part.state.status == "completed";
                 let output = if succeeded { part.state.output } else { part.state.error };
-                tool::whole(&part.call_id, &part.tool, part.state.input, succeeded, &output)
+                tool::complete(&part.call_id, &part.tool, part.state.input, succeeded, &output)
             }
             "step_finish" => {
-                self.count(&part);
+                self.usage = self.usage.plus(part.usage());
                 Update::usage(&self.usage, 0)
             }
             _ => return None,
@@ -206,7 +204,3 @@ impl Translator for Reader {
         Some(vec![update])
     }
 }
-
-#[cfg(test)]
-#[path = "opencode_json_tests.rs"]
-pub(super) mod tests;

@@ -1,35 +1,38 @@
 //! The output of pi, as seen with 0.73.1: `pi -p --mode json`.
 //!
 //! What is not obvious:
-//! - `agent_end` ends a turn, and the last answer's `stopReason` decides: the exit code is 0 after an error, too. Where
-//!   pi tries again, `auto_retry_start` and another `agent_end` follow.
-//! - Each piece of an answer repeats the whole message so far, which may already hold what comes in later pieces: only
-//!   `delta` counts.
-//! - `usage` of each answer is that answer's own, and counts cached input apart. `cost` is 0 where pi has no price.
-//! - The session stands in the first line, but can be gone on with only once the model has answered.
+//! - `agent_end` ends a turn, and the last answer's `stopReason` decides: the exit code is 0 after an error, too. If pi
+//!   retries, `auto_retry_start` and another `agent_end` follow.
+//! - Each chunk of an answer repeats the message so far, and may already contain text of later chunks. Only `delta`
+//!   counts.
+//! - `usage` of an answer is that answer's own, and counts cached input separately. `cost` is 0 if pi has no price.
+//! - The first line names the session, but it can be resumed only after the model's first answer.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::observe::{keep_stderr, lenient, limited};
-use super::super::{Observer, Translator, Update, cause};
-use super::{Format, tool};
+use super::format::Format;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::tool;
+use crate::output::update::{Translator, Update};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static PI_JSON: Format = Format {
     name: "pi-json",
     final_event: true,
     usage_is_cumulative: false,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: Some(|| Box::new(Words::default())),
+    is_dialog: false,
+    observer: Some(|| Box::new(PiObserver::default())),
+    translator: Some(|| Box::new(PiTranslator::default())),
 };
 
 #[derive(Default)]
-struct Reader {
+struct PiObserver {
     seen: Observation,
-    /// The id of the first line, until there is something to resume.
+    /// The id of the first line, until the session can be resumed.
     session_id: Option<String>,
     /// The sum over all answers.
     usage: Usage,
@@ -37,10 +40,10 @@ struct Reader {
 }
 
 #[derive(Default, Clone)]
-struct Words {
+struct PiTranslator {
     usage: Usage,
-    /// The answer at hand has come in pieces.
-    in_pieces: bool,
+    /// The current answer came in chunks.
+    in_chunks: bool,
 }
 
 #[derive(Deserialize)]
@@ -63,9 +66,9 @@ struct Event<'a> {
     is_error: bool,
 }
 
-/// `message_update`, of which the repeated message is passed over.
+/// `message_update`, without the repeated message.
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct Chunk<'a> {
     #[serde(rename = "assistantMessageEvent", borrow)]
     event: Delta<'a>,
 }
@@ -87,9 +90,9 @@ struct MessageEvent {
 #[serde(default, rename_all = "camelCase")]
 struct Answer {
     role: String,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "default_on_error")]
     content: Option<Vec<Block>>,
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "default_on_error")]
     usage: Option<Counts>,
     stop_reason: String,
     error_message: Option<String>,
@@ -133,7 +136,7 @@ impl From<&Counts> for Usage {
 }
 
 impl Answer {
-    /// The model's own, at its end.
+    /// The complete answer of the model in this line.
     fn of(line: &[u8]) -> Option<Self> {
         let event = serde_json::from_slice::<MessageEvent>(line).ok()?;
         Some(event.message).filter(|message| message.role == "assistant")
@@ -149,8 +152,8 @@ impl Answer {
     }
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for PiObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -168,7 +171,7 @@ impl Observer for Reader {
                     self.last = answer;
                 }
             }
-            "agent_end" => self.ended(),
+            "agent_end" => self.finish(),
             "auto_retry_start" => self.seen.final_event = None,
             _ => {}
         }
@@ -179,41 +182,33 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn ended(&mut self) {
+impl PiObserver {
+    fn finish(&mut self) {
         let error = self.last.error_message.as_deref().map(limited).unwrap_or_default();
-        let failed = |stop_reason| (Err(cause::tell(None, &error)), stop_reason);
-        let (outcome, stop_reason) = match self.last.stop_reason.as_str() {
-            "stop" => (Ok(()), Some(StopReason::EndTurn)),
-            "length" => (Ok(()), Some(StopReason::MaxTokens)),
-            "aborted" => failed(Some(StopReason::Cancelled)),
-            // A turn that ends with a call of a tool, or with no answer at all, is no success.
-            _ => failed(None),
-        };
-        self.seen.final_event = Some(FinalEvent {
-            outcome,
-            stop_reason,
-            result: outcome
-                .is_ok()
-                .then(|| self.last.text())
-                .filter(|text| !text.is_empty()),
-            error: outcome.is_err().then_some(error),
-            usage: self.usage,
+        let text = Some(self.last.text()).filter(|text| !text.is_empty());
+        self.seen.final_event = Some(match self.last.stop_reason.as_str() {
+            "stop" => success(StopReason::EndTurn, text, self.usage),
+            "length" => success(StopReason::MaxTokens, text, self.usage),
+            // A turn that ends with a tool call or without an answer is no success.
+            reason => FinalEvent {
+                stop_reason: (reason == "aborted").then_some(StopReason::Cancelled),
+                ..failure(cause::classify(None, &error), error, self.usage)
+            },
         });
     }
 }
 
-impl Translator for Words {
-    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+impl Translator for PiTranslator {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let update = match &*event.kind {
-            "message_update" => return self.piece(line),
-            "message_end" => return self.message(line),
-            // What `message_end` says, too.
+            "message_update" => return self.translate_chunk(line),
+            "message_end" => return self.translate_message(line),
+            // `message_end` has the same content.
             "message_start" | "turn_end" | "agent_end" => return Some(Vec::new()),
             "tool_execution_start" => tool::started(&event.call_id, &event.tool_name?, event.args),
             "tool_execution_update" => tool::output_so_far(&event.call_id, &output(&event.partial_result)),
-            "tool_execution_end" => tool::ended(&event.call_id, !event.is_error, &output(&event.result)),
+            "tool_execution_end" => tool::finished(&event.call_id, !event.is_error, &output(&event.result)),
             _ => return None,
         };
         Some(vec![update])
@@ -221,28 +216,28 @@ impl Translator for Words {
 }
 
 fn output(result: &Value) -> String {
-    tool::text(result.get("content").unwrap_or(result))
+    tool::output_text(result.get("content").unwrap_or(result))
 }
 
-impl Words {
-    fn piece(&mut self, line: &[u8]) -> Option<Vec<Update>> {
-        let Delta { kind, delta } = serde_json::from_slice::<Piece<'_>>(line).ok()?.event;
+impl PiTranslator {
+    fn translate_chunk(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        let Delta { kind, delta } = serde_json::from_slice::<Chunk<'_>>(line).ok()?.event;
         let update = match &*kind {
             "text_delta" => Update::message(delta),
             "thinking_delta" => Update::thought(delta),
-            // Begins and ends of what comes in pieces; and a call of a tool has lines of its own.
+            // Begin and end of chunks. A tool call has lines of its own.
             "text_start" | "text_end" | "thinking_start" | "thinking_end" | "toolcall_start" | "toolcall_delta"
             | "toolcall_end" => return Some(Vec::new()),
             _ => return None,
         };
-        self.in_pieces = true;
+        self.in_chunks = true;
         Some(vec![update])
     }
 
-    /// The whole message: the caller's, a tool's, or the model's with what it took.
-    fn message(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+    /// A complete message: the caller's, a tool's, or the model's with its usage.
+    fn translate_message(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let answer = serde_json::from_slice::<MessageEvent>(line).ok()?.message;
-        let whole = !std::mem::take(&mut self.in_pieces);
+        let came_whole = !std::mem::take(&mut self.in_chunks);
         match answer.role.as_str() {
             "assistant" if answer.error_message.is_some() => None,
             "assistant" => {
@@ -251,9 +246,9 @@ impl Words {
                 let mut all_known = answer.content.is_some() && answer.usage.is_some();
                 for block in answer.content.into_iter().flatten() {
                     match block.kind.as_str() {
-                        "text" if whole => updates.push(Update::message(block.text)),
-                        "thinking" if whole => updates.push(Update::thought(block.thinking)),
-                        // A call has lines of its own.
+                        "text" if came_whole => updates.push(Update::message(block.text)),
+                        "thinking" if came_whole => updates.push(Update::thought(block.thinking)),
+                        // A tool call has lines of its own.
                         "text" | "thinking" | "toolCall" => {}
                         _ => all_known = false,
                     }
@@ -269,7 +264,3 @@ impl Words {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "pi_json_tests.rs"]
-pub(super) mod tests;

@@ -1,45 +1,48 @@
-//! The output of Qwen Code, as seen with 0.24.4: `qwen -o stream-json`, in the words of Claude's stream.
+//! The output of Qwen Code, as seen with 0.24.4: `qwen -o stream-json`, a variant of claude's stream.
 //!
-//! What differs from Claude's:
-//! - `usage` counts over all turns of the session, cached input included; there is no cost.
-//! - The error stands in `error.message`, the HTTP status only in its text, and the same text has come as an answer.
-//! - A turn that has had all the answers it may have ends with a line on stderr, exit code 53, and no `result`.
-//! - SIGINT ends the stream without a word, exit code 130; a resumed session that does not exist, with a line on stderr.
+//! The differences to claude's stream:
+//! - `usage` is a sum over all turns of the session, with cached input; there is no cost.
+//! - The error is in `error.message`, the HTTP status only in its text. The same text was written as an answer before.
+//! - A turn that reaches its limit of answers ends with a line on stderr, exit code 53, and no `result`.
+//! - SIGINT ends the stream without a further line, exit code 130. A session that does not exist is a line on stderr.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::super::observe::{keep_stderr, lenient, limited};
-use super::super::{Observer, Translator, Update, cause};
-use super::{Format, claude_stream_json};
+use super::claude::translator::ClaudeTranslator;
+use super::format::Format;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static QWEN_STREAM_JSON: Format = Format {
     name: "qwen-stream-json",
     final_event: true,
     usage_is_cumulative: true,
-    observer: Some(|| Box::new(Reader::default())),
-    translator: Some(|| Box::new(Updates::default())),
+    is_dialog: false,
+    observer: Some(|| Box::new(QwenObserver::default())),
+    translator: Some(|| Box::new(QwenTranslator::default())),
 };
 
-/// How the line on stderr begins that stands for the final event where no more answers were allowed.
+/// The beginning of the line on stderr that replaces the final event after the last allowed answer.
 const TURN_LIMIT: &[u8] = b"Reached max session turns";
 
 #[derive(Default)]
-struct Reader {
+struct QwenObserver {
     seen: Observation,
 }
 
 #[derive(Default, Clone)]
-struct Updates {
-    stream: claude_stream_json::Updates,
+struct QwenTranslator {
+    stream: ClaudeTranslator,
 }
 
-impl Translator for Updates {
-    fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
-        let updates = self.stream.line(line)?;
-        Some(updates.into_iter().map(Update::of_all_turns).collect())
+impl Translator for QwenTranslator {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        let updates = self.stream.translate_line(line)?;
+        Some(updates.into_iter().map(Update::cumulative).collect())
     }
 }
 
@@ -53,11 +56,11 @@ struct Event<'a> {
     session_id: Option<Cow<'a, str>>,
     #[serde(default)]
     is_error: bool,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     result: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     error: Failure,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     usage: Counts,
 }
 
@@ -74,12 +77,12 @@ struct Counts {
     cache_read_input_tokens: Option<u64>,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for QwenObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             keep_stderr(&mut self.seen, line);
             if line.starts_with(TURN_LIMIT) {
-                self.turn_limit(line);
+                self.end_at_turn_limit(line);
             }
             return;
         }
@@ -99,15 +102,12 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn turn_limit(&mut self, line: &[u8]) {
+impl QwenObserver {
+    fn end_at_turn_limit(&mut self, line: &[u8]) {
         let error = limited(String::from_utf8_lossy(line).trim());
         self.seen.final_event = Some(FinalEvent {
-            outcome: Err(Cause::AgentError),
             stop_reason: Some(StopReason::MaxTurnRequests),
-            result: None,
-            error: Some(error),
-            usage: Usage::default(),
+            ..failure(Cause::AgentError, error, Usage::default())
         });
     }
 }
@@ -119,22 +119,10 @@ fn result(event: Event<'_>) -> FinalEvent {
         cached_tokens: event.usage.cache_read_input_tokens,
         cost_usd: None,
     };
-    let (outcome, stop_reason, result, error) = if event.is_error {
+    if event.is_error {
         let error = limited(&event.error.message);
-        (Err(cause::tell(None, &error)), None, None, Some(error))
+        failure(cause::classify(None, &error), error, usage)
     } else {
-        let answer = event.result.as_deref().map(limited);
-        (Ok(()), Some(StopReason::EndTurn), answer, None)
-    };
-    FinalEvent {
-        outcome,
-        stop_reason,
-        result,
-        error,
-        usage,
+        success(StopReason::EndTurn, event.result.as_deref().map(limited), usage)
     }
 }
-
-#[cfg(test)]
-#[path = "qwen_stream_json_tests.rs"]
-pub(super) mod tests;

@@ -1,67 +1,66 @@
-//! One attempt of a turn: its output to updates.
+//! One attempt of a turn: its output as updates.
 
-use crate::{Translator, Update};
-use promptd_model::{LineAssembler, LinePart, decode_output};
-use promptd_model::{Output, Stream};
+use crate::output::update::{Translator, Update};
+use promptd_model::{LineAssembler, LinePart, Output, Stream, decode_output};
 
-/// What is open between two records.
+/// The state between two records.
 #[derive(Clone)]
 pub(super) struct Attempt {
     pub(super) turn: u32,
     lines: [LineAssembler; 2],
-    voice: Voice,
+    stdout: Stdout,
 }
 
-/// What standard output is.
+/// What standard output contains.
 #[derive(Clone)]
-enum Voice {
-    /// That of a setup, and none of the agent's.
+enum Stdout {
+    /// The output of a setup step, not of the agent.
     Setup,
-    /// Lines in the agent's own words.
-    Words(Box<dyn Translator>),
-    /// The agent's answer as it is; and the beginning of a character that was cut in two.
+    /// Lines in the agent's format.
+    Lines(Box<dyn Translator>),
+    /// The agent's answer as it is. The bytes are the start of a character whose rest has not come yet.
     Text(Vec<u8>),
 }
 
 impl Attempt {
-    /// An attempt that begins; without a translator the agent's bytes are its answer.
-    pub(super) fn started(turn: u32, translator: Option<Box<dyn Translator>>) -> Self {
-        Self::with(turn, translator.map_or(Voice::Text(Vec::new()), Voice::Words))
+    /// A new attempt. Without a translator, the agent's bytes are its answer.
+    pub(super) fn new(turn: u32, translator: Option<Box<dyn Translator>>) -> Self {
+        Self::with(turn, translator.map_or(Stdout::Text(Vec::new()), Stdout::Lines))
     }
 
-    /// A step of a setup.
+    /// A setup step.
     pub(super) fn setup(turn: u32) -> Self {
-        Self::with(turn, Voice::Setup)
+        Self::with(turn, Stdout::Setup)
     }
 
-    fn with(turn: u32, voice: Voice) -> Self {
+    fn with(turn: u32, stdout: Stdout) -> Self {
         let lines = <[LineAssembler; 2]>::default();
-        Self { turn, lines, voice }
+        Self { turn, lines, stdout }
     }
 
-    /// How many bytes wait for what follows them.
-    pub(super) fn held(&self) -> usize {
+    /// How many bytes wait for the rest of their line or character.
+    pub(super) fn buffered_bytes(&self) -> usize {
         let [stdout, stderr] = &self.lines;
-        let text = match &self.voice {
-            Voice::Text(open) => open.len(),
-            Voice::Setup | Voice::Words(_) => 0,
+        let text = match &self.stdout {
+            Stdout::Text(open) => open.len(),
+            Stdout::Setup | Stdout::Lines(_) => 0,
         };
         stdout.buffered().saturating_add(stderr.buffered()).saturating_add(text)
     }
 
-    /// What a chunk of output says.
-    pub(super) fn output(&mut self, stream: Stream, output: &Output) -> Vec<Update> {
-        if let (Stream::Stdout, Voice::Text(open)) = (stream, &mut self.voice) {
+    /// Takes a chunk of output.
+    pub(super) fn push(&mut self, stream: Stream, output: &Output) -> Vec<Update> {
+        if let (Stream::Stdout, Stdout::Text(open)) = (stream, &mut self.stdout) {
             return text(open, output).into_iter().collect();
         }
         let part = self.lines_of(stream).push(output);
         part.map_or_else(Vec::new, |part| {
             let eol = part.ends;
-            self.part(stream, part, eol)
+            self.translate_part(stream, part, eol)
         })
     }
 
-    /// What no newline has ended, when nothing more will come.
+    /// Gives the unfinished lines when no more output will come.
     pub(super) fn finish(&mut self) -> Vec<Update> {
         Stream::BOTH
             .into_iter()
@@ -69,17 +68,19 @@ impl Attempt {
             .collect()
     }
 
-    /// The same of one stream.
+    /// The same for one stream.
     pub(super) fn finish_stream(&mut self, stream: Stream) -> Vec<Update> {
-        if let (Stream::Stdout, Voice::Text(open)) = (stream, &mut self.voice) {
+        if let (Stream::Stdout, Stdout::Text(open)) = (stream, &mut self.stdout) {
             let line = std::mem::take(open);
             let eol = false;
-            let due = !line.is_empty();
-            return due.then_some(Update::Raw { stream, line, eol }).into_iter().collect();
+            let is_due = !line.is_empty();
+            return is_due
+                .then_some(Update::Raw { stream, line, eol })
+                .into_iter()
+                .collect();
         }
         let part = self.lines_of(stream).finish();
-        // No newline has ended it, as in the journal.
-        part.map_or_else(Vec::new, |part| self.part(stream, part, false))
+        part.map_or_else(Vec::new, |part| self.translate_part(stream, part, false))
     }
 
     fn lines_of(&mut self, stream: Stream) -> &mut LineAssembler {
@@ -90,10 +91,12 @@ impl Attempt {
         }
     }
 
-    fn part(&mut self, stream: Stream, part: LinePart, eol: bool) -> Vec<Update> {
-        let known = match &mut self.voice {
-            Voice::Words(translator) if stream == Stream::Stdout && part.is_whole() => translator.line(&part.bytes),
-            Voice::Setup | Voice::Words(_) | Voice::Text(_) => None,
+    fn translate_part(&mut self, stream: Stream, part: LinePart, eol: bool) -> Vec<Update> {
+        let known = match &mut self.stdout {
+            Stdout::Lines(translator) if stream == Stream::Stdout && part.is_whole() => {
+                translator.translate_line(&part.bytes)
+            }
+            Stdout::Setup | Stdout::Lines(_) | Stdout::Text(_) => None,
         };
         known.unwrap_or_else(|| {
             let line = part.bytes;
@@ -102,7 +105,7 @@ impl Attempt {
     }
 }
 
-/// Output that is an answer as it is, at once; only half a character waits for its other half.
+/// Output that is an answer as it is, without a delay. Only an incomplete character waits for its rest.
 fn text(open: &mut Vec<u8>, output: &Output) -> Option<Update> {
     decode_output(output, open);
     let bytes = std::mem::take(open);
@@ -110,7 +113,7 @@ fn text(open: &mut Vec<u8>, output: &Output) -> Option<Update> {
         Ok(text) => (!text.is_empty()).then(|| Update::message(text)),
         Err(error) => {
             let cut = error.utf8_error();
-            // Nothing but the beginning of one: the journal gives it a record of its own.
+            // An incomplete character and nothing else: the journal has it in a record of its own.
             if cut.error_len().is_none() && cut.valid_up_to() == 0 {
                 *open = error.into_bytes();
                 return None;
@@ -126,7 +129,7 @@ fn text(open: &mut Vec<u8>, output: &Output) -> Option<Update> {
     }
 }
 
-/// A chunk that nothing is known of but where it was written.
+/// A chunk of which only the stream is known.
 pub(super) fn raw(stream: Stream, output: &Output) -> Update {
     let mut line = Vec::new();
     let plain = Output {

@@ -1,28 +1,27 @@
-//! The journal's lines, one after the other, to those of the view.
+//! Translates the journal's lines, in order, into lines of the view.
 
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::Line;
 use super::attempt::{Attempt, raw};
-use crate::{Translator, Update};
-use promptd_model::{Body, Gap, Output, Prompt, Stream};
-use promptd_model::{Head, RecordKind, decode, parse_head};
+use super::line::Line;
+use crate::output::update::{Translator, Update};
+use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, Stream, decode, parse_head};
 
-/// A journal on its way into the view; a copy goes on from where it was taken.
+/// The translation of one journal. A clone continues from the point where it was made.
 #[derive(Clone)]
 pub struct Translation {
-    /// A translator that has read nothing; each attempt gets a copy.
-    fresh: Option<Box<dyn Translator>>,
-    /// What is said of records up to this one is not given.
+    /// A translator that has read nothing; each attempt gets a clone.
+    translator: Option<Box<dyn Translator>>,
+    /// Records up to this one give no lines.
     after: u64,
     /// The last record that was read.
     seq: u64,
     attempt: Option<Attempt>,
-    /// The beginning of a line that is larger than a piece.
-    begun: BytesMut,
+    /// The start of a line whose rest has not come yet.
+    partial: BytesMut,
 }
 
 impl fmt::Debug for Translation {
@@ -34,23 +33,23 @@ impl fmt::Debug for Translation {
 }
 
 impl Translation {
-    /// For a session whose agent's output this translator reads; without one, the agent's bytes are its answer.
+    /// For a session whose agent has this translator. Without a translator, the agent's bytes are its answer.
     ///
-    /// Gives what follows the record `after`, and has to be fed from behind [`super::begin`] on.
-    pub fn new(fresh: Option<Box<dyn Translator>>, after: u64) -> Self {
+    /// Gives the lines after the record `after`. The input has to start after [`super::replay_start`].
+    pub fn new(translator: Option<Box<dyn Translator>>, after: u64) -> Self {
         Self {
-            fresh,
+            translator,
             after,
             seq: after,
             attempt: None,
-            begun: BytesMut::new(),
+            partial: BytesMut::new(),
         }
     }
 
-    /// The same for what follows another record, having read nothing.
+    /// A new translation for the lines after another record.
     #[must_use]
-    pub fn behind(self, after: u64) -> Self {
-        Self::new(self.fresh, after)
+    pub fn restarted_after(self, after: u64) -> Self {
+        Self::new(self.translator, after)
     }
 
     /// The last record that was read.
@@ -59,36 +58,36 @@ impl Translation {
     }
 
     /// How many bytes are kept because their line has not ended.
-    pub fn held(&self) -> usize {
-        let open = self.attempt.as_ref().map_or(0, Attempt::held);
-        open.saturating_add(self.begun.len())
+    pub fn buffered_bytes(&self) -> usize {
+        let open = self.attempt.as_ref().map_or(0, Attempt::buffered_bytes);
+        open.saturating_add(self.partial.len())
     }
 
-    /// The next bytes of the journal, wherever they are cut.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Vec<Line> {
+    /// Takes the next bytes of the journal. They may end anywhere in a line.
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut rest = bytes;
         while let Some((text, behind)) = memchr::memchr(b'\n', rest).and_then(|newline| rest.split_at_checked(newline))
         {
             rest = behind.get(1..).unwrap_or_default();
-            if self.begun.is_empty() {
-                self.line(text, &mut lines);
+            if self.partial.is_empty() {
+                self.push_line(text, &mut lines);
             } else {
-                self.begun.extend_from_slice(text);
-                let text = std::mem::take(&mut self.begun);
-                self.line(&text, &mut lines);
+                self.partial.extend_from_slice(text);
+                let text = std::mem::take(&mut self.partial);
+                self.push_line(&text, &mut lines);
             }
         }
-        self.begun.extend_from_slice(rest);
+        self.partial.extend_from_slice(rest);
         lines
     }
 
-    /// The next line of the journal, without its newline.
-    pub fn line(&mut self, line: &[u8], out: &mut Vec<Line>) {
+    /// Takes the next line of the journal, without its newline.
+    pub fn push_line(&mut self, line: &[u8], out: &mut Vec<Line>) {
         let head = parse_head(line);
         self.seq = head.map_or(self.seq, |head| head.seq);
-        let (updates, stays) = match head {
-            Some(head) => self.record(head, line),
+        let (updates, is_kept) = match head {
+            Some(head) => self.translate_record(head, line),
             None => (Vec::new(), true),
         };
         if self.seq <= self.after {
@@ -105,7 +104,7 @@ impl Translation {
                 update_of: Some(head.map_or(0, |head| head.turn)),
             });
         }
-        if stays {
+        if is_kept {
             out.push(Line {
                 seq: self.seq,
                 text: Bytes::copy_from_slice(line),
@@ -117,62 +116,62 @@ impl Translation {
         }
     }
 
-    /// What a record says, and whether it stays itself, too.
-    fn record(&mut self, head: Head<'_>, line: &[u8]) -> (Vec<Update>, bool) {
+    /// The updates of a record, and whether the record itself stays, too.
+    fn translate_record(&mut self, head: Head<'_>, line: &[u8]) -> (Vec<Update>, bool) {
         match head.kind {
             RecordKind::Output(stream, _) => match serde_json::from_slice::<Output>(line) {
-                Ok(output) => (self.output(head.turn, stream, &output), false),
+                Ok(output) => (self.push_output(head.turn, stream, &output), false),
                 Err(_) => (Vec::new(), true),
             },
             RecordKind::Other("prompt") => match serde_json::from_slice::<Prompt>(line) {
                 Ok(prompt) => (vec![Update::prompt(prompt.text)], false),
                 Err(_) => (Vec::new(), true),
             },
-            RecordKind::Other("setup") => (self.begin(Attempt::setup(head.turn)), true),
-            RecordKind::Other("started") => (self.begin(Attempt::started(head.turn, self.fresh.clone())), true),
-            // A worker may outlive its launcher and go on.
-            RecordKind::Other("exited") => (self.open(head.turn).map_or_else(Vec::new, Attempt::finish), true),
+            RecordKind::Other("setup") => (self.start(Attempt::setup(head.turn)), true),
+            RecordKind::Other("started") => (self.start(Attempt::new(head.turn, self.translator.clone())), true),
+            // A process may outlive its launcher and write more.
+            RecordKind::Other("exited") => (self.current(head.turn).map_or_else(Vec::new, Attempt::finish), true),
             RecordKind::Other("retry" | "turn_ended") => {
-                let updates = self.open(head.turn).map_or_else(Vec::new, Attempt::finish);
+                let updates = self.current(head.turn).map_or_else(Vec::new, Attempt::finish);
                 self.attempt.take_if(|attempt| attempt.turn == head.turn);
                 (updates, true)
             }
-            RecordKind::Other("gap") => (self.gap(head.turn, line), true),
+            RecordKind::Other("gap") => (self.skip_gap(head.turn, line), true),
             RecordKind::Other(_) => (Vec::new(), true),
         }
     }
 
-    fn open(&mut self, turn: u32) -> Option<&mut Attempt> {
+    fn current(&mut self, turn: u32) -> Option<&mut Attempt> {
         self.attempt.as_mut().filter(|attempt| attempt.turn == turn)
     }
 
-    fn begin(&mut self, attempt: Attempt) -> Vec<Update> {
+    fn start(&mut self, attempt: Attempt) -> Vec<Update> {
         let before = self.attempt.replace(attempt);
         before.map_or_else(Vec::new, |mut before| before.finish())
     }
 
-    fn output(&mut self, turn: u32, stream: Stream, output: &Output) -> Vec<Update> {
-        match self.open(turn).filter(|_| !output.late) {
-            Some(attempt) => attempt.output(stream, output),
-            // Of what comes late nothing is kept, so that what ended is over for every reader.
+    fn push_output(&mut self, turn: u32, stream: Stream, output: &Output) -> Vec<Update> {
+        match self.current(turn).filter(|_| !output.late) {
+            Some(attempt) => attempt.push(stream, output),
+            // Late output leaves no state, so that the end of a turn is the same for every reader.
             None => vec![raw(stream, output)],
         }
     }
 
-    /// What follows a gap does not continue the line before it.
-    fn gap(&mut self, turn: u32, line: &[u8]) -> Vec<Update> {
+    /// Output after a gap does not continue the line before it.
+    fn skip_gap(&mut self, turn: u32, line: &[u8]) -> Vec<Update> {
         let Some(Body::Gap(Gap { stream, .. })) = decode(line).map(|record| record.body) else {
             return Vec::new();
         };
         let stream = Stream::BOTH.into_iter().find(|known| known.name() == stream);
-        match (stream, self.open(turn)) {
+        match (stream, self.current(turn)) {
             (Some(stream), Some(attempt)) => attempt.finish_stream(stream),
             (None, _) | (_, None) => Vec::new(),
         }
     }
 }
 
-/// A record's `seq`, `time` and `turn`, as they stand at its beginning.
+/// A record's `seq`, `time` and `turn`, as they are at its beginning.
 fn head_of(line: &[u8]) -> &[u8] {
     let end = memmem::find(line, b"\"type\":").unwrap_or(0);
     line.get(..end).unwrap_or_default()
@@ -184,12 +183,8 @@ fn update_line(begin: &[u8], index: Option<usize>, update: &Update) -> Bytes {
         text.extend_from_slice(format!("\"index\":{index},").as_bytes());
     }
     text.extend_from_slice(b"\"update\":");
-    // Writing to a Vec cannot fail, and an update holds nothing that JSON cannot say.
+    // Writing to a Vec cannot fail, and every update can be JSON.
     let _written = serde_json::to_writer(&mut text, update);
     text.push(b'}');
     text.into()
 }
-
-#[cfg(test)]
-#[path = "translation_tests.rs"]
-mod tests;

@@ -1,49 +1,48 @@
-//! What the stream tells of the turn's end.
+//! Reads the stream for the turn's end.
 
 use std::borrow::Cow;
 
 use agent_client_protocol_schema::v1::{CLIENT_METHOD_NAMES, RequestId, StopReason as AcpStopReason};
 use serde::Deserialize;
 
-use super::super::super::json_rpc::{self, Failure, Message};
-use super::super::super::observe::{keep_stderr, lenient, limited, push_text};
-use super::super::super::{Observer, cause};
-use super::{AUTH_REQUIRED, AgentName, INITIALIZE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
+use super::wire::{AUTH_REQUIRED, AgentName, INITIALIZE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
+use crate::output::cause;
+use crate::output::json_rpc::{self, Failure, Message};
+use crate::output::observer::{Observer, default_on_error, keep_stderr, limited, push_text};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
-/// Reads the agent's lines for the turn's end.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct AcpObserver {
     seen: Observation,
-    /// Whether the session is an earlier turn's.
+    /// Whether the session belongs to an earlier turn.
     resumes: bool,
     opening: Opening,
-    /// The session, until there is something in it that a later turn can resume.
+    /// The session, until a later turn can resume it.
     session_id: Option<String>,
     /// The newest message of the agent; the last one is the answer.
     answer: String,
-    /// What has come since is not text: more text is another message.
+    /// A tool call came after the text: more text is another message.
     answer_is_over: bool,
     message_id: Option<String>,
     usage: Usage,
 }
 
 #[derive(Deserialize)]
-struct Notified<'a> {
+struct Notification<'a> {
     #[serde(borrow)]
-    update: Piece<'a>,
+    update: SentUpdate<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Piece<'a> {
+struct SentUpdate<'a> {
     #[serde(borrow)]
     session_update: Cow<'a, str>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     content: Option<Text>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     message_id: Option<String>,
-    #[serde(default, rename = "_meta", deserialize_with = "lenient")]
+    #[serde(default, rename = "_meta", deserialize_with = "default_on_error")]
     meta: Option<Meta>,
 }
 
@@ -55,12 +54,12 @@ struct Text {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct SessionResult {
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "default_on_error")]
     session_id: Option<String>,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for AcpObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -68,15 +67,15 @@ impl Observer for Reader {
         self.seen.last_line_known = message.is_some();
         match message {
             Some(Message::Notification { method, params }) if *method == *CLIENT_METHOD_NAMES.session_update => {
-                if let Ok(Notified { update }) = serde_json::from_str(params) {
-                    self.opening.update(&update.session_update);
+                if let Ok(Notification { update }) = serde_json::from_str(params) {
+                    self.opening.take_update(&update.session_update);
                     if self.opening.ready {
-                        self.piece(update);
+                        self.observe_update(update);
                     }
                 }
             }
-            Some(Message::Result { id, result }) => self.result(&id, result),
-            Some(Message::Error { id, error }) => self.error(&id, &error),
+            Some(Message::Result { id, result }) => self.observe_response(&id, result),
+            Some(Message::Error { id, error }) => self.observe_error(&id, &error),
             Some(Message::Notification { .. } | Message::Request { .. }) | None => {}
         }
     }
@@ -86,8 +85,8 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    /// For a turn that is to go on with the session of an earlier one.
+impl AcpObserver {
+    /// For a turn that resumes the session of an earlier one.
     pub(crate) fn resuming(session_id: &str) -> Self {
         Self {
             resumes: true,
@@ -96,69 +95,69 @@ impl Reader {
         }
     }
 
-    /// The turn has failed in the driver's judgement, and is over.
+    /// Ends the turn as failed: the driver cannot continue.
     pub(crate) fn fail(&mut self, cause: Cause, error: &str) {
         self.end(Err(cause), None, None, Some(limited(error)), Usage::default());
     }
 
-    /// The turn was cancelled before the agent had the prompt.
-    pub(crate) fn cancelled(&mut self) {
-        self.stopped(AcpStopReason::Cancelled, Usage::default());
+    /// Ends the turn as cancelled, before the agent had the prompt.
+    pub(crate) fn cancel(&mut self) {
+        self.finish(AcpStopReason::Cancelled, Usage::default());
     }
 
-    fn piece(&mut self, piece: Piece<'_>) {
-        self.has_begun();
-        if &*piece.session_update != "agent_message_chunk" {
-            // Thoughts, plans and counts come between the pieces of one message too.
-            self.answer_is_over |= piece.session_update.starts_with("tool_call");
+    fn observe_update(&mut self, update: SentUpdate<'_>) {
+        self.mark_resumable();
+        if &*update.session_update != "agent_message_chunk" {
+            // Thoughts, plans and token counts may come between the chunks of one message.
+            self.answer_is_over |= update.session_update.starts_with("tool_call");
             return;
         }
         self.seen.failure = None;
-        if let Some(tokens) = piece.meta.and_then(|meta| meta.usage) {
+        if let Some(tokens) = update.meta.and_then(|meta| meta.usage) {
             self.usage = self.usage.plus(tokens.usage());
         }
-        let text = piece.content.map(|content| content.text).unwrap_or_default();
+        let text = update.content.map(|content| content.text).unwrap_or_default();
         if text.is_empty() {
             return;
         }
-        let is_another = piece.message_id.is_some() && piece.message_id != self.message_id;
-        if std::mem::take(&mut self.answer_is_over) || is_another {
+        let is_next = update.message_id.is_some() && update.message_id != self.message_id;
+        if std::mem::take(&mut self.answer_is_over) || is_next {
             self.answer.clear();
         }
-        self.message_id = piece.message_id;
+        self.message_id = update.message_id;
         push_text(&mut self.answer, &text);
     }
 
-    /// Whether an agent keeps a session in which nothing was said is its own affair.
-    fn has_begun(&mut self) {
+    /// Reports the session. Before the first update of the turn, an agent may not have stored it.
+    fn mark_resumable(&mut self) {
         if let Some(id) = self.session_id.take() {
             self.seen.agent_session_id = Some(id);
         }
     }
 
-    /// Whether the agent may have the prompt: all of former turns that it says again is said.
+    /// Whether the agent can get the prompt: its replay of former turns has ended.
     pub(crate) fn is_ready(&self) -> bool {
         self.opening.ready
     }
 
-    fn result(&mut self, id: &RequestId, result: &str) {
-        self.opening.result(id, result);
+    fn observe_response(&mut self, id: &RequestId, result: &str) {
+        self.opening.take_response(id, result);
         match id {
             RequestId::Number(SESSION) => {
                 let result = serde_json::from_str::<SessionResult>(result).unwrap_or_default();
                 self.session_id = result.session_id.or(self.session_id.take());
             }
             RequestId::Number(PROMPT) => {
-                self.has_begun();
+                self.mark_resumable();
                 match serde_json::from_str::<PromptResult>(result) {
                     Ok(result) if self.is_error_in_disguise(&result) => {
                         let error = std::mem::take(&mut self.answer);
                         let usage = result.usage().unwrap_or_default();
-                        self.end(Err(cause::tell(None, &error)), None, None, Some(error), usage);
+                        self.end(Err(cause::classify(None, &error)), None, None, Some(error), usage);
                     }
-                    Ok(result) => self.stopped(result.stop_reason, result.usage().unwrap_or(self.usage)),
+                    Ok(result) => self.finish(result.stop_reason, result.usage().unwrap_or(self.usage)),
                     Err(error) => {
-                        let error = format!("the agent's answer to the prompt is not ACP's: {error}");
+                        let error = format!("the agent's response to the prompt is not valid ACP: {error}");
                         self.fail(Cause::AgentError, &error);
                     }
                 }
@@ -177,7 +176,7 @@ impl Reader {
             && (result.usage().is_none() || status.is_some_and(|status| (400..600).contains(&status)))
     }
 
-    fn stopped(&mut self, reason: AcpStopReason, usage: Usage) {
+    fn finish(&mut self, reason: AcpStopReason, usage: Usage) {
         let reason = match reason {
             AcpStopReason::EndTurn => Some(StopReason::EndTurn),
             AcpStopReason::MaxTokens => Some(StopReason::MaxTokens),
@@ -195,24 +194,24 @@ impl Reader {
         }
     }
 
-    fn error(&mut self, id: &RequestId, error: &Failure) {
-        let refused = match id {
+    fn observe_error(&mut self, id: &RequestId, error: &Failure) {
+        let prefix = match id {
             RequestId::Number(SESSION) if self.resumes => "the agent refused to resume its session: ",
             RequestId::Number(SESSION) => "the agent refused to begin a session: ",
             RequestId::Number(MODEL) => "the agent refused the model: ",
-            RequestId::Number(INITIALIZE) => "the agent refused to be talked with: ",
+            RequestId::Number(INITIALIZE) => "the agent refused `initialize`: ",
             RequestId::Number(PROMPT) => "",
             _ => return,
         };
         if *id == RequestId::Number(PROMPT) {
-            self.has_begun();
+            self.mark_resumable();
         }
         let cause = if error.code == AUTH_REQUIRED {
             Cause::Auth
         } else {
             error.cause()
         };
-        let text = format!("{refused}{}", error.text());
+        let text = format!("{prefix}{}", error.text());
         let usage = self.usage;
         self.end(Err(cause), None, None, Some(text), usage);
     }

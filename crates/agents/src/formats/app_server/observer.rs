@@ -1,29 +1,28 @@
-//! What the stream tells of the turn's end.
+//! Reads the stream for the turn's end.
 
 use agent_client_protocol_schema::v1::RequestId;
 use serde_json::Value;
 
-use super::super::super::json_rpc::{self, Failure, Message};
-use super::super::super::observe::{keep_stderr, limited};
-use super::super::super::{Observer, cause};
-use super::super::tool::string;
-use super::{Counts, INITIALIZE, Place, THREAD, TURN};
+use super::wire::{Counts, INITIALIZE, THREAD, TURN, TurnIds};
+use crate::output::cause;
+use crate::output::json_rpc::{self, Failure, Message};
+use crate::output::observer::{Observer, keep_stderr, limited};
+use crate::output::tool::str_at;
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream};
 
-/// Reads the agent's lines for the turn's end.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct AppServerObserver {
     seen: Observation,
-    /// Whether the thread is an earlier turn's.
+    /// Whether the thread belongs to an earlier turn.
     resumes: bool,
-    place: Place,
+    ids: TurnIds,
     counts: Counts,
     /// The newest message of the agent; the last one is the answer.
     answer: Option<String>,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for AppServerObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -32,18 +31,18 @@ impl Observer for Reader {
         match message {
             Some(Message::Notification { method, params }) => {
                 if let Ok(params) = serde_json::from_str(params) {
-                    self.notified(&method, &params);
+                    self.observe_notification(&method, &params);
                 }
             }
             Some(Message::Result { id, result }) => {
                 if let Ok(result) = serde_json::from_str(result) {
-                    self.place.result(&id, &result);
+                    self.ids.take_response(&id, &result);
                 }
                 if id == RequestId::Number(TURN) {
-                    self.seen.agent_session_id.clone_from(&self.place.thread);
+                    self.seen.agent_session_id.clone_from(&self.ids.thread);
                 }
             }
-            Some(Message::Error { id, error }) => self.refused(&id, &error),
+            Some(Message::Error { id, error }) => self.observe_error(&id, &error),
             Some(Message::Request { .. }) | None => {}
         }
     }
@@ -53,8 +52,8 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    /// For a turn that is to go on with the thread of an earlier one.
+impl AppServerObserver {
+    /// For a turn that resumes the thread of an earlier one.
     pub(crate) fn resuming() -> Self {
         Self {
             resumes: true,
@@ -64,71 +63,71 @@ impl Reader {
 
     /// The thread, once there is one.
     pub(crate) fn thread(&self) -> Option<&str> {
-        self.place.thread.as_deref()
+        self.ids.thread.as_deref()
     }
 
     /// The turn, once there is one.
     pub(crate) fn turn(&self) -> Option<&str> {
-        self.place.turn.as_deref()
+        self.ids.turn.as_deref()
     }
 
-    /// The turn has failed in the driver's judgement, and is over.
+    /// Ends the turn as failed: the driver cannot continue.
     pub(crate) fn fail(&mut self, error: &str) {
         self.end(Err(Cause::AgentError), None, Some(error.to_owned()));
     }
 
-    /// The turn was cancelled before the agent had the prompt, or with its interrupt.
-    pub(crate) fn cancelled(&mut self) {
+    /// Ends the turn as cancelled, before the agent had the prompt or by its interrupt.
+    pub(crate) fn cancel(&mut self) {
         let error = "the turn was interrupted".to_owned();
         self.end(Err(Cause::Interrupted), Some(StopReason::Cancelled), Some(error));
     }
 
-    fn notified(&mut self, method: &str, params: &Value) {
-        if !self.place.is_ours(params) {
+    fn observe_notification(&mut self, method: &str, params: &Value) {
+        if !self.ids.is_ours(params) {
             return;
         }
         match method {
             "thread/tokenUsage/updated" => {
-                let _of_this_turn = self.counts.update(&self.place, params);
+                let _of_this_turn = self.counts.update(&self.ids, params);
             }
             "error" => {
-                let (cause, message) = told(params.get("error").unwrap_or(&Value::Null));
+                let (cause, message) = classify(params.get("error").unwrap_or(&Value::Null));
                 self.seen.failure = Some((cause, message));
             }
             "item/completed" => {
                 let item = params.get("item").unwrap_or(&Value::Null);
-                // It got on, whatever it complained about before.
+                // Codex continued after the failure.
                 self.seen.failure = None;
-                if string(item, "type") == "agentMessage" {
-                    self.answer = Some(limited(string(item, "text")));
+                if str_at(item, "type") == "agentMessage" {
+                    self.answer = Some(limited(str_at(item, "text")));
                 }
             }
             "turn/completed" => {
                 let turn = params.get("turn").unwrap_or(&Value::Null);
-                if self.turn().is_some_and(|ours| ours == string(turn, "id")) {
-                    self.completed(turn);
+                if self.turn().is_some_and(|ours| ours == str_at(turn, "id")) {
+                    self.finish(turn);
                 }
             }
             _ => {}
         }
     }
 
-    fn completed(&mut self, turn: &Value) {
-        match string(turn, "status") {
+    fn finish(&mut self, turn: &Value) {
+        match str_at(turn, "status") {
             "completed" => self.end(Ok(()), Some(StopReason::EndTurn), None),
-            "interrupted" => self.cancelled(),
+            "interrupted" => self.cancel(),
             _ => {
-                let (cause, message) = told(turn.get("error").unwrap_or(&Value::Null));
+                let (cause, message) = classify(turn.get("error").unwrap_or(&Value::Null));
                 self.end(Err(cause), None, Some(message));
             }
         }
     }
 
-    fn refused(&mut self, id: &RequestId, error: &Failure) {
+    fn observe_error(&mut self, id: &RequestId, error: &Failure) {
         let what = match id {
             RequestId::Number(THREAD) if self.resumes => "the agent refused to resume its session: ",
             RequestId::Number(THREAD) => "the agent refused to begin a session: ",
-            RequestId::Number(INITIALIZE) => "the agent refused to be talked with: ",
+            RequestId::Number(INITIALIZE) => "the agent refused `initialize`: ",
             RequestId::Number(TURN) => "the agent refused the prompt: ",
             _ => return,
         };
@@ -146,9 +145,9 @@ impl Reader {
     }
 }
 
-/// Why a turn failed, by the agent's own classes where they tell (`CodexErrorInfo`).
-fn told(error: &Value) -> (Cause, String) {
-    let message = limited(string(error, "message"));
+/// Why a turn failed: by codex's own classes (`CodexErrorInfo`), else by status and message.
+fn classify(error: &Value) -> (Cause, String) {
+    let message = limited(str_at(error, "message"));
     let info = error.get("codexErrorInfo").unwrap_or(&Value::Null);
     let cause = match info.as_str() {
         Some("unauthorized") => Cause::Auth,
@@ -159,7 +158,7 @@ fn told(error: &Value) -> (Cause, String) {
         _ => {
             let kinds = info.as_object().into_iter().flat_map(|kinds| kinds.values());
             let status = kinds.into_iter().find_map(|kind| kind.get("httpStatusCode")?.as_u64());
-            cause::tell(status.and_then(|status| u16::try_from(status).ok()), &message)
+            cause::classify(status.and_then(|status| u16::try_from(status).ok()), &message)
         }
     };
     (cause, message)

@@ -1,16 +1,16 @@
-//! What the stream says of the turn's end.
+//! Reads the stream for the turn's end.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::super::super::observe::{keep_stderr, lenient, limited};
-use super::super::super::{Observer, cause};
-use super::TokenCounts;
-use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
+use super::wire::TokenCounts;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use promptd_model::{Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
-pub(super) struct Reader {
+pub(crate) struct CodexObserver {
     seen: Observation,
     /// The newest message of the agent; the last one is the answer.
     answer: Option<String>,
@@ -24,11 +24,11 @@ struct Event<'a> {
     thread_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     error: Option<Failure>,
     #[serde(borrow)]
     item: Option<Item<'a>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     usage: Option<TokenCounts>,
 }
 
@@ -46,8 +46,8 @@ struct Item<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for CodexObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -58,16 +58,17 @@ impl Observer for Reader {
             "thread.started" => self.seen.agent_session_id = event.thread_id.map(Cow::into_owned),
             "error" => {
                 let message = event.message.as_deref().map(limited).unwrap_or_default();
-                self.seen.failure = Some((cause::tell(None, &message), message));
+                self.seen.failure = Some((cause::classify(None, &message), message));
             }
-            "item.completed" => self.item(event.item),
+            "item.completed" => self.observe_item(event.item),
             "turn.completed" => {
-                let answer = self.answer.take();
-                self.end(Ok(()), Some(StopReason::EndTurn), answer, None, event.usage);
+                let usage = event.usage.map(Usage::from).unwrap_or_default();
+                self.seen.final_event = Some(success(StopReason::EndTurn, self.answer.take(), usage));
             }
             "turn.failed" => {
                 let error = event.error.map(|error| limited(&error.message)).unwrap_or_default();
-                self.end(Err(cause::tell(None, &error)), None, None, Some(error), event.usage);
+                let usage = event.usage.map(Usage::from).unwrap_or_default();
+                self.seen.final_event = Some(failure(cause::classify(None, &error), error, usage));
             }
             _ => {}
         }
@@ -78,33 +79,15 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn item(&mut self, item: Option<Item<'_>>) {
+impl CodexObserver {
+    fn observe_item(&mut self, item: Option<Item<'_>>) {
         let Some(item) = item else { return };
         if item.kind != "error" {
-            // It got on, whatever it complained about before.
+            // Codex continued after the failure.
             self.seen.failure = None;
         }
         if item.kind == "agent_message" {
             self.answer = item.text.as_deref().map(limited);
         }
-    }
-
-    fn end(
-        &mut self,
-        outcome: Result<(), Cause>,
-        stop_reason: Option<StopReason>,
-        result: Option<String>,
-        error: Option<String>,
-        counts: Option<TokenCounts>,
-    ) {
-        let usage = counts.map(Usage::from).unwrap_or_default();
-        self.seen.final_event = Some(FinalEvent {
-            outcome,
-            stop_reason,
-            result,
-            error,
-            usage,
-        });
     }
 }

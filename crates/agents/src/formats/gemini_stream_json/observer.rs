@@ -1,20 +1,20 @@
-//! What the stream says of the turn's end.
+//! Reads the stream for the turn's end.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::super::super::observe::{keep_stderr, lenient, limited, push_text};
-use super::super::super::{Observer, cause};
-use super::Stats;
+use super::wire::Stats;
+use crate::output::cause;
+use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, push_text, success};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
-pub(super) struct Reader {
+pub(crate) struct GeminiObserver {
     seen: Observation,
-    /// The id of the `init` event, until there is something to resume.
+    /// The id of the `init` event, until the session can be resumed.
     session_id: Option<String>,
-    /// What the model said since its last tool call.
+    /// The text since the last tool call.
     answer: String,
 }
 
@@ -30,9 +30,9 @@ struct Event<'a> {
     content: Option<Cow<'a, str>>,
     #[serde(borrow)]
     status: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     error: Option<Failure>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "default_on_error")]
     stats: Option<Stats>,
 }
 
@@ -44,8 +44,8 @@ struct Failure {
     message: String,
 }
 
-impl Observer for Reader {
-    fn line(&mut self, stream: Stream, line: &[u8]) {
+impl Observer for GeminiObserver {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
             return keep_stderr(&mut self.seen, line);
         }
@@ -55,14 +55,14 @@ impl Observer for Reader {
         match (&*event.kind, event.role.as_deref()) {
             ("init", _) => self.session_id = event.session_id.map(Cow::into_owned),
             ("message", Some("assistant")) => {
-                self.has_answered();
+                self.mark_answered();
                 push_text(&mut self.answer, event.content.as_deref().unwrap_or_default());
             }
             ("tool_use", _) => {
-                self.has_answered();
+                self.mark_answered();
                 self.answer.clear();
             }
-            ("result", _) => self.result(event),
+            ("result", _) => self.finish(event),
             _ => {}
         }
     }
@@ -72,31 +72,26 @@ impl Observer for Reader {
     }
 }
 
-impl Reader {
-    fn has_answered(&mut self) {
+impl GeminiObserver {
+    fn mark_answered(&mut self) {
         self.seen.failure = None;
         if let Some(id) = self.session_id.take() {
             self.seen.agent_session_id = Some(id);
         }
     }
 
-    fn result(&mut self, event: Event<'_>) {
+    fn finish(&mut self, event: Event<'_>) {
         let answer = Some(std::mem::take(&mut self.answer)).filter(|answer| !answer.is_empty());
         let usage = event.stats.map(Usage::from).unwrap_or_default();
-        let (outcome, stop_reason, result, error) = if event.status.as_deref() == Some("success") {
-            (Ok(()), Some(StopReason::EndTurn), answer, None)
+        self.seen.final_event = Some(if event.status.as_deref() == Some("success") {
+            success(StopReason::EndTurn, answer, usage)
         } else {
-            let failure = event.error.unwrap_or_default();
-            let stop_reason = (failure.kind == "FatalTurnLimitedError").then_some(StopReason::MaxTurnRequests);
-            let error = limited(&failure.message);
-            (Err(cause::tell(None, &error)), stop_reason, None, Some(error))
-        };
-        self.seen.final_event = Some(FinalEvent {
-            outcome,
-            stop_reason,
-            result,
-            error,
-            usage,
+            let reason = event.error.unwrap_or_default();
+            let error = limited(&reason.message);
+            FinalEvent {
+                stop_reason: (reason.kind == "FatalTurnLimitedError").then_some(StopReason::MaxTurnRequests),
+                ..failure(cause::classify(None, &error), error, usage)
+            }
         });
     }
 }

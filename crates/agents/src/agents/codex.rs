@@ -1,0 +1,128 @@
+//! Codex, as seen with 0.169.0: `codex exec --json`, and `codex app-server` for a dialog.
+
+use std::path::{Path, PathBuf};
+
+use super::built_in::{BuiltIn, Dialog, PromptLimit};
+use crate::drivers;
+use crate::formats::app_server::APP_SERVER;
+use crate::formats::codex_json::CODEX_JSON;
+use crate::launch::capabilities::Capabilities;
+use crate::launch::command::{Launch, Link, Stdin, file_path, strings};
+use crate::launch::mcp;
+use crate::launch::request::TurnRequest;
+use crate::launch::workspace_files::{self, AgentsMd};
+
+pub(crate) static CODEX: BuiltIn = BuiltIn {
+    name: "codex",
+    programs: &["codex"],
+    native,
+    install: "npm install -g @openai/codex",
+    // Beyond it, codex exits with code 1.
+    prompt_limit: Some(PromptLimit::Characters(1 << 20)),
+    chooses_session_id: false,
+    capabilities: Capabilities {
+        max_turns: false,
+        allowed_tools: false,
+        ..Capabilities::ALL
+    },
+    format: &CODEX_JSON,
+    launch,
+    dialog: Some(Dialog {
+        launch: launch_dialog,
+        format: &APP_SERVER,
+        driver: drivers::app_server::new,
+    }),
+};
+
+const SYSTEM_PROMPT: &str = "system-prompt.md";
+
+/// With node < 22.15, npm's launcher stays the parent of the real program, and a kill of the launcher leaves the program
+/// running.
+///
+/// The binary is in a package of its own. npm puts it inside of codex's package (global) or beside it (in a project).
+fn native(launcher: &Path) -> Vec<PathBuf> {
+    let Some(package) = launcher.ancestors().nth(2) else {
+        return Vec::new();
+    };
+    let (npm, triple) = match std::env::consts::ARCH {
+        "x86_64" => ("x64", "x86_64-unknown-linux-musl"),
+        "aarch64" => ("arm64", "aarch64-unknown-linux-musl"),
+        _ => return Vec::new(),
+    };
+    let binary = format!("codex-linux-{npm}/vendor/{triple}/bin/codex");
+    [package.join("node_modules/@openai"), package.with_file_name("")]
+        .map(|scope| scope.join(&binary))
+        .to_vec()
+}
+
+/// `resume` comes after all options: some of ours and of the caller's are options of `exec` only.
+fn launch(request: &TurnRequest<'_>) -> Launch {
+    let args = strings([
+        "exec",
+        "--json",
+        "--skip-git-repo-check",
+        "--dangerously-bypass-approvals-and-sandbox",
+    ]);
+    let mut launch = start(request, args, Stdin::Prompt);
+    if let Some(thread) = request.resumed_session() {
+        launch.args.extend(strings(["resume", thread]));
+    }
+    launch.args.push("-".to_owned());
+    launch
+}
+
+/// The driver chooses the thread, the model and when codex asks.
+fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
+    start(request, strings(["app-server"]), Stdin::Dialog)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
+    args.extend(strings([
+        // These three stop its calls home: metrics, and the marketplaces of plug-ins and apps.
+        "-c",
+        "analytics.enabled=false",
+        "--disable",
+        "plugins",
+        "--disable",
+        "apps",
+    ]));
+    let mut files = Vec::new();
+    if let (Some(model), Stdin::Prompt) = (request.model, stdin) {
+        // The app server has no such option.
+        args.extend(strings(["-m", model]));
+    }
+    if let Some(text) = request.system_prompt {
+        // The value is TOML, whose basic strings take JSON's escapes.
+        let path = serde_json::Value::String(file_path(request, SYSTEM_PROMPT));
+        args.extend(["-c".to_owned(), format!("model_instructions_file={path}")]);
+        files.push((SYSTEM_PROMPT, text.to_owned()));
+    }
+    let mut links = workspace_files::shared_skill_links(request);
+    let mut in_home = |name: &str, to: &Path| {
+        links.extend(request.workspace_files.codex_home.iter().map(|home| Link {
+            at: home.join(name),
+            to: to.to_owned(),
+        }));
+    };
+    match workspace_files::agents_md(request) {
+        AgentsMd::FoundByItself => {}
+        // Codex reads from the project's root down to the working directory. Without this, the root is where .git is.
+        AgentsMd::Above(_) => args.extend(strings(["-c", r#"project_root_markers=["AGENTS.md"]"#])),
+        AgentsMd::Elsewhere(path) => in_home("AGENTS.md", path),
+    }
+    if let Some(config) = &request.workspace_files.codex_config {
+        in_home("config.toml", config);
+    }
+    let (servers, env) = mcp::codex_args(request);
+    args.extend(servers);
+    files.extend(mcp::script(request.mcp_servers));
+    args.extend_from_slice(request.args);
+    Launch {
+        args,
+        env,
+        stdin,
+        files,
+        links,
+        ..Launch::default()
+    }
+}

@@ -1,0 +1,67 @@
+//! Factory's droid, as seen with 0.215.0: `droid exec -o stream-json`.
+//!
+//! What is not obvious:
+//! - A follow-up turn first asks Factory's server for the session. If the server cannot be reached, droid exits with 1
+//!   and writes to neither stream. Its log in `~/.factory/logs` has the reason.
+//! - If neither the server nor droid knows a session, droid begins a new one under the same id, without an error. So
+//!   promptd checks that the session's file exists. It is in a folder named after the working directory.
+
+use super::built_in::{BuiltIn, no_native};
+use crate::formats::droid_json::DROID_JSON;
+use crate::launch::capabilities::Capabilities;
+use crate::launch::command::{Launch, SessionFile, strings, vars};
+use crate::launch::request::TurnRequest;
+use crate::launch::workspace_files::{self, AgentsMd};
+
+pub(crate) static DROID: BuiltIn = BuiltIn {
+    name: "droid",
+    programs: &["droid"],
+    // The installed program is the native binary itself, unless npm ran no scripts. Then the launcher does not forward
+    // signals, and the stop of the process tree finds the binary.
+    native: no_native,
+    install: "npm install -g droid",
+    prompt_limit: None,
+    chooses_session_id: false,
+    capabilities: Capabilities {
+        permissions: false,
+        mcp: false,
+        // Droid can only add to its own.
+        system_prompt: false,
+        max_turns: false,
+        ..Capabilities::ALL
+    },
+    format: &DROID_JSON,
+    launch,
+    dialog: None,
+};
+
+fn launch(request: &TurnRequest<'_>) -> Launch {
+    let mut args = strings(["exec", "-o", "stream-json", "--skip-permissions-unsafe"]);
+    let mut session_file = None;
+    if let Some(session) = request.resumed_session() {
+        args.extend(strings(["-s", session]));
+        session_file = Some(SessionFile {
+            home: &["FACTORY_HOME_OVERRIDE", "HOME"],
+            folder: ".factory/sessions",
+            file: format!("{session}.jsonl"),
+        });
+    }
+    if let Some(model) = request.model {
+        args.extend(strings(["-m", model]));
+    }
+    if !request.allowed_tools.is_empty() {
+        args.extend(strings(["--only-tools", &request.allowed_tools.join(",")]));
+    }
+    if let AgentsMd::Above(path) | AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
+        args.extend(strings(["--append-system-prompt-file", &path.to_string_lossy()]));
+    }
+    Launch {
+        session_file,
+        links: workspace_files::shared_skill_links(request),
+        env: vars([
+            ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),
+            ("FACTORY_OTEL_ENABLED", "false"),
+        ]),
+        ..Launch::with_prompt(request, args)
+    }
+}

@@ -1,0 +1,108 @@
+//! Qwen Code, as seen with 0.24.4: `qwen -o stream-json`, and `qwen --acp` for a dialog.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::built_in::{BuiltIn, acp_dialog};
+use crate::formats::qwen_stream_json::QWEN_STREAM_JSON;
+use crate::launch::capabilities::Capabilities;
+use crate::launch::command::{Launch, Stdin, file_path, session_args, strings, vars};
+use crate::launch::mcp::{self, McpSyntax};
+use crate::launch::request::TurnRequest;
+use crate::launch::workspace_files::{self, AgentsMd};
+
+pub(crate) static QWEN: BuiltIn = BuiltIn {
+    name: "qwen",
+    programs: &["qwen"],
+    native,
+    install: "npm install -g @qwen-code/qwen-code",
+    prompt_limit: None,
+    chooses_session_id: true,
+    capabilities: Capabilities {
+        // With `--core-tools`, the tools that start agents and run skills stay.
+        allowed_tools: false,
+        ..Capabilities::ALL
+    },
+    format: &QWEN_STREAM_JSON,
+    launch,
+    dialog: Some(acp_dialog(launch_dialog)),
+};
+
+const SYSTEM_PROMPT: &str = "system-prompt.md";
+const DEFAULTS: &str = "qwen-defaults.json";
+const SERVERS: &str = "mcp.json";
+
+/// The lowest layer of settings: the user's own settings win. Two features are off because each one is a further request
+/// to the model after every answer, which takes longer than the answer and counts as the turn's: qwen's memory, and in
+/// a dialog the guess at the next prompt.
+fn defaults(request: &TurnRequest<'_>) -> Value {
+    let mut context = json!({});
+    if workspace_files::agents_md(request) != AgentsMd::FoundByItself {
+        let folder = [file_path(request, workspace_files::FOLDER)];
+        context = json!({"includeDirectories": folder, "loadFromIncludeDirectories": true});
+    }
+    json!({
+        "privacy": {"usageStatisticsEnabled": false},
+        "telemetry": {"enabled": false},
+        "general": {"enableAutoUpdate": false},
+        "memory": {"enableManagedAutoMemory": false},
+        "ui": {"enableFollowupSuggestions": false},
+        "context": context,
+    })
+}
+
+/// The launcher starts the real program as its child. A kill of the launcher leaves the program running. The real program
+/// is a script beside it without execute permission: `node` runs it.
+fn native(launcher: &Path) -> Vec<PathBuf> {
+    vec![launcher.with_file_name("cli.js")]
+}
+
+fn launch(request: &TurnRequest<'_>) -> Launch {
+    let mut args = strings(["-o", "stream-json", "--include-partial-messages", "-y"]);
+    args.extend(session_args(request));
+    start(request, args, Stdin::Prompt)
+}
+
+/// Qwen asks before edits and commands. In its own default mode, a model decides what to ask for.
+fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
+    let args = strings(["--acp", "--approval-mode", "default"]);
+    start(request, args, Stdin::Dialog)
+}
+
+fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
+    let mut env = vars([
+        // Without it, qwen starts itself a second time, which costs a second and a process of 100 MB.
+        ("QWEN_CODE_NO_RELAUNCH", "true"),
+        ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
+        ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
+    ]);
+    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
+    if let Some(model) = request.model {
+        args.extend(strings(["-m", model]));
+    }
+    if let Some(text) = request.system_prompt {
+        env.extend(vars([("QWEN_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
+        files.push((SYSTEM_PROMPT, text.to_owned()));
+    }
+    if let Some(turns) = request.max_turns {
+        args.extend(strings(["--max-session-turns", &turns.to_string()]));
+    }
+    if !request.mcp_servers.is_empty() {
+        args.extend(strings(["--mcp-config", &file_path(request, SERVERS)]));
+        let servers = json!({ "mcpServers": mcp::servers(request, McpSyntax::Qwen) });
+        files.push((SERVERS, servers.to_string()));
+        files.extend(mcp::script(request.mcp_servers));
+    }
+    let mut links = workspace_files::shared_skill_links(request);
+    links.extend(workspace_files::agents_md_link(request));
+    args.extend_from_slice(request.args);
+    Launch {
+        args,
+        env,
+        stdin,
+        files,
+        links,
+        ..Launch::default()
+    }
+}

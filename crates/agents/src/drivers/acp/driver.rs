@@ -1,0 +1,303 @@
+//! The state of the dialog: session, model, prompt, interrupt, and open questions.
+
+use std::collections::BTreeMap;
+
+use agent_client_protocol_schema::ProtocolVersion;
+use agent_client_protocol_schema::v1::{
+    AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, CancelNotification, CancelRequestNotification, ClientCapabilities,
+    ContentBlock, Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest,
+    PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, PromptRequest, RequestId, RequestPermissionOutcome,
+    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome, TextContent,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::servers::{acp_server, missing_transport};
+use super::session::Offer;
+use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
+use crate::drivers::questions::Questions;
+use crate::formats::acp::AcpObserver;
+use crate::formats::acp::wire::{CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, SESSION};
+use crate::launch::request::TurnRequest;
+use crate::output::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
+use crate::output::observer::Observer;
+use promptd_model::{Cause, McpServer, Observation, PermissionKind, PermissionMode, PermissionOption, Stream};
+
+/// The driver for one attempt of a turn.
+pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
+    let resumed = request.resumed_session();
+    let mut driver = Acp {
+        prompt: request.prompt.to_owned(),
+        cwd: request.cwd.to_string_lossy().into_owned(),
+        servers: request.mcp_servers.clone(),
+        model: request.model.map(str::to_owned),
+        asks: request.permission == PermissionMode::Ask,
+        session: resumed.map(str::to_owned),
+        observer: resumed.map_or_else(AcpObserver::default, AcpObserver::resuming),
+        questions: Questions::default(),
+        stage: Stage::Opening,
+        has_session: false,
+        is_interrupted: false,
+        due: Vec::new(),
+    };
+    let ours = Implementation::new("promptd", env!("CARGO_PKG_VERSION"));
+    let initialize = InitializeRequest::new(ProtocolVersion::V1)
+        .client_capabilities(ClientCapabilities::new())
+        .client_info(ours);
+    driver.request(INITIALIZE, AGENT_METHOD_NAMES.initialize, &initialize);
+    Box::new(driver)
+}
+
+struct Acp {
+    prompt: String,
+    cwd: String,
+    servers: BTreeMap<String, McpServer>,
+    model: Option<String>,
+    asks: bool,
+    session: Option<String>,
+    observer: AcpObserver,
+    questions: Questions<RequestId>,
+    stage: Stage,
+    /// The session exists and has the requested model.
+    has_session: bool,
+    is_interrupted: bool,
+    due: Vec<Effect>,
+}
+
+impl Observer for Acp {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
+        self.observer.observe_line(stream, line);
+        if stream == Stream::Stderr || self.stage == Stage::Over {
+            return;
+        }
+        match json_rpc::parse(line) {
+            Some(Message::Result { id, result }) => self.take_response(&id, result),
+            Some(Message::Request { id, method, params }) => self.take_request(id, &method, params),
+            Some(Message::Notification { method, params }) if method == PROTOCOL.cancel_request => {
+                if let Ok(back) = serde_json::from_str::<CancelRequestNotification>(params) {
+                    self.withdraw(&back.request_id);
+                }
+            }
+            Some(Message::Error { .. } | Message::Notification { .. }) | None => {}
+        }
+        if self.has_session && self.stage == Stage::Opening && self.observer.is_ready() {
+            self.send_prompt();
+        }
+        self.close_if_finished();
+    }
+
+    fn observation(&self) -> &Observation {
+        self.observer.observation()
+    }
+}
+
+impl Driver for Acp {
+    fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.due)
+    }
+
+    fn answer(&mut self, id: &str, option: &str) {
+        if option == CANCELLED {
+            self.interrupt();
+        } else if let Some(request) = self.questions.close(id, option) {
+            self.respond(&request, Some(option));
+        }
+    }
+
+    fn interrupt(&mut self) {
+        if self.is_interrupted || self.stage == Stage::Over {
+            return;
+        }
+        self.is_interrupted = true;
+        if let (Stage::Prompted, Some(session)) = (self.stage, &self.session) {
+            // The cancellation comes first, so that no agent continues because of the answers to its questions.
+            let cancel = CancelNotification::new(session.clone());
+            let cancel = json!({ "jsonrpc": "2.0", "method": CANCEL, "params": cancel });
+            self.due.push(Effect::Write(json_rpc::line(&cancel)));
+            for request in self.questions.close_all() {
+                self.respond(&request, None);
+            }
+        } else {
+            self.observer.cancel();
+            self.close_if_finished();
+        }
+    }
+
+    fn observe_written(&mut self, line: &[u8]) {
+        if let Some(Message::Notification { method, .. }) = json_rpc::parse(line)
+            && method == CANCEL
+        {
+            self.interrupt();
+        }
+    }
+}
+
+impl Acp {
+    fn take_response(&mut self, id: &RequestId, result: &str) {
+        match id {
+            RequestId::Number(INITIALIZE) => match serde_json::from_str(result) {
+                Ok(offer) => self.request_session(&offer),
+                Err(error) => self.fail(&format!(
+                    "the agent's response to `initialize` is not valid ACP: {error}"
+                )),
+            },
+            RequestId::Number(SESSION) => {
+                let offer: Offer = serde_json::from_str(result).unwrap_or_default();
+                self.session = offer.session_id.clone().or(self.session.take());
+                if self.session.is_none() {
+                    self.fail("the agent began a session without an id");
+                } else {
+                    self.has_session = !self.request_model(&offer);
+                }
+            }
+            RequestId::Number(MODEL) => self.has_session = true,
+            _ => {}
+        }
+    }
+
+    fn request_session(&mut self, offer: &InitializeResponse) {
+        if offer.protocol_version != ProtocolVersion::V1 {
+            let version = json_rpc::value(&offer.protocol_version);
+            return self.fail(&format!(
+                "the agent speaks version {version} of ACP, promptd speaks version 1"
+            ));
+        }
+        let able = &offer.agent_capabilities;
+        let servers: Vec<_> = self
+            .servers
+            .iter()
+            .map(|(name, server)| acp_server(name, server))
+            .collect();
+        if let Some((name, transport)) = missing_transport(&servers, &able.mcp_capabilities) {
+            return self.fail(&format!(
+                "the agent cannot use the MCP server {name:?}: it does not speak {transport}; leave the server out"
+            ));
+        }
+        let cwd = self.cwd.clone();
+        match self.session.clone() {
+            None => {
+                let new = NewSessionRequest::new(cwd).mcp_servers(servers);
+                self.request(SESSION, AGENT_METHOD_NAMES.session_new, &new);
+            }
+            Some(id) if able.session_capabilities.resume.is_some() => {
+                let resume = ResumeSessionRequest::new(id, cwd).mcp_servers(servers);
+                self.request(SESSION, AGENT_METHOD_NAMES.session_resume, &resume);
+            }
+            Some(id) if able.load_session => {
+                // Gemini starts to record a session as soon as it has the id, and looks for the session to load after
+                // that. In the minute in which the session began, both are one file, and the recording destroys the
+                // session. Gemini looks for the id without the space, but records under the id with it.
+                let is_gemini = offer.agent_info.as_ref().is_some_and(|agent| agent.name == GEMINI);
+                let id = if is_gemini { format!(" {id}") } else { id };
+                self.session = Some(id.clone());
+                let load = LoadSessionRequest::new(id, cwd).mcp_servers(servers);
+                self.request(SESSION, AGENT_METHOD_NAMES.session_load, &load);
+            }
+            Some(_) => self.fail("the agent cannot resume its session: it offers neither `session/resume` nor `session/load`; start a new session"),
+        }
+    }
+
+    /// Requests the model if the agent offers it and uses another one. If not, the launch has set it.
+    fn request_model(&mut self, offer: &Offer) -> bool {
+        let (Some(model), Some(session)) = (&self.model, &self.session) else {
+            return false;
+        };
+        let Some((method, params)) = offer.model_request(session, model) else {
+            return false;
+        };
+        self.request(MODEL, method, &params);
+        true
+    }
+
+    fn send_prompt(&mut self) {
+        let Some(session) = self.session.clone() else { return };
+        self.stage = Stage::Prompted;
+        let text = ContentBlock::Text(TextContent::new(std::mem::take(&mut self.prompt)));
+        let prompt = PromptRequest::new(session, vec![text]);
+        self.request(PROMPT, AGENT_METHOD_NAMES.session_prompt, &prompt);
+    }
+
+    fn take_request(&mut self, id: RequestId, method: &str, params: &str) {
+        if method != CLIENT_METHOD_NAMES.session_request_permission {
+            return self.refuse(&id, METHOD_NOT_FOUND, "promptd offers no such method");
+        }
+        let Ok(asked) = serde_json::from_str::<RequestPermissionRequest>(params) else {
+            return self.refuse(&id, INVALID_PARAMS, "these are not ACP's parameters for this method");
+        };
+        let options: Vec<PermissionOption> = asked
+            .options
+            .into_iter()
+            .map(|option| PermissionOption {
+                option_id: option.option_id.to_string(),
+                name: option.name,
+                kind: match option.kind {
+                    PermissionOptionKind::AllowOnce => PermissionKind::AllowOnce,
+                    PermissionOptionKind::AllowAlways => PermissionKind::AllowAlways,
+                    PermissionOptionKind::RejectAlways => PermissionKind::RejectAlways,
+                    _ => PermissionKind::RejectOnce,
+                },
+            })
+            .collect();
+        if self.is_interrupted || options.is_empty() {
+            return self.respond(&id, None);
+        }
+        if !self.asks {
+            let allowed = [PermissionKind::AllowOnce, PermissionKind::AllowAlways]
+                .iter()
+                .find_map(|kind| options.iter().find(|option| option.kind == *kind));
+            return self.respond(&id, allowed.map(|option| option.option_id.as_str()));
+        }
+        let title = asked.tool_call.fields.title.clone();
+        let question = Question {
+            id: String::new(),
+            title: title.unwrap_or_else(|| "a tool".to_owned()),
+            options,
+            tool_call: Some(json_rpc::value(&asked.tool_call)),
+        };
+        let question = self.questions.open(id, question);
+        self.due.push(Effect::Ask(question));
+    }
+
+    /// The agent has withdrawn a question. The protocol still requires a response.
+    fn withdraw(&mut self, request: &RequestId) {
+        if let Some(id) = self.questions.withdraw(|open| open == request) {
+            self.due.push(Effect::Withdraw(id));
+            self.refuse(request, REQUEST_CANCELLED, "the request was cancelled");
+        }
+    }
+
+    /// Answers a question of the agent: with an option, or that the turn is cancelled.
+    fn respond(&mut self, id: &RequestId, option: Option<&str>) {
+        let outcome = match option {
+            Some(option) => RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.to_owned())),
+            None => RequestPermissionOutcome::Cancelled,
+        };
+        let result = RequestPermissionResponse::new(outcome);
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+        self.due.push(Effect::Write(json_rpc::line(&answer)));
+    }
+
+    fn refuse(&mut self, id: &RequestId, code: i64, message: &str) {
+        let error = json_rpc::error(code, message);
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "error": error });
+        self.due.push(Effect::Write(json_rpc::line(&answer)));
+    }
+
+    fn request(&mut self, id: i64, method: &str, params: &impl Serialize) {
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": json_rpc::value(params) });
+        self.due.push(Effect::Write(json_rpc::line(&request)));
+    }
+
+    fn fail(&mut self, error: &str) {
+        self.observer.fail(Cause::AgentError, error);
+    }
+
+    fn close_if_finished(&mut self) {
+        if self.stage != Stage::Over && self.observer.observation().final_event.is_some() {
+            self.stage = Stage::Over;
+            // An answer that comes now would be written after the end.
+            drop(self.questions.close_all());
+            self.due.push(Effect::Close);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The state of the dialog: thread, prompt, interrupt, and open questions.
+
+use std::collections::BTreeMap;
+
+use agent_client_protocol_schema::v1::RequestId;
+use serde_json::{Map, Value, json};
+
+use super::approvals::{Choice, elicitation_choices, item_choices, pending_call};
+use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
+use crate::drivers::questions::Questions;
+use crate::formats::app_server::AppServerObserver;
+use crate::formats::app_server::wire::{INITIALIZE, INTERRUPT, THREAD, TURN};
+use crate::launch::request::TurnRequest;
+use crate::output::json_rpc::{self, METHOD_NOT_FOUND, Message};
+use crate::output::observer::Observer;
+use crate::output::tool::{self, str_at};
+use promptd_model::{Observation, Stream};
+
+/// The driver for one attempt of a turn.
+pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
+    let resumed = request.resumed_session();
+    let mut driver = AppServer {
+        prompt: request.prompt.to_owned(),
+        cwd: request.cwd.to_string_lossy().into_owned(),
+        model: request.model.map(str::to_owned),
+        resumed: resumed.map(str::to_owned),
+        observer: resumed.map_or_else(AppServerObserver::default, |_| AppServerObserver::resuming()),
+        changes: BTreeMap::new(),
+        questions: Questions::default(),
+        stage: Stage::Opening,
+        is_interrupted: false,
+        is_interrupt_sent: false,
+        due: Vec::new(),
+    };
+    let ours = json!({ "name": "promptd", "title": "promptd", "version": env!("CARGO_PKG_VERSION") });
+    driver.request(INITIALIZE, "initialize", &json!({ "clientInfo": ours }));
+    Box::new(driver)
+}
+
+struct AppServer {
+    prompt: String,
+    cwd: String,
+    model: Option<String>,
+    resumed: Option<String>,
+    observer: AppServerObserver,
+    /// Edits that have started, by item: the question has only the id of the item.
+    changes: BTreeMap<String, Value>,
+    questions: Questions<OpenQuestion>,
+    stage: Stage,
+    is_interrupted: bool,
+    /// The agent has the interrupt.
+    is_interrupt_sent: bool,
+    due: Vec<Effect>,
+}
+
+/// What an answer has to contain.
+#[derive(Debug)]
+struct OpenQuestion {
+    id: RequestId,
+    /// The response for each option.
+    responses: BTreeMap<String, Value>,
+}
+
+impl Observer for AppServer {
+    fn observe_line(&mut self, stream: Stream, line: &[u8]) {
+        self.observer.observe_line(stream, line);
+        if stream == Stream::Stderr || self.stage == Stage::Over {
+            return;
+        }
+        match json_rpc::parse(line) {
+            Some(Message::Result { id, .. }) => self.take_response(&id),
+            Some(Message::Request { id, method, params }) => self.take_request(id, &method, params),
+            Some(Message::Notification { method, params }) => self.take_notification(&method, params),
+            Some(Message::Error { .. }) | None => {}
+        }
+        self.close_if_finished();
+    }
+
+    fn observation(&self) -> &Observation {
+        self.observer.observation()
+    }
+}
+
+impl Driver for AppServer {
+    fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.due)
+    }
+
+    fn answer(&mut self, id: &str, option: &str) {
+        if option == CANCELLED {
+            self.interrupt();
+        } else if let Some(mut open) = self.questions.close(id, option) {
+            let response = open.responses.remove(option).unwrap_or_default();
+            self.write(&json!({ "id": open.id, "result": response }));
+        }
+    }
+
+    fn interrupt(&mut self) {
+        if self.is_interrupted || self.stage == Stage::Over {
+            return;
+        }
+        self.is_interrupted = true;
+        // They end with the turn.
+        self.questions.close_all();
+        if self.stage == Stage::Prompted {
+            self.send_interrupt();
+        } else {
+            self.observer.cancel();
+            self.close_if_finished();
+        }
+    }
+
+    fn observe_written(&mut self, line: &[u8]) {
+        if let Some(Message::Request { method, .. }) = json_rpc::parse(line)
+            && method == "turn/interrupt"
+        {
+            self.interrupt();
+        }
+    }
+}
+
+impl AppServer {
+    fn take_response(&mut self, id: &RequestId) {
+        match id {
+            RequestId::Number(INITIALIZE) => self.open(),
+            RequestId::Number(THREAD) => self.send_prompt(),
+            // The interrupt waited for the turn's id.
+            RequestId::Number(TURN) if self.is_interrupted => self.send_interrupt(),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self) {
+        self.write(&json!({ "method": "initialized" }));
+        let mut params = Map::new();
+        params.insert("cwd".to_owned(), json!(self.cwd));
+        params.insert("approvalPolicy".to_owned(), json!("untrusted"));
+        params.insert("sandbox".to_owned(), json!("danger-full-access"));
+        if let Some(model) = &self.model {
+            params.insert("model".to_owned(), json!(model));
+        }
+        let method = match &self.resumed {
+            Some(thread) => {
+                params.insert("threadId".to_owned(), json!(thread));
+                params.insert("excludeTurns".to_owned(), json!(true));
+                "thread/resume"
+            }
+            None => "thread/start",
+        };
+        self.request(THREAD, method, &Value::Object(params));
+    }
+
+    fn send_prompt(&mut self) {
+        let Some(thread) = self.observer.thread() else {
+            return self.observer.fail("the agent began a session without an id");
+        };
+        let input = json!([{ "type": "text", "text": self.prompt }]);
+        let params = json!({ "threadId": thread, "input": input });
+        self.prompt = String::new();
+        self.stage = Stage::Prompted;
+        self.request(TURN, "turn/start", &params);
+    }
+
+    fn send_interrupt(&mut self) {
+        if let (Some(thread), Some(turn), false) =
+            (self.observer.thread(), self.observer.turn(), self.is_interrupt_sent)
+        {
+            let params = json!({ "threadId": thread, "turnId": turn });
+            self.is_interrupt_sent = true;
+            self.request(INTERRUPT, "turn/interrupt", &params);
+        }
+    }
+
+    fn take_notification(&mut self, method: &str, params: &str) {
+        if !matches!(method, "item/started" | "item/completed" | "serverRequest/resolved") {
+            return;
+        }
+        let Ok(mut params) = serde_json::from_str::<Value>(params) else {
+            return;
+        };
+        if method == "serverRequest/resolved" {
+            // It comes after our own answer, too, when the question is closed.
+            let resolved = params.get_mut("requestId").map(Value::take).unwrap_or_default();
+            let id = self.questions.withdraw(|open| json_rpc::value(&open.id) == resolved);
+            return self.due.extend(id.map(Effect::Withdraw));
+        }
+        let item = params.get_mut("item").map(Value::take).unwrap_or_default();
+        if str_at(&item, "type") == "fileChange" {
+            let id = str_at(&item, "id").to_owned();
+            if method == "item/started" {
+                self.changes.insert(id, item);
+            } else {
+                self.changes.remove(&id);
+            }
+        }
+    }
+
+    fn take_request(&mut self, id: RequestId, method: &str, params: &str) {
+        let params: Value = serde_json::from_str(params).unwrap_or_default();
+        let item = str_at(&params, "itemId");
+        let (call, choices): (_, Vec<Choice>) = match method {
+            "item/commandExecution/requestApproval" => {
+                let available = params.get("availableDecisions").and_then(Value::as_array);
+                (pending_call(item, "commandExecution", &params), item_choices(available))
+            }
+            "item/fileChange/requestApproval" => {
+                let change = self.changes.get(item).unwrap_or(&Value::Null);
+                (pending_call(item, "fileChange", change), item_choices(None))
+            }
+            "mcpServer/elicitation/request" => {
+                let name = format!("{}: {}", str_at(&params, "serverName"), str_at(&params, "message"));
+                let call = tool::pending(str_at(&params, "elicitationId"), &name, Value::Null);
+                (call, elicitation_choices())
+            }
+            _ => {
+                let error = json_rpc::error(METHOD_NOT_FOUND, "promptd offers no such method");
+                return self.write(&json!({ "id": id, "error": error }));
+            }
+        };
+        if self.is_interrupted {
+            return;
+        }
+        let options = choices.iter().map(|choice| choice.option.clone()).collect();
+        let responses = choices
+            .into_iter()
+            .map(|choice| (choice.option.option_id, choice.response));
+        let open = OpenQuestion {
+            id,
+            responses: responses.collect(),
+        };
+        let question = Question {
+            id: String::new(),
+            title: call.fields.title.clone().unwrap_or_default(),
+            options,
+            tool_call: Some(json_rpc::value(&call)),
+        };
+        let question = self.questions.open(open, question);
+        self.due.push(Effect::Ask(question));
+    }
+
+    fn request(&mut self, id: i64, method: &str, params: &Value) {
+        self.write(&json!({ "id": id, "method": method, "params": params }));
+    }
+
+    fn write(&mut self, message: &Value) {
+        self.due.push(Effect::Write(json_rpc::line(message)));
+    }
+
+    fn close_if_finished(&mut self) {
+        if self.stage != Stage::Over && self.observer.observation().final_event.is_some() {
+            self.stage = Stage::Over;
+            // An answer that comes now would be written after the end.
+            drop(self.questions.close_all());
+            self.due.push(Effect::Close);
+        }
+    }
+}

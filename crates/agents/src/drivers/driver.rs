@@ -1,0 +1,73 @@
+//! A dialog's driver, its effects, and its questions.
+
+use crate::output::observer::Observer;
+use promptd_model::{PermissionKind, PermissionOption};
+
+/// The answer to a question in an interrupted turn; it is not one of the options.
+pub(crate) const CANCELLED: &str = "cancelled";
+
+/// How far a dialog is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The agent does not have the prompt yet.
+    Opening,
+    /// It works.
+    Prompted,
+    /// The dialog has ended.
+    Over,
+}
+
+/// Something for the runtime to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write this to the agent's standard input: whole lines, with their newlines.
+    Write(Vec<u8>),
+    /// Ask the callers. The answer comes with [`Driver::answer`].
+    Ask(Question),
+    /// The agent no longer needs an answer to this question.
+    Withdraw(String),
+    /// Close the agent's standard input. The agent then exits.
+    Close,
+}
+
+/// A question of the agent for its callers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Unique in this attempt, and the same at every replay.
+    pub id: String,
+    /// What the agent wants to do.
+    pub title: String,
+    /// The possible answers; their ids are unique in the question.
+    pub options: Vec<PermissionOption>,
+    /// The call that waits, as ACP's `ToolCallUpdate`.
+    pub tool_call: Option<serde_json::Value>,
+}
+
+impl Question {
+    /// One possible answer.
+    pub(crate) fn option(id: &str, name: &str, kind: PermissionKind) -> PermissionOption {
+        PermissionOption {
+            option_id: id.to_owned(),
+            name: name.to_owned(),
+            kind,
+        }
+    }
+}
+
+/// The dialog of one attempt. [`Observer::observe_line`] takes what the agent writes.
+pub trait Driver: Observer {
+    /// Takes the effects that have become due since the last call. The first ones open the dialog. A replay returns all of
+    /// them again, in the same order: the caller knows which of them are in the journal.
+    fn take_effects(&mut self) -> Vec<Effect>;
+
+    /// Takes the answer of a caller or of the time limit. It has no effect if the question is not open or does not have
+    /// this option. `cancelled` interrupts the turn, as [`Driver::interrupt`] does.
+    fn answer(&mut self, id: &str, option: &str);
+
+    /// Ends the turn in the agent's own way. Open questions are answered as the protocol requires.
+    fn interrupt(&mut self);
+
+    /// Takes a line that the journal has as written to the agent, without its newline. After a restart, this is the only
+    /// sign of an interrupt. The effects of the interrupt are then due again, like everything else in a replay.
+    fn observe_written(&mut self, line: &[u8]);
+}

@@ -1,0 +1,49 @@
+//! Questions of claude that no recording has.
+
+use serde_json::{Value, json};
+
+use crate::drivers::claude_control::new;
+use crate::drivers::driver::Effect;
+use crate::tests::plain;
+use promptd_model::Stream;
+
+#[test]
+fn a_withdrawn_question_is_closed() {
+    let mut driver = new(&plain());
+    for id in ["a", "b"] {
+        let request = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": {} });
+        let ask = json!({ "type": "control_request", "request_id": id, "request": request });
+        driver.observe_line(Stream::Stdout, ask.to_string().as_bytes());
+    }
+    driver.take_effects();
+    let withdrawal = br#"{"type":"control_cancel_request","request_id":"a"}"#;
+    driver.observe_line(Stream::Stdout, withdrawal);
+    assert_eq!(driver.take_effects(), [Effect::Withdraw("1".to_owned())]);
+    driver.observe_line(Stream::Stdout, withdrawal);
+    driver.answer("1", "allow");
+    assert_eq!(driver.take_effects(), []);
+    driver.answer("2", "allow");
+    assert_eq!(driver.take_effects().len(), 1);
+}
+
+/// Claude waits without a limit for each response.
+#[test]
+fn every_request_gets_a_response() {
+    let request = r#"{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"echo \ud83d"}}"#;
+    for request in [request, r#"{"subtype":"hook_callback"}"#, "[1]", "null", "7"] {
+        let mut driver = new(&plain());
+        driver.take_effects();
+        let line = format!(r#"{{"type":"control_request","request_id":"q","request":{request}}}"#);
+        driver.observe_line(Stream::Stdout, line.as_bytes());
+        let effects = driver.take_effects();
+        let [Effect::Write(answer)] = effects.as_slice() else {
+            panic!("{request}: {effects:?}")
+        };
+        let answer: Value = serde_json::from_slice(answer).unwrap();
+        let answer = &answer["response"];
+        assert_eq!(
+            (&answer["subtype"], &answer["request_id"]),
+            (&json!("error"), &json!("q"))
+        );
+    }
+}

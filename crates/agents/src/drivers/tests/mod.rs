@@ -1,0 +1,5 @@
+//! Tests of the drivers.
+
+mod acp;
+mod claude_control;
+mod recorded;

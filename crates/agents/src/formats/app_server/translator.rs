@@ -1,0 +1,203 @@
+//! Turns the stream into ACP updates.
+
+use std::collections::{HashMap, HashSet};
+
+use agent_client_protocol_schema::v1::{
+    RequestId, SessionUpdate, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields, UsageUpdate,
+};
+use serde_json::{Value, json};
+
+use super::wire::{Counts, INITIALIZE, INTERRUPT, THREAD, TURN, TurnIds};
+use crate::output::json_rpc::{self, Message};
+use crate::output::plan;
+use crate::output::tool::{self, checked_str_at, str_at};
+use crate::output::update::{Translator, Update};
+
+/// One attempt up to the line that was read last.
+#[derive(Default, Clone)]
+pub(crate) struct AppServerTranslator {
+    ids: TurnIds,
+    counts: Counts,
+    /// Messages and thoughts that came in chunks.
+    chunked: HashSet<String>,
+    /// Calls that have an update and have not finished, with the input in that update.
+    calls: HashMap<String, Value>,
+}
+
+impl Translator for AppServerTranslator {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        match json_rpc::parse(line)? {
+            Message::Notification { method, params } => {
+                let params: Value = serde_json::from_str(params).ok()?;
+                let updates = self.translate_notification(&method, &params)?;
+                if self.ids.is_ours(&params) {
+                    return Some(updates);
+                }
+                // It is from a subagent.
+                let thread = params.get("threadId").cloned().unwrap_or_default();
+                let mark = |update: Update| update.with_meta("thread_id", thread.clone());
+                Some(updates.into_iter().map(mark).collect())
+            }
+            Message::Result { id, result } => {
+                self.ids.take_response(&id, &serde_json::from_str(result).ok()?);
+                matches!(id, RequestId::Number(INITIALIZE | THREAD | TURN | INTERRUPT)).then(Vec::new)
+            }
+            // The call has an update already, and the question is a record of its own.
+            Message::Request { params, .. } => {
+                let params: Value = serde_json::from_str(params).ok()?;
+                self.calls.contains_key(str_at(&params, "itemId")).then(Vec::new)
+            }
+            Message::Error { .. } => None,
+        }
+    }
+}
+
+impl AppServerTranslator {
+    fn translate_notification(&mut self, method: &str, params: &Value) -> Option<Vec<Update>> {
+        let (id, delta) = (checked_str_at(params, "itemId")?, checked_str_at(params, "delta")?);
+        match method {
+            "item/agentMessage/delta" => {
+                self.chunked.insert(id.to_owned());
+                Some(vec![Update::message(delta)])
+            }
+            "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
+                self.chunked.insert(id.to_owned());
+                Some(vec![Update::thought(delta)])
+            }
+            "item/commandExecution/outputDelta" => {
+                // ACP's `content` is all output so far. To repeat it with each chunk would take quadratic space.
+                let fields = ToolCallUpdateFields::new().status(ToolCallStatus::InProgress);
+                let update = SessionUpdate::ToolCallUpdate(ToolCallUpdate::new(id.to_owned(), fields));
+                let output = json!({ "terminal_id": id, "data": delta });
+                Some(vec![Update::from(update).with_meta("terminal_output", output)])
+            }
+            "item/started" => self.translate_item(params.get("item")?, false),
+            "item/completed" => self.translate_item(params.get("item")?, true),
+            "turn/plan/updated" => {
+                let steps = params.get("plan")?.as_array()?.iter().map(|step| {
+                    let status = str_at(step, "status");
+                    let status = if status == "inProgress" { "in_progress" } else { status };
+                    Some(plan::entry(checked_str_at(step, "step")?, status))
+                });
+                Some(vec![plan::update(steps.collect::<Option<_>>()?)])
+            }
+            "thread/tokenUsage/updated" if self.ids.is_ours(params) => Some(self.translate_usage(params)),
+            "turn/completed" => {
+                let turn = params.get("turn")?;
+                matches!(str_at(turn, "status"), "completed" | "interrupted").then(Vec::new)
+            }
+            "item/reasoning/summaryPartAdded"
+            | "serverRequest/resolved"
+            | "thread/started"
+            | "thread/status/changed"
+            | "turn/started" => Some(Vec::new()),
+            _ => None,
+        }
+    }
+
+    fn translate_usage(&mut self, params: &Value) -> Vec<Update> {
+        let Some(tokens) = self.counts.update(&self.ids, params) else {
+            return Vec::new();
+        };
+        let window = tokens.model_context_window.unwrap_or(0);
+        let update = UsageUpdate::new(tokens.last.total_tokens, window);
+        let update = Update::from(SessionUpdate::UsageUpdate(update));
+        vec![update.with_meta("usage", json!(self.counts.turn))]
+    }
+
+    fn translate_item(&mut self, item: &Value, completed: bool) -> Option<Vec<Update>> {
+        let id = checked_str_at(item, "id")?;
+        let text_update = |text: String, update: fn(String) -> Update, was_chunked: bool| {
+            let is_due = completed && !was_chunked && !text.is_empty();
+            Some(is_due.then(|| update(text)).into_iter().collect())
+        };
+        let mut take_chunked = || completed && self.chunked.remove(id);
+        match str_at(item, "type") {
+            // The prompt: its own record has it.
+            "userMessage" => Some(Vec::new()),
+            "agentMessage" => text_update(
+                checked_str_at(item, "text")?.to_owned(),
+                Update::message,
+                take_chunked(),
+            ),
+            "reasoning" => {
+                let summary = item.get("summary").and_then(Value::as_array);
+                let parts = summary.into_iter().flatten().map(Value::as_str);
+                let text = parts.collect::<Option<Vec<_>>>()?.join("\n\n");
+                text_update(text, Update::thought, take_chunked())
+            }
+            _ => {
+                let (name, input) = tool_call(str_at(item, "type"), item)?;
+                let mut updates = Vec::new();
+                match self.calls.insert(id.to_owned(), input.clone()) {
+                    None => updates.push(tool::started(id, &name, input)),
+                    Some(known) if known != input => updates.push(tool::input_changed(id, &name, input)),
+                    Some(_) => {}
+                }
+                if completed {
+                    self.calls.remove(id);
+                    let succeeded = !matches!(checked_str_at(item, "status")?, "failed" | "declined");
+                    updates.push(tool::finished_with(id, succeeded, &output(item), data(item)));
+                }
+                Some(updates)
+            }
+        }
+    }
+}
+
+/// The name and the input of a tool, if an item of this kind is a tool call.
+pub(crate) fn tool_call(kind: &str, item: &Value) -> Option<(String, Value)> {
+    let value = |key: &str| item.get(key).cloned().unwrap_or_default();
+    Some(match kind {
+        "commandExecution" => {
+            // If it is one command, without the shell around it.
+            let actions = item.get("commandActions").and_then(Value::as_array);
+            let command = match actions.map(Vec::as_slice) {
+                Some([action]) => action.get("command").cloned(),
+                _ => None,
+            };
+            let command = command.unwrap_or_else(|| value("command"));
+            (
+                "exec_command".to_owned(),
+                json!({ "command": command, "cwd": value("cwd") }),
+            )
+        }
+        "fileChange" => ("apply_patch".to_owned(), json!({ "changes": value("changes") })),
+        "mcpToolCall" => {
+            let name = format!(
+                "mcp__{}__{}",
+                checked_str_at(item, "server")?,
+                checked_str_at(item, "tool")?
+            );
+            (name, value("arguments"))
+        }
+        "dynamicToolCall" => (checked_str_at(item, "tool")?.to_owned(), value("arguments")),
+        "webSearch" => (
+            "web_search".to_owned(),
+            json!({ "query": value("query"), "action": value("action") }),
+        ),
+        "collabAgentToolCall" => (
+            checked_str_at(item, "tool")?.to_owned(),
+            json!({ "prompt": value("prompt"), "receiverThreadIds": value("receiverThreadIds") }),
+        ),
+        _ => return None,
+    })
+}
+
+fn output(item: &Value) -> String {
+    let text = |of: Option<&Value>| of.map(tool::output_text).unwrap_or_default();
+    match item.get("error").filter(|error| !error.is_null()) {
+        Some(error) => str_at(error, "message").to_owned(),
+        None if str_at(item, "type") == "commandExecution" => text(item.get("aggregatedOutput")),
+        None => text(item.get("result").and_then(|result| result.get("content"))),
+    }
+}
+
+fn data(item: &Value) -> Option<Value> {
+    match str_at(item, "type") {
+        "commandExecution" => Some(json!({ "exit_code": item.get("exitCode") })),
+        _ => ["result", "error"]
+            .iter()
+            .find_map(|key| item.get(key).filter(|value| !value.is_null()).cloned()),
+    }
+}

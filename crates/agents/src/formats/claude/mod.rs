@@ -1,0 +1,42 @@
+//! The output of Claude Code, as seen with 2.1.329: `claude -p` with its stream of JSON lines, and the same stream in a
+//! dialog. Other programs write it, too.
+//!
+//! What is not obvious about the stream:
+//! - `result` ends a turn. But if a background task runs, another answer and another `result` follow.
+//! - `is_error` decides, or a `subtype` of `error_…`. The subtype is `success` even if the API refused the request.
+//! - SIGINT gives exit code 0 and a `result` with `terminal_reason` `aborted_…`.
+//! - `total_cost_usd` is a sum over all turns of a session, without the cost of interrupted turns. `usage` excludes
+//!   interrupted answers and subagents. `model_usage_since_last_result` has everything, for this turn alone. Other
+//!   programs write `usage` at most.
+//! - With partial messages, one `assistant` line per block comes after the block's chunks and before its end. Without
+//!   partial messages, and always for a subagent, there is only this line.
+//! - A subagent's lines name the tool call that started it in `parent_tool_use_id`. They may come between the agent's own
+//!   lines.
+
+mod control;
+mod observer;
+pub(crate) mod translator;
+mod wire;
+
+pub(crate) use observer::ClaudeObserver;
+
+use super::format::Format;
+use control::ClaudeControlTranslator;
+use translator::ClaudeTranslator;
+
+pub(crate) static CLAUDE_STREAM_JSON: Format = Format {
+    name: "claude-stream-json",
+    final_event: true,
+    usage_is_cumulative: false,
+    is_dialog: false,
+    observer: Some(|| Box::new(ClaudeObserver::default())),
+    translator: Some(|| Box::new(ClaudeTranslator::default())),
+};
+
+/// The same stream in a dialog: between its lines are those with which claude asks and answers.
+pub(crate) static CLAUDE_CONTROL: Format = Format {
+    name: "claude-control",
+    is_dialog: true,
+    translator: Some(|| Box::new(ClaudeControlTranslator::default())),
+    ..CLAUDE_STREAM_JSON
+};

@@ -1,0 +1,115 @@
+//! The `result` line, which ends a turn, and what the turn used.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::output::observer::default_on_error;
+use promptd_model::Usage;
+
+#[derive(Deserialize)]
+pub(crate) struct ResultLine<'a> {
+    #[serde(borrow)]
+    pub(crate) subtype: Option<Cow<'a, str>>,
+    #[serde(default)]
+    is_error: bool,
+    #[serde(borrow)]
+    pub(crate) result: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "default_on_error")]
+    pub(crate) errors: Vec<String>,
+    /// The reason of a failure, from programs other than claude.
+    #[serde(default, deserialize_with = "default_on_error")]
+    pub(crate) error: Option<String>,
+    #[serde(borrow)]
+    pub(crate) stop_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) terminal_reason: Option<Cow<'a, str>>,
+    pub(crate) api_error_status: Option<u16>,
+    /// The usage of each model.
+    #[serde(default, deserialize_with = "default_on_error")]
+    model_usage_since_last_result: Option<HashMap<String, ModelUsage>>,
+    /// For the models' context windows only: its counts are sums over all turns of a session.
+    #[serde(default, deserialize_with = "default_on_error", rename = "modelUsage")]
+    model_usage: HashMap<String, ModelUsage>,
+    #[serde(default, deserialize_with = "default_on_error")]
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct ModelUsage {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_input_tokens: u64,
+    cache_creation_input_tokens: u64,
+    #[serde(rename = "costUSD")]
+    cost_usd: Option<f64>,
+    context_window: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counts {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_input_tokens: u64,
+    cache_creation_input_tokens: u64,
+}
+
+impl ResultLine<'_> {
+    /// Whether the turn failed.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.is_error
+            || self
+                .subtype
+                .as_deref()
+                .is_some_and(|subtype| subtype.starts_with("error"))
+    }
+
+    /// The usage since the last `result`.
+    pub(crate) fn usage(&self) -> Usage {
+        match (&self.model_usage_since_last_result, &self.usage) {
+            (Some(models), _) => models
+                .values()
+                .map(ModelUsage::usage)
+                .fold(Usage::default(), Usage::plus),
+            (None, Some(counts)) => counts.usage(),
+            (None, None) => Usage::default(),
+        }
+    }
+
+    /// The largest context window of the models, in tokens; 0 if it is not reported.
+    pub(crate) fn context_window(&self) -> u64 {
+        let windows = self.model_usage.values().map(|model| model.context_window);
+        windows.max().unwrap_or(0)
+    }
+}
+
+impl ModelUsage {
+    fn usage(&self) -> Usage {
+        let counts = Counts {
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cache_read_input_tokens: self.cache_read_input_tokens,
+            cache_creation_input_tokens: self.cache_creation_input_tokens,
+        };
+        Usage {
+            cost_usd: self.cost_usd,
+            ..counts.usage()
+        }
+    }
+}
+
+impl Counts {
+    /// Anthropic counts cached input separately. In [`Usage`] it is a part of the input, as with the other vendors.
+    fn usage(&self) -> Usage {
+        let input = self.input_tokens.saturating_add(self.cache_read_input_tokens);
+        Usage {
+            input_tokens: Some(input.saturating_add(self.cache_creation_input_tokens)),
+            output_tokens: Some(self.output_tokens),
+            cached_tokens: Some(self.cache_read_input_tokens),
+            cost_usd: None,
+        }
+    }
+}

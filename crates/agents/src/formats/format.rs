@@ -1,0 +1,31 @@
+//! A format of an agent's standard output, as data.
+
+use crate::output::observer::Observer;
+use crate::output::update::Translator;
+
+/// A format of an agent's standard output.
+#[derive(Debug)]
+pub struct Format {
+    /// The name by which a configuration selects it.
+    pub name: &'static str,
+    /// Its stream ends with an event that tells how the turn went.
+    pub final_event: bool,
+    /// Whether [`Usage`](promptd_model::Usage) counts over all turns of the conversation. A turn's own usage is then the
+    /// difference to the turn before.
+    pub usage_is_cumulative: bool,
+    /// An agent that writes this is started for a dialog in every permission mode.
+    pub is_dialog: bool,
+    /// Reads it for the turn's end; none if only the exit code tells it.
+    pub(crate) observer: Option<fn() -> Box<dyn Observer>>,
+    /// Turns it into ACP updates; none if the bytes themselves are the answer.
+    pub(crate) translator: Option<fn() -> Box<dyn Translator>>,
+}
+
+/// A format is its name: there is one of each.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Format {}

@@ -1,0 +1,59 @@
+//! Everything that the launch of one turn may depend on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use promptd_model::{McpServer, PermissionMode};
+
+use super::workspace_files::WorkspaceFiles;
+
+/// Everything that the launch of one turn may depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnRequest<'a> {
+    /// The prompt's text, as a file.
+    pub prompt_file: &'a Path,
+    /// The prompt's text.
+    pub prompt: &'a str,
+    /// The working directory.
+    pub cwd: &'a Path,
+    /// Whether the agent has to ask before it changes something.
+    pub permission: PermissionMode,
+    /// MCP servers, by name.
+    pub mcp_servers: &'a BTreeMap<String, McpServer>,
+    /// The workspace configuration files that were found.
+    pub workspace_files: &'a WorkspaceFiles,
+    /// The folder for [`Launch::files`](super::command::Launch::files).
+    pub files_dir: &'a Path,
+    /// True if the agent has to begin a conversation, false if it has to resume `agent_session_id`.
+    pub first_turn: bool,
+    /// The agent's own id of the conversation. In a first turn it is the id to use, if the agent lets us choose it.
+    pub agent_session_id: Option<&'a str>,
+    /// The model, by the agent's own name for it.
+    pub model: Option<&'a str>,
+    /// Replaces the agent's own system prompt.
+    pub system_prompt: Option<&'a str>,
+    /// How many answers of the model one turn may take.
+    pub max_turns: Option<u32>,
+    /// The only tools that may be used, by the agent's own names; empty means all.
+    pub allowed_tools: &'a [String],
+    /// The caller's own arguments. They come last, so they win if an option may be repeated.
+    pub args: &'a [String],
+    /// Whether the agent will run with effective uid 0.
+    pub root: bool,
+}
+
+impl TurnRequest<'_> {
+    /// The conversation to resume; `None` in a first turn.
+    pub(crate) fn resumed_session(&self) -> Option<&str> {
+        self.agent_session_id.filter(|_| !self.first_turn)
+    }
+
+    /// The same request for a dialog, if the launch has named the MCP servers.
+    pub(crate) fn without_mcp_servers(self) -> Self {
+        static NONE: BTreeMap<String, McpServer> = BTreeMap::new();
+        Self {
+            mcp_servers: &NONE,
+            ..self
+        }
+    }
+}

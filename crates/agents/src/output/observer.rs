@@ -1,0 +1,82 @@
+//! What the runtime learns from an agent's output: the same facts for every agent.
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+
+use super::cause;
+use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
+
+/// Reads one turn of one agent, line by line, in order.
+pub trait Observer: Send {
+    /// Takes one line, without its newline. Any bytes will do.
+    fn observe_line(&mut self, stream: Stream, line: &[u8]);
+    /// What is known so far.
+    fn observation(&self) -> &Observation;
+}
+
+/// The most that is kept of an answer's text: a record has to carry it, and the journal has all of it.
+pub(crate) const TEXT_LIMIT: usize = 1 << 20;
+
+/// Keeps a line of stderr that tells why the agent failed. A line with a known cause replaces one that only says "Error".
+/// Of two equal lines the first one is kept: it is nearer to the reason.
+pub(crate) fn keep_stderr(seen: &mut Observation, line: &[u8]) {
+    seen.last_line_known = false;
+    let line = String::from_utf8_lossy(line.get(..STDERR_LIMIT).unwrap_or(line));
+    let cause = cause::classify(None, &line);
+    let is_better = match &seen.failure {
+        None => cause != Cause::AgentError || line.trim_start().starts_with("Error"),
+        Some((known, _)) => *known == Cause::AgentError && cause != Cause::AgentError,
+    };
+    if is_better {
+        seen.failure = Some((cause, line.trim().to_owned()));
+    }
+}
+
+/// How much of a line on stderr is read: reasons are sentences, longer lines are dumps.
+const STDERR_LIMIT: usize = 4096;
+
+/// For optional parts of an event: if a part has an unexpected shape, the rest of the event is still read.
+pub(crate) fn default_on_error<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    source: D,
+) -> Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(source)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// Appends as much of `more` as [`TEXT_LIMIT`] allows, and whole characters only.
+pub(crate) fn push_text(text: &mut String, more: &str) {
+    let room = TEXT_LIMIT.saturating_sub(text.len());
+    let end = (0..=room.min(more.len()))
+        .rev()
+        .find(|end| more.is_char_boundary(*end))
+        .unwrap_or(0);
+    text.push_str(more.get(..end).unwrap_or_default());
+}
+
+/// An owned text of at most [`TEXT_LIMIT`] bytes.
+pub(crate) fn limited(text: &str) -> String {
+    let mut kept = String::new();
+    push_text(&mut kept, text);
+    kept
+}
+
+/// The end of a turn that went well.
+pub(crate) fn success(stop_reason: StopReason, result: Option<String>, usage: Usage) -> FinalEvent {
+    FinalEvent {
+        outcome: Ok(()),
+        stop_reason: Some(stop_reason),
+        result,
+        error: None,
+        usage,
+    }
+}
+
+/// The end of a turn that failed.
+pub(crate) fn failure(cause: Cause, error: String, usage: Usage) -> FinalEvent {
+    FinalEvent {
+        outcome: Err(cause),
+        stop_reason: None,
+        result: None,
+        error: Some(error),
+        usage,
+    }
+}

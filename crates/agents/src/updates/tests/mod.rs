@@ -1,0 +1,4 @@
+//! Tests of the view.
+
+mod journal;
+mod translation;
