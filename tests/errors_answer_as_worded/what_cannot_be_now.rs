@@ -55,34 +55,6 @@ async fn an_agent_that_is_not_there_is_answered_with_how_to_get_it() {
 }
 
 #[tokio::test]
-async fn an_agent_that_would_wait_for_a_login_for_ever_is_refused_without_its_key() {
-    let home = folder("no-login");
-    let bin = home.join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::os::unix::fs::symlink("/bin/true", bin.join("amp")).unwrap();
-    let server = Server::with()
-        .env("PATH", bin.display().to_string())
-        .env("HOME", home.display().to_string())
-        .start()
-        .await;
-    for env in [json!({}), json!({"AMP_API_KEY": ""})] {
-        let request = json!({"agent":"amp","prompt":"x","env":env});
-        let answer = refused(&server, "POST", "/v1/sessions", request, (422, "unsupported")).await;
-        assert_eq!(answer.body["field"], "env");
-        assert!(
-            answer.detail().contains("AMP_API_KEY is missing") && answer.detail().contains("promptd configure"),
-            "{}",
-            answer.body
-        );
-    }
-    server
-        .create(json!({"agent":"amp","prompt":"x","env":{"AMP_API_KEY":"key"}}))
-        .await;
-    drop(server);
-    std::fs::remove_dir_all(home).unwrap();
-}
-
-#[tokio::test]
 async fn the_same_key_or_id_with_another_body_is_a_conflict() {
     let server = Server::start().await;
     let create = |key: &str, body: Value| {

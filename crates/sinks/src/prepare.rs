@@ -247,11 +247,13 @@ impl Wanted {
 
     /// A translation that goes on behind the record `before`.
     fn translation_behind(&self, before: u64) -> std::result::Result<Translation, ReadError> {
-        let mut translation = self.translation.clone().behind(before);
+        let mut translation = self.translation.clone().restarted_after(before);
         let mut unsaid = Vec::new();
-        let begin = updates::begin(&self.state, before);
-        if begin < before {
-            self.read_through(begin, before, &mut |line| translation.line(&line.text, &mut unsaid))?;
+        let start = updates::replay_start(&self.state, before);
+        if start < before {
+            self.read_through(start, before, &mut |line| {
+                translation.push_line(&line.text, &mut unsaid)
+            })?;
         }
         Ok(translation)
     }

@@ -33,9 +33,11 @@ impl Warm {
         let mut translation = start.clone();
         let mut lines = Vec::new();
         for record in records {
-            translation.line(&record.text, &mut lines);
+            translation.push_line(&record.text, &mut lines);
         }
-        let small = [start, translation].into_iter().filter(|kept| kept.held() <= KEPT);
+        let small = [start, translation]
+            .into_iter()
+            .filter(|kept| kept.buffered_bytes() <= KEPT);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = small.collect();
         Ok(lines)
     }

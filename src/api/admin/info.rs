@@ -223,7 +223,7 @@ struct AgentView {
     configured: bool,
     /// What it says of its version.
     version: Option<String>,
-    /// `tested`: its real program is run by promptd's tests; `documented`: from its maker's documentation. Null for one
+    /// `tested`: promptd's tests run its real program. Null for an agent
     /// from the configuration.
     evidence: Option<Evidence>,
     capabilities: AgentCapabilities,

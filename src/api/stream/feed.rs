@@ -81,7 +81,7 @@ impl Feed {
                 ..Self::of(runtime, session, follower, until)
             });
         }
-        let begin = updates::begin(&session.state(), after);
+        let begin = updates::replay_start(&session.state(), after);
         if begin < after {
             follower = runtime.follow(session, begin)?;
         }
@@ -134,7 +134,7 @@ impl Feed {
                 let Some(translation) = &mut self.translation else {
                     return Ok(Step::Piece(piece));
                 };
-                let lines = translation.bytes(&piece.bytes);
+                let lines = translation.push_bytes(&piece.bytes);
                 if !lines.is_empty() {
                     return Ok(Step::Lines(lines));
                 }

@@ -235,7 +235,7 @@ pub(crate) mod tests {
     struct Twice;
 
     impl Translator for Twice {
-        fn line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
+        fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
             let said = Update::message(String::from_utf8(line.to_vec()).ok()?);
             Some(if line.is_empty() {
                 Vec::new()
@@ -257,7 +257,7 @@ pub(crate) mod tests {
         }
         text += &record(lines.len() + 2, 2, "\"type\":\"prompt\",\"text\":\"next\"");
         text += &record(lines.len() + 3, 1, "\"type\":\"turn_ended\"");
-        Translation::new(Some(Box::new(Twice)), 0).bytes(text.as_bytes())
+        Translation::new(Some(Box::new(Twice)), 0).push_bytes(text.as_bytes())
     }
 
     #[test]

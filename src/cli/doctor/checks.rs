@@ -18,8 +18,6 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("codex", &["OPENAI_API_KEY", "CODEX_API_KEY"]),
     ("gemini", &["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
-    ("amp", &["AMP_API_KEY"]),
-    ("cursor", &["CURSOR_API_KEY"]),
     ("qwen", &["OPENAI_API_KEY"]),
     (
         "copilot",

@@ -134,7 +134,7 @@ fn agent((name, mut section): (String, Section<'_>)) -> Result<(String, Configur
     let stream = section.get("stream", |item| value::stream(&item.origin, item.text()?))?;
     let stream = stream.unwrap_or(Format::lines());
     let prompt = section.get("prompt", |item| {
-        if stream.is_conversation() {
+        if stream.is_dialog {
             return Err(item.expected("leave it out: an agent with stream = \"acp\" gets its prompt by the protocol"));
         }
         value::prompt_by(&item.origin, item.text()?)

@@ -24,7 +24,7 @@ impl Listener {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         match self {
             Self::Nobody => {}
-            Self::Observer(observer) => observer.line(stream, line),
+            Self::Observer(observer) => observer.observe_line(stream, line),
             Self::Conversation(conversation) => conversation.line(stream, line),
         }
     }

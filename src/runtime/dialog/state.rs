@@ -50,7 +50,7 @@ impl Conversation {
 
     /// The agent wrote a line.
     pub(crate) fn line(&mut self, stream: Stream, line: &[u8]) {
-        self.driver.line(stream, line);
+        self.driver.observe_line(stream, line);
         self.collect();
     }
 
@@ -66,7 +66,7 @@ impl Conversation {
 
     fn wrote(&mut self, line: &[u8]) {
         let was_due = self.is_said(line);
-        self.driver.wrote(line.trim_ascii_end());
+        self.driver.observe_written(line.trim_ascii_end());
         self.collect();
         if !was_due {
             // Nothing in the journal asked for it: a former server was told to interrupt the turn.
@@ -115,7 +115,7 @@ impl Conversation {
     }
 
     fn collect(&mut self) {
-        for effect in self.driver.effects() {
+        for effect in self.driver.take_effects() {
             match effect {
                 Effect::Write(lines) => {
                     let lines = lines.split_inclusive(|byte| *byte == b'\n');

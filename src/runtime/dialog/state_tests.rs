@@ -29,7 +29,7 @@ impl Toy {
 }
 
 impl Observer for Toy {
-    fn line(&mut self, _stream: Stream, line: &[u8]) {
+    fn observe_line(&mut self, _stream: Stream, line: &[u8]) {
         let line = String::from_utf8_lossy(line).into_owned();
         match line.split_once(' ') {
             Some(("say", what)) => self.write(&format!("said {what}")),
@@ -61,7 +61,7 @@ impl Observer for Toy {
 }
 
 impl Driver for Toy {
-    fn effects(&mut self) -> Vec<Effect> {
+    fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
@@ -81,7 +81,7 @@ impl Driver for Toy {
         }
     }
 
-    fn wrote(&mut self, line: &[u8]) {
+    fn observe_written(&mut self, line: &[u8]) {
         if line == b"stop" && !std::mem::replace(&mut self.interrupted, true) {
             for id in std::mem::take(&mut self.open) {
                 self.write(&format!("{id}=cancelled"));

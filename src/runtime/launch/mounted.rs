@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use crate::runtime::RuntimeError;
-use promptd_agents::{Link, Mounted};
+use promptd_agents::{Link, WorkspaceFiles};
 use promptd_model::{McpServer, len64};
 
 /// Where tools of today keep skills; an agent looks into one or two of these.
@@ -68,7 +68,7 @@ impl Places<'_> {
     }
 
     /// What an agent could be shown.
-    pub(crate) fn find(&self) -> Mounted {
+    pub(crate) fn find(&self) -> WorkspaceFiles {
         let folders = self.folders();
         let home = self.home();
         let codex_home = match (self.variable)("CODEX_HOME") {
@@ -81,8 +81,8 @@ impl Places<'_> {
         };
         let skills = folders.iter().flat_map(|folder| SKILLS.map(|name| folder.join(name)));
         let skills = skills.flat_map(|folder| skills_in(&folder));
-        Mounted {
-            instructions: nearest("AGENTS.md", Path::is_file),
+        WorkspaceFiles {
+            agents_md: nearest("AGENTS.md", Path::is_file),
             codex_config: nearest("config.toml", is_codexs),
             skills: skills.filter(|skill| !(self.is_ours)(skill)).collect(),
             home: home.filter(|home| !in_repository(home)),

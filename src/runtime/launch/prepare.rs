@@ -14,7 +14,7 @@ use crate::runtime::launch::setup;
 use crate::runtime::launch::validate::{refuse_lost_session, refuse_open_folder, unsupported};
 use crate::runtime::session::Session;
 use crate::runtime::{AgentInfo, PromptBy, RuntimeError, Settings};
-use promptd_agents::{self as agents, Agent, Custom, Driver, Mounted, NOTHING_MOUNTED, TurnRequest};
+use promptd_agents::{self as agents, Agent, Custom, Driver, NO_WORKSPACE_FILES, TurnRequest, WorkspaceFiles};
 use promptd_journal::Reader;
 use promptd_keeper::{Launch, Stdin, TurnPaths};
 use promptd_model::decode;
@@ -36,12 +36,12 @@ pub(crate) fn agent(settings: &Settings, name: &str) -> Option<Agent> {
             stream: configured.stream,
         })
     });
-    configured.or_else(|| agents::find(name).map(Agent::Known))
+    configured.or_else(|| agents::find(name).map(Agent::BuiltIn))
 }
 
 /// All agents, and whether they are installed.
 pub fn list(settings: &Settings) -> Vec<AgentInfo> {
-    let known = agents::known()
+    let known = agents::built_in_agents()
         .map(|known| known.name.to_owned())
         .filter(|name| !settings.agents.contains_key(name));
     known
@@ -100,7 +100,7 @@ pub(crate) fn turn_request<'a>(
         cwd,
         permission: request.permission.unwrap_or_default(),
         mcp_servers: &request.mcp_servers,
-        mounted: &NOTHING_MOUNTED,
+        workspace_files: &NO_WORKSPACE_FILES,
         model: request.model.as_deref(),
         system_prompt: request.system_prompt.as_deref(),
         max_turns: request.max_turns,
@@ -124,7 +124,7 @@ struct Basis {
     prompt: String,
     prompt_file: PathBuf,
     servers: BTreeMap<String, McpServer>,
-    mounted: Mounted,
+    workspace_files: WorkspaceFiles,
     /// The agent's own session that it is to go on with.
     resumes: Option<String>,
 }
@@ -156,7 +156,7 @@ impl Basis {
             prompt: read_prompt(session, turn)?,
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
             servers: servers(settings, request, agent, of_files),
-            mounted: places.find(),
+            workspace_files: places.find(),
             resumes: session.state().agent_session_id().map(str::to_owned),
         })
     }
@@ -165,7 +165,7 @@ impl Basis {
     fn request<'a>(&'a self, session: &'a Session, fresh: Option<&'a str>) -> TurnRequest<'a> {
         TurnRequest {
             mcp_servers: &self.servers,
-            mounted: &self.mounted,
+            workspace_files: &self.workspace_files,
             ..turn_request(
                 session.request(),
                 session.cwd(),
@@ -230,7 +230,7 @@ pub(crate) fn prepare(
         sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
     }
     let stdin = match (request.stdin, launch.stdin) {
-        (Some(StdinMode::Open), agents::Stdin::Null) | (_, agents::Stdin::Conversation) => Stdin::Open,
+        (Some(StdinMode::Open), agents::Stdin::Null) | (_, agents::Stdin::Dialog) => Stdin::Open,
         (_, agents::Stdin::Prompt) => Stdin::Prompt,
         (_, agents::Stdin::Null) => Stdin::Null,
     };

@@ -67,7 +67,7 @@ pub(crate) fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Op
         .programs()
         .into_iter()
         .find_map(|name| which::which_in(name, Some(&path), cwd).ok())?;
-    let Agent::Known(known) = agent else {
+    let Agent::BuiltIn(known) = agent else {
         return Some(itself(found));
     };
     // Behind all links: a launcher finds its package by where it really lies.

@@ -52,7 +52,6 @@ pub(crate) fn check(
             installed,
         });
     }
-    check_environment(settings, variables, request, &agent)?;
     // A dry run: what the agent cannot do is refused now, not when its turn comes.
     let folder = Path::new("/");
     let dry_run = TurnRequest {
@@ -61,7 +60,7 @@ pub(crate) fn check(
     };
     let launch = agent.launch(&dry_run).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &settings.home)?;
-    if launch.stdin == agents::Stdin::Conversation && request.stdin == Some(StdinMode::Open) {
+    if launch.stdin == agents::Stdin::Dialog && request.stdin == Some(StdinMode::Open) {
         return Err(RuntimeError::Unsupported {
             agent: name,
             field: "stdin".to_owned(),
@@ -96,7 +95,7 @@ pub(crate) fn refuse_lost_session(
     launch: &agents::Launch,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), RuntimeError> {
-    let kept = launch.goes_on_with.as_ref();
+    let kept = launch.session_file.as_ref();
     let Some((kept, home)) = kept.and_then(|kept| Some((kept, kept.home.iter().find_map(|name| variable(name))?)))
     else {
         return Ok(());
@@ -117,35 +116,6 @@ pub(crate) fn unsupported(error: Unsupported) -> RuntimeError {
         agent: error.agent,
         field: error.field.to_owned(),
         hint: error.hint,
-    }
-}
-
-/// Some agents wait for ever where a variable is missing, so that nobody would learn why.
-fn check_environment(
-    settings: &Settings,
-    variables: &Variables,
-    request: &SessionRequest,
-    agent: &Agent,
-) -> Result<(), RuntimeError> {
-    let is_set = |name: &str| {
-        let configured = settings.agents.get(agent.name());
-        let configured = configured.and_then(|agent| agent.env.get(name)).map(String::as_str);
-        let given = request.env.get(name).map(String::as_str).or(configured);
-        match given.or_else(|| variables.get(name)) {
-            Some(value) => !value.is_empty(),
-            None => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
-        }
-    };
-    match agent.required_env().iter().find(|name| !is_set(name)) {
-        None => Ok(()),
-        Some(name) => Err(RuntimeError::Unsupported {
-            agent: agent.name().to_owned(),
-            field: "env".to_owned(),
-            hint: format!(
-                "{name} is missing, and without it the agent waits for a login for ever; \
-                 give it in `env`, or to the server with `promptd configure`"
-            ),
-        }),
     }
 }
 

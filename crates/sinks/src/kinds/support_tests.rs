@@ -142,7 +142,7 @@ impl Journal {
             let mut all = Vec::new();
             self.lines[..to]
                 .iter()
-                .for_each(|line| translation.line(&line.text, &mut all));
+                .for_each(|line| translation.push_line(&line.text, &mut all));
             let first = self.lines.get(from).map_or(0, |line| line.seq);
             Ok(all.into_iter().filter(|line| line.seq >= first).collect())
         };

@@ -204,7 +204,7 @@ async fn follow(connection: Arc<Connection>, session: Arc<Session>, after: u64) 
     let partial = runtime.sdk().config.include_partial_messages;
     let mut frames = Frames::new(session.id().as_str(), after, partial);
     // What is open at the record is read from its beginning.
-    let begin = updates::begin(&session.latest(), after);
+    let begin = updates::replay_start(&session.latest(), after);
     let feed = Feed::open(runtime, &session, begin, Until::Deleted, View::Raw);
     let mut feed = match feed {
         Ok(feed) => feed,

@@ -59,7 +59,7 @@ impl Observer for ClaudeObserver {
         match (&*head.kind, head.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = head.session_id.map(Cow::into_owned),
             ("system", Some("task_started" | "task_notification" | "background_tasks_changed")) => {
-                self.update_tasks(head)
+                self.update_tasks(head);
             }
             ("system", Some("api_retry")) => {
                 let message = "the model's API is being retried";
