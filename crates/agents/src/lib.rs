@@ -27,8 +27,7 @@ pub use drivers::driver::{Driver, Effect, Question};
 pub use formats::format::Format;
 pub use launch::capabilities::Capabilities;
 pub use launch::command::{Launch, Link, SessionFile, Stdin, Unsupported};
-pub use launch::request::TurnRequest;
-pub use launch::workspace_files::{NO_WORKSPACE_FILES, WorkspaceFiles};
+pub use launch::request::{NO_WORKSPACE_FILES, TurnRequest, WorkspaceFiles};
 pub use output::observer::Observer;
 pub use output::update::{Translator, Update};
 

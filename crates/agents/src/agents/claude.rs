@@ -4,7 +4,7 @@ use super::built_in::{BuiltIn, Dialog, PromptLimit, no_native};
 use crate::drivers;
 use crate::formats::claude::{CLAUDE_CONTROL, CLAUDE_STREAM_JSON};
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, Stdin, file_path, session_args, strings, vars};
+use crate::launch::command::{Launch, Stdin};
 use crate::launch::mcp::{self, McpSyntax};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
@@ -28,100 +28,72 @@ pub(crate) static CLAUDE: BuiltIn = BuiltIn {
     }),
 };
 
-const SYSTEM_PROMPT: &str = "system-prompt.md";
-const MCP_SERVERS: &str = "mcp.json";
 const SKILLS: &str = ".claude/skills";
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = Vec::new();
-    let mut env = Vec::new();
+    let mut launch = start(request, Stdin::Prompt);
     if request.allowed_tools.is_empty() {
-        args.push("--dangerously-skip-permissions".to_owned());
+        launch.add_args(["--dangerously-skip-permissions"]);
         if request.root {
             // Without it, claude refuses the switch to root.
-            env.extend(vars([("IS_SANDBOX", "1")]));
+            launch.add_vars([("IS_SANDBOX", "1")]);
         }
     } else {
         // If permissions were skipped, every tool would be allowed. This mode denies what is not listed, without a question.
-        args.extend(allowed(request));
-        args.extend(strings(["--permission-mode", "dontAsk"]));
+        add_allowed_tools(&mut launch, request);
+        launch.add_args(["--permission-mode", "dontAsk"]);
     }
-    start(request, args, env, Stdin::Prompt)
+    finish(launch, request)
 }
 
 /// Claude asks before every change, except for the tools that are allowed.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
-    let mut args = strings(["--input-format", "stream-json", "--permission-prompt-tool", "stdio"]);
+    let mut launch = start(request, Stdin::Dialog);
+    launch.add_args(["--input-format", "stream-json", "--permission-prompt-tool", "stdio"]);
     if !request.allowed_tools.is_empty() {
-        args.extend(allowed(request));
+        add_allowed_tools(&mut launch, request);
     }
-    args.extend(strings(["--permission-mode", "default"]));
-    start(request, args, Vec::new(), Stdin::Dialog)
+    launch.add_args(["--permission-mode", "default"]);
+    finish(launch, request)
 }
 
 /// Another option must follow: this one takes all words up to the next option.
-fn allowed(request: &TurnRequest<'_>) -> Vec<String> {
-    let mut args = strings(["--allowedTools"]);
-    args.extend_from_slice(request.allowed_tools);
-    args
+fn add_allowed_tools(launch: &mut Launch, request: &TurnRequest<'_>) {
+    launch.add_args(["--allowedTools"]);
+    launch.args.extend_from_slice(request.allowed_tools);
 }
 
-fn start(
-    request: &TurnRequest<'_>,
-    permissions: Vec<String>,
-    permissions_env: Vec<(String, String)>,
-    stdin: Stdin,
-) -> Launch {
+/// What comes before the permissions.
+fn start(request: &TurnRequest<'_>, stdin: Stdin) -> Launch {
+    let mut launch = Launch::new(stdin);
     // Without --verbose it refuses to write stream-json.
-    let mut args = strings([
-        "-p",
-        "--output-format",
-        "stream-json",
-        "--verbose",
-        "--include-partial-messages",
-    ]);
-    let mut env = vars([
+    launch.add_args(["-p", "--output-format", "stream-json", "--verbose"]);
+    launch.add_args(["--include-partial-messages"]);
+    launch.add_vars([
         ("DISABLE_AUTOUPDATER", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ]);
-    let mut files = Vec::new();
-    if !request.mcp_servers.is_empty() {
-        // Takes all words up to the next option. Claude trusts servers that are named here without a question.
-        args.extend(strings(["--mcp-config", &file_path(request, MCP_SERVERS)]));
-        let servers = mcp::servers(request, McpSyntax::Claude);
-        files.push((MCP_SERVERS, serde_json::json!({ "mcpServers": servers }).to_string()));
-        files.extend(mcp::script(request.mcp_servers));
-    }
+    // Takes all words up to the next option. Claude trusts servers that are named here without a question.
+    let servers = mcp::add_servers_file(&mut launch, request, McpSyntax::Claude);
+    launch.add_option("--mcp-config", servers);
     // Claude reads AGENTS.md in the working directory and above, unless a CLAUDE.md is beside it.
     if let AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
-        args.extend(strings(["--append-system-prompt-file", &path.to_string_lossy()]));
+        launch.add_option("--append-system-prompt-file", Some(path.display()));
     }
     // In an added folder, claude looks for skills as in the working directory: in .claude/skills only.
     let folder = request.files_dir.join(workspace_files::FOLDER);
-    let links = workspace_files::skill_links(request, SKILLS, &folder.join(SKILLS));
-    if !links.is_empty() {
-        args.extend(strings(["--add-dir", &folder.to_string_lossy()]));
+    launch.links = workspace_files::skill_links(request, SKILLS, &folder.join(SKILLS));
+    if !launch.links.is_empty() {
+        launch.add_option("--add-dir", Some(folder.display()));
     }
-    args.extend(permissions);
-    env.extend(permissions_env);
-    args.extend(session_args(request));
-    if let Some(model) = request.model {
-        args.extend(strings(["--model", model]));
-    }
-    if let Some(turns) = request.max_turns {
-        args.extend(strings(["--max-turns", &turns.to_string()]));
-    }
-    if let Some(text) = request.system_prompt {
-        args.extend(strings(["--system-prompt-file", &file_path(request, SYSTEM_PROMPT)]));
-        files.push((SYSTEM_PROMPT, text.to_owned()));
-    }
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        env,
-        stdin,
-        files,
-        links,
-        ..Launch::default()
-    }
+    launch
+}
+
+fn finish(mut launch: Launch, request: &TurnRequest<'_>) -> Launch {
+    launch.add_session(request);
+    launch.add_option("--model", request.model);
+    launch.add_option("--max-turns", request.max_turns);
+    let system_prompt = launch.add_system_prompt(request);
+    launch.add_option("--system-prompt-file", system_prompt);
+    launch.with_caller_args(request)
 }

@@ -7,7 +7,7 @@ use crate::drivers;
 use crate::formats::app_server::APP_SERVER;
 use crate::formats::codex_json::CODEX_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, Link, Stdin, file_path, strings};
+use crate::launch::command::{Launch, Link, Stdin};
 use crate::launch::mcp;
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
@@ -34,8 +34,6 @@ pub(crate) static CODEX: BuiltIn = BuiltIn {
     }),
 };
 
-const SYSTEM_PROMPT: &str = "system-prompt.md";
-
 /// With node < 22.15, npm's launcher stays the parent of the real program, and a kill of the launcher leaves the program
 /// running.
 ///
@@ -57,72 +55,62 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 
 /// `resume` comes after all options: some of ours and of the caller's are options of `exec` only.
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let args = strings([
-        "exec",
-        "--json",
-        "--skip-git-repo-check",
-        "--dangerously-bypass-approvals-and-sandbox",
-    ]);
-    let mut launch = start(request, args, Stdin::Prompt);
-    if let Some(thread) = request.resumed_session() {
-        launch.args.extend(strings(["resume", thread]));
-    }
-    launch.args.push("-".to_owned());
+    let mut launch = Launch::new(Stdin::Prompt);
+    launch.add_args(["exec", "--json", "--skip-git-repo-check"]);
+    launch.add_args(["--dangerously-bypass-approvals-and-sandbox"]);
+    launch = finish(launch, request);
+    launch.add_option("resume", request.resumed_session());
+    launch.add_args(["-"]);
     launch
 }
 
 /// The driver chooses the thread, the model and when codex asks.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
-    start(request, strings(["app-server"]), Stdin::Dialog)
+    let mut launch = Launch::new(Stdin::Dialog);
+    launch.add_args(["app-server"]);
+    finish(launch, request)
 }
 
-fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
-    args.extend(strings([
-        // These three stop its calls home: metrics, and the marketplaces of plug-ins and apps.
+fn finish(mut launch: Launch, request: &TurnRequest<'_>) -> Launch {
+    // These three stop its calls home: metrics, and the marketplaces of plug-ins and apps.
+    launch.add_args([
         "-c",
         "analytics.enabled=false",
         "--disable",
         "plugins",
         "--disable",
         "apps",
-    ]));
-    let mut files = Vec::new();
-    if let (Some(model), Stdin::Prompt) = (request.model, stdin) {
+    ]);
+    if launch.stdin == Stdin::Prompt {
         // The app server has no such option.
-        args.extend(strings(["-m", model]));
+        launch.add_option("-m", request.model);
     }
-    if let Some(text) = request.system_prompt {
+    if let Some(path) = launch.add_system_prompt(request) {
         // The value is TOML, whose basic strings take JSON's escapes.
-        let path = serde_json::Value::String(file_path(request, SYSTEM_PROMPT));
-        args.extend(["-c".to_owned(), format!("model_instructions_file={path}")]);
-        files.push((SYSTEM_PROMPT, text.to_owned()));
+        let path = serde_json::Value::String(path);
+        launch.add_option("-c", Some(format!("model_instructions_file={path}")));
     }
-    let mut links = workspace_files::shared_skill_links(request);
-    let mut in_home = |name: &str, to: &Path| {
-        links.extend(request.workspace_files.codex_home.iter().map(|home| Link {
-            at: home.join(name),
-            to: to.to_owned(),
-        }));
-    };
+    launch.links = workspace_files::shared_skill_links(request);
+    let home = request.workspace_files.codex_home.as_deref();
     match workspace_files::agents_md(request) {
         AgentsMd::FoundByItself => {}
         // Codex reads from the project's root down to the working directory. Without this, the root is where .git is.
-        AgentsMd::Above(_) => args.extend(strings(["-c", r#"project_root_markers=["AGENTS.md"]"#])),
-        AgentsMd::Elsewhere(path) => in_home("AGENTS.md", path),
+        AgentsMd::Above(_) => launch.add_args(["-c", r#"project_root_markers=["AGENTS.md"]"#]),
+        AgentsMd::Elsewhere(path) => launch.links.extend(link_in(home, "AGENTS.md", path)),
     }
     if let Some(config) = &request.workspace_files.codex_config {
-        in_home("config.toml", config);
+        launch.links.extend(link_in(home, "config.toml", config));
     }
     let (servers, env) = mcp::codex_args(request);
-    args.extend(servers);
-    files.extend(mcp::script(request.mcp_servers));
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        env,
-        stdin,
-        files,
-        links,
-        ..Launch::default()
-    }
+    launch.args.extend(servers);
+    launch.env.extend(env);
+    launch.files.extend(mcp::script(request.mcp_servers));
+    launch.with_caller_args(request)
+}
+
+fn link_in(home: Option<&Path>, name: &str, to: &Path) -> Option<Link> {
+    home.map(|home| Link {
+        at: home.join(name),
+        to: to.to_owned(),
+    })
 }

@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::built_in::{BuiltIn, acp_dialog};
 use crate::formats::copilot_json::COPILOT_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, Link, Stdin, file_path, strings, vars};
+use crate::launch::command::{Launch, Link, Stdin};
 use crate::launch::mcp::{self, McpSyntax};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
@@ -28,8 +26,6 @@ pub(crate) static COPILOT: BuiltIn = BuiltIn {
     launch,
     dialog: Some(acp_dialog(launch_dialog)),
 };
-
-const SERVERS: &str = "mcp.json";
 
 /// Where copilot reads the instructions for all folders, below the home.
 const INSTRUCTIONS: &str = ".copilot/copilot-instructions.md";
@@ -54,53 +50,44 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 }
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = strings(["--output-format", "json", "--allow-all"]);
+    let mut launch = Launch::new(Stdin::Prompt);
+    launch.add_args(["--output-format", "json", "--allow-all"]);
     match (request.first_turn, request.agent_session_id) {
-        (true, Some(id)) => args.extend(strings(["--session-id", id])),
         // After a space, the id would be taken for the prompt.
-        (false, Some(id)) => args.push(format!("--resume={id}")),
-        (_, None) => {}
+        (false, Some(id)) => launch.args.push(format!("--resume={id}")),
+        (true, id) => launch.add_option("--session-id", id),
+        (false, None) => {}
     }
-    start(request, args, Stdin::Prompt)
+    finish(launch, request)
 }
 
 /// Copilot asks before every change.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
-    start(request, strings(["--acp"]), Stdin::Dialog)
+    let mut launch = Launch::new(Stdin::Dialog);
+    launch.add_args(["--acp"]);
+    finish(launch, request)
 }
 
-fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
+fn finish(mut launch: Launch, request: &TurnRequest<'_>) -> Launch {
+    launch.add_vars([("COPILOT_AUTO_UPDATE", "false")]);
     // `--no-ask-user` removes the tool that waits for a person's answer.
-    args.extend(strings(["--no-color", "--no-ask-user", "--disable-client-telemetry"]));
-    if let Some(model) = request.model {
-        args.extend(strings(["--model", model]));
-    }
+    launch.add_args(["--no-color", "--no-ask-user", "--disable-client-telemetry"]);
+    launch.add_option("--model", request.model);
     if !request.allowed_tools.is_empty() {
-        args.push(format!("--available-tools={}", request.allowed_tools.join(",")));
+        let tools = request.allowed_tools.join(",");
+        launch.args.push(format!("--available-tools={tools}"));
     }
-    let mut files = Vec::new();
-    if !request.mcp_servers.is_empty() {
-        args.push("--additional-mcp-config".to_owned());
-        args.push(format!("@{}", file_path(request, SERVERS)));
-        let servers = json!({ "mcpServers": mcp::servers(request, McpSyntax::Copilot) });
-        files.push((SERVERS, servers.to_string()));
-        files.extend(mcp::script(request.mcp_servers));
-    }
-    let mut links = workspace_files::shared_skill_links(request);
+    let servers = mcp::add_servers_file(&mut launch, request, McpSyntax::Copilot);
+    launch.add_option("--additional-mcp-config", servers.map(|path| format!("@{path}")));
+    launch.links = workspace_files::shared_skill_links(request);
     // Copilot reads no AGENTS.md in `COPILOT_CUSTOM_INSTRUCTIONS_DIRS`.
     if let AgentsMd::Above(path) | AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
-        links.extend(request.workspace_files.home.iter().map(|home| Link {
-            at: home.join(INSTRUCTIONS),
-            to: path.to_owned(),
-        }));
+        launch
+            .links
+            .extend(request.workspace_files.home.iter().map(|home| Link {
+                at: home.join(INSTRUCTIONS),
+                to: path.to_owned(),
+            }));
     }
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        env: vars([("COPILOT_AUTO_UPDATE", "false")]),
-        stdin,
-        files,
-        links,
-        ..Launch::default()
-    }
+    launch.with_caller_args(request)
 }

@@ -9,7 +9,7 @@
 use super::built_in::{BuiltIn, no_native};
 use crate::formats::droid_json::DROID_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, SessionFile, strings, vars};
+use crate::launch::command::{Launch, SessionFile, Stdin};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
 
@@ -36,32 +36,25 @@ pub(crate) static DROID: BuiltIn = BuiltIn {
 };
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = strings(["exec", "-o", "stream-json", "--skip-permissions-unsafe"]);
-    let mut session_file = None;
-    if let Some(session) = request.resumed_session() {
-        args.extend(strings(["-s", session]));
-        session_file = Some(SessionFile {
-            home: &["FACTORY_HOME_OVERRIDE", "HOME"],
-            folder: ".factory/sessions",
-            file: format!("{session}.jsonl"),
-        });
-    }
-    if let Some(model) = request.model {
-        args.extend(strings(["-m", model]));
-    }
+    let mut launch = Launch::new(Stdin::Prompt);
+    launch.add_args(["exec", "-o", "stream-json", "--skip-permissions-unsafe"]);
+    launch.add_option("-s", request.resumed_session());
+    launch.session_file = request.resumed_session().map(|session| SessionFile {
+        home: &["FACTORY_HOME_OVERRIDE", "HOME"],
+        folder: ".factory/sessions",
+        file: format!("{session}.jsonl"),
+    });
+    launch.add_option("-m", request.model);
     if !request.allowed_tools.is_empty() {
-        args.extend(strings(["--only-tools", &request.allowed_tools.join(",")]));
+        launch.add_option("--only-tools", Some(request.allowed_tools.join(",")));
     }
     if let AgentsMd::Above(path) | AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
-        args.extend(strings(["--append-system-prompt-file", &path.to_string_lossy()]));
+        launch.add_option("--append-system-prompt-file", Some(path.display()));
     }
-    Launch {
-        session_file,
-        links: workspace_files::shared_skill_links(request),
-        env: vars([
-            ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),
-            ("FACTORY_OTEL_ENABLED", "false"),
-        ]),
-        ..Launch::with_prompt(request, args)
-    }
+    launch.links = workspace_files::shared_skill_links(request);
+    launch.add_vars([
+        ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),
+        ("FACTORY_OTEL_ENABLED", "false"),
+    ]);
+    launch.with_caller_args(request)
 }

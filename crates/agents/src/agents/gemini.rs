@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::built_in::{BuiltIn, PromptLimit, acp_dialog, no_native};
 use crate::formats::gemini_stream_json::GEMINI_STREAM_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, Stdin, file_path, session_args, strings, vars};
+use crate::launch::command::{Launch, Stdin, file_path};
 use crate::launch::mcp::{self, McpSyntax};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
@@ -24,10 +24,6 @@ pub(crate) static GEMINI: BuiltIn = BuiltIn {
     launch,
     dialog: Some(acp_dialog(launch_dialog)),
 };
-
-const SYSTEM_PROMPT: &str = "system-prompt.md";
-const SETTINGS: &str = "gemini-settings.json";
-const DEFAULTS: &str = "gemini-defaults.json";
 
 /// The lowest layer of gemini's settings: the user's own settings win, lists and objects are merged. If others may write to
 /// a folder above the file, gemini skips it and says so on stderr.
@@ -86,51 +82,39 @@ fn needs_private_folders(request: &TurnRequest<'_>) -> Option<&'static str> {
 }
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = strings(["-o", "stream-json", "-y"]);
-    args.extend(session_args(request));
-    start(request, args, Stdin::Prompt)
+    let mut launch = Launch::new(Stdin::Prompt);
+    launch.add_args(["-o", "stream-json", "-y"]);
+    launch.add_session(request);
+    finish(launch, request)
 }
 
 /// Gemini asks before edits and commands.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
-    let args = strings(["--acp", "--approval-mode", "default"]);
-    start(request, args, Stdin::Dialog)
+    let mut launch = Launch::new(Stdin::Dialog);
+    launch.add_args(["--acp", "--approval-mode", "default"]);
+    finish(launch, request)
 }
 
-fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
-    let mut env = vars([
+fn finish(mut launch: Launch, request: &TurnRequest<'_>) -> Launch {
+    let defaults = launch.add_file(request, "gemini-defaults.json", defaults(request).to_string());
+    launch.add_vars([
         // Without it, gemini refuses to work in a folder that nobody has trusted interactively.
         ("GEMINI_CLI_TRUST_WORKSPACE", "true"),
         // Without it, gemini starts itself a second time, which costs 0.4 s and 170 MB, and it no longer gets signals.
         ("GEMINI_CLI_NO_RELAUNCH", "true"),
-        ("GEMINI_CLI_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
+        ("GEMINI_CLI_SYSTEM_DEFAULTS_PATH", &defaults),
     ]);
-    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
-    files.extend(mcp::script(request.mcp_servers));
+    launch.files.extend(mcp::script(request.mcp_servers));
     if let Some(settings) = limits(request) {
-        env.extend(vars([(
-            "GEMINI_CLI_SYSTEM_SETTINGS_PATH",
-            &file_path(request, SETTINGS),
-        )]));
-        files.push((SETTINGS, settings.to_string()));
+        let path = launch.add_file(request, "gemini-settings.json", settings.to_string());
+        launch.add_vars([("GEMINI_CLI_SYSTEM_SETTINGS_PATH", &path)]);
     }
-    if let Some(model) = request.model {
-        args.extend(strings(["-m", model]));
+    launch.add_option("-m", request.model);
+    if let Some(path) = launch.add_system_prompt(request) {
+        launch.add_vars([("GEMINI_SYSTEM_MD", &path)]);
     }
-    if let Some(text) = request.system_prompt {
-        env.extend(vars([("GEMINI_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
-        files.push((SYSTEM_PROMPT, text.to_owned()));
-    }
-    let mut links = workspace_files::shared_skill_links(request);
-    links.extend(workspace_files::agents_md_link(request));
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        env,
-        stdin,
-        files,
-        links,
-        needs_private_folders: needs_private_folders(request),
-        ..Launch::default()
-    }
+    launch.links = workspace_files::shared_skill_links(request);
+    launch.links.extend(workspace_files::agents_md_link(request));
+    launch.needs_private_folders = needs_private_folders(request);
+    launch.with_caller_args(request)
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::built_in::{BuiltIn, acp_dialog, no_native};
 use crate::formats::opencode_json::OPENCODE_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, Stdin, file_path, strings, vars};
+use crate::launch::command::{Launch, Stdin, file_path};
 use crate::launch::mcp::{self, McpSyntax};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
@@ -29,8 +29,6 @@ pub(crate) static OPENCODE: BuiltIn = BuiltIn {
     launch,
     dialog: Some(acp_dialog(launch_dialog)),
 };
-
-const CONFIG: &str = "opencode.json";
 
 /// Every run of opencode unpacks a library of 5.6 MB into its folder for temporary files and leaves it there.
 const TEMPORARY: &str = "opencode-tmp";
@@ -62,7 +60,7 @@ fn asked_tools(request: &TurnRequest<'_>) -> Value {
 }
 
 /// The model is not offered what is denied. Of all entries that match a tool, the last one counts.
-fn permissions(tools: &[String], granted: &str) -> Value {
+fn permissions_of(tools: &[String], granted: &str) -> Value {
     let all = std::iter::once(("*".to_owned(), "deny".into()));
     let allowed = tools.iter().map(|tool| (tool.clone(), granted.into()));
     Value::Object(all.chain(allowed).collect())
@@ -70,53 +68,44 @@ fn permissions(tools: &[String], granted: &str) -> Value {
 
 /// The prompt is standard input: an argument with a space would reach the model in quotes.
 fn launch(request: &TurnRequest<'_>) -> Launch {
+    let mut launch = Launch::new(Stdin::Prompt);
     // `--auto` allows what the user's own permissions would ask for: nobody could answer.
-    let mut args = strings(["run", "--format", "json", "--thinking", "--auto"]);
-    if let Some(session) = request.resumed_session() {
-        args.extend(strings(["-s", session]));
-    }
-    if let Some(model) = request.model {
-        args.extend(strings(["-m", model]));
-    }
-    start(request, args, Stdin::Prompt)
+    launch.add_args(["run", "--format", "json", "--thinking", "--auto"]);
+    launch.add_option("-s", request.resumed_session());
+    launch.add_option("-m", request.model);
+    let permissions = Some(request.allowed_tools).filter(|tools| !tools.is_empty());
+    let permissions = permissions.map(|tools| permissions_of(tools, "allow"));
+    finish(launch, request, permissions)
 }
 
 /// Without `OPENCODE_PERMISSION`, which overrides all of its configuration, opencode asks for nothing. The driver chooses
 /// the model.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
-    start(request, strings(["acp"]), Stdin::Dialog)
+    let mut launch = Launch::new(Stdin::Dialog);
+    launch.add_args(["acp"]);
+    let permissions = match request.allowed_tools {
+        [] => asked_tools(request),
+        tools => permissions_of(tools, "ask"),
+    };
+    finish(launch, request, Some(permissions))
 }
 
-fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
-    let mut env = vars([
+fn finish(mut launch: Launch, request: &TurnRequest<'_>, permissions: Option<Value>) -> Launch {
+    launch.add_vars([
         ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
         // The built-in list of models is enough to find one. Without this, it asks the network at every start.
         ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
         ("TMPDIR", &file_path(request, TEMPORARY)),
     ]);
-    let mut files = Vec::new();
     if let Some(config) = config(request) {
-        env.extend(vars([("OPENCODE_CONFIG", &file_path(request, CONFIG))]));
-        files.push((CONFIG, mcp::opencode_text(&config)));
+        let path = launch.add_file(request, "opencode.json", mcp::opencode_text(&config));
+        launch.add_vars([("OPENCODE_CONFIG", &path)]);
     }
-    files.extend(mcp::script(request.mcp_servers));
-    let asks = stdin == Stdin::Dialog;
-    let permissions = match (request.allowed_tools, asks) {
-        ([], false) => None,
-        ([], true) => Some(asked_tools(request)),
-        (tools, asks) => Some(permissions(tools, if asks { "ask" } else { "allow" })),
-    };
+    launch.files.extend(mcp::script(request.mcp_servers));
     if let Some(permissions) = permissions {
-        env.extend(vars([("OPENCODE_PERMISSION", &permissions.to_string())]));
+        launch.add_vars([("OPENCODE_PERMISSION", &permissions.to_string())]);
     }
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        env,
-        stdin,
-        files,
-        links: workspace_files::shared_skill_links(request),
-        folders: vec![TEMPORARY],
-        ..Launch::default()
-    }
+    launch.links = workspace_files::shared_skill_links(request);
+    launch.folders.push(TEMPORARY);
+    launch.with_caller_args(request)
 }

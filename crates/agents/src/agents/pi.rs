@@ -3,7 +3,7 @@
 use super::built_in::{BuiltIn, no_native};
 use crate::formats::pi_json::PI_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, file_path, strings, vars};
+use crate::launch::command::{Launch, Stdin};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
 
@@ -26,34 +26,23 @@ pub(crate) static PI: BuiltIn = BuiltIn {
     dialog: None,
 };
 
-const SYSTEM_PROMPT: &str = "system-prompt.md";
-
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = strings(["-p", "--mode", "json"]);
-    let mut files = Vec::new();
-    if let Some(session) = request.resumed_session() {
-        args.extend(strings(["--session", session]));
-    }
-    if let Some(model) = request.model {
-        args.extend(strings(["--model", model]));
-    }
+    let mut launch = Launch::new(Stdin::Prompt);
+    launch.add_args(["-p", "--mode", "json"]);
+    launch.add_option("--session", request.resumed_session());
+    launch.add_option("--model", request.model);
     if !request.allowed_tools.is_empty() {
-        args.extend(strings(["--tools", &request.allowed_tools.join(",")]));
+        launch.add_option("--tools", Some(request.allowed_tools.join(",")));
     }
-    if let Some(text) = request.system_prompt {
-        // The option takes a text or the path of a file.
-        args.extend(strings(["--system-prompt", &file_path(request, SYSTEM_PROMPT)]));
-        files.push((SYSTEM_PROMPT, text.to_owned()));
-    }
+    // The option takes a text or the path of a file.
+    let system_prompt = launch.add_system_prompt(request);
+    launch.add_option("--system-prompt", system_prompt);
     // Pi reads AGENTS.md in the working directory and above.
     if let AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
-        args.extend(strings(["--append-system-prompt", &path.to_string_lossy()]));
+        launch.add_option("--append-system-prompt", Some(path.display()));
     }
-    Launch {
-        // No check for newer versions, no download of tools, no message home. Requests to the model still work.
-        env: vars([("PI_OFFLINE", "1"), ("PI_TELEMETRY", "0")]),
-        files,
-        links: workspace_files::shared_skill_links(request),
-        ..Launch::with_prompt(request, args)
-    }
+    // No check for newer versions, no download of tools, no message home. Requests to the model still work.
+    launch.add_vars([("PI_OFFLINE", "1"), ("PI_TELEMETRY", "0")]);
+    launch.links = workspace_files::shared_skill_links(request);
+    launch.with_caller_args(request)
 }

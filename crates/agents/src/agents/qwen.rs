@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::built_in::{BuiltIn, acp_dialog};
 use crate::formats::qwen_stream_json::QWEN_STREAM_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, Stdin, file_path, session_args, strings, vars};
+use crate::launch::command::{Launch, Stdin, file_path};
 use crate::launch::mcp::{self, McpSyntax};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
@@ -28,10 +28,6 @@ pub(crate) static QWEN: BuiltIn = BuiltIn {
     launch,
     dialog: Some(acp_dialog(launch_dialog)),
 };
-
-const SYSTEM_PROMPT: &str = "system-prompt.md";
-const DEFAULTS: &str = "qwen-defaults.json";
-const SERVERS: &str = "mcp.json";
 
 /// The lowest layer of settings: the user's own settings win. Two features are off because each one is a further request
 /// to the model after every answer, which takes longer than the answer and counts as the turn's: qwen's memory, and in
@@ -59,50 +55,35 @@ fn native(launcher: &Path) -> Vec<PathBuf> {
 }
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = strings(["-o", "stream-json", "--include-partial-messages", "-y"]);
-    args.extend(session_args(request));
-    start(request, args, Stdin::Prompt)
+    let mut launch = Launch::new(Stdin::Prompt);
+    launch.add_args(["-o", "stream-json", "--include-partial-messages", "-y"]);
+    launch.add_session(request);
+    finish(launch, request)
 }
 
 /// Qwen asks before edits and commands. In its own default mode, a model decides what to ask for.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
-    let args = strings(["--acp", "--approval-mode", "default"]);
-    start(request, args, Stdin::Dialog)
+    let mut launch = Launch::new(Stdin::Dialog);
+    launch.add_args(["--acp", "--approval-mode", "default"]);
+    finish(launch, request)
 }
 
-fn start(request: &TurnRequest<'_>, mut args: Vec<String>, stdin: Stdin) -> Launch {
-    let mut env = vars([
+fn finish(mut launch: Launch, request: &TurnRequest<'_>) -> Launch {
+    let defaults = launch.add_file(request, "qwen-defaults.json", defaults(request).to_string());
+    launch.add_vars([
         // Without it, qwen starts itself a second time, which costs a second and a process of 100 MB.
         ("QWEN_CODE_NO_RELAUNCH", "true"),
         ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
-        ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &file_path(request, DEFAULTS)),
+        ("QWEN_CODE_SYSTEM_DEFAULTS_PATH", &defaults),
     ]);
-    let mut files = vec![(DEFAULTS, defaults(request).to_string())];
-    if let Some(model) = request.model {
-        args.extend(strings(["-m", model]));
+    launch.add_option("-m", request.model);
+    if let Some(path) = launch.add_system_prompt(request) {
+        launch.add_vars([("QWEN_SYSTEM_MD", &path)]);
     }
-    if let Some(text) = request.system_prompt {
-        env.extend(vars([("QWEN_SYSTEM_MD", &file_path(request, SYSTEM_PROMPT))]));
-        files.push((SYSTEM_PROMPT, text.to_owned()));
-    }
-    if let Some(turns) = request.max_turns {
-        args.extend(strings(["--max-session-turns", &turns.to_string()]));
-    }
-    if !request.mcp_servers.is_empty() {
-        args.extend(strings(["--mcp-config", &file_path(request, SERVERS)]));
-        let servers = json!({ "mcpServers": mcp::servers(request, McpSyntax::Qwen) });
-        files.push((SERVERS, servers.to_string()));
-        files.extend(mcp::script(request.mcp_servers));
-    }
-    let mut links = workspace_files::shared_skill_links(request);
-    links.extend(workspace_files::agents_md_link(request));
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        env,
-        stdin,
-        files,
-        links,
-        ..Launch::default()
-    }
+    launch.add_option("--max-session-turns", request.max_turns);
+    let servers = mcp::add_servers_file(&mut launch, request, McpSyntax::Qwen);
+    launch.add_option("--mcp-config", servers);
+    launch.links = workspace_files::shared_skill_links(request);
+    launch.links.extend(workspace_files::agents_md_link(request));
+    launch.with_caller_args(request)
 }

@@ -24,11 +24,7 @@ pub(crate) static SHELL: BuiltIn = BuiltIn {
 
 /// The script is run from its file, not from stdin: a command in it that reads stdin would consume the rest of the script.
 fn launch(request: &TurnRequest<'_>) -> Launch {
-    let mut args = vec![request.prompt_file.to_string_lossy().into_owned()];
-    args.extend_from_slice(request.args);
-    Launch {
-        args,
-        stdin: Stdin::Null,
-        ..Launch::default()
-    }
+    let mut launch = Launch::new(Stdin::Null);
+    launch.args.push(request.prompt_file.to_string_lossy().into_owned());
+    launch.with_caller_args(request)
 }

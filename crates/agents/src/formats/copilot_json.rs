@@ -16,19 +16,16 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(crate) static COPILOT_JSON: Format = Format {
-    name: "copilot-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    is_dialog: false,
-    observer: Some(|| Box::new(CopilotObserver::default())),
-    translator: Some(|| Box::new(CopilotTranslator::default())),
-};
+pub(crate) static COPILOT_JSON: Format = Format::stream(
+    "copilot-json",
+    || Box::new(CopilotObserver::default()),
+    || Box::new(CopilotTranslator::default()),
+);
 
 #[derive(Default)]
 struct CopilotObserver {
@@ -92,12 +89,9 @@ struct ToolError {
 
 impl Observer for CopilotObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let event = serde_json::from_slice::<Event<'_>>(line).ok();
-        self.seen.last_line_known = event.is_some();
-        let Some(event) = event else { return };
+        let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         let data = event.data.unwrap_or_default();
         match &*event.kind {
             "assistant.message" => {

@@ -15,18 +15,18 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
 
 pub(crate) static DROID_JSON: Format = Format {
-    name: "droid-json",
-    final_event: true,
     usage_is_cumulative: true,
-    is_dialog: false,
-    observer: Some(|| Box::new(DroidObserver::default())),
-    translator: Some(|| Box::new(DroidTranslator::default())),
+    ..Format::stream(
+        "droid-json",
+        || Box::new(DroidObserver::default()),
+        || Box::new(DroidTranslator::default()),
+    )
 };
 
 #[derive(Default)]
@@ -102,12 +102,9 @@ impl From<Counts> for Usage {
 
 impl Observer for DroidObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let event = serde_json::from_slice::<Event<'_>>(line).ok();
-        self.seen.last_line_known = event.is_some();
-        let Some(event) = event else { return };
+        let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         match (&*event.kind, event.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = event.session_id.map(Cow::into_owned),
             ("completion", _) => {

@@ -16,9 +16,28 @@ pub struct Format {
     /// An agent that writes this is started for a dialog in every permission mode.
     pub is_dialog: bool,
     /// Reads it for the turn's end; none if only the exit code tells it.
-    pub(crate) observer: Option<fn() -> Box<dyn Observer>>,
+    pub(crate) observer: Option<NewObserver>,
     /// Turns it into ACP updates; none if the bytes themselves are the answer.
-    pub(crate) translator: Option<fn() -> Box<dyn Translator>>,
+    pub(crate) translator: Option<NewTranslator>,
+}
+
+/// Makes one observer.
+type NewObserver = fn() -> Box<dyn Observer>;
+/// Makes one translator.
+type NewTranslator = fn() -> Box<dyn Translator>;
+
+impl Format {
+    /// A stream of lines with a final event, and with usage of the turn alone.
+    pub(crate) const fn stream(name: &'static str, observer: NewObserver, translator: NewTranslator) -> Self {
+        Self {
+            name,
+            final_event: true,
+            usage_is_cumulative: false,
+            is_dialog: false,
+            observer: Some(observer),
+            translator: Some(translator),
+        }
+    }
 }
 
 /// A format is its name: there is one of each.

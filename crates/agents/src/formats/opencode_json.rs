@@ -15,19 +15,16 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, push_text, success};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, push_text, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
 
-pub(crate) static OPENCODE_JSON: Format = Format {
-    name: "opencode-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    is_dialog: false,
-    observer: Some(|| Box::new(OpencodeObserver::default())),
-    translator: Some(|| Box::new(OpencodeTranslator::default())),
-};
+pub(crate) static OPENCODE_JSON: Format = Format::stream(
+    "opencode-json",
+    || Box::new(OpencodeObserver::default()),
+    || Box::new(OpencodeTranslator::default()),
+);
 
 #[derive(Default)]
 struct OpencodeObserver {
@@ -125,12 +122,9 @@ impl Part {
 
 impl Observer for OpencodeObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let event = serde_json::from_slice::<Event<'_>>(line).ok();
-        self.seen.last_line_known = event.is_some();
-        let Some(event) = event else { return };
+        let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         if let Some(id) = event.session_id {
             self.seen.agent_session_id = Some(id.into_owned());
         }

@@ -15,19 +15,16 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(crate) static PI_JSON: Format = Format {
-    name: "pi-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    is_dialog: false,
-    observer: Some(|| Box::new(PiObserver::default())),
-    translator: Some(|| Box::new(PiTranslator::default())),
-};
+pub(crate) static PI_JSON: Format = Format::stream(
+    "pi-json",
+    || Box::new(PiObserver::default()),
+    || Box::new(PiTranslator::default()),
+);
 
 #[derive(Default)]
 struct PiObserver {
@@ -154,12 +151,9 @@ impl Answer {
 
 impl Observer for PiObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let event = serde_json::from_slice::<Event<'_>>(line).ok();
-        self.seen.last_line_known = event.is_some();
-        let Some(event) = event else { return };
+        let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         match &*event.kind {
             "session" => self.session_id = event.id.map(Cow::into_owned),
             "message_end" => {

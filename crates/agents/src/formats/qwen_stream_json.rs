@@ -18,12 +18,12 @@ use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static QWEN_STREAM_JSON: Format = Format {
-    name: "qwen-stream-json",
-    final_event: true,
     usage_is_cumulative: true,
-    is_dialog: false,
-    observer: Some(|| Box::new(QwenObserver::default())),
-    translator: Some(|| Box::new(QwenTranslator::default())),
+    ..Format::stream(
+        "qwen-stream-json",
+        || Box::new(QwenObserver::default()),
+        || Box::new(QwenTranslator::default()),
+    )
 };
 
 /// The beginning of the line on stderr that replaces the final event after the last allowed answer.

@@ -75,14 +75,56 @@ pub struct Unsupported {
 }
 
 impl Launch {
-    /// A launch that reads the prompt from standard input, with the caller's arguments last.
-    pub(crate) fn with_prompt(request: &TurnRequest<'_>, mut args: Vec<String>) -> Self {
-        args.extend_from_slice(request.args);
+    pub(crate) fn new(stdin: Stdin) -> Self {
         Self {
-            args,
-            stdin: Stdin::Prompt,
+            stdin,
             ..Self::default()
         }
+    }
+
+    pub(crate) fn add_args<const N: usize>(&mut self, args: [&str; N]) {
+        self.args.extend(args.map(str::to_owned));
+    }
+
+    /// An option with its value, if there is one.
+    pub(crate) fn add_option(&mut self, name: &str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.args.extend([name.to_owned(), value.to_string()]);
+        }
+    }
+
+    /// The options of agents that take the id of a new session from us, and resume by it.
+    pub(crate) fn add_session(&mut self, request: &TurnRequest<'_>) {
+        let name = if request.first_turn { "--session-id" } else { "--resume" };
+        self.add_option(name, request.agent_session_id);
+    }
+
+    pub(crate) fn add_vars<const N: usize>(&mut self, vars: [(&str, &str); N]) {
+        let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.env.extend(vars);
+    }
+
+    /// Adds a file and returns its path, for an argument or a variable.
+    pub(crate) fn add_file(
+        &mut self,
+        request: &TurnRequest<'_>,
+        name: &'static str,
+        text: impl Into<String>,
+    ) -> String {
+        self.files.push((name, text.into()));
+        file_path(request, name)
+    }
+
+    /// The system prompt's path, if there is one.
+    pub(crate) fn add_system_prompt(&mut self, request: &TurnRequest<'_>) -> Option<String> {
+        let text = request.system_prompt?;
+        Some(self.add_file(request, "system-prompt.md", text))
+    }
+
+    /// Adds the caller's arguments.
+    pub(crate) fn with_caller_args(mut self, request: &TurnRequest<'_>) -> Self {
+        self.args.extend_from_slice(request.args);
+        self
     }
 }
 
@@ -98,25 +140,7 @@ pub(crate) fn check_arguments(agent: &str, launch: &Launch) -> Result<(), Unsupp
     })
 }
 
-/// The options of agents that take the id of a new session from us, and resume by it.
-pub(crate) fn session_args(request: &TurnRequest<'_>) -> Vec<String> {
-    let option = if request.first_turn { "--session-id" } else { "--resume" };
-    request
-        .agent_session_id
-        .map_or_else(Vec::new, |id| strings([option, id]))
-}
-
-/// Owned arguments from literals.
-pub(crate) fn strings<const N: usize>(strings: [&str; N]) -> Vec<String> {
-    strings.map(str::to_owned).to_vec()
-}
-
-/// Owned variables from literals.
-pub(crate) fn vars<const N: usize>(vars: [(&str, &str); N]) -> Vec<(String, String)> {
-    vars.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
-}
-
-/// The path of one of [`Launch::files`], as text for an argument or a variable.
+/// The path of one of [`Launch::files`] or [`Launch::folders`], as text.
 pub(crate) fn file_path(request: &TurnRequest<'_>, name: &str) -> String {
     request.files_dir.join(name).to_string_lossy().into_owned()
 }

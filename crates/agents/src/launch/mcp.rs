@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::command::{Unsupported, file_path};
+use super::command::{Launch, Unsupported, file_path};
 use super::request::TurnRequest;
 use promptd_model::{McpServer, McpTransport};
 
@@ -178,6 +178,17 @@ fn literal_header(text: &str, syntax: McpSyntax) -> Cow<'_, str> {
         McpSyntax::Gemini => literal(&text.replace('$', r"\$"), syntax).into_owned().into(),
         McpSyntax::Qwen | McpSyntax::Opencode | McpSyntax::Copilot => literal(text, syntax),
     }
+}
+
+/// Adds the servers and their script as files, and returns the path of the servers' file, if there are servers.
+pub(crate) fn add_servers_file(launch: &mut Launch, request: &TurnRequest<'_>, syntax: McpSyntax) -> Option<String> {
+    if request.mcp_servers.is_empty() {
+        return None;
+    }
+    let text = json!({ "mcpServers": servers(request, syntax) }).to_string();
+    let path = launch.add_file(request, "mcp.json", text);
+    launch.files.extend(script(request.mcp_servers));
+    Some(path)
 }
 
 /// All servers as codex's arguments, and the variables that the arguments name.

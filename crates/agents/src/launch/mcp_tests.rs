@@ -4,8 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Effect;
-use crate::launch::command::vars;
-use crate::tests::{agent, launch, plain};
+use crate::tests::{agent, launch, plain, vars};
 use promptd_model::{PermissionMode, Stream};
 
 fn given(text: &str) -> BTreeMap<String, McpServer> {

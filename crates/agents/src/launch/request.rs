@@ -1,11 +1,9 @@
 //! Everything that the launch of one turn may depend on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use promptd_model::{McpServer, PermissionMode};
-
-use super::workspace_files::WorkspaceFiles;
 
 /// Everything that the launch of one turn may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +39,30 @@ pub struct TurnRequest<'a> {
     /// Whether the agent will run with effective uid 0.
     pub root: bool,
 }
+
+/// The files that were found in the working directory, the workspace or the agent's home, nearest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceFiles {
+    /// The agent's home, where a link may be created; none if there is no home, or if it belongs to a repository.
+    pub home: Option<PathBuf>,
+    /// Codex's folder for its configuration; none if no link may be created there.
+    pub codex_home: Option<PathBuf>,
+    /// The nearest `AGENTS.md`.
+    pub agents_md: Option<PathBuf>,
+    /// Folders with a `SKILL.md`.
+    pub skills: Vec<PathBuf>,
+    /// A `config.toml` for codex.
+    pub codex_config: Option<PathBuf>,
+}
+
+/// Nothing found.
+pub static NO_WORKSPACE_FILES: WorkspaceFiles = WorkspaceFiles {
+    home: None,
+    codex_home: None,
+    agents_md: None,
+    skills: Vec::new(),
+    codex_config: None,
+};
 
 impl TurnRequest<'_> {
     /// The conversation to resume; `None` in a first turn.

@@ -9,30 +9,6 @@ use std::path::{Path, PathBuf};
 use super::command::Link;
 use super::request::TurnRequest;
 
-/// The files that were found in the working directory, the workspace or the agent's home, nearest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkspaceFiles {
-    /// The agent's home, where a link may be created; none if there is no home, or if it belongs to a repository.
-    pub home: Option<PathBuf>,
-    /// Codex's folder for its configuration; none if no link may be created there.
-    pub codex_home: Option<PathBuf>,
-    /// The nearest `AGENTS.md`.
-    pub agents_md: Option<PathBuf>,
-    /// Folders with a `SKILL.md`.
-    pub skills: Vec<PathBuf>,
-    /// A `config.toml` for codex.
-    pub codex_config: Option<PathBuf>,
-}
-
-/// Nothing found.
-pub static NO_WORKSPACE_FILES: WorkspaceFiles = WorkspaceFiles {
-    home: None,
-    codex_home: None,
-    agents_md: None,
-    skills: Vec::new(),
-    codex_config: None,
-};
-
 /// The folder below [`TurnRequest::files_dir`] that agents are pointed at.
 pub(crate) const FOLDER: &str = "mounted";
 

@@ -1,6 +1,7 @@
 //! Which files each agent is pointed at, and which it finds by itself.
 
 use super::*;
+use crate::WorkspaceFiles;
 use crate::tests::{launch, plain};
 
 fn link(at: &str, to: &str) -> Link {

@@ -31,6 +31,17 @@ pub(crate) fn keep_stderr(seen: &mut Observation, line: &[u8]) {
     }
 }
 
+/// Reads an event of standard output. `None` for other lines; those of stderr are kept as a possible failure.
+pub(crate) fn parse_event<'a, E: Deserialize<'a>>(seen: &mut Observation, stream: Stream, line: &'a [u8]) -> Option<E> {
+    if stream == Stream::Stderr {
+        keep_stderr(seen, line);
+        return None;
+    }
+    let event = serde_json::from_slice(line).ok();
+    seen.last_line_known = event.is_some();
+    event
+}
+
 /// How much of a line on stderr is read: reasons are sentences, longer lines are dumps.
 const STDERR_LIMIT: usize = 4096;
 

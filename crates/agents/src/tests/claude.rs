@@ -1,8 +1,8 @@
 //! Claude's launches, and its streams as recorded from 2.1.329.
 
-use super::{final_event, launch, observe, plain, recorded};
+use super::{final_event, launch, observe, plain, recorded, vars};
 use crate::TurnRequest;
-use crate::launch::command::{Launch, Stdin, vars};
+use crate::launch::command::{Launch, Stdin};
 use promptd_model::{Cause, PermissionMode, StopReason, Usage};
 
 const TOOL: &str = recorded!("claude-tool");

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{agent, final_event, launch, observe, plain, recorded};
+use super::{agent, final_event, launch, observe, plain, recorded, vars};
 use crate::TurnRequest;
-use crate::launch::command::vars;
 use promptd_model::{Cause, PermissionMode, StopReason, Stream, Usage};
 
 const TOOL: &str = recorded!("gemini-tool");

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::{UUID, launch, plain};
-use crate::launch::command::vars;
+use super::{UUID, launch, plain, vars};
 use crate::{Link, NO_WORKSPACE_FILES, Stdin, TurnRequest, WorkspaceFiles, built_in_agents, find};
 use promptd_model::PermissionMode;
 

@@ -77,3 +77,8 @@ pub(crate) fn final_event(name: &str, stdout: &str) -> FinalEvent {
         .final_event
         .expect("the stream ends with a final event")
 }
+
+/// Owned variables from literals.
+pub(crate) fn vars<const N: usize>(vars: [(&str, &str); N]) -> Vec<(String, String)> {
+    vars.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}

@@ -21,10 +21,10 @@ pub(crate) use observer::AcpObserver;
 use super::format::Format;
 
 pub(crate) static ACP: Format = Format {
-    name: "acp",
-    final_event: true,
-    usage_is_cumulative: false,
     is_dialog: true,
-    observer: Some(|| Box::new(AcpObserver::default())),
-    translator: Some(|| Box::new(translator::AcpTranslator::default())),
+    ..Format::stream(
+        "acp",
+        || Box::new(AcpObserver::default()),
+        || Box::new(translator::AcpTranslator::default()),
+    )
 };

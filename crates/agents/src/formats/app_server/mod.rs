@@ -19,10 +19,10 @@ pub(crate) use translator::tool_call;
 use super::format::Format;
 
 pub(crate) static APP_SERVER: Format = Format {
-    name: "codex-app-server",
-    final_event: true,
-    usage_is_cumulative: false,
     is_dialog: true,
-    observer: Some(|| Box::new(AppServerObserver::default())),
-    translator: Some(|| Box::new(translator::AppServerTranslator::default())),
+    ..Format::stream(
+        "codex-app-server",
+        || Box::new(AppServerObserver::default()),
+        || Box::new(translator::AppServerTranslator::default()),
+    )
 };

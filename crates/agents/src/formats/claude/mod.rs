@@ -24,14 +24,11 @@ use super::format::Format;
 use control::ClaudeControlTranslator;
 use translator::ClaudeTranslator;
 
-pub(crate) static CLAUDE_STREAM_JSON: Format = Format {
-    name: "claude-stream-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    is_dialog: false,
-    observer: Some(|| Box::new(ClaudeObserver::default())),
-    translator: Some(|| Box::new(ClaudeTranslator::default())),
-};
+pub(crate) static CLAUDE_STREAM_JSON: Format = Format::stream(
+    "claude-stream-json",
+    || Box::new(ClaudeObserver::default()),
+    || Box::new(ClaudeTranslator::default()),
+);
 
 /// The same stream in a dialog: between its lines are those with which claude asks and answers.
 pub(crate) static CLAUDE_CONTROL: Format = Format {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::wire::ResultLine;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
@@ -49,12 +49,9 @@ struct Task {
 
 impl Observer for ClaudeObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let head = serde_json::from_slice::<Head<'_>>(line).ok();
-        self.seen.last_line_known = head.is_some();
-        let Some(head) = head else { return };
+        let Some(head) = parse_event::<Head<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         self.answering |= self.seen.final_event.is_some() && is_work(&head);
         match (&*head.kind, head.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = head.session_id.map(Cow::into_owned),

@@ -14,10 +14,10 @@ mod wire;
 use super::format::Format;
 
 pub(crate) static CODEX_JSON: Format = Format {
-    name: "codex-json",
-    final_event: true,
     usage_is_cumulative: true,
-    is_dialog: false,
-    observer: Some(|| Box::new(observer::CodexObserver::default())),
-    translator: Some(|| Box::new(translator::CodexTranslator::default())),
+    ..Format::stream(
+        "codex-json",
+        || Box::new(observer::CodexObserver::default()),
+        || Box::new(translator::CodexTranslator::default()),
+    )
 };

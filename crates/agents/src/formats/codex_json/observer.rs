@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::wire::TokenCounts;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
 use promptd_model::{Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
@@ -48,12 +48,9 @@ struct Item<'a> {
 
 impl Observer for CodexObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let event = serde_json::from_slice::<Event<'_>>(line).ok();
-        self.seen.last_line_known = event.is_some();
-        let Some(event) = event else { return };
+        let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         match &*event.kind {
             "thread.started" => self.seen.agent_session_id = event.thread_id.map(Cow::into_owned),
             "error" => {

@@ -16,11 +16,8 @@ mod wire;
 
 use super::format::Format;
 
-pub(crate) static GEMINI_STREAM_JSON: Format = Format {
-    name: "gemini-stream-json",
-    final_event: true,
-    usage_is_cumulative: false,
-    is_dialog: false,
-    observer: Some(|| Box::new(observer::GeminiObserver::default())),
-    translator: Some(|| Box::new(translator::GeminiTranslator::default())),
-};
+pub(crate) static GEMINI_STREAM_JSON: Format = Format::stream(
+    "gemini-stream-json",
+    || Box::new(observer::GeminiObserver::default()),
+    || Box::new(translator::GeminiTranslator::default()),
+);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::wire::Stats;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, push_text, success};
+use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, push_text, success};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
@@ -46,12 +46,9 @@ struct Failure {
 
 impl Observer for GeminiObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            return keep_stderr(&mut self.seen, line);
-        }
-        let event = serde_json::from_slice::<Event<'_>>(line).ok();
-        self.seen.last_line_known = event.is_some();
-        let Some(event) = event else { return };
+        let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
+            return;
+        };
         match (&*event.kind, event.role.as_deref()) {
             ("init", _) => self.session_id = event.session_id.map(Cow::into_owned),
             ("message", Some("assistant")) => {
