@@ -5,7 +5,7 @@
 //!
 //! Promises to be pure: no I/O, no clock, no environment. A launch is computed from a [`TurnRequest`]. An [`Observer`]
 //! takes the lines that an agent wrote and knows how the turn ended. A [`Translator`] turns the same lines into ACP
-//! updates. The reason for each switch stands in the file of its agent. All of it was seen in runs of the versions that
+//! updates. The reason for each switch is in the file of its agent. All of it was seen in runs of the versions that
 //! `tests/agents/package.json` pins. The unit tests read the recorded output of these runs.
 //!
 //! May use `promptd-model` and nothing else of promptd.

@@ -7,9 +7,9 @@ use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{ARGUMENT_LIMIT, Launch, Stdin, Unsupported};
 use crate::launch::request::TurnRequest;
 
-/// Stands for the prompt file's path in a configured command.
+/// The placeholder for the prompt file's path in a configured command.
 const PROMPT_FILE: &str = "{prompt_file}";
-/// Stands for the prompt's text in a configured command.
+/// The placeholder for the prompt's text in a configured command.
 const PROMPT: &str = "{prompt}";
 
 /// A configured agent: `[agents.NAME] command = ["program", "argument", …]`.
@@ -32,9 +32,9 @@ pub enum PromptBy {
     /// As its standard input.
     #[default]
     Stdin,
-    /// As an argument: where `{prompt}` stands, else the last one.
+    /// As an argument: in place of `{prompt}`, or as the last one.
     Argument,
-    /// As a file's path: where `{prompt_file}` stands, else the last argument.
+    /// As a file's path: in place of `{prompt_file}`, or as the last argument.
     File,
 }
 

@@ -4,7 +4,7 @@
 //! do ([`capabilities`]), MCP servers in the agents' own configuration formats ([`mcp`]), and workspace configuration
 //! files ([`workspace_files`]).
 //!
-//! Promises that no secret stands in an argument, which everybody on the machine can read, and that nothing is written
+//! Promises that no secret is in an argument, which everybody on the machine can read, and that nothing is written
 //! into the workspace.
 //!
 //! May not know a particular agent beyond the format in which it wants its MCP servers.

@@ -7,12 +7,7 @@ use crate::launch::command::Stdin;
 use crate::{BuiltIn, TurnRequest, find};
 use promptd_model::{Cause, StopReason, Usage};
 
-const TOOL: &str = recorded!("codex-tool");
 const PLAIN: &str = recorded!("codex-plain");
-const FOLLOW_UP: &str = recorded!("codex-follow-up");
-const BAD_REQUEST: &str = recorded!("codex-400");
-const UNAUTHORIZED: &str = recorded!("codex-401");
-const INTERRUPT: &str = recorded!("codex-interrupt");
 
 const ALWAYS: &str = "exec --json --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox \
                       -c analytics.enabled=false --disable plugins --disable apps";
@@ -82,36 +77,6 @@ fn warnings_do_not_change_a_plain_turn() {
         cost_usd: None,
     };
     assert_eq!(event.usage, usage);
-}
-
-#[test]
-fn token_counts_are_sums_over_the_thread() {
-    assert_eq!(
-        observe("codex", FOLLOW_UP).agent_session_id,
-        observe("codex", PLAIN).agent_session_id
-    );
-    assert_eq!(final_event("codex", FOLLOW_UP).usage.input_tokens, Some(220));
-    assert!(codex().format.usage_is_cumulative);
-}
-
-#[test]
-fn the_answer_is_the_text_after_the_last_tool() {
-    assert_eq!(final_event("codex", TOOL).result.as_deref(), Some("Answer 3."));
-}
-
-#[test]
-fn a_failed_turn_has_the_reason() {
-    let event = final_event("codex", BAD_REQUEST);
-    assert_eq!(event.outcome, Err(Cause::AgentError));
-    assert!(event.error.unwrap().contains("scripted failure"));
-    assert_eq!(final_event("codex", UNAUTHORIZED).outcome, Err(Cause::Auth));
-}
-
-#[test]
-fn an_interrupted_turn_can_be_resumed() {
-    let seen = observe("codex", INTERRUPT);
-    assert_eq!(seen.final_event, None);
-    assert!(seen.agent_session_id.is_some());
 }
 
 #[test]

@@ -7,10 +7,8 @@ use crate::TurnRequest;
 use promptd_model::{Cause, PermissionMode, StopReason, Stream, Usage};
 
 const TOOL: &str = recorded!("gemini-tool");
-const PLAIN: &str = recorded!("gemini-plain");
 const BAD_REQUEST: &str = recorded!("gemini-400");
 const UNAUTHORIZED: &str = recorded!("gemini-401");
-const INTERRUPT: &str = recorded!("gemini-interrupt");
 
 #[test]
 fn a_first_turn_has_our_session_id() {
@@ -73,23 +71,6 @@ fn limits_are_the_highest_layer_of_settings() {
 }
 
 #[test]
-fn the_answer_is_the_text_of_all_chunks() {
-    let seen = observe("gemini", PLAIN);
-    assert!(seen.agent_session_id.is_some());
-    let event = seen.final_event.unwrap();
-    assert_eq!(event.outcome, Ok(()));
-    assert_eq!(event.stop_reason, Some(StopReason::EndTurn));
-    assert_eq!(event.result.as_deref(), Some("Answer 1."));
-    let usage = Usage {
-        input_tokens: Some(110),
-        output_tokens: Some(7),
-        cached_tokens: Some(30),
-        cost_usd: None,
-    };
-    assert_eq!(event.usage, usage);
-}
-
-#[test]
 fn the_answer_is_the_text_after_the_last_tool() {
     let remark = r#"{"type":"message","role":"assistant","content":"I will write it. ","delta":true}"#;
     assert_eq!(
@@ -106,13 +87,6 @@ fn a_refused_request_leaves_no_session() {
     assert_eq!(event.outcome, Err(Cause::AgentError));
     assert!(event.error.unwrap().contains("scripted failure"));
     assert_eq!(final_event("gemini", UNAUTHORIZED).outcome, Err(Cause::Auth));
-}
-
-#[test]
-fn an_interrupted_turn_can_be_resumed() {
-    let seen = observe("gemini", INTERRUPT);
-    assert_eq!(seen.final_event, None);
-    assert!(seen.agent_session_id.is_some());
 }
 
 #[test]

@@ -9,59 +9,23 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::NAMED;
-use super::claude::CLAUDE_STREAM_JSON;
-use super::codex_json::CODEX_JSON;
 use super::format::Format;
-use super::gemini_stream_json::GEMINI_STREAM_JSON;
-use crate::tests::observe;
-use crate::{Translator, Update, find};
-use promptd_model::Usage;
+use crate::output::observer::TEXT_LIMIT;
+use crate::{Translator, Update, built_in_agents};
+use promptd_model::Stream;
 
 mod claude;
 mod codex;
-mod copilot;
-mod droid;
 mod gemini;
-mod opencode;
-mod pi;
-mod qwen;
+mod recordings;
 mod shapes;
-mod transcript;
+mod special_cases;
 
 /// How many characters of a raw line are in the expected files.
 const RAW_SHOWN: usize = 90;
 
 fn translator(format: &Format) -> Box<dyn Translator> {
     (format.translator.expect("the format has a translator"))()
-}
-
-/// Checks a turn and its follow-up of an agent whose usage is a sum over all turns.
-fn assert_cumulative_usage(agent: &str, first: &str, next: &str) {
-    let seen = observe(agent, first);
-    let event = seen.final_event.unwrap();
-    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("Answer 1.")));
-    let usage = Usage {
-        input_tokens: Some(110),
-        output_tokens: Some(7),
-        cached_tokens: Some(30),
-        cost_usd: None,
-    };
-    assert_eq!(event.usage, usage);
-    let next = observe(agent, next);
-    assert_eq!(next.agent_session_id, seen.agent_session_id);
-    assert_eq!(next.final_event.unwrap().usage.since(usage), usage);
-    let format = find(agent).unwrap().format;
-    assert!(format.usage_is_cumulative);
-    let updates = updates(format, first);
-    let update = updates.iter().find(|update| update["sessionUpdate"] == "usage_update");
-    assert_eq!(update.unwrap()["_meta"]["cumulative"], true);
-}
-
-/// Checks an interrupted turn whose session can be resumed.
-fn assert_resumable(agent: &str, interrupted: &str) {
-    let seen = observe(agent, interrupted);
-    assert!(seen.agent_session_id.is_some() && seen.final_event.is_none());
 }
 
 /// The updates of a stream, as JSON.
@@ -89,12 +53,6 @@ fn text(updates: &[Value], kind: &str) -> String {
 
 fn agents_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/agents")
-}
-
-/// All recordings of these agents without a dialog: name and text.
-fn recordings(agents: &[&str]) -> Vec<(String, String)> {
-    let all = agents.iter().flat_map(|agent| recordings_of(agent, false));
-    all.collect()
 }
 
 /// All recordings of an agent: of its dialogs, or of its other turns.
@@ -127,73 +85,59 @@ fn golden(format: &Format, stream: &str) -> String {
     text
 }
 
-fn compare(format: &Format, agents: &[&str]) {
-    let all = recordings(agents);
-    assert!(!all.is_empty());
-    for (name, stream) in all {
+/// The agents with a format, and their recordings without a dialog.
+fn all_recordings() -> Vec<(&'static Format, String, String)> {
+    let agents = built_in_agents().filter(|agent| agent.format.translator.is_some());
+    let all = agents.flat_map(|agent| {
+        let recordings = recordings_of(agent.name, false).into_iter();
+        recordings.map(|(name, stream)| (agent.format, name, stream))
+    });
+    all.collect()
+}
+
+#[test]
+fn golden_updates() {
+    for (format, name, stream) in all_recordings() {
         let path = agents_folder().join("updates").join(format!("{name}.txt"));
-        let is = golden(format, &stream);
+        let updates = golden(format, &stream);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &is).unwrap();
+            std::fs::write(&path, &updates).unwrap();
         }
         let expected = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(is, expected, "{name}: see the head of this file");
+        assert_eq!(updates, expected, "{name}: see the head of this file");
     }
 }
 
 #[test]
-fn golden_updates_of_claude() {
-    compare(&CLAUDE_STREAM_JSON, &["claude"]);
-}
-
-#[test]
-fn golden_updates_of_codex() {
-    compare(&CODEX_JSON, &["codex"]);
-}
-
-#[test]
-fn golden_updates_of_gemini() {
-    compare(&GEMINI_STREAM_JSON, &["gemini"]);
-}
-
-#[test]
 fn recordings_give_valid_acp_with_paired_tool_calls() {
-    let formats: [(&Format, &[&str]); 3] = [
-        (&CLAUDE_STREAM_JSON, &["claude"]),
-        (&CODEX_JSON, &["codex"]),
-        (&GEMINI_STREAM_JSON, &["gemini"]),
-    ];
-    for (format, agents) in formats {
-        for (name, stream) in recordings(agents) {
-            let mut open = Vec::new();
-            for update in updates(format, &stream) {
-                let kind = update["sessionUpdate"].as_str().unwrap();
-                if kind == "_raw" {
-                    continue;
-                }
-                let known: agent_client_protocol_schema::v1::SessionUpdate =
-                    serde_json::from_value(update.clone()).unwrap();
-                assert_eq!(serde_json::to_value(known).unwrap(), update, "{name}");
-                match (kind, update["status"].as_str()) {
-                    ("tool_call", _) => open.push(update["toolCallId"].clone()),
-                    ("tool_call_update", Some("completed" | "failed")) => {
-                        let at = open.iter().position(|id| *id == update["toolCallId"]);
-                        open.remove(at.unwrap_or_else(|| panic!("{name}: {update}")));
-                    }
-                    _ => {}
-                }
+    for (format, name, stream) in all_recordings() {
+        let mut open = Vec::new();
+        for update in updates(format, &stream) {
+            let kind = update["sessionUpdate"].as_str().unwrap();
+            if kind == "_raw" {
+                continue;
             }
-            assert!(open.is_empty(), "{name}: {open:?}");
+            let known: agent_client_protocol_schema::v1::SessionUpdate =
+                serde_json::from_value(update.clone()).unwrap();
+            assert_eq!(serde_json::to_value(known).unwrap(), update, "{name}");
+            match (kind, update["status"].as_str()) {
+                ("tool_call", Some("in_progress")) => open.push(update["toolCallId"].clone()),
+                ("tool_call_update", Some("completed" | "failed")) => {
+                    let at = open.iter().position(|id| *id == update["toolCallId"]);
+                    open.remove(at.unwrap_or_else(|| panic!("{name}: {update}")));
+                }
+                _ => {}
+            }
         }
+        assert!(open.is_empty() || name.ends_with("-interrupt"), "{name}: {open:?}");
     }
 }
 
 /// A line of some recording, with one value in it replaced.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let streams = recordings(&["claude", "codex", "gemini"]);
-    let lines: Vec<String> = streams
+    let lines: Vec<String> = all_recordings()
         .iter()
-        .flat_map(|(_, stream)| stream.lines().map(str::to_owned))
+        .flat_map(|(_, _, stream)| stream.lines().map(str::to_owned))
         .collect();
     let values = [
         "null",
@@ -237,24 +181,129 @@ fn collect_pointers(value: &Value, at: String, found: &mut Vec<String>) {
     found.push(at);
 }
 
+/// A line like an event of some agent, with unusual values.
+fn event_like() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop::sample::select(vec![
+        "system",
+        "result",
+        "assistant",
+        "thread.started",
+        "turn.completed",
+        "turn.failed",
+        "item.completed",
+        "error",
+        "init",
+        "message",
+        "tool_use",
+        "text",
+        "step_finish",
+        "completion",
+        "reasoning",
+        "tool_result",
+        "assistant.message",
+        "session.error",
+        "tool.execution_complete",
+        "message_update",
+        "message_end",
+        "agent_end",
+        "complete",
+    ]);
+    let key = prop::sample::select(vec![
+        "subtype",
+        "session_id",
+        "thread_id",
+        "is_error",
+        "result",
+        "errors",
+        "stop_reason",
+        "error",
+        "item",
+        "usage",
+        "stats",
+        "message",
+        "content",
+        "role",
+        "status",
+        "model_usage_since_last_result",
+        "api_error_status",
+        "part",
+        "data",
+        "exitCode",
+        "sessionId",
+        "assistantMessageEvent",
+        "isError",
+        "value",
+    ]);
+    let value = prop::sample::select(vec![
+        "null",
+        "true",
+        "-1",
+        "1e400",
+        "18446744073709551616",
+        "\"\"",
+        "\"success\"",
+        "\"\\ud800\"",
+        "[]",
+        "[[{}]]",
+        "{}",
+        "{\"type\":3}",
+        "{\"message\":null}",
+        "{\"input_tokens\":-5}",
+        "{\"m\":{\"costUSD\":\"x\"}}",
+    ]);
+    (kind, prop::collection::vec((key, value), 0..6)).prop_map(|(kind, fields)| {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(key, value)| format!(",\"{key}\":{value}"))
+            .collect();
+        let fields = fields.concat();
+        format!("{{\"type\":\"{kind}\"{fields}}}").into_bytes()
+    })
+}
+
+/// A recorded line with one byte changed and its end removed.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let lines = all_recordings();
+    let lines = lines
+        .iter()
+        .flat_map(|(_, _, stream)| stream.lines().map(str::to_owned));
+    (
+        prop::sample::select(lines.collect::<Vec<_>>()),
+        any::<prop::sample::Index>(),
+        any::<u8>(),
+        any::<prop::sample::Index>(),
+    )
+        .prop_map(|(line, at, byte, end)| {
+            let mut bytes = line.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes.truncate(end.index(bytes.len()));
+            bytes
+        })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_output_makes_a_translator_panic(
-        lines in prop::collection::vec(prop_oneof![mutated(), prop::collection::vec(any::<u8>(), 0..100)], 0..20)
+    fn no_output_harms_an_observer_or_a_translator(
+        lines in prop::collection::vec(
+            prop_oneof![mutated(), event_like(), damaged(), prop::collection::vec(any::<u8>(), 0..100)], 0..20)
     ) {
-        for format in NAMED {
-            let (Some(new), observer) = (format.translator, format.observer) else { continue };
-            let mut translator = new();
-            let mut observer = observer.map(|new| new());
+        for agent in built_in_agents() {
+            let (Some(new), Some(observer)) = (agent.format.translator, agent.format.observer) else { continue };
+            let (mut translator, mut observer) = (new(), observer());
             for line in &lines {
                 for update in translator.translate_line(line).into_iter().flatten() {
                     prop_assert!(serde_json::to_string(&update).is_ok());
                 }
-                if let Some(observer) = &mut observer {
-                    observer.observe_line(promptd_model::Stream::Stdout, line);
-                }
+                observer.observe_line(Stream::Stdout, line);
+                observer.observe_line(Stream::Stderr, line);
+                prop_assert!(!observer.observation().last_line_known);
+            }
+            if let Some(event) = &observer.observation().final_event {
+                let text = event.result.as_ref().or(event.error.as_ref());
+                prop_assert!(text.map_or(0, String::len) <= TEXT_LIMIT);
             }
         }
     }

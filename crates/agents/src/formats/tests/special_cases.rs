@@ -1,0 +1,91 @@
+//! Single lines of copilot, opencode, pi and qwen that need special treatment.
+
+use super::{text, updates};
+use crate::formats::copilot_json::COPILOT_JSON;
+use crate::formats::qwen_stream_json::QWEN_STREAM_JSON;
+use crate::tests::{final_event, observe, recorded};
+use promptd_model::{Cause, StopReason, Stream};
+
+#[test]
+fn copilot_an_aborted_turn_is_no_success() {
+    assert_eq!(observe("copilot", recorded!("copilot-interrupt")).final_event, None);
+    let by_sigterm = format!(
+        "{}{}",
+        recorded!("copilot-interrupt"),
+        r#"{"type":"result","sessionId":"s","exitCode":0}"#
+    );
+    let event = final_event("copilot", &by_sigterm);
+    assert_eq!(
+        (event.outcome, event.stop_reason),
+        (Err(Cause::AgentError), Some(StopReason::Cancelled))
+    );
+}
+
+#[test]
+fn copilot_an_answer_without_chunks_is_one_update() {
+    let whole = r#"{"type":"assistant.message","data":{"messageId":"m","content":"All of it."}}"#;
+    assert_eq!(
+        text(&updates(&COPILOT_JSON, whole), "agent_message_chunk"),
+        "All of it."
+    );
+}
+
+#[test]
+fn copilot_a_message_without_an_id_is_new() {
+    let mut translator = COPILOT_JSON.translator.unwrap()();
+    for kind in ["assistant.message", "assistant.reasoning"] {
+        let line = format!(r#"{{"type":"{kind}","data":{{"content":"said"}}}}"#);
+        assert_eq!(
+            translator.translate_line(line.as_bytes()).map(|updates| updates.len()),
+            Some(1),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn opencode_a_turn_that_stops_after_a_tool_has_no_final_event() {
+    let without_the_answer: String = recorded!("opencode-tool").split_inclusive('\n').take(4).collect();
+    assert_eq!(observe("opencode", &without_the_answer).final_event, None);
+}
+
+#[test]
+fn opencode_a_missing_key_is_known_by_the_name_of_the_error() {
+    let line =
+        r#"{"type":"error","error":{"name":"ProviderAuthError","data":{"providerID":"x","message":"log in first"}}}"#;
+    assert_eq!(final_event("opencode", line).outcome, Err(Cause::Auth));
+}
+
+#[test]
+fn pi_a_retry_follows_an_end() {
+    let tried_again = format!(
+        "{}{}",
+        recorded!("pi-429"),
+        r#"{"type":"auto_retry_start","attempt":1}"#
+    );
+    assert_eq!(observe("pi", &tried_again).final_event, None);
+}
+
+#[test]
+fn qwen_an_unknown_session_is_no_final_event() {
+    let mut observer = QWEN_STREAM_JSON.observer.unwrap()();
+    observer.observe_line(
+        Stream::Stderr,
+        b"No saved session found with ID 0198d0b4-0000-4000-8000-0000000000ff.",
+    );
+    assert_eq!(observer.observation().final_event, None);
+    assert_eq!(observer.observation().agent_session_id, None);
+}
+
+#[test]
+fn qwen_reaching_max_turns_is_a_failure_with_a_stop_reason() {
+    let mut observer = QWEN_STREAM_JSON.observer.unwrap()();
+    observer.observe_line(
+        Stream::Stderr,
+        b"Reached max session turns for this session. Increase the number of turns by specifying maxSessionTurns in settings.json.",
+    );
+    let event = observer.observation().final_event.clone().unwrap();
+    assert_eq!(event.outcome, Err(Cause::AgentError));
+    assert_eq!(event.stop_reason, Some(StopReason::MaxTurnRequests));
+    assert!(event.error.unwrap().starts_with("Reached max session turns"));
+}
