@@ -213,7 +213,7 @@ fn nothing_is_buffered_after_the_end_of_a_turn() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn reading_from_any_record_gives_the_same_lines(journal in journal(), translated: bool, lag in 0_usize..9) {
