@@ -6,13 +6,18 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::terminal::Colour;
-use crate::runtime::config::Flags;
 
 /// Which server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Where sessions, configuration and the control socket live [env: `PROMPTD_HOME`] [default: ~/.promptd]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Which server")]
+    /// Where sessions, configuration and the control socket live [default: ~/.promptd]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PROMPTD_HOME",
+        help_heading = "Which server"
+    )]
     pub(crate) home: Option<PathBuf>,
     /// A remote server, such as `https://8080-id.e2b.app`; its token comes from `PROMPTD_TOKEN`
     #[arg(
@@ -20,7 +25,6 @@ pub(crate) struct Global {
         global = true,
         value_name = "URL",
         env = "PROMPTD_URL",
-        hide_env_values = true,
         help_heading = "Which server"
     )]
     pub(crate) url: Option<String>,
@@ -33,12 +37,5 @@ impl Global {
     /// Whether standard output has colours.
     pub(crate) fn colours(&self) -> bool {
         self.color.on(io::stdout().is_terminal())
-    }
-
-    pub(crate) fn flags(&self) -> Flags {
-        Flags {
-            home: self.home.clone(),
-            ..Flags::default()
-        }
     }
 }

@@ -27,7 +27,7 @@ mod terminal;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use self::error::{CliError, exit};
@@ -80,7 +80,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Before there is a second thread: agents run as the same user, and what we know is none of their business.
     sys::make_private();
     config::hide_token();
-    let cli = match Cli::try_parse_from(args) {
+    let command = config::prepare_variables(Cli::command());
+    let parsed = command
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are what was asked for, and go to standard output. A closed one is no error of ours.
@@ -144,7 +148,6 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use serde::Deserialize;
+
 use promptd_agents::Format;
 use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest};
 
@@ -18,7 +21,8 @@ pub enum Listen {
 }
 
 /// Who may use the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum AuthMode {
     /// Whoever has a token; on loopback, as long as no token is set, whoever is local.
     Token,
@@ -53,7 +57,8 @@ pub struct ConfiguredAgent {
 }
 
 /// How a command gets its prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PromptBy {
     /// As standard input.
     #[default]

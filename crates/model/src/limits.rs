@@ -1,5 +1,8 @@
 //! Limits on records, sessions and the server.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
 /// Maximum bytes of output in one record, before escaping. A longer line is split into several records.
 pub const MAX_CHUNK: usize = 64 << 10;
 
@@ -7,25 +10,32 @@ pub const MAX_CHUNK: usize = 64 << 10;
 pub const MAX_RESULT: usize = 64 << 10;
 
 /// The `[limits]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Turns that run at the same time; others wait in the queue. An agent needs 150 to 750 MB.
+    #[serde(deserialize_with = "positive")]
     pub running: usize,
     /// Turns that may wait in the queue; one more is refused with 429.
     pub queued: usize,
     /// Maximum JSON body of a request, in bytes.
+    #[serde(deserialize_with = "positive")]
     pub body_bytes: usize,
     /// Maximum bytes of a session's journal; an agent that writes more is ended.
+    #[serde(deserialize_with = "positive")]
     pub session_bytes: u64,
     /// Maximum bytes of all sessions together; above it the oldest closed sessions are deleted.
+    #[serde(deserialize_with = "positive")]
     pub total_bytes: u64,
     /// Days for which a closed session is kept.
     pub keep_days: u32,
     /// Minimum free disk space, in bytes; below it agents are frozen and new sessions refused.
     pub min_free_bytes: u64,
     /// Sessions and prompts accepted per minute; `None` means no limit.
+    #[serde(deserialize_with = "some_positive")]
     pub rate_per_minute: Option<u32>,
     /// Sessions and prompts accepted per hour; `None` means no limit.
+    #[serde(deserialize_with = "some_positive")]
     pub rate_per_hour: Option<u32>,
 }
 
@@ -43,6 +53,23 @@ impl Default for Limits {
             rate_per_hour: None,
         }
     }
+}
+
+/// Reads a number that must be 1 or more.
+fn positive<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default + PartialEq,
+{
+    let number = T::deserialize(deserializer)?;
+    if number == T::default() {
+        return Err(D::Error::custom("expected a number that is 1 or more"));
+    }
+    Ok(number)
+}
+
+fn some_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    positive(deserializer).map(Some)
 }
 
 /// The length of a buffer as `u64`, the type of file offsets and counters.

@@ -58,11 +58,12 @@ impl Host {
 /// Sees to it that the home has a server: the one that is there, or ours.
 ///
 /// The configuration is read only where we host: that of a running server is its own affair.
-pub(crate) async fn connect_or_host(home: &Path, flags: &Flags) -> Result<Option<Host>, CliError> {
+pub(crate) async fn connect_or_host(home: &Path) -> Result<Option<Host>, CliError> {
     if answers(home) {
         return Ok(None);
     }
-    let settings = config::load(flags.clone(), &config::environment())?;
+    let flags = Flags::from_environment(Some(home.to_owned()))?;
+    let settings = config::load(flags, &config::environment())?;
     let begin = Instant::now();
     loop {
         if let Some(runtime) = start(&settings).await? {

@@ -23,7 +23,7 @@ use super::responses::{Problem, Session};
 use crate::api::CONTROL_SOCKET;
 use crate::cli::error::CliError;
 use crate::cli::global::Global;
-use crate::runtime::config::{self, Flags};
+use crate::runtime::config;
 
 /// How long a server that answered before may be away: a restart, a new version, a sandbox that is resumed.
 const AWAY: Duration = Duration::from_mins(1);
@@ -52,7 +52,6 @@ pub(crate) struct Client {
 
 #[derive(Debug)]
 struct Local {
-    flags: Flags,
     home: PathBuf,
     /// Keeps the short name of the control socket valid.
     _opened: File,
@@ -67,7 +66,7 @@ impl Client {
                 let environment = config::environment();
                 Self::remote(url, environment.get("PROMPTD_TOKEN").map(String::as_str))
             }
-            None => Self::local(global.flags()),
+            None => Self::local(global.home.clone()),
         }
     }
 
@@ -102,8 +101,8 @@ impl Client {
         })
     }
 
-    pub(crate) fn local(flags: Flags) -> Result<Self, CliError> {
-        let home = config::home_of(&flags, &config::environment())?;
+    pub(crate) fn local(home: Option<PathBuf>) -> Result<Self, CliError> {
+        let home = config::home_of(home, &config::environment())?;
         let opened = open_home(&home)?;
         // A socket's address has room for 108 bytes, and a home may be deeper.
         let socket = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", opened.as_raw_fd());
@@ -116,7 +115,6 @@ impl Client {
             base: "http://localhost".to_owned(),
             authorization: None,
             local: Some(Local {
-                flags,
                 home,
                 _opened: opened,
                 host: Mutex::new(None),
@@ -235,7 +233,7 @@ impl Local {
         }
         // A server of ours that has given up lets go of the home before anybody looks for the next.
         drop(host.take());
-        *host = host::connect_or_host(&self.home, &self.flags).await?;
+        *host = host::connect_or_host(&self.home).await?;
         Ok(())
     }
 }

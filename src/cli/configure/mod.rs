@@ -97,7 +97,7 @@ struct Told {
 }
 
 pub(crate) async fn configure(global: &Global, args: ConfigureArgs) -> Result<u8, CliError> {
-    if global.url.as_ref().is_some_and(|url| !url.is_empty()) {
+    if global.url.is_some() {
         let hint =
             "a server is configured on its own machine, over its control socket; leave out --url and PROMPTD_URL";
         return Err(CliError::Usage(hint.to_owned()));
@@ -109,7 +109,7 @@ pub(crate) async fn configure(global: &Global, args: ConfigureArgs) -> Result<u8
     };
     // Where there is no server, one in this process takes it, and its own token is not the one it is told.
     config::forget_token();
-    let client = Client::local(global.flags())?;
+    let client = Client::local(global.home.clone())?;
     let result = tell(&client, told, args.keep_old).await;
     client.leave().await;
     result

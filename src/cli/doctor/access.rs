@@ -69,17 +69,17 @@ mod tests {
     use super::*;
     use crate::runtime::config::{self, Environment, Flags};
 
-    fn asked(listen: &str, auth: &str, tokens: usize) -> Check {
+    fn asked(listen: &str, auth: AuthMode, tokens: usize) -> Check {
         asked_in(&Environment::new(), listen, auth, tokens)
     }
 
-    fn asked_in(environment: &Environment, listen: &str, auth: &str, tokens: usize) -> Check {
+    fn asked_in(environment: &Environment, listen: &str, auth: AuthMode, tokens: usize) -> Check {
         let flags = Flags {
-            listen: vec![listen.to_owned()],
+            listen: vec![listen.parse().unwrap()],
             home: Some("/nowhere".into()),
             workspace: Some("/nowhere".into()),
-            auth: Some(auth.to_owned()),
-            insecure_public: true,
+            auth: Some(auth),
+            insecure_public: Some(true),
             ..Flags::default()
         };
         super::auth(&config::settings(flags, environment, None).unwrap(), tokens)
@@ -87,13 +87,19 @@ mod tests {
 
     #[test]
     fn a_public_server_that_nobody_can_use_is_told() {
-        assert_eq!(asked("0.0.0.0:80", "token", 0).state, State::Warn);
-        assert_eq!(asked("127.0.0.1:80", "token", 0).state, State::Ok);
+        assert_eq!(asked("0.0.0.0:80", AuthMode::Token, 0).state, State::Warn);
+        assert_eq!(asked("127.0.0.1:80", AuthMode::Token, 0).state, State::Ok);
         let sandbox = Environment::from([("E2B_SANDBOX".to_owned(), "true".to_owned())]);
-        assert_eq!(asked_in(&sandbox, "127.0.0.1:80", "token", 0).state, State::Warn);
-        assert_eq!(asked("0.0.0.0:80", "token", 2).detail, "2 tokens, from the home");
-        assert_eq!(asked("0.0.0.0:80", "none", 0).state, State::Warn);
-        let e2b = asked("0.0.0.0:80", "e2b", 0);
+        assert_eq!(
+            asked_in(&sandbox, "127.0.0.1:80", AuthMode::Token, 0).state,
+            State::Warn
+        );
+        assert_eq!(
+            asked("0.0.0.0:80", AuthMode::Token, 2).detail,
+            "2 tokens, from the home"
+        );
+        assert_eq!(asked("0.0.0.0:80", AuthMode::None, 0).state, State::Warn);
+        let e2b = asked("0.0.0.0:80", AuthMode::E2b, 0);
         assert_eq!((e2b.state, e2b.detail.contains(":49983")), (State::Ok, true));
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::error::{CliError, exit};
 use crate::cli::global::Global;
 use crate::cli::stdio::print;
 use crate::cli::terminal::Paint;
-use crate::runtime::config;
+use crate::runtime::config::{self, Flags};
 
 const AFTER_HELP: &str = "\
 Exit code 1 when something fails; warnings do not count.
@@ -82,7 +82,9 @@ impl Check {
 }
 
 pub(super) fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8, CliError> {
-    let checks = match config::load(global.flags(), &config::environment()) {
+    let checks = match Flags::from_environment(global.home.clone())
+        .and_then(|flags| config::load(flags, &config::environment()))
+    {
         Ok(settings) => checks::all(&settings),
         Err(error) => vec![Check::fail(
             "configuration",

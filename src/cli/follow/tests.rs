@@ -218,11 +218,7 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let fake = Arc::new(Fake::default());
     let app = Router::new().route("/v1/sessions/s", get(session)).with_state(fake);
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let flags = crate::runtime::config::Flags {
-        home: Some(home.clone()),
-        ..Default::default()
-    };
-    let client = Client::local(flags).unwrap();
+    let client = Client::local(Some(home.clone())).unwrap();
     assert_eq!(client.session("s").await.unwrap().id, "s");
     assert!(!client.is_host().await);
     std::fs::remove_dir_all(home.parent().unwrap()).unwrap();

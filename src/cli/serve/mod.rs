@@ -2,7 +2,6 @@
 
 mod config_watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -33,51 +32,14 @@ Examples:
 /// Run the server
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct ServeArgs {
-    /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated [env: `PROMPTD_LISTEN`] [default: 127.0.0.1:8080]
-    #[arg(short, long, value_name = "ADDR")]
-    listen: Vec<String>,
-    /// Where agents work [env: `PROMPTD_WORKSPACE`] [default: ~/workspace]
-    #[arg(short, long, value_name = "DIR")]
-    workspace: Option<PathBuf>,
-    /// Who may use the API: token, e2b (the sandbox's own `X-Access-Token`) or none [env: `PROMPTD_AUTH`] [default: token; on loopback nobody is asked while no token is set]
-    #[arg(long, value_name = "MODE")]
-    auth: Option<String>,
-    /// Mean it when `--auth none` meets an address that others can reach [env: `PROMPTD_INSECURE_PUBLIC`]
-    #[arg(long)]
-    insecure_public: bool,
-    /// The configuration file [env: `PROMPTD_CONFIG`] [default: config.toml in the home]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The agent when a request names none [env: `PROMPTD_DEFAULT_AGENT`] [default: claude]
-    #[arg(long, value_name = "NAME")]
-    default_agent: Option<String>,
-    /// How long a shutdown may take [env: `PROMPTD_GRACE`] [default: 10]
-    #[arg(long, value_name = "SECONDS")]
-    grace: Option<String>,
-    /// Stop the agents, too, when the server stops [env: `PROMPTD_STOP_AGENTS`]
-    #[arg(long)]
-    stop_agents: bool,
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    flags: Flags,
 }
 
-impl ServeArgs {
-    fn flags(self, global: &Global) -> Flags {
-        Flags {
-            listen: self.listen,
-            home: global.home.clone(),
-            workspace: self.workspace,
-            auth: self.auth,
-            insecure_public: self.insecure_public,
-            config: self.config,
-            default_agent: self.default_agent,
-            grace: self.grace,
-            stop_agents: self.stop_agents,
-        }
-    }
-}
-
-pub(crate) async fn serve(global: &Global, args: ServeArgs) -> Result<u8, CliError> {
-    let flags = args.flags(global);
+pub(super) async fn serve(global: &Global, args: ServeArgs) -> Result<u8, CliError> {
+    let home = global.home.clone();
+    let flags = Flags { home, ..args.flags };
     let settings = config::load(flags.clone(), &config::environment())?;
     serve_with(flags, settings).await
 }

@@ -1,70 +1,45 @@
-//! What can be wrong with a configuration.
+//! Errors of the configuration.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Where a value stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A flag.
-    Flag(&'static str),
-    /// An environment variable.
-    Environment(&'static str),
-    /// The configuration file.
+/// A configuration that cannot be used. Each message says where the mistake is and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file has a key or a value that is not allowed.
+    #[error("{}:{line}: {problem}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// The line, beginning with 1.
+        /// The line, from 1.
         line: usize,
-        /// The key, with its section: `limits.running`.
-        key: String,
+        /// The key, its value and what would be right.
+        problem: String,
     },
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(name) | Self::Environment(name) => f.write_str(name),
-            Self::File { path, line, key } => write!(f, "{}:{line}: {key}", path.display()),
-        }
-    }
-}
-
-/// A configuration that cannot be used. Each text says where, what, and what would be right.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A value that does not fit.
-    #[error("{origin} is {value}: {expected}")]
-    Value {
-        /// Where it stands.
-        origin: Origin,
-        /// What it is.
-        value: String,
-        /// What would be right.
-        expected: String,
-    },
-    /// A key that nobody reads.
-    #[error("{origin} is no key of the configuration; {hint}")]
-    UnknownKey {
-        /// Where it stands.
-        origin: Origin,
-        /// The nearest key, or all.
-        hint: String,
-    },
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The line, beginning with 1.
+        /// The line, from 1.
         line: usize,
-        /// The column, beginning with 1.
+        /// The column, from 1.
         column: usize,
         /// What the parser says.
         message: String,
     },
+    /// A flag or an environment variable has a value that is not allowed.
+    #[error("{name} {problem}")]
+    Value {
+        /// The flag or the variable.
+        name: &'static str,
+        /// The value, unless it is secret, and what would be right.
+        problem: String,
+    },
+    /// The environment variables of the server cannot be used.
+    #[error("{0}")]
+    Arguments(String),
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -73,17 +48,18 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// No `HOME`, and nothing said instead.
+    /// There is no `HOME`, and no flag instead.
     #[error("HOME is not set, so there is no default for {flag}; give {flag}")]
     NoUserHome {
-        /// What would help.
+        /// The flag to give.
         flag: &'static str,
     },
-    /// No authentication where others can reach us.
+    /// No authentication on an address that others can reach.
     #[error(
-        "auth is none, but {address} can be reached from other machines; listen on 127.0.0.1, use auth = token, or say that you mean it with --insecure-public"
+        "auth is none, but {address} can be reached from other machines; listen on 127.0.0.1, use auth = token, or confirm it \
+         with --insecure-public"
     )]
-    OpenDoor {
+    PublicWithoutAuth {
         /// The address.
         address: SocketAddr,
     },

@@ -1,7 +1,6 @@
 //! Precedence, refusals and reloads of the configuration, without a file or an environment.
 
-use std::net::Ipv6Addr;
-
+use clap::{Args as _, FromArgMatches as _};
 use proptest::prelude::*;
 
 use super::*;
@@ -16,7 +15,13 @@ fn env(pairs: &[(&str, &str)]) -> Environment {
         .collect()
 }
 
-fn of_file(text: &str) -> Result<Settings, ConfigError> {
+fn flags(args: &[&str]) -> Flags {
+    let command = Flags::augment_args(clap::Command::new("promptd").no_binary_name(true));
+    let matches = command.try_get_matches_from(args).unwrap();
+    Flags::from_arg_matches(&matches).unwrap()
+}
+
+fn from_file(text: &str) -> Result<Settings, ConfigError> {
     settings(Flags::default(), &env(&[]), Some(text))
 }
 
@@ -25,7 +30,7 @@ fn tcp(text: &str) -> Listen {
 }
 
 #[test]
-fn nothing_said_gives_the_defaults_of_the_contract() {
+fn defaults_apply_where_nothing_is_given() {
     let settings = settings(Flags::default(), &env(&[]), None).unwrap();
     assert_eq!(settings.listen, [tcp("127.0.0.1:8080")]);
     assert_eq!(settings.home, Path::new("/home/user/.promptd"));
@@ -38,64 +43,66 @@ fn nothing_said_gives_the_defaults_of_the_contract() {
 }
 
 #[test]
-fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
-    let file = Some("grace = 3\nlisten = \"127.0.0.1:3\"\n[defaults]\nagent = \"from-file\"");
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let file = Some("grace = 3\nlisten = \"127.0.0.1:3\"\nstop_agents = true\n[defaults]\nagent = \"from-file\"");
     let from_file = settings(Flags::default(), &env(&[]), file).unwrap();
     assert_eq!(
         (from_file.grace.as_secs(), from_file.default_agent.as_str()),
         (3, "from-file")
     );
-
-    let variables = env(&[
-        ("PROMPTD_GRACE", "2"),
-        ("PROMPTD_DEFAULT_AGENT", "from-env"),
-        ("PROMPTD_LISTEN", "127.0.0.1:2, unix:/run/p.sock"),
-    ]);
-    let from_env = settings(Flags::default(), &variables, file).unwrap();
     assert_eq!(
-        (from_env.grace.as_secs(), from_env.default_agent.as_str()),
-        (2, "from-env")
-    );
-    assert_eq!(
-        from_env.listen,
-        [tcp("127.0.0.1:2"), Listen::Unix("/run/p.sock".into())]
+        (from_file.listen, from_file.stop_agents),
+        (vec![tcp("127.0.0.1:3")], true)
     );
 
-    let flags = Flags {
-        grace: Some("0.5".into()),
-        default_agent: Some("from-flag".into()),
-        listen: vec!["[::1]:1".into(), "localhost:4".into()],
-        ..Flags::default()
-    };
-    let from_flag = settings(flags, &variables, file).unwrap();
+    let from_flags = settings(
+        flags(&[
+            "--grace=0.5",
+            "--default-agent=from-flag",
+            "--listen=[::1]:1",
+            "--listen=localhost:4,unix:/run/p.sock",
+            "--stop-agents=false",
+        ]),
+        &env(&[("PORT", "9000")]),
+        file,
+    )
+    .unwrap();
     assert_eq!(
-        (from_flag.grace, from_flag.default_agent.as_str()),
-        (Duration::from_millis(500), "from-flag")
+        (
+            from_flags.grace,
+            from_flags.default_agent.as_str(),
+            from_flags.stop_agents
+        ),
+        (Duration::from_millis(500), "from-flag", false)
     );
     assert_eq!(
-        from_flag.listen,
-        [Listen::Tcp((Ipv6Addr::LOCALHOST, 1).into()), tcp("127.0.0.1:4")]
+        from_flags.listen,
+        [tcp("[::1]:1"), tcp("127.0.0.1:4"), Listen::Unix("/run/p.sock".into())]
     );
 }
 
 #[test]
-fn port_means_everybody_unless_an_address_is_given() {
+fn every_flag_has_a_variable() {
+    for arg in Flags::augment_args(clap::Command::new("promptd")).get_arguments() {
+        let name = format!("PROMPTD_{}", arg.get_id().as_str().to_uppercase());
+        assert_eq!(arg.get_env().and_then(std::ffi::OsStr::to_str), Some(name.as_str()));
+    }
+}
+
+#[test]
+fn port_listens_on_all_addresses() {
     let listen = |variables: &[(&str, &str)]| {
         settings(Flags::default(), &env(variables), Some("listen = \"127.0.0.1:1\""))
             .unwrap()
             .listen
     };
     assert_eq!(listen(&[("PORT", "9000")]), [tcp("0.0.0.0:9000")]);
-    assert_eq!(
-        listen(&[("PORT", "9000"), ("PROMPTD_LISTEN", "127.0.0.1:2")]),
-        [tcp("127.0.0.1:2")]
-    );
     assert_eq!(listen(&[("PORT", "")]), [tcp("127.0.0.1:1")]);
 }
 
 #[test]
-fn a_whole_file_is_read() {
-    let settings = of_file(
+fn every_key_of_the_file_is_read() {
+    let settings = from_file(
         r#"
         listen = ["0.0.0.0:80", "unix:/run/promptd.sock"]
         workspace = "~/work"
@@ -155,18 +162,20 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
-fn an_unknown_key_names_the_nearest_one_with_file_and_line() {
-    let message = of_file("grace = 1\n[limits]\nrunnning = 3\n").unwrap_err().to_string();
+fn unknown_key_names_the_nearest_one() {
+    let message = from_file("grace = 1\n[limits]\nrunnning = 3\n")
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         message,
         "/home/user/.promptd/config.toml:3: limits.runnning is no key of the configuration; did you mean limits.running?"
     );
-    let message = of_file("zzzzzzzzzzzz = 1").unwrap_err().to_string();
+    let message = from_file("zzzzzzzzzzzz = 1").unwrap_err().to_string();
     assert!(
         message.contains("config.toml:1: zzzzzzzzzzzz") && message.contains("known here are listen, workspace"),
         "{message}"
     );
-    let message = of_file("[agents.mine]\ncommand = [\"x\"]\npromt = \"stdin\"")
+    let message = from_file("[agents.mine]\ncommand = [\"x\"]\npromt = \"stdin\"")
         .unwrap_err()
         .to_string();
     assert!(
@@ -176,84 +185,88 @@ fn an_unknown_key_names_the_nearest_one_with_file_and_line() {
 }
 
 #[test]
-fn a_bad_value_says_where_what_and_what_would_be_right() {
+fn wrong_value_says_what_would_be_right() {
     for (text, expected) in [
-        ("grace = \"ten\"", ":1: grace is \"ten\": write seconds as a number"),
-        ("grace = -1", ":1: grace is -1: write seconds"),
-        ("grace = nan", "grace is nan: write seconds"),
+        ("grace = \"ten\"", ":1: grace is \"ten\": expected seconds as a number"),
+        ("grace = -1", ":1: grace is -1: expected seconds"),
+        ("grace = nan", "grace is nan: expected seconds"),
         (
             "\nauth = \"tokn\"",
-            ":2: auth is \"tokn\": use token or none or e2b (did you mean token?)",
+            ":2: auth is \"tokn\": expected one of `token`, `none`, `e2b` (did you mean `token`?)",
         ),
-        ("listen = 8080", "listen is 8080: write a string"),
+        ("listen = 8080", "listen is 8080: expected a string"),
         (
-            "listen = \"8080\"",
-            "write 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080",
+            "listen = [\"[::1]:1\", \"8080\"]",
+            ":1: listen[1] is [\"[::1]:1\", \"8080\"]: write 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080",
         ),
         ("listen = \"unix:\"", "path of a socket"),
-        ("workspace = \"work\"", "workspace is \"work\": write an absolute path"),
-        ("limits = 3", "limits is 3: this is a section: write [limits]"),
+        (
+            "workspace = \"work\"",
+            "workspace is \"work\": expected an absolute path",
+        ),
+        ("limits = 3", "limits is 3: expected a section: write [limits]"),
         (
             "[limits]\nrunning = 0",
-            ":2: limits.running is 0: it has to be 1 or more",
+            ":2: limits.running is 0: expected a number that is 1 or more",
         ),
         (
             "[limits]\nkeep_days = 5000000000",
-            "limits.keep_days is 5000000000: write a whole number",
+            "limits.keep_days is 5000000000: expected a whole number from 0",
         ),
-        (
-            "[agents.a]\nprompt = \"stdin\"",
-            ":2: agents.a.command is missing: write the program",
-        ),
+        ("[agents.a]\nprompt = \"stdin\"", ":1: agents.a: `command` is missing"),
         (
             "[agents.a]\ncommand = []",
-            "agents.a.command is of type array: write the program",
+            "agents.a.command is []: expected the program and its arguments",
         ),
         (
             "[agents.a]\ncommand = [\"x\", 3]",
-            "agents.a.command is 3: write it as a string",
+            "agents.a.command[1] is 3: expected a string",
         ),
         (
             "[agents.a]\ncommand = \"x\"\nstream = \"claude-json\"",
-            ":3: agents.a.stream is \"claude-json\": use lines or claude-stream-json or codex-json or \
-             gemini-stream-json or acp (did you mean codex-json?)",
+            ":3: agents.a.stream is \"claude-json\": expected one of `lines`, `claude-stream-json`, `codex-json`, \
+             `gemini-stream-json`, `acp` (did you mean `codex-json`?)",
         ),
         (
             "[agents.a]\ncommand = \"x\"\nstream = \"acp\"\nprompt = \"file\"",
-            ":4: agents.a.prompt is \"file\": leave it out",
+            ":1: agents.a.prompt: leave it out",
         ),
         (
             "[mcp_servers.docs]\ncommand = \"x\"\nurl = \"http://y\"",
-            ":2: mcp_servers.docs is not usable: it has `command` and `url`",
+            ":1: mcp_servers.docs cannot be used: it has `command` and `url`",
         ),
         (
             "[mcp_servers.docs]\nurls = \"http://y\"",
             "did you mean mcp_servers.docs.url?",
         ),
-        ("[mcp_servers.docs]\ntype = \"htp\"", "`http`"),
+        ("[mcp_servers.docs]\ntype = \"htp\"", "(did you mean `http`?)"),
+        ("[[sinks]]\nurl = \"http://y\"", ":1: sinks[0]: `kind` is missing"),
+        (
+            "[[sinks]]\nkind = \"http\"\nurl = \"http://y\"\n[[sinks]]\nkind = \"http\"",
+            ":4: sinks: ",
+        ),
         ("a = = 3", "config.toml:1:5: "),
     ] {
-        let message = of_file(text).unwrap_err().to_string();
+        let message = from_file(text).unwrap_err().to_string();
         assert!(message.contains(expected), "{text:?} gave {message:?}");
     }
-    let flags = Flags {
-        grace: Some("soon".into()),
-        ..Flags::default()
-    };
-    assert!(
-        settings(flags, &env(&[]), None)
-            .unwrap_err()
-            .to_string()
-            .starts_with("--grace is \"soon\"")
-    );
-    let message = settings(Flags::default(), &env(&[("PROMPTD_STOP_AGENTS", "perhaps")]), None)
-        .unwrap_err()
-        .to_string();
-    assert_eq!(message, "PROMPTD_STOP_AGENTS is \"perhaps\": use true or false");
+    let args = Flags::augment_args(clap::Command::new("promptd").no_binary_name(true));
+    for (arg, expected) in [
+        ("--grace=soon", "write seconds as a number, such as 10 or 0.5"),
+        (
+            "--listen=8080",
+            "write 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080 for all",
+        ),
+        ("--auth=tokn", "a similar value exists: 'token'"),
+        ("--stop-agents=perhaps", "--stop-agents"),
+    ] {
+        let message = args.clone().try_get_matches_from([arg]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]
-fn servers_of_tools_are_read_in_a_requests_words() {
+fn mcp_servers_have_the_fields_of_a_request() {
     let text = r#"
         [mcp_servers.lab]
         command = "lab"
@@ -264,13 +277,13 @@ fn servers_of_tools_are_read_in_a_requests_words() {
         url = "https://docs/sse"
         headers = { Authorization = "Bearer s3cret" }
     "#;
-    let servers = of_file(text).unwrap().mcp_servers;
+    let servers = from_file(text).unwrap().mcp_servers;
     let expected = serde_json::json!({
         "lab": {"command": "lab", "args": ["-v"], "env": {"TOKEN": "s3cret"}},
         "docs": {"type": "sse", "url": "https://docs/sse", "headers": {"Authorization": "Bearer s3cret"}},
     });
     assert_eq!(serde_json::to_value(servers).unwrap(), expected);
-    let message = of_file("[mcp_servers.docs]\nurl = 12345").unwrap_err().to_string();
+    let message = from_file("[mcp_servers.docs]\nurl = 12345").unwrap_err().to_string();
     assert!(
         message.contains("mcp_servers.docs.url") && !message.contains("12345"),
         "{message}"
@@ -278,28 +291,31 @@ fn servers_of_tools_are_read_in_a_requests_words() {
 }
 
 #[test]
-fn an_agents_secret_is_not_repeated_in_an_error() {
-    let message = of_file("[agents.a]\ncommand = \"x\"\nenv = { KEY = 12345 }")
+fn errors_do_not_contain_secret_values() {
+    let message = from_file("[agents.a]\ncommand = \"x\"\nenv = { KEY = 12345 }")
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("agents.a.env.KEY is of type integer") && !message.contains("12345"),
+        message.contains("agents.a.env.KEY: expected a string") && !message.contains("12345"),
         "{message}"
     );
 }
 
 #[test]
-fn no_authentication_on_a_public_address_has_to_be_meant() {
+fn no_authentication_in_public_must_be_confirmed() {
     let open = |listen: &str, insecure_public| {
         let flags = Flags {
-            listen: vec![listen.into()],
-            auth: Some("none".into()),
-            insecure_public,
+            listen: vec![listen.parse().unwrap()],
+            auth: Some(AuthMode::None),
+            insecure_public: Some(insecure_public),
             ..Flags::default()
         };
         settings(flags, &env(&[]), None)
     };
-    assert!(matches!(open("0.0.0.0:80", false), Err(ConfigError::OpenDoor { .. })));
+    assert!(matches!(
+        open("0.0.0.0:80", false),
+        Err(ConfigError::PublicWithoutAuth { .. })
+    ));
     assert!(open("0.0.0.0:80", true).is_ok());
     for private in ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:/run/x"] {
         assert!(open(private, false).is_ok(), "{private}");
@@ -307,13 +323,13 @@ fn no_authentication_on_a_public_address_has_to_be_meant() {
 }
 
 #[test]
-fn several_tokens_may_stand_in_the_environment() {
+fn the_token_variable_takes_several_tokens() {
     let settings = settings(Flags::default(), &env(&[("PROMPTD_TOKEN", "one, two\nthree\n")]), None).unwrap();
     assert_eq!(settings.env_tokens, ["one", "two", "three"]);
 }
 
 #[test]
-fn a_digest_may_stand_for_a_token_and_what_is_none_is_refused_unseen() {
+fn the_token_variable_takes_digests() {
     let of = |token: &str| settings(Flags::default(), &env(&[("PROMPTD_TOKEN", token)]), None);
     let digest = format!("sha256:{}", "0".repeat(64));
     assert_eq!(of(&digest).unwrap().env_tokens, [digest.as_str()]);
@@ -325,8 +341,8 @@ fn a_digest_may_stand_for_a_token_and_what_is_none_is_refused_unseen() {
 }
 
 #[test]
-fn with_e2b_a_public_address_is_no_open_door() {
-    let settings = of_file("auth = \"e2b\"\nlisten = \"0.0.0.0:80\"").unwrap();
+fn e2b_authentication_may_listen_in_public() {
+    let settings = from_file("auth = \"e2b\"\nlisten = \"0.0.0.0:80\"").unwrap();
     assert_eq!(
         (settings.auth, settings.platform.envd.as_str()),
         (AuthMode::E2b, "http://127.0.0.1:49983")
@@ -334,7 +350,7 @@ fn with_e2b_a_public_address_is_no_open_door() {
 }
 
 #[test]
-fn without_a_user_home_the_error_names_the_flag_that_helps() {
+fn missing_home_names_the_flag_to_give() {
     let message = settings(Flags::default(), &Environment::new(), None)
         .unwrap_err()
         .to_string();
@@ -348,7 +364,7 @@ fn without_a_user_home_the_error_names_the_flag_that_helps() {
 }
 
 #[test]
-fn a_file_that_was_asked_for_has_to_be_there() {
+fn a_named_file_must_exist() {
     let flags = Flags {
         config: Some("/nonexistent/promptd.toml".into()),
         ..Flags::default()
@@ -404,13 +420,13 @@ const PIECES: &[&str] = &[
 
 proptest! {
     #[test]
-    fn any_text_as_file_gives_settings_or_an_error(text in "\\PC*") {
-        let _settings = of_file(&text);
+    fn any_text_is_read_without_panic(text in "\\PC*") {
+        let _settings = from_file(&text);
     }
 
     #[test]
-    fn any_almost_right_file_gives_settings_or_an_error(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40)) {
-        if let Err(error) = of_file(&pieces.concat()) {
+    fn almost_valid_files_are_read_without_panic(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40)) {
+        if let Err(error) = from_file(&pieces.concat()) {
             prop_assert!(!error.to_string().is_empty());
         }
     }

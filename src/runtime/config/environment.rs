@@ -1,0 +1,52 @@
+//! The environment of this process, without its token: children and whoever looks at processes must not find that.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use promptd_sys as sys;
+
+/// Variables by name, as far as they are UTF-8.
+pub type Environment = BTreeMap<String, String>;
+
+const TOKEN_VARIABLE: &str = "PROMPTD_TOKEN";
+
+/// The value of `PROMPTD_TOKEN` after [`hide_token`].
+static TOKEN: Mutex<Option<String>> = Mutex::new(None);
+
+/// The environment of this process, with the token.
+pub fn environment() -> Environment {
+    let mut environment: Environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    if let Some(token) = &*token() {
+        environment.insert(TOKEN_VARIABLE.to_owned(), token.clone());
+    }
+    environment
+}
+
+/// Moves the token out of the environment. Must be called before there is a second thread.
+pub fn hide_token() {
+    let taken = sys::take_variable(c"PROMPTD_TOKEN").and_then(|token| token.into_string().ok());
+    if taken.is_some() {
+        *token() = taken;
+    }
+}
+
+/// Removes the token: it is meant for another server than one in this process.
+pub fn forget_token() {
+    *token() = None;
+}
+
+fn token() -> MutexGuard<'static, Option<String>> {
+    TOKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The tokens in the value of `PROMPTD_TOKEN`, separated by commas or line ends.
+pub fn split_tokens(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// The value of a variable; an empty one counts as unset.
+pub(super) fn variable<'a>(env: &'a Environment, name: &str) -> Option<&'a str> {
+    env.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+}
