@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Command, FromArgMatches as _};
 
 use super::error::ConfigError;
@@ -71,13 +72,28 @@ impl Flags {
         let flags = command
             .try_get_matches_from(std::iter::empty::<OsString>())
             .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| {
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or_default();
-                ConfigError::Arguments(first.trim_start_matches("error: ").to_owned())
-            })?;
+            .map_err(|error| ConfigError::Arguments(describe(&error)))?;
         Ok(Self { home, ..flags })
     }
+}
+
+/// Names the variable instead of the flag, which nobody gave.
+fn describe(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let problem = lines.collect::<Vec<_>>().join(" ");
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return problem;
+    };
+    let name = flag
+        .trim_start_matches('-')
+        .split([' ', '['])
+        .next()
+        .unwrap_or_default();
+    let variable = format!("PROMPTD_{}", name.replace('-', "_").to_uppercase());
+    problem
+        .replacen("error", &variable, 1)
+        .replace(&format!(" for '{flag}'"), "")
 }
 
 /// Treats variables that are empty as unset, as shells do, and keeps their values out of `--help`.
