@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     let first = std::env::args_os().nth(1);
     match first.as_ref().and_then(|argument| argument.to_str()) {
         Some("keeper") => promptd_keeper::main(),
-        Some("setup") => promptd_keeper::setup(),
+        Some("setup") => promptd_keeper::setup_main(),
         Some(_) | None => promptd::cli::main(std::env::args_os()),
     }
 }

@@ -1,11 +1,11 @@
-//! A journal to a session's state.
+//! Reads a journal into a session's state.
 
 use super::reader::{Piece, ReadError, Reader};
 use promptd_model::{RecordKind, SessionState, decode, parse_head, whole_lines};
 
-/// Folds everything between the reader's position and the journal's end into `state`.
+/// Applies all records between the reader's position and the journal's end to `state`.
 ///
-/// Of output records only the head is looked at, so that this runs at memory speed.
+/// Only the head of output records is parsed, so this runs at memory speed.
 pub fn fold(reader: &mut Reader, state: &mut SessionState) -> Result<(), ReadError> {
     let mut long_line = Vec::new();
     while let Some(Piece {
@@ -16,13 +16,13 @@ pub fn fold(reader: &mut Reader, state: &mut SessionState) -> Result<(), ReadErr
     {
         if starts_line && ends_line {
             for line in whole_lines(&bytes) {
-                apply(state, line).ok_or_else(|| reader.damaged())?;
+                apply(state, line).ok_or_else(|| reader.damaged_error())?;
             }
         } else {
-            // A line larger than a block: a long prompt, or output of which each byte had to be escaped.
+            // A line larger than a block: a long prompt, or output with many escaped bytes.
             long_line.extend_from_slice(&bytes);
             if ends_line {
-                apply(state, long_line.trim_ascii_end()).ok_or_else(|| reader.damaged())?;
+                apply(state, long_line.trim_ascii_end()).ok_or_else(|| reader.damaged_error())?;
                 long_line.clear();
             }
         }

@@ -5,33 +5,34 @@
 //! {"seq":2,"time":"…","turn":1,"type":"stdout","to":6,"data":"hello"}
 //! ```
 //!
-//! Layout: `seq`, `time`, `turn` (absent for the session's own records) and `type` come first and in this
-//! order, in output records followed by `to`, so that a reader learns all it needs from the head of a line.
-//! `seq` starts at 1 and has no holes.
+//! Layout: `seq`, `time`, `turn` (absent for records of the session) and `type` come first and in this order; in output
+//! records `to` follows. So the head of a line tells a reader all it needs. `seq` starts at 1 and has no gaps.
 //!
-//! Writing: whoever appends holds the file's `flock` for that batch, first catches up with what others
-//! appended, and writes the batch with one call. A writer that dies in the middle leaves a torn last line (no
-//! newline), which the next writer cuts off under the lock; readers never look past the last newline.
 //!
-//! Reading: a cursor is a file offset; finding a `seq` is a binary search; waiting for more is inotify. No
-//! index, no buffer per reader beyond one block, nothing that a reader can do to a writer.
+//! Writing: a writer holds the file's `flock` for each batch, first reads what other writers have appended, and writes
+//! the batch with one call. A writer that dies in the middle leaves an incomplete last line (without newline). The next
+//! writer removes it under the lock; readers never read past the last newline.
 //!
-//! Whatever leaves this machine is read through [`MaskedReader`], which shows no secret; the file stays exact.
+//! Reading: a cursor is a file offset, and finding a `seq` is a binary search. A reader needs one block of memory, and
+//! cannot slow down a writer.
 //!
-//! May use `mask`, `model` and `sys` only.
+//! Everything that leaves the machine is read with [`MaskedReader`], which hides secrets. The file itself is exact.
+//!
+//! Owns the file format on disk. Promises that a batch is in the journal completely or not at all, and that the death of
+//! any process loses no record. May use `mask`, `model` and `sys` only; no tokio.
 #![forbid(unsafe_code)]
 
 mod fold;
+mod line_masker;
 mod masked;
-mod masked_lines;
 mod reader;
-mod start_over;
+mod reset;
 mod writer;
 
 pub use fold::fold;
 pub use masked::MaskedReader;
 pub use reader::{Piece, ReadError, Reader, SeekError};
-pub use start_over::start_over;
+pub use reset::reset_journal;
 pub use writer::{Batch, WriteError, Writer};
 
 /// The journal's name in a session's folder.

@@ -1,4 +1,4 @@
-//! A reader of a journal that shows no secret; without a masker it is the plain reader.
+//! A reader that hides secrets. Without a masker it is the plain reader.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::masked_lines::{MaskedLines, RUN_UP, is_of_a_stream};
+use super::line_masker::{CONTEXT, LineMasker, is_output};
 use super::reader::{Piece, ReadError, Reader, SeekError, last_line_end};
 use promptd_mask::Masker;
 use promptd_model::len64;
 
-/// A cursor in a journal that gives what may be shown of it.
+/// A cursor in a journal that hides secrets.
 ///
-/// A line that is larger than a block is given whole where there is a masker, because a secret may lie anywhere in
-/// it: such a reader takes the memory of one line.
+/// With a masker, a line that is larger than a block is returned complete, because a secret may be anywhere in it. So
+/// such a reader needs memory for one line.
 #[derive(Debug)]
 pub struct MaskedReader {
     reader: Reader,
@@ -23,23 +23,23 @@ pub struct MaskedReader {
 
 #[derive(Debug)]
 struct Masking {
-    lines: MaskedLines,
-    /// The beginning of a line that is larger than a block.
+    lines: LineMasker,
+    /// The start of a line that is larger than a block.
     long: BytesMut,
 }
 
 impl MaskedReader {
-    /// Opens a session's journal, standing at its beginning.
+    /// Opens a session's journal at its start.
     pub fn open(folder: &Path, masker: Option<Arc<Masker>>) -> Result<Self, ReadError> {
         let masking = masker.map(Masking::new);
         let reader = Reader::open(folder)?;
         Ok(Self { reader, masking })
     }
 
-    /// Hides other secrets from here on, where they have changed. To be called between two lines.
+    /// Changes the masker for the following lines. May only be called between two lines.
     pub fn mask_with(&mut self, masker: Option<Arc<Masker>>) -> Result<(), ReadError> {
         let is_same = match (&self.masking, &masker) {
-            (Some(masking), Some(masker)) => masking.lines.is_by(masker),
+            (Some(masking), Some(masker)) => masking.lines.uses(masker),
             (known, wanted) => known.is_none() && wanted.is_none(),
         };
         if is_same {
@@ -50,26 +50,26 @@ impl MaskedReader {
         self.set_position(position)
     }
 
-    /// Goes to the record that follows `after`.
+    /// Moves to the record that follows `after`.
     pub fn seek(&mut self, after: u64) -> Result<(), SeekError> {
         self.reader.seek(after)?;
-        Ok(self.run_up(self.reader.position())?)
+        Ok(self.read_context(self.reader.position())?)
     }
 
-    /// Goes to an offset that [`MaskedReader::position`] gave.
+    /// Moves to an offset from [`MaskedReader::position`].
     pub fn set_position(&mut self, position: u64) -> Result<(), ReadError> {
         self.reader.set_position(position);
-        self.run_up(position)
+        self.read_context(position)
     }
 
-    /// Reads what lies shortly before `position`, to know of lines that are not whole there.
-    fn run_up(&mut self, position: u64) -> Result<(), ReadError> {
+    /// Reads the records before `position`, to know about unfinished lines.
+    fn read_context(&mut self, position: u64) -> Result<(), ReadError> {
         let Some(masking) = &mut self.masking else {
             return Ok(());
         };
         masking.lines.clear();
         masking.long.clear();
-        let begin = |file: &File| last_line_end(file, position.saturating_sub(RUN_UP));
+        let begin = |file: &File| last_line_end(file, position.saturating_sub(CONTEXT));
         let begin = begin(&self.reader.file).map_err(|source| self.reader.error(source))?;
         self.reader.set_position(begin);
         let mut skipped = false;
@@ -80,11 +80,11 @@ impl MaskedReader {
             let wanted = usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX);
             piece.bytes.truncate(wanted);
             if piece.starts_line {
-                // A prompt of many megabytes is not put together for nothing.
-                skipped = !piece.ends_line && !is_of_a_stream(&piece.bytes);
+                // A prompt of many megabytes need not be collected.
+                skipped = !piece.ends_line && !is_output(&piece.bytes);
             }
             if !skipped {
-                masking.piece(piece, self.reader.position().min(position));
+                masking.mask(piece, self.reader.position().min(position));
             }
         }
         masking.long.clear();
@@ -92,12 +92,12 @@ impl MaskedReader {
         Ok(())
     }
 
-    /// The next piece, or `None` at the end; never waits for more records, but perhaps for the disk.
+    /// The next piece, or `None` at the end. Does not wait for more records, but may wait for the disk.
     pub fn read(&mut self) -> Result<Option<Piece>, ReadError> {
         self.read_with(Reader::read)
     }
 
-    /// Like [`MaskedReader::read`], but answers `Err(WouldBlock)` instead of waiting for the disk.
+    /// Like [`MaskedReader::read`], but returns `WouldBlock` instead of waiting for the disk.
     pub fn read_cached(&mut self) -> Result<Option<Piece>, ReadError> {
         self.read_with(Reader::read_cached)
     }
@@ -111,7 +111,7 @@ impl MaskedReader {
             let (Some(masking), Some(piece)) = (&mut self.masking, &piece) else {
                 return Ok(piece);
             };
-            if let Some(bytes) = masking.piece(piece.clone(), self.reader.position()) {
+            if let Some(bytes) = masking.mask(piece.clone(), self.reader.position()) {
                 return Ok(Some(Piece {
                     bytes,
                     starts_line: true,
@@ -127,7 +127,7 @@ impl MaskedReader {
         self.reader.position().saturating_sub(held)
     }
 
-    /// Whether the last piece reached the end that the file had then.
+    /// Whether the last read reached the end of the file.
     pub fn at_end(&self) -> bool {
         self.reader.at_end() && self.masking.as_ref().is_none_or(|masking| masking.long.is_empty())
     }
@@ -136,13 +136,13 @@ impl MaskedReader {
 impl Masking {
     fn new(masker: Arc<Masker>) -> Self {
         Self {
-            lines: MaskedLines::new(masker),
+            lines: LineMasker::new(masker),
             long: BytesMut::new(),
         }
     }
 
-    /// What may be shown of a piece, which ends at `end`; `None` as long as its line is not whole.
-    fn piece(&mut self, piece: Piece, end: u64) -> Option<Bytes> {
+    /// Masks a piece that ends at `end`; `None` if its line is not complete yet.
+    fn mask(&mut self, piece: Piece, end: u64) -> Option<Bytes> {
         let lines = if piece.starts_line && piece.ends_line {
             piece.bytes
         } else {

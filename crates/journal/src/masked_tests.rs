@@ -1,16 +1,15 @@
-//! Tests of [`super`]: wherever reading begins, the same is shown.
+//! Tests of [`super`].
 
-use std::path::PathBuf;
+use promptd_sys::TemporaryFolder;
 
-use super::super::masked_lines::tests::{Text, masker};
+use super::super::line_masker::tests::{Text, masker};
 use super::*;
 use crate::FILE_NAME;
 use promptd_model::whole_lines;
 use promptd_model::{Body, Prompt, Stream};
 
-fn journal(name: &str, text: &[u8]) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("promptd-masked-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+fn journal(name: &str, text: &[u8]) -> TemporaryFolder {
+    let folder = TemporaryFolder::new(name).unwrap();
     std::fs::write(folder.join(FILE_NAME), text).unwrap();
     folder
 }
@@ -23,7 +22,7 @@ fn rest(reader: &mut MaskedReader) -> Vec<u8> {
     all
 }
 
-/// Lines in chunks, with more and with less than a window between them, and every now and then a huge record.
+/// Unfinished lines with more and less than a window between their chunks, and some very large records.
 fn difficult() -> Text {
     let mut text = Text::default();
     let mut random = 7_u32;
@@ -34,11 +33,11 @@ fn difficult() -> Text {
     for _ in 0..240 {
         let chunk: &[u8] = [b"abc".as_slice(), b"abd", b"a", b"bcabd x", b"yabca"][usize::try_from(next(5)).unwrap()];
         match next(30) {
-            0 => text.output(1, Stream::Stderr, &vec![b'x'; 20_000], true),
-            1 => text.output(1, Stream::Stderr, &vec![1; 50_000], true),
-            2 => text.output(1, Stream::Stdout, &[vec![2; 50_000], b"abca".to_vec()].concat(), false),
+            0 => text.output(1, Stream::Stderr, &vec![b'x'; 700], true),
+            1 => text.output(1, Stream::Stderr, &vec![1; 1_700], true),
+            2 => text.output(1, Stream::Stdout, &[vec![2; 1_700], b"abca".to_vec()].concat(), false),
             3 => text.other(&Body::Prompt(Prompt {
-                text: "abcabd \n".repeat(34_000),
+                text: "abcabd \n".repeat(1_100),
                 idempotency_key: None,
             })),
             _ => text.output(1 + next(2), Stream::Stdout, chunk, next(6) == 0),
@@ -48,7 +47,7 @@ fn difficult() -> Text {
 }
 
 #[test]
-fn what_is_shown_does_not_depend_on_where_reading_begins() {
+fn masking_does_not_depend_on_the_start_of_reading() {
     let text = difficult();
     let folder = journal("begin", &text.bytes);
     let mut reader = MaskedReader::open(&folder, Some(masker(&["abcabd"]))).unwrap();
@@ -59,15 +58,14 @@ fn what_is_shown_does_not_depend_on_where_reading_begins() {
     for (after, line) in lines.iter().enumerate().rev() {
         behind -= line.len() + 1;
         reader.seek(u64::try_from(after).unwrap()).unwrap();
-        // The next few records are enough, since these know what comes from before.
+        // The next records are enough: only they depend on earlier ones.
         let shown = reader.read().unwrap().unwrap();
         assert_eq!(shown.bytes, &whole[behind..behind + shown.bytes.len()], "after {after}");
     }
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
-fn without_a_masker_it_is_the_plain_reader() {
+fn without_masker_it_reads_like_the_plain_reader() {
     let text = difficult();
     let folder = journal("plain", &text.bytes);
     let (mut masked, mut plain) = (
@@ -84,11 +82,10 @@ fn without_a_masker_it_is_the_plain_reader() {
             break;
         }
     }
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
-fn positions_lie_between_lines_and_can_be_gone_to() {
+fn positions_are_between_lines() {
     let text = difficult();
     let folder = journal("position", &text.bytes);
     let mut reader = MaskedReader::open(&folder, Some(masker(&["abcabd"]))).unwrap();
@@ -104,11 +101,10 @@ fn positions_lie_between_lines_and_can_be_gone_to() {
         assert_eq!(next, &whole[read..read + next.len()]);
     }
     assert_eq!((reader.position(), read), (len64(&text.bytes), whole.len()));
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
-fn a_mask_that_changes_on_the_way_is_as_if_the_rest_had_been_read_with_it_alone() {
+fn new_masker_applies_to_all_following_lines() {
     let text = difficult();
     let folder = journal("changes", &text.bytes);
     let open = |masker: Option<Arc<Masker>>| MaskedReader::open(&folder, masker).unwrap();
@@ -133,5 +129,4 @@ fn a_mask_that_changes_on_the_way_is_as_if_the_rest_had_been_read_with_it_alone(
         changes += 1;
     }
     assert!(changes > 6, "{changes}");
-    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Appending to a journal that others may append to, too.
+//! Appends to a journal that other processes may append to as well.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -13,20 +13,20 @@ use promptd_model::{Body, Stream, len64};
 use promptd_model::{Chunk, encode, encode_output, time_text};
 use promptd_sys as sys;
 
-/// A batch is written when it has grown to this many bytes: large enough that the system call costs nothing
-/// per line, small enough that a reader sees the first line soon.
+/// A batch of this size is full: large enough that the system call costs little per line, and small enough that readers
+/// see its first line soon.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// A journal could not be appended to; what is in it is whole.
+/// A journal could not be appended to. Its records are complete.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// There is no room on the disk.
+    /// There is no free space on the disk.
     #[error("no room for {path}; free some disk and it goes on")]
     NoSpace {
         /// The journal.
         path: PathBuf,
     },
-    /// It is not a journal, or another process has cut it.
+    /// It is not a journal, or another process has truncated it.
     #[error("{path} is damaged at byte {at}; move the session's folder away to be rid of it")]
     Damaged {
         /// The journal.
@@ -34,7 +34,7 @@ pub enum WriteError {
         /// Where.
         at: u64,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot append to {path}; check that the file and its folder are writable")]
     Io {
         /// The journal.
@@ -49,29 +49,30 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
-    /// Taken out while it is locked.
+    /// `None` while it is locked.
     file: Option<File>,
-    /// The end of the file as we last left it; another size means that someone else appended.
+    /// The size after the last batch of this writer. Another size means that another writer has appended.
     size: u64,
     last_seq: u64,
     buffer: Vec<u8>,
-    /// Room is short: it is reserved before a batch is written, so that none is seen in part and then taken back.
-    careful: bool,
+    /// Disk space is low: it is reserved before a batch is written, so that a batch is never written partially and
+    /// removed again.
+    preallocate: bool,
 }
 
-/// A journal that is locked and caught up with; dropping it without [`Batch::write`] writes nothing.
+/// A locked journal to which records can be added. Dropping it without [`Batch::write`] writes nothing.
 #[derive(Debug)]
 pub struct Batch<'a> {
     writer: &'a mut Writer,
     lock: Option<Flock<File>>,
     time: String,
     seq: u64,
-    /// Where the records begin that others appended since our last batch.
-    pub foreign_from: u64,
+    /// Where the records of other writers start that were appended since this writer's last batch.
+    pub others_from: u64,
 }
 
 impl Writer {
-    /// Opens a session's journal, and makes it when there is none yet.
+    /// Opens a session's journal, and creates it if it is missing.
     pub fn open(folder: &Path) -> Result<Self, WriteError> {
         let path = folder.join(super::FILE_NAME);
         let mut options = OpenOptions::new();
@@ -86,23 +87,23 @@ impl Writer {
             size: 0,
             last_seq: 0,
             buffer: Vec::new(),
-            careful: false,
+            preallocate: false,
         })
     }
 
-    /// Whether room is short.
-    pub fn be_careful(&mut self, careful: bool) {
-        self.careful |= careful;
+    /// Reserves disk space before the next batch is written, because disk space is low.
+    pub fn preallocate(&mut self) {
+        self.preallocate = true;
     }
 
-    /// The journal's end as we know it, in bytes.
+    /// The journal's size after the last batch of this writer.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Locks the journal and catches up with what others appended.
+    /// Locks the journal and reads the `seq` of the last record.
     ///
-    /// Waits for another writer's batch; that is why async code calls it on a thread of its own.
+    /// Waits for another writer's batch, so async code must call it on a blocking thread.
     pub fn lock(&mut self, now: Timestamp) -> Result<Batch<'_>, WriteError> {
         let Some(mut file) = self.file.take() else {
             return Err(WriteError::Damaged {
@@ -123,20 +124,29 @@ impl Writer {
                 }
             }
         };
-        let foreign_from = self.size;
+        let others_from = self.size;
         let caught_up = self.catch_up(&lock);
         let mut batch = Batch {
             seq: self.last_seq,
             writer: self,
             lock: Some(lock),
             time: time_text(now),
-            foreign_from,
+            others_from,
         };
         caught_up.inspect_err(|_| batch.unlock())?;
         Ok(batch)
     }
 
-    /// Learns the last `seq` from the file when someone else has appended, and cuts off what a dead writer left.
+    /// Appends records as one batch.
+    pub fn append(&mut self, now: Timestamp, turn: u32, bodies: &[Body]) -> Result<(), WriteError> {
+        let mut batch = self.lock(now)?;
+        for body in bodies {
+            batch.record(turn, body)?;
+        }
+        batch.write()
+    }
+
+    /// If another writer has appended, reads the last `seq` and removes an incomplete line of a dead writer.
     fn catch_up(&mut self, file: &File) -> Result<(), WriteError> {
         let io = |source| WriteError::Io {
             path: self.path.clone(),
@@ -157,10 +167,10 @@ impl Writer {
         if end < size {
             file.set_len(end).map_err(io)?;
         }
-        self.last_seq = match reader::last_head(file, end).map_err(io)? {
-            reader::LastHead::Empty => 0,
-            reader::LastHead::Seq(seq) => seq,
-            reader::LastHead::Damaged(at) => return Err(damaged(at)),
+        self.last_seq = match reader::last_record(file, end).map_err(io)? {
+            reader::LastRecord::Empty => 0,
+            reader::LastRecord::Seq(seq) => seq,
+            reader::LastRecord::Damaged(at) => return Err(damaged(at)),
         };
         self.size = end;
         Ok(())
@@ -170,7 +180,7 @@ impl Writer {
 impl Batch<'_> {
     /// Adds a record.
     pub fn record(&mut self, turn: u32, body: &Body) -> Result<u64, WriteError> {
-        let seq = self.next();
+        let seq = self.next_seq();
         encode(&mut self.writer.buffer, seq, &self.time, turn, body).map_err(|source| WriteError::Io {
             path: self.writer.path.clone(),
             source: source.into(),
@@ -178,48 +188,48 @@ impl Batch<'_> {
         Ok(seq)
     }
 
-    /// Adds an output record without copying its bytes more than once; answers whether the batch is full.
+    /// Adds an output record, with a single copy of its bytes; answers whether the batch is full.
     pub fn output(&mut self, turn: u32, stream: Stream, chunk: &Chunk<'_>, to: u64, late: bool) -> bool {
-        let seq = self.next();
+        let seq = self.next_seq();
         encode_output(&mut self.writer.buffer, seq, &self.time, turn, stream, chunk, to, late);
         self.writer.buffer.len() >= BATCH_BYTES
     }
 
-    fn next(&mut self) -> u64 {
+    fn next_seq(&mut self) -> u64 {
         self.seq = self.seq.saturating_add(1);
         self.seq
     }
 
-    /// The journal's end before this batch: others' records lie between `foreign_from` and here.
-    pub fn foreign_to(&self) -> u64 {
+    /// The end of the other writers' records.
+    pub fn others_to(&self) -> u64 {
         self.writer.size
     }
 
-    /// Appends what was added with one write and unlocks; all of it is in the journal then, or nothing.
+    /// Appends the records with one write and unlocks. Either all of them are in the journal, or none.
     pub fn write(self) -> Result<(), WriteError> {
         let Some(mut file) = self.lock.as_deref() else {
             return Ok(());
         };
-        let room = if self.writer.careful {
+        let reserved = if self.writer.preallocate {
             sys::reserve(file, self.writer.size, len64(&self.writer.buffer))
         } else {
             Ok(())
         };
-        if let Err(source) = room.and_then(|()| file.write_all(&self.writer.buffer)) {
-            // Half a batch must not stay: its records would be written again.
+        if let Err(source) = reserved.and_then(|()| file.write_all(&self.writer.buffer)) {
+            // A partial batch must be removed: its records will be written again.
             let path = self.writer.path.clone();
             if let Err(source) = file.set_len(self.writer.size) {
                 return Err(WriteError::Io { path, source });
             }
             return Err(match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    self.writer.careful = true;
+                    self.writer.preallocate = true;
                     WriteError::NoSpace { path }
                 }
                 _ => WriteError::Io { path, source },
             });
         }
-        self.writer.careful = false;
+        self.writer.preallocate = false;
         let written = u64::try_from(self.writer.buffer.len()).unwrap_or(u64::MAX);
         self.writer.size = self.writer.size.saturating_add(written);
         self.writer.last_seq = self.seq;
@@ -228,7 +238,7 @@ impl Batch<'_> {
 
     fn unlock(&mut self) {
         if let Some(lock) = self.lock.take() {
-            // An unlock that fails leaves the descriptor locked; opening it anew is all that helps.
+            // If unlocking fails, the descriptor stays locked, and the journal must be opened again.
             self.writer.file = lock.unlock().ok();
         }
         self.writer.buffer.clear();

@@ -1,8 +1,8 @@
-//! The keeper's own clock, which counts only while the machine runs.
+//! A clock that only advances while the machine runs, and the age of the agent by that clock.
 //!
-//! A pause of a virtual machine usually stops the kernel's clock, too; but a hypervisor may let it go on, and so do a
-//! freezer and SIGSTOP. An agent that was not running has not used up its time: what it was not given does not count.
-//! So timeouts can come late after a pause (by a second at most), and never early.
+//! A pause of a virtual machine usually stops the kernel's clock as well, but some hypervisors let it continue, and so do
+//! a cgroup freezer and SIGSTOP. An agent that was not running has not used its time. So after a pause a timeout can be
+//! late by at most a second, and never early.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 
 use promptd_sys as sys;
 
-/// A keeper asks to be woken at the latest after this, and a round of work takes far less.
-pub(super) const AT_LEAST_EACH: Duration = Duration::from_secs(1);
+/// Maximum time between two rounds of the keeper.
+pub(crate) const MAX_ROUND: Duration = Duration::from_secs(1);
 
-/// Waking this much later than asked means that nothing ran. A busy machine is late by less.
-const LATE: Duration = Duration::from_secs(1);
+/// A wake-up that is this late means that the machine was paused. On a busy machine it is less late.
+const PAUSE_THRESHOLD: Duration = Duration::from_secs(1);
 
-/// How long the agent has been running.
+/// How long the agent has been running, without pauses.
 ///
-/// A keeper's clock goes with it, and the next one has the kernel's only, which may have counted pauses. So by how much
-/// the two differ is kept in a file of the turn, whenever it has grown.
+/// The next keeper only has the kernel's clock, which may include pauses. So the difference between both clocks is
+/// stored in a file of the turn whenever it has grown.
 #[derive(Clone, Debug)]
-pub(super) struct Age {
-    /// When its keeper began, by the running clock …
-    begun: Instant,
-    /// … and how old it was then, without what former keepers knew to be pauses.
-    then: Duration,
-    /// The pauses that the file tells of.
+pub(crate) struct AgentAge {
+    /// When this keeper started, by the running clock.
+    keeper_start: Instant,
+    /// The agent's age at that time, without known pauses.
+    age_at_start: Duration,
+    /// The pauses that are stored in the file.
     paused: Duration,
     file: PathBuf,
 }
 
-impl Age {
-    /// The age of an agent of which the kernel says now how old it is.
-    pub(super) fn of(kernel: Duration, file: PathBuf, now: Instant) -> Self {
+impl AgentAge {
+    /// The age of an agent, from its age by the kernel's clock and the stored pauses.
+    pub(crate) fn new(kernel: Duration, file: PathBuf, now: Instant) -> Self {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let paused = text
             .trim()
@@ -42,171 +42,173 @@ impl Age {
             .and_then(|it| Duration::try_from_secs_f64(it).ok());
         let paused = paused.unwrap_or_default();
         Self {
-            begun: now,
-            then: kernel.saturating_sub(paused),
+            keeper_start: now,
+            age_at_start: kernel.saturating_sub(paused),
             paused,
             file,
         }
     }
 
-    /// Its age at a moment of the running clock.
-    pub(super) fn at(&self, now: Instant) -> Duration {
-        self.then.saturating_add(now.saturating_duration_since(self.begun))
+    /// The age at a time of the running clock.
+    pub(crate) fn at(&self, now: Instant) -> Duration {
+        self.age_at_start
+            .saturating_add(now.saturating_duration_since(self.keeper_start))
     }
 
-    /// Keeps for the keepers to come what the kernel's word has become too large by.
-    pub(super) fn compare(&mut self, kernel: Duration, now: Instant) -> io::Result<()> {
+    /// Stores for later keepers by how much the kernel's clock is ahead, if that has grown.
+    pub(crate) fn store_pause(&mut self, kernel: Duration, now: Instant) -> io::Result<()> {
         let paused = kernel.saturating_sub(self.at(now));
-        if paused <= self.paused.saturating_add(LATE) {
+        if paused <= self.paused.saturating_add(PAUSE_THRESHOLD) {
             return Ok(());
         }
-        // Once, also where it cannot be written: a full disk is no reason to try each second.
+        // Set also if writing fails: on a full disk it would fail again every second.
         self.paused = paused;
         sys::replace(&self.file, paused.as_secs_f64().to_string().as_bytes())
     }
 }
 
-/// The clock. Its instants are earlier than those of the standard clock by all the time that did not count.
+/// The clock. Its instants are earlier than those of the system clock by the length of all pauses.
 #[derive(Debug)]
-pub(super) struct RunningClock {
-    uncounted: Duration,
-    /// When it was last read.
-    read: Instant,
-    /// The last wait was late, too: one is a pause, several in a row are a keeper that gets too little time.
-    late: bool,
+pub(crate) struct RunningClock {
+    paused: Duration,
+    /// When it was last read, by the system clock.
+    last_read: Instant,
+    /// The last wait was late, too. One late wait is a pause; several in a row mean that the machine is overloaded.
+    was_late: bool,
 }
 
 impl RunningClock {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
-            uncounted: Duration::ZERO,
-            read: now,
-            late: false,
+            paused: Duration::ZERO,
+            last_read: now,
+            was_late: false,
         }
     }
 
-    /// What it shows. Called after a round of work: a long one counts no more than [`AT_LEAST_EACH`], and at least that,
-    /// so that whatever slows us down cannot keep a timeout away forever.
-    pub(super) fn at(&mut self, real: Instant) -> Instant {
-        let passed = real.saturating_duration_since(self.read);
-        if passed > AT_LEAST_EACH + LATE {
-            self.skip(passed.saturating_sub(AT_LEAST_EACH));
+    /// Reads the clock after a round of work. A very long round counts as [`MAX_ROUND`]: not more, because it may contain
+    /// a pause, and not less, so that an overloaded machine cannot delay a timeout forever.
+    pub(crate) fn read(&mut self, system: Instant) -> Instant {
+        let passed = system.saturating_duration_since(self.last_read);
+        if passed > MAX_ROUND + PAUSE_THRESHOLD {
+            self.skip(passed.saturating_sub(MAX_ROUND));
         }
-        self.read = real;
-        self.shown(real)
+        self.last_read = system;
+        self.convert(system)
     }
 
-    /// A wait is over that was to end at `until` by this clock, or sooner.
-    pub(super) fn woke(&mut self, until: Option<Instant>, real: Instant) {
-        let waited = real.saturating_duration_since(self.read);
-        let asked = until.map(|until| until.saturating_duration_since(self.shown(self.read)));
-        let late = asked.filter(|asked| waited > asked.saturating_add(LATE));
+    /// Records the end of a wait that should have ended at `until` by this clock, or earlier.
+    pub(crate) fn end_wait(&mut self, until: Option<Instant>, system: Instant) {
+        let waited = system.saturating_duration_since(self.last_read);
+        let asked = until.map(|until| until.saturating_duration_since(self.convert(self.last_read)));
+        let late = asked.filter(|asked| waited > asked.saturating_add(PAUSE_THRESHOLD));
         if let Some(asked) = late {
-            // Nobody knows how much of it was before the pause; none of it counts. But whatever slows us down cannot
-            // keep a timeout away forever.
-            let counted = if self.late { asked } else { Duration::ZERO };
+            // How much of the wait was before the pause is unknown, so none of it counts. But an overloaded machine must
+            // not delay a timeout forever.
+            let counted = if self.was_late { asked } else { Duration::ZERO };
             self.skip(waited.saturating_sub(counted));
         }
-        self.late = late.is_some();
-        self.read = real;
+        self.was_late = late.is_some();
+        self.last_read = system;
     }
 
-    /// When a moment of this clock will come by the standard one, if there is no further pause.
-    pub(super) fn real(&self, shown: Instant) -> Instant {
-        shown.checked_add(self.uncounted).unwrap_or(shown)
+    /// Converts a time of this clock to the system clock, assuming no further pause.
+    pub(crate) fn to_system(&self, time: Instant) -> Instant {
+        time.checked_add(self.paused).unwrap_or(time)
     }
 
-    fn shown(&self, real: Instant) -> Instant {
-        real.checked_sub(self.uncounted).unwrap_or(real)
+    fn convert(&self, system: Instant) -> Instant {
+        system.checked_sub(self.paused).unwrap_or(system)
     }
 
     fn skip(&mut self, time: Duration) {
-        self.uncounted = self.uncounted.saturating_add(time);
+        self.paused = self.paused.saturating_add(time);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use promptd_sys::TemporaryFolder;
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_next_keeper_knows_of_the_pauses_of_the_one_before() {
-        let file = std::env::temp_dir().join(format!("promptd-paused-{}", std::process::id()));
+    fn next_keeper_knows_earlier_pauses() {
+        let folder = TemporaryFolder::new("paused").unwrap();
+        let file = folder.join("paused");
         let begin = Instant::now();
-        let mut first = Age::of(SECOND * 10, file.clone(), begin);
-        first.compare(SECOND * 11, begin + SECOND).unwrap();
-        assert!(!file.exists(), "they go together");
-        // An hour that the running clock has not seen.
-        first.compare(SECOND * 3_612, begin + SECOND * 2).unwrap();
-        let mut second = Age::of(SECOND * 3_613, file.clone(), begin);
+        let mut first = AgentAge::new(SECOND * 10, file.clone(), begin);
+        first.store_pause(SECOND * 11, begin + SECOND).unwrap();
+        assert!(!file.exists(), "both clocks agree");
+        // An hour that the running clock has not counted.
+        first.store_pause(SECOND * 3_612, begin + SECOND * 2).unwrap();
+        let mut second = AgentAge::new(SECOND * 3_613, file.clone(), begin);
         assert_eq!(second.at(begin), SECOND * 13);
-        second.compare(SECOND * 4_614, begin + SECOND).unwrap();
-        let third = Age::of(SECOND * 4_615, file.clone(), begin);
+        second.store_pause(SECOND * 4_614, begin + SECOND).unwrap();
+        let third = AgentAge::new(SECOND * 4_615, file.clone(), begin);
         assert_eq!(third.at(begin + SECOND), SECOND * 16);
-        std::fs::remove_file(file).unwrap();
     }
 
     #[test]
-    fn a_pause_during_a_wait_does_not_count_and_a_wait_does() {
+    fn pause_during_a_wait_is_not_counted() {
         let begin = Instant::now();
         let mut clock = RunningClock::new(begin);
-        let shown = clock.at(begin);
-        clock.woke(Some(shown + SECOND), begin + SECOND);
-        assert_eq!(clock.at(begin + SECOND), shown + SECOND);
-        // An hour in which it was to wake after a second.
-        clock.woke(Some(shown + SECOND * 2), begin + SECOND * 3_601);
-        let after = clock.at(begin + SECOND * 3_601);
+        let shown = clock.read(begin);
+        clock.end_wait(Some(shown + SECOND), begin + SECOND);
+        assert_eq!(clock.read(begin + SECOND), shown + SECOND);
+        // The wait should have taken a second, and took an hour.
+        clock.end_wait(Some(shown + SECOND * 2), begin + SECOND * 3_601);
+        let after = clock.read(begin + SECOND * 3_601);
         assert_eq!(after, shown + SECOND);
-        assert_eq!(clock.real(after), begin + SECOND * 3_601);
-        clock.woke(Some(after + SECOND), begin + SECOND * 3_602);
-        assert_eq!(clock.at(begin + SECOND * 3_602), shown + SECOND * 2);
+        assert_eq!(clock.to_system(after), begin + SECOND * 3_601);
+        clock.end_wait(Some(after + SECOND), begin + SECOND * 3_602);
+        assert_eq!(clock.read(begin + SECOND * 3_602), shown + SECOND * 2);
     }
 
     #[test]
-    fn waits_that_are_late_again_and_again_keep_no_timeout_away() {
+    fn repeated_late_waits_are_counted() {
         let begin = Instant::now();
         let mut clock = RunningClock::new(begin);
         let mut real = begin;
         for _ in 0..11 {
-            let shown = clock.at(real);
+            let shown = clock.read(real);
             real += SECOND * 3;
-            clock.woke(Some(shown + SECOND), real);
+            clock.end_wait(Some(shown + SECOND), real);
         }
-        assert_eq!(clock.at(real), begin + SECOND * 10);
+        assert_eq!(clock.read(real), begin + SECOND * 10);
     }
 
     #[test]
-    fn a_pause_during_work_counts_for_a_second_and_slow_work_goes_on_counting() {
+    fn long_round_counts_as_one_second() {
         let begin = Instant::now();
         let mut clock = RunningClock::new(begin);
-        assert_eq!(clock.at(begin + SECOND * 100), begin + SECOND);
-        assert_eq!(clock.at(begin + SECOND * 103), begin + SECOND * 2);
-        assert_eq!(clock.at(begin + SECOND * 103 + SECOND / 2), begin + SECOND * 5 / 2);
+        assert_eq!(clock.read(begin + SECOND * 100), begin + SECOND);
+        assert_eq!(clock.read(begin + SECOND * 103), begin + SECOND * 2);
+        assert_eq!(clock.read(begin + SECOND * 103 + SECOND / 2), begin + SECOND * 5 / 2);
     }
 
     #[test]
-    fn whoever_waits_for_an_event_without_a_limit_has_not_been_away() {
+    fn wait_without_limit_is_not_a_pause() {
         let begin = Instant::now();
         let mut clock = RunningClock::new(begin);
-        clock.woke(None, begin + SECOND * 500);
-        assert_eq!(clock.at(begin + SECOND * 500), begin + SECOND * 500);
+        clock.end_wait(None, begin + SECOND * 500);
+        assert_eq!(clock.read(begin + SECOND * 500), begin + SECOND * 500);
     }
 
     proptest! {
         #[test]
-        fn it_never_runs_ahead_and_never_back(steps in proptest::collection::vec((0_u64..5_000, 0_u64..5_000, any::<bool>()), 1..50)) {
+        fn clock_is_monotonic_and_never_ahead(steps in proptest::collection::vec((0_u64..5_000, 0_u64..5_000, any::<bool>()), 1..50)) {
             let begin = Instant::now();
             let (mut clock, mut real, mut last) = (RunningClock::new(begin), begin, begin);
             for (asked, passed, waits) in steps {
-                let shown = clock.at(real);
+                let shown = clock.read(real);
                 prop_assert!(shown <= real && shown >= last);
                 last = shown;
                 real += Duration::from_millis(passed);
                 if waits {
-                    clock.woke(Some(shown + Duration::from_millis(asked)), real);
+                    clock.end_wait(Some(shown + Duration::from_millis(asked)), real);
                 }
             }
         }

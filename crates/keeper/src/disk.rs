@@ -1,76 +1,75 @@
-//! Freezing the tree while the disk is nearly full.
+//! Freezes the process tree while disk space is low.
 //!
-//! Agents are not told to write less: they are stopped, and go on as if nothing had been when there is room.
+//! An agent cannot be told to write less. So it is stopped, and continues without noticing when there is space again.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::agent::Agent;
-use super::clock::AT_LEAST_EACH;
+use crate::agent::Agent;
+use crate::clock::MAX_ROUND;
 use promptd_model::Body;
 use promptd_sys as sys;
 
-/// How often the room is looked at; a file system tells nobody when it runs full.
-const WHILE_RUNNING: Duration = AT_LEAST_EACH;
-const WHILE_FROZEN: Duration = Duration::from_millis(200);
+/// How often the free space is checked: no event reports a full file system.
+const INTERVAL: Duration = MAX_ROUND;
+const INTERVAL_WHILE_FROZEN: Duration = Duration::from_millis(200);
 
-/// The guard of the disk.
+/// Watches the free disk space.
 #[derive(Debug)]
-pub(super) struct DiskGuard {
+pub(crate) struct DiskGuard {
     min_free: u64,
     frozen: bool,
-    next_look: Instant,
-    /// Records that could not be written when they were due, because the disk was full.
-    pub(super) pending: Vec<Body>,
+    next_check: Instant,
 }
 
 impl DiskGuard {
-    pub(super) fn new(min_free: u64, frozen: bool, now: Instant) -> Self {
+    pub(crate) fn new(min_free: u64, frozen: bool, now: Instant) -> Self {
         Self {
             min_free,
             frozen,
-            next_look: now,
-            pending: Vec::new(),
+            next_check: now,
         }
     }
 
-    pub(super) fn next_look(&self) -> Instant {
-        self.next_look
+    pub(crate) fn next_check(&self) -> Instant {
+        self.next_check
     }
 
-    pub(super) fn is_frozen(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         self.frozen
     }
 
-    /// Freezes or thaws the tree as the room demands; `full` when a write has just failed.
-    pub(super) fn look(&mut self, agent: &Agent, folder: &Path, full: bool, now: Instant) {
-        let Ok(space) = sys::space(folder) else { return };
-        // Some way back before it goes on, or it would stop and go with every block.
+    /// Freezes or thaws the tree according to the free space, and answers the record of that. `full` means that a write
+    /// has just failed.
+    pub(crate) fn check(&mut self, agent: &Agent, folder: &Path, full: bool, now: Instant) -> Option<Body> {
+        let space = sys::space(folder).ok()?;
+        // More than the minimum, or the tree would be frozen again with the next block.
         let enough = self.min_free.saturating_add(self.min_free / 8);
-        if !self.frozen && (full || space.free < self.min_free) {
+        let record = if !self.frozen && (full || space.free < self.min_free) {
             self.frozen = true;
             sys::signal_all(&agent.tree(), Signal::SIGSTOP);
-            // Again, for what was forked meanwhile.
+            // A second time, for processes that were forked in between.
             sys::signal_all(&agent.tree(), Signal::SIGSTOP);
-            let reason = format!(
-                "{} bytes of disk are free, limits.min_free_bytes is {}",
-                space.free, self.min_free
-            );
-            self.pending.push(Body::Frozen { reason });
+            let (free, min_free) = (space.free, self.min_free);
+            let reason = format!("{free} bytes of disk are free, limits.min_free_bytes is {min_free}");
+            Some(Body::Frozen { reason })
         } else if self.frozen && !full && space.free >= enough {
-            let reason = format!("{} bytes of disk are free", space.free);
-            self.thaw(agent, reason);
-        }
-        self.next_look = now + if self.frozen { WHILE_FROZEN } else { WHILE_RUNNING };
+            self.thaw(agent, format!("{} bytes of disk are free", space.free))
+        } else {
+            None
+        };
+        self.next_check = now + if self.frozen { INTERVAL_WHILE_FROZEN } else { INTERVAL };
+        record
     }
 
-    /// Lets the tree go on.
-    pub(super) fn thaw(&mut self, agent: &Agent, reason: String) {
-        if std::mem::take(&mut self.frozen) {
-            sys::signal_all(&agent.tree(), Signal::SIGCONT);
-            self.pending.push(Body::Thawed { reason });
+    /// Lets the tree continue, if it is frozen; answers the record of that.
+    pub(crate) fn thaw(&mut self, agent: &Agent, reason: String) -> Option<Body> {
+        if !std::mem::take(&mut self.frozen) {
+            return None;
         }
+        sys::signal_all(&agent.tree(), Signal::SIGCONT);
+        Some(Body::Thawed { reason })
     }
 }

@@ -1,50 +1,63 @@
-//! The keeper: one small process per running turn, this same binary re-executed.
+//! The keeper: one small process per running turn, and the setup process that becomes the agent.
 //!
-//! Owns the agent's process tree: starts it in its own session, follows its output files into the journal,
-//! reaps, times, freezes it when the disk is full, and can take all of it down. Promises that the agent never
-//! notices the keeper's death, and that a new keeper goes on at the byte where the journal ends. One thread,
-//! poll(2), no tokio; while nothing happens, no work but a look at the free disk each second. It may use `journal`
-//! (without its async parts), `model` and `sys`, and it may not know HTTP, agents or the server.
+//! Owns the agent's process tree: starts it in its own session, copies its output files into the journal, reaps it,
+//! enforces timeouts and limits, freezes it while disk space is low, and can end all of it. Promises that the agent
+//! does not notice the keeper's death, and that the next keeper continues at the exact byte where the journal ends.
+//! One thread and poll(2), no tokio: while nothing happens, it only checks the free disk space every second. May not
+//! know HTTP, the kinds of agents, or the server.
 //!
 //! ```text
-//! start ── lock turn-N.stdout ── spawn ── started ──┬─► stream file ► journal      (inotify)
-//!                                                   ├─► reap ► exited              (signalfd)
-//!                                                   ├─► stop, interrupt, input     (turn-N.sock)
-//!                                                   └─► timeouts, disk             (poll's timeout)
-//! end: the tree is empty and all output is in the journal; then the turn's files are removed
+//! start ── lock turn-N.stdout ── spawn ── started ──┬─► output files ► journal      (inotify)
+//!                                                   ├─► reap ► exited               (signalfd)
+//!                                                   ├─► stop, interrupt, input      (turn-N.sock)
+//!                                                   └─► timeouts, disk space        (timeout of poll)
+//! end: the process tree is empty and all output is in the journal; then the turn's files are removed
 //! ```
 //!
-//! Where something has to be done before the agent starts, a further process of ours does it and then becomes the
-//! agent (`setup`): to the keeper both are one process, of which it journals how far it is (`marks`).
+//! A turn has exactly one keeper: it holds the `flock` of the turn's stdout file, with a descriptor that the agent does
+//! not inherit. A second keeper finds the file locked and exits.
 //!
-//! Exactly one keeper keeps a turn: it holds the `flock` of the turn's stdout file (by a descriptor of its own,
-//! which the agent does not inherit). A second one finds it locked and leaves.
+//! If something has to be done before the agent starts, a process of this program does it and then becomes the agent by
+//! `exec` (see `setup`). The keeper treats both as one process and copies the setup's progress into the journal.
 #![forbid(unsafe_code)]
 
 mod agent;
 mod clock;
 mod control;
 mod disk;
-mod ladder;
-mod late;
-mod marks;
-mod origin;
+mod error;
+mod life;
 mod paths;
-mod pump;
 mod questions;
-mod repo;
 mod setup;
 mod spec;
-mod start;
 mod stream;
-mod watch;
-mod work;
+mod turn_end;
+mod wake;
+
+use std::process::ExitCode;
 
 pub use control::{Request, Response, STDIN_NOT_OPEN};
 pub use paths::TurnPaths;
-pub use setup::main as setup;
-pub use spec::{Launch, Preparation, Spec, Stdin};
-pub use work::main;
+pub use setup::main as setup_main;
+pub use spec::{Launch, SetupSpec, Spec, Stdin};
 
-/// The exit code of a keeper that found another one at work.
-pub const EXIT_ALREADY_KEPT: u8 = 3;
+/// The exit code of a keeper if the turn already has one.
+pub const EXIT_ALREADY_RUNNING: u8 = 3;
+
+/// Runs as a keeper: reads its task from standard input, and returns when the turn's process tree is empty.
+pub fn main() -> ExitCode {
+    promptd_sys::name_this_process(c"promptd-keeper");
+    match life::keep_turn() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error::KeeperError::AlreadyRunning) => ExitCode::from(EXIT_ALREADY_RUNNING),
+        Err(error) => {
+            // Only a person who started a keeper by hand reads its standard error.
+            let source = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            eprintln!("promptd keeper: {error} {source}");
+            ExitCode::FAILURE
+        }
+    }
+}

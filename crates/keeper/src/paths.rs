@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where a turn's files lie while its processes live.
+/// The files of a turn, which exist while its processes live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnPaths {
     folder: PathBuf,
@@ -23,12 +23,12 @@ impl TurnPaths {
         &self.folder
     }
 
-    /// What the agent writes to its standard output. Its `flock` is the keeper's.
+    /// The agent's standard output. The keeper holds its `flock`.
     pub fn stdout(&self) -> PathBuf {
         self.named("stdout")
     }
 
-    /// What the agent writes to its standard error.
+    /// The agent's standard error.
     pub fn stderr(&self) -> PathBuf {
         self.named("stderr")
     }
@@ -38,17 +38,17 @@ impl TurnPaths {
         self.named("prompt")
     }
 
-    /// Standard input, where it stays open.
+    /// The FIFO for standard input, if it stays open.
     pub fn stdin_fifo(&self) -> PathBuf {
         self.named("stdin")
     }
 
-    /// How far the setup is.
+    /// The progress of the setup.
     pub fn setup(&self) -> PathBuf {
         self.named("setup")
     }
 
-    /// How much of the agent's age was none of its time; there only after a pause.
+    /// The time that the machine was paused; exists only after a pause.
     pub fn paused(&self) -> PathBuf {
         self.named("paused")
     }
@@ -67,7 +67,7 @@ impl TurnPaths {
     }
 
     /// All files of the turn.
-    pub fn all(&self) -> [PathBuf; 7] {
+    fn all(&self) -> [PathBuf; 7] {
         [
             self.stdout(),
             self.stderr(),
@@ -81,5 +81,13 @@ impl TurnPaths {
 
     fn named(&self, what: &str) -> PathBuf {
         self.folder.join(format!("turn-{}.{what}", self.turn))
+    }
+
+    /// Removes the files, when all their content is in the journal.
+    pub(crate) fn remove_all(&self) {
+        for path in self.all() {
+            // A file that cannot be removed now is removed with the session's folder.
+            let _gone = std::fs::remove_file(path);
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Whether the agent waits for an answer: a silence that is not its fault.
+//! Whether the agent waits for an answer: that time does not count for the idle timeout.
 //!
-//! The server writes down questions and answers. They are looked for in the journal only when a silence has become too
-//! long, so that neither a keeper nor a server has to be told.
+//! The server writes questions and answers to the journal. The keeper reads them only when the idle timeout has expired,
+//! so the server does not have to tell it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,20 +10,20 @@ use promptd_journal::Reader;
 use promptd_model::Body;
 use promptd_model::{RecordKind, decode, parse_head, whole_lines};
 
-/// The questions of one turn's process.
+/// The open questions of one attempt.
 #[derive(Debug)]
-pub(super) struct Questions {
+pub(crate) struct Questions {
     turn: u32,
-    /// How far the journal was read.
+    /// The position in the journal up to which questions were read.
     position: u64,
     open: BTreeSet<String>,
-    /// Somebody has answered, and the agent has not been told yet.
+    /// A question was answered, but the answer has not been written to the agent yet.
     answered: bool,
 }
 
 impl Questions {
-    /// No question was asked before `position`, a place between two lines of the journal.
-    pub(super) fn new(turn: u32, position: u64) -> Self {
+    /// No question was asked before `position`, which must be between two lines of the journal.
+    pub(crate) fn new(turn: u32, position: u64) -> Self {
         Self {
             turn,
             position,
@@ -32,16 +32,16 @@ impl Questions {
         }
     }
 
-    /// Whether the agent waits for an answer now. One that no server has handed over yet counts once: then the server has
-    /// as long again to come back.
-    pub(super) fn are_open(&mut self, folder: &Path) -> bool {
-        // A journal that cannot be read just now is read the next time.
+    /// Reads new records and answers whether the agent waits for an answer. An answer that was not written to the agent
+    /// yet counts once: a restarted server gets one more idle timeout to write it.
+    pub(crate) fn check_open(&mut self, folder: &Path) -> bool {
+        // A journal that cannot be read now is read the next time.
         if let Ok(mut reader) = Reader::open(folder) {
             reader.set_position(self.position);
             // A question is never larger than a block.
             while let Ok(Some(piece)) = reader.read() {
                 for line in whole_lines(&piece.bytes) {
-                    self.record(line);
+                    self.apply(line);
                 }
                 self.position = reader.position();
             }
@@ -50,7 +50,7 @@ impl Questions {
         answered || !self.open.is_empty()
     }
 
-    fn record(&mut self, line: &[u8]) {
+    fn apply(&mut self, line: &[u8]) {
         let Some(head) = parse_head(line).filter(|head| head.turn == self.turn) else {
             return;
         };
@@ -66,7 +66,7 @@ impl Questions {
             Some(Body::PermissionAnswer(answer)) => {
                 self.answered |= self.open.remove(&answer.id);
             }
-            // Of another attempt.
+            // Another attempt.
             Some(Body::Started(_) | Body::Exited(_)) => {
                 self.open.clear();
                 self.answered = false;
@@ -90,9 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_open_from_its_record_to_its_answer() {
-        let folder = std::env::temp_dir().join(format!("promptd-questions-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+    fn question_is_open_until_its_answer() {
+        let folder = promptd_sys::TemporaryFolder::new("questions").unwrap();
         let ask = |id: &str| {
             Body::Permission(Permission {
                 id: id.to_owned(),
@@ -111,24 +110,23 @@ mod tests {
         };
         let mut questions = Questions::new(2, 0);
         append(&folder, 1, ask("other turn"));
-        assert!(!questions.are_open(&folder));
+        assert!(!questions.check_open(&folder));
         append(&folder, 2, ask("a"));
         append(&folder, 2, ask("b"));
         append(&folder, 2, answer("a"));
-        assert!(questions.are_open(&folder));
+        assert!(questions.check_open(&folder));
         append(&folder, 2, Body::Stdin(Output::default()));
-        assert!(questions.are_open(&folder));
+        assert!(questions.check_open(&folder));
         append(&folder, 2, answer("b"));
         append(&folder, 2, Body::Stdin(Output::default()));
-        assert!(!questions.are_open(&folder));
-        // A server that dies between the answer and the agent is not the agent's fault.
+        assert!(!questions.check_open(&folder));
+        // The server died after writing the answer to the journal and before writing it to the agent.
         append(&folder, 2, ask("late"));
         append(&folder, 2, answer("late"));
-        assert!(questions.are_open(&folder));
-        assert!(!questions.are_open(&folder));
+        assert!(questions.check_open(&folder));
+        assert!(!questions.check_open(&folder));
         append(&folder, 2, ask("c"));
         append(&folder, 2, Body::Started(Started::default()));
-        assert!(!questions.are_open(&folder));
-        std::fs::remove_dir_all(folder).unwrap();
+        assert!(!questions.check_open(&folder));
     }
 }

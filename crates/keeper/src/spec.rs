@@ -1,9 +1,12 @@
-//! What the server tells a keeper: JSON on its standard input, since it can hold secrets.
+//! A keeper's task: JSON on its standard input, because it can contain secrets.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::KeeperError;
 use promptd_model::RepoRequest;
 
 /// A keeper's task.
@@ -15,22 +18,34 @@ pub struct Spec {
     pub session: String,
     /// The turn.
     pub turn: u32,
-    /// The attempt, beginning with 1.
+    /// The attempt; starts at 1.
     pub attempt: u32,
-    /// What to start; `None` to go on where another keeper ended.
+    /// The program to start; `None` to continue where another keeper ended.
     pub launch: Option<Launch>,
-    /// The journal's end, in bytes, when the server decided to start: what came later may be another keeper's start.
+    /// The journal's size when the server decided to start. Later records may be those of another keeper's start.
     pub journal_end: u64,
-    /// Where stdout and stderr begin in the turn's streams: behind the output of earlier attempts.
+    /// Where stdout and stderr begin in the turn's streams: after the output of earlier attempts.
     pub offsets: [u64; 2],
-    /// The most seconds the agent may run.
+    /// Maximum seconds that the agent may run.
     pub timeout: Option<f64>,
-    /// The most seconds it may write nothing.
+    /// Maximum seconds without output.
     pub idle_timeout: Option<f64>,
-    /// The journal's largest size, in bytes.
+    /// Maximum size of the journal, in bytes.
     pub session_bytes: u64,
-    /// Free disk, in bytes, under which the tree is frozen.
+    /// Free disk space, in bytes, below which the process tree is frozen.
     pub min_free_bytes: u64,
+}
+
+impl Spec {
+    /// Reads the task from standard input, which is `/dev/null` afterwards.
+    pub(crate) fn from_stdin() -> Result<Self, KeeperError> {
+        let mut text = Vec::new();
+        io::stdin().lock().read_to_end(&mut text).map_err(KeeperError::Spec)?;
+        let spec = serde_json::from_slice(&text).map_err(|error| KeeperError::Spec(error.into()))?;
+        let null = File::open("/dev/null").map_err(KeeperError::System)?;
+        nix::unistd::dup2_stdin(null).map_err(|errno| KeeperError::System(errno.into()))?;
+        Ok(spec)
+    }
 }
 
 /// A program to start.
@@ -40,31 +55,31 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Environment over the server's own.
+    /// Environment variables in addition to the server's.
     pub env: Vec<(String, String)>,
     /// Its working directory.
     pub cwd: PathBuf,
     /// Its standard input.
     pub stdin: Stdin,
-    /// What is to be done before.
+    /// What to do before the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setup: Option<Preparation>,
+    pub setup: Option<SetupSpec>,
 }
 
 /// What is done before an agent starts, in the process that becomes the agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Preparation {
-    /// The repository that has to stand in the agent's working directory.
+pub struct SetupSpec {
+    /// The repository to clone into the agent's working directory.
     pub repo: Option<RepoRequest>,
-    /// The session's own folder, which the working directory never leaves.
+    /// The session's folder; the working directory must be inside.
     pub base: PathBuf,
     /// Commands that run in the working directory.
     pub commands: Vec<String>,
-    /// What runs them, with `-c`.
+    /// The shell that runs them, with `-c`.
     pub shell: PathBuf,
 }
 
-/// A standard input that nobody leaves open by accident.
+/// The agent's standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stdin {
@@ -72,6 +87,6 @@ pub enum Stdin {
     Null,
     /// The turn's prompt file.
     Prompt,
-    /// A FIFO, open until it is closed through the control socket.
+    /// A FIFO that stays open until it is closed through the control socket.
     Open,
 }

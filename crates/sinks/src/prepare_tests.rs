@@ -13,7 +13,7 @@ use super::super::lane::Lane;
 use super::super::sink::{Scope, Sink};
 use super::{Prepared, Wanted, middle, prepare};
 use promptd_agents::updates::Translation;
-use promptd_journal::{Reader, Writer, fold, start_over};
+use promptd_journal::{Reader, Writer, fold, reset_journal};
 use promptd_model::Chunk;
 use promptd_model::{Body, Exited, Gap, Prompt, SessionState, SinkKind, SinkRequest, Started, Stream, View};
 
@@ -189,7 +189,7 @@ fn what_was_deleted_before_it_was_delivered_is_a_batch_that_says_so() {
         bytes: 60,
         ..Gap::default()
     });
-    start_over(&journal.0, 4, Timestamp::UNIX_EPOCH, &gap).unwrap();
+    reset_journal(&journal.0, 4, Timestamp::UNIX_EPOCH, &gap).unwrap();
     let (_, _, prepared) = prepare(&journal.wanted("e"), cursor, &http()).unwrap();
     let prepared = prepared.unwrap();
     assert_eq!((prepared.bounds.first, prepared.bounds.last), (4, 4));

@@ -16,6 +16,7 @@ mod file;
 mod private;
 mod process;
 mod socket;
+mod temporary;
 
 #[cfg(feature = "tokio")]
 pub use async_fd::{Registered, register_inotify, register_pidfd, register_stdin};
@@ -31,3 +32,4 @@ pub use process::{
     signal_name, start_ticks,
 };
 pub use socket::{bind_in, connect_in};
+pub use temporary::TemporaryFolder;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::runtime::access::environment::Variables;
 use crate::runtime::launch::program::search_path;
 use crate::runtime::{RuntimeError, Session};
-use promptd_keeper::Preparation;
+use promptd_keeper::SetupSpec;
 use promptd_model::SessionRequest;
 
 /// The longest command: `MAX_ARG_STRLEN` of Linux less the final zero.
@@ -71,7 +71,7 @@ pub(crate) fn token(request: &SessionRequest, variables: &Variables) -> Option<S
 }
 
 /// What has to be done before the agent starts; nothing once an agent of the session has.
-pub(crate) fn preparation(session: &Session) -> Option<Preparation> {
+pub(crate) fn preparation(session: &Session) -> Option<SetupSpec> {
     let request = session.request();
     let nothing = request.repo.is_none() && request.setup.is_empty();
     if nothing || session.state().first_start.is_some() {
@@ -84,7 +84,7 @@ pub(crate) fn preparation(session: &Session) -> Option<Preparation> {
         .unwrap_or_default();
     let base = session.cwd().ancestors().nth(directory.components().count());
     let shell = find("bash", request).or_else(|| find("sh", request));
-    Some(Preparation {
+    Some(SetupSpec {
         repo: request.repo.clone(),
         base: base.unwrap_or(session.cwd()).to_owned(),
         commands: request.setup.clone(),

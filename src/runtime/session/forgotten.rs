@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::runtime::Runtime;
 use crate::runtime::session::Session;
 use crate::runtime::session::store;
-use promptd_journal::{FILE_NAME, start_over};
+use promptd_journal::{FILE_NAME, reset_journal};
 use promptd_model::{Body, Gap};
 use promptd_sys as sys;
 
@@ -27,7 +27,7 @@ impl Runtime {
             reason: format!("the disk limit was reached: records up to {last} were deleted before every sink had them"),
             to: None,
         });
-        let begin = || start_over(&folder, last.saturating_add(1), Timestamp::now(), &gap);
+        let begin = || reset_journal(&folder, last.saturating_add(1), Timestamp::now(), &gap);
         begin().or_else(|_| {
             // Not even room for this one record, so that what is given up has to go first.
             File::create(folder.join(FILE_NAME))?;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::runtime::session::Session;
 use crate::runtime::turn::keeper_client::{ask, spawn};
-use promptd_keeper::{EXIT_ALREADY_KEPT, Request, Spec, TurnPaths};
+use promptd_keeper::{EXIT_ALREADY_RUNNING, Request, Spec, TurnPaths};
 use promptd_model::{Body, Cause, Exited};
 use promptd_sys::{self as sys, Identity, PidFd};
 
@@ -128,7 +128,7 @@ impl Tender {
             };
             match end {
                 Ok(Some(0)) => return,
-                Ok(Some(code)) if code == i32::from(EXIT_ALREADY_KEPT) => {
+                Ok(Some(code)) if code == i32::from(EXIT_ALREADY_RUNNING) => {
                     let keeper = self.other().await;
                     if self.follow(keeper).await {
                         return;

@@ -1,4 +1,4 @@
-//! What wakes a keeper: poll(2) over everything that can happen.
+//! Waiting for events: poll(2) over signals, inotify and sockets.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
@@ -9,19 +9,19 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// How often the files are looked at when the user's inotify instances are used up.
+/// How often the files are checked if the user has no inotify instance left.
 const WITHOUT_INOTIFY: Duration = Duration::from_millis(20);
 
-/// The sources of wake-ups that every keeper has.
+/// The event sources that every keeper has.
 #[derive(Debug)]
-pub(super) struct Wakers {
+pub(crate) struct WakeSources {
     signals: SignalFd,
     inotify: Option<Inotify>,
 }
 
-impl Wakers {
-    /// Blocks all signals (a keeper obeys only its socket) and listens for the end of children.
-    pub(super) fn new() -> nix::Result<Self> {
+impl WakeSources {
+    /// Blocks all signals (a keeper is only controlled by its socket) and listens for the end of children.
+    pub(crate) fn new() -> nix::Result<Self> {
         let mut blocked = SigSet::all();
         for fault in [
             Signal::SIGSEGV,
@@ -41,13 +41,13 @@ impl Wakers {
         Ok(Self { signals, inotify })
     }
 
-    /// There is no inotify instance left, so that the files are looked at on a timer.
-    pub(super) fn lacks_inotify(&self) -> bool {
+    /// Whether there was no inotify instance left, so the files are checked on a timer.
+    pub(crate) fn lacks_inotify(&self) -> bool {
         self.inotify.is_none()
     }
 
-    /// Wakes when a file has grown.
-    pub(super) fn add(&mut self, path: &Path) {
+    /// Watches a file for growth.
+    pub(crate) fn watch(&mut self, path: &Path) {
         if let Some(inotify) = &self.inotify
             && inotify.add_watch(path, AddWatchFlags::IN_MODIFY).is_err()
         {
@@ -55,10 +55,10 @@ impl Wakers {
         }
     }
 
-    /// Waits until something happens or `until` has come; answers which of `others` are ready.
-    pub(super) fn wait(&self, others: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> Vec<bool> {
+    /// Waits for an event or until `until`; answers which of `others` are ready.
+    pub(crate) fn wait(&self, others: &[(BorrowedFd<'_>, PollFlags)], until: Option<Instant>) -> Vec<bool> {
         let until = match (until, self.lacks_inotify()) {
-            (until, true) => Some(until.unwrap_or_else(far).min(Instant::now() + WITHOUT_INOTIFY)),
+            (until, true) => Some(until.unwrap_or_else(far_future).min(Instant::now() + WITHOUT_INOTIFY)),
             (until, false) => until,
         };
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
@@ -70,13 +70,13 @@ impl Wakers {
         let own = fds.len();
         fds.extend(others.iter().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         let timeout = until.map_or(PollTimeout::NONE, |until| {
-            // Rounded up: waking a moment early would mean to spin until it is time.
+            // Rounded up: an early wake-up would cause a busy loop until the time has come.
             let left = until.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
-        // EINTR cannot be (signals are blocked) and would do no harm: the caller looks at everything anyway.
-        let _woken = poll(&mut fds, timeout);
-        self.forget_what_woke_us();
+        // EINTR cannot happen (signals are blocked) and would be harmless: the caller checks everything anyway.
+        let _ready = poll(&mut fds, timeout);
+        self.drain_events();
         fds.get(own..)
             .unwrap_or_default()
             .iter()
@@ -84,16 +84,16 @@ impl Wakers {
             .collect()
     }
 
-    /// The events only wake: what happened is read from the files and from `wait4`.
-    fn forget_what_woke_us(&self) {
+    /// Discards the events: what happened is read from the files and with `wait4`.
+    fn drain_events(&self) {
         while let Ok(Some(_)) = self.signals.read_signal() {}
         if let Some(inotify) = &self.inotify {
-            // What does not fit into one read wakes us again.
+            // Events that do not fit into one read wake the keeper again.
             let _events = inotify.read_events();
         }
     }
 }
 
-fn far() -> Instant {
+fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(1)
 }

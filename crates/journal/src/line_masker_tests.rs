@@ -1,4 +1,4 @@
-//! Tests of [`super`]: what is shown of lines, however the journal is cut.
+//! Tests of [`super`].
 
 use super::*;
 use promptd_mask::Secrets;
@@ -18,7 +18,7 @@ pub(crate) fn masker(values: &[&str]) -> Arc<Masker> {
     Arc::new(Masker::new(&secrets).unwrap())
 }
 
-/// A journal's text, record by record.
+/// The text of a journal.
 #[derive(Default)]
 pub(crate) struct Text {
     pub(crate) bytes: Vec<u8>,
@@ -41,7 +41,7 @@ impl Text {
 }
 
 fn show(masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
-    let mut lines = MaskedLines::new(Arc::clone(masker));
+    let mut lines = LineMasker::new(Arc::clone(masker));
     let (mut shown, mut at) = (Vec::new(), 0);
     let all: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     for piece in all.chunks(lines_per_piece) {
@@ -52,7 +52,7 @@ fn show(masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
     shown
 }
 
-/// What the records hold together of a turn's stream.
+/// The joined stdout of a turn.
 fn joined(shown: &[u8], turn: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in whole_lines(shown) {
@@ -65,18 +65,18 @@ fn joined(shown: &[u8], turn: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_journal_without_secrets_passes_without_a_copy() {
+fn lines_without_secrets_are_not_copied() {
     let mut text = Text::default();
     text.output(1, Stream::Stdout, b"hello \"world\"", true);
     text.output(1, Stream::Stderr, b"half", false);
     text.output(1, Stream::Stdout, b"\xff", true);
     let bytes = Bytes::from(text.bytes);
-    let shown = MaskedLines::new(masker(&[SECRET])).mask(bytes.clone(), 0);
+    let shown = LineMasker::new(masker(&[SECRET])).mask(bytes.clone(), 0);
     assert_eq!(shown.as_ptr(), bytes.as_ptr());
 }
 
 #[test]
-fn every_kind_of_record_is_masked_and_words_of_ours_are_not() {
+fn all_records_are_masked_but_not_format_words() {
     let mut text = Text::default();
     text.other(&Body::Prompt(Prompt {
         text: "use \"completed\"\nor s3\"cret".into(),
@@ -119,7 +119,7 @@ fn every_kind_of_record_is_masked_and_words_of_ours_are_not() {
 }
 
 #[test]
-fn a_line_in_chunks_is_one_line_and_others_between_do_not_matter() {
+fn secret_is_found_across_the_chunks_of_a_line() {
     let mut text = Text::default();
     text.output(1, Stream::Stdout, b"x abca", false);
     text.output(1, Stream::Stderr, b"abd", true);
@@ -132,13 +132,13 @@ fn a_line_in_chunks_is_one_line_and_others_between_do_not_matter() {
 }
 
 #[test]
-fn a_damaged_line_shows_no_secret_either() {
+fn damaged_lines_are_masked() {
     let shown = show(&masker(&[SECRET]), b"garbage abcabd\n{\"seq\":1,\"abcabd\n", 9);
     assert_eq!(shown, b"garbage ***\n{\"seq\":1,\"***\n");
 }
 
 #[test]
-fn chunks_that_end_in_the_middle_of_a_character_hold_together() {
+fn chunk_may_end_within_a_character() {
     let secret = "pässwörd";
     for cut in 1..secret.len() {
         let (one, two) = secret.as_bytes().split_at(cut);
@@ -153,7 +153,7 @@ fn chunks_that_end_in_the_middle_of_a_character_hold_together() {
 
 proptest! {
     #[test]
-    fn no_split_and_no_cut_shows_a_secret(
+    fn no_split_shows_a_secret(
         words in proptest::collection::vec("[a-d \"\\\\é\n]{0,9}", 1..6),
         sizes in proptest::collection::vec(1_usize..14, 1..6),
         per_piece in 1_usize..5,
@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0_usize..200, byte: u8) {
+    fn garbage_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0_usize..200, byte: u8) {
         let masker = masker(&[SECRET]);
         show(&masker, &bytes, 1);
         let mut text = Text::default();

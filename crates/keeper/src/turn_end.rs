@@ -1,21 +1,21 @@
-//! Whether what comes now is late: the turn's end is in the journal, written by another hand.
+//! Finds out whether the server has ended the turn: later output is marked as late.
 
 use std::path::Path;
 
 use promptd_journal::{Batch, Reader};
 use promptd_model::{RecordKind, parse_head, whole_lines};
 
-/// Whether somebody else has written the turn's end since our last batch.
+/// Whether the server has written the turn's end since the keeper's last batch.
 ///
-/// Read block by block: an earlier turn's keeper that has been silent for long finds all of a later turn there.
-pub(super) fn has_ended(batch: &Batch<'_>, folder: &Path, turn: u32) -> bool {
-    if batch.foreign_from == batch.foreign_to() {
+/// Reads block by block: the keeper of an earlier turn may find all records of a later turn here.
+pub(crate) fn is_turn_ended(batch: &Batch<'_>, folder: &Path, turn: u32) -> bool {
+    if batch.others_from == batch.others_to() {
         return false;
     }
     let Ok(mut reader) = Reader::open(folder) else {
         return false;
     };
-    reader.set_position(batch.foreign_from);
+    reader.set_position(batch.others_from);
     while let Ok(Some(piece)) = reader.read() {
         let mut heads = whole_lines(&piece.bytes).filter_map(parse_head);
         if heads.any(|head| head.turn == turn && head.kind == RecordKind::Other("turn_ended")) {

@@ -1,6 +1,6 @@
-//! What a working directory was when an agent began: the moment, and the commit that was checked out.
+//! When and where an agent started: the time, and the commit that was checked out.
 //!
-//! Read by hand: a process for it would cost every turn more than all the rest of its start.
+//! The commit is read from git's files: a git process would take longer than the rest of a turn's start.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// More than any of git's own small files has.
-const LONGEST: u64 = 64 << 10;
+/// Maximum size of git's small files.
+const MAX_FILE: u64 = 64 << 10;
 
-/// Packed references can be many; a repository with more is told of without its commit.
-const LONGEST_PACKED: u64 = 64 << 20;
+/// Maximum size of `packed-refs`. For a larger one the commit is not recorded.
+const MAX_PACKED_REFS: u64 = 64 << 20;
 
-/// References that point to references; git itself stops at five.
-const DEPTH: u32 = 5;
+/// Maximum number of symbolic references to follow; git also stops at five.
+const MAX_DEPTH: u32 = 5;
 
-/// The beginning of an agent's work.
+/// When and where an agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Origin {
-    pub(super) begun: Option<Timestamp>,
-    pub(super) commit: Option<String>,
+pub(crate) struct StartPoint {
+    pub(crate) begun: Option<Timestamp>,
+    pub(crate) commit: Option<String>,
 }
 
-impl Origin {
-    /// Now, in this folder.
-    pub(super) fn of(folder: &Path) -> Self {
+impl StartPoint {
+    /// The start point of an agent that starts now in this folder.
+    pub(crate) fn of(folder: &Path) -> Self {
         let commit = commit(folder);
-        // The clock of file times, which is a few milliseconds behind the exact one: no change is older than this.
+        // The coarse clock gives the times of files: no later change has an earlier time.
         let begun = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).ok().and_then(|now| {
             let nanoseconds = i32::try_from(now.tv_nsec()).ok()?;
             Timestamp::new(now.tv_sec(), nanoseconds).ok()
@@ -38,17 +38,17 @@ impl Origin {
     }
 }
 
-/// The commit that is checked out in the repository that `folder` lies in.
+/// The commit that is checked out in the repository that contains `folder`.
 fn commit(folder: &Path) -> Option<String> {
     let git = folder.ancestors().find_map(|folder| git_dir(&folder.join(".git")))?;
-    let common = read(&git.join("commondir"), LONGEST).map_or_else(|| git.clone(), |path| git.join(path.trim_end()));
+    let common = read(&git.join("commondir"), MAX_FILE).map_or_else(|| git.clone(), |path| git.join(path.trim_end()));
     let mut name = "HEAD".to_owned();
-    for _ in 0..DEPTH {
+    for _ in 0..MAX_DEPTH {
         let loose = [&git, &common]
             .into_iter()
-            .find_map(|folder| read(&folder.join(&name), LONGEST));
+            .find_map(|folder| read(&folder.join(&name), MAX_FILE));
         let Some(text) = loose else {
-            return packed(&read(&common.join("packed-refs"), LONGEST_PACKED)?, &name);
+            return packed(&read(&common.join("packed-refs"), MAX_PACKED_REFS)?, &name);
         };
         let Some(target) = text.trim_end().strip_prefix("ref: ") else {
             return id(text.trim_end());
@@ -58,16 +58,16 @@ fn commit(folder: &Path) -> Option<String> {
     None
 }
 
-/// The folder behind a `.git`: itself, or where the file says.
+/// The git folder for a `.git`: the folder itself, or the one that a `.git` file names.
 fn git_dir(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
         return path.join("HEAD").exists().then(|| path.to_owned());
     }
-    let text = read(path, LONGEST)?;
+    let text = read(path, MAX_FILE)?;
     Some(path.parent()?.join(text.trim_end().strip_prefix("gitdir: ")?))
 }
 
-/// A reference lies below its folder, whatever a file says.
+/// Refuses the name of a reference outside of the git folder.
 fn inside(name: &str) -> Option<&str> {
     (!name.starts_with('/') && !name.split('/').any(|part| part == "..")).then_some(name)
 }
@@ -85,7 +85,7 @@ fn id(text: &str) -> Option<String> {
 }
 
 fn read(path: &Path, most: u64) -> Option<String> {
-    // Only files: whoever puts a FIFO there does not get us to wait.
+    // Only regular files: reading a FIFO would block.
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > most {
         return None;
@@ -96,20 +96,20 @@ fn read(path: &Path, most: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use promptd_sys::TemporaryFolder;
 
     const A: &str = "0123456789012345678901234567890123456789";
     const B: &str = "abcdefabcdefabcdefabcdefabcdefabcdefabcd";
 
-    fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("promptd-origin-{name}-{}", std::process::id()));
-        let _old = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("repo/.git/refs/heads")).unwrap();
-        fs::create_dir_all(path.join("repo/src/deep")).unwrap();
-        path
+    fn folder(name: &str) -> TemporaryFolder {
+        let folder = TemporaryFolder::new(name).unwrap();
+        fs::create_dir_all(folder.join("repo/.git/refs/heads")).unwrap();
+        fs::create_dir_all(folder.join("repo/src/deep")).unwrap();
+        folder
     }
 
     #[test]
-    fn a_commit_is_found_however_git_keeps_it() {
+    fn commit_is_found_in_every_storage_of_git() {
         let root = folder("kept");
         let (repo, git) = (root.join("repo"), root.join("repo/.git"));
         assert_eq!(commit(&repo), None);
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(commit(&repo).as_deref(), Some(A));
         fs::write(git.join("HEAD"), format!("{B}\n")).unwrap();
         assert_eq!(commit(&repo).as_deref(), Some(B));
-        // A linked worktree: its HEAD is its own, the branches are shared.
+        // A linked worktree has its own HEAD and shares the branches.
         fs::create_dir_all(git.join("worktrees/w")).unwrap();
         fs::write(git.join("worktrees/w/HEAD"), "ref: refs/heads/main\n").unwrap();
         fs::write(git.join("worktrees/w/commondir"), "../..\n").unwrap();
@@ -136,11 +136,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(commit(&root.join("w")).as_deref(), Some(A));
-        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
-    fn a_head_that_points_elsewhere_is_not_followed() {
+    fn head_that_points_outside_is_not_followed() {
         let root = folder("elsewhere");
         let git = root.join("repo/.git");
         fs::write(root.join("secret"), A).unwrap();
@@ -148,6 +147,5 @@ mod tests {
             fs::write(git.join("HEAD"), head).unwrap();
             assert_eq!(commit(&root.join("repo")), None, "{head}");
         }
-        fs::remove_dir_all(root).unwrap();
     }
 }

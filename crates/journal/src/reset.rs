@@ -1,4 +1,4 @@
-//! A journal that is given up for want of room, and says so.
+//! Replaces a journal whose records were deleted to free disk space.
 
 use std::io;
 use std::path::Path;
@@ -9,8 +9,8 @@ use promptd_model::Body;
 use promptd_model::{encode, time_text};
 use promptd_sys as sys;
 
-/// Replaces a session's journal by one record, whose `seq` says how many were before it. Nobody may be writing.
-pub fn start_over(folder: &Path, seq: u64, now: Timestamp, body: &Body) -> io::Result<()> {
+/// Replaces a session's journal by a single record with this `seq`. No writer may be active.
+pub fn reset_journal(folder: &Path, seq: u64, now: Timestamp, body: &Body) -> io::Result<()> {
     let mut line = Vec::new();
     encode(&mut line, seq, &time_text(now), 0, body)?;
     sys::replace(&folder.join(super::FILE_NAME), &line)
@@ -24,15 +24,14 @@ mod tests {
     use promptd_model::decode;
 
     #[test]
-    fn what_is_gone_is_told_to_whoever_asks_for_it() {
-        let folder = std::env::temp_dir().join(format!("promptd-start-over-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+    fn readers_learn_that_records_were_deleted() {
+        let folder = sys::TemporaryFolder::new("reset").unwrap();
         let body = Body::Gap(Gap {
             stream: "journal".to_owned(),
             bytes: 900,
             ..Gap::default()
         });
-        start_over(&folder, 41, Timestamp::UNIX_EPOCH, &body).unwrap();
+        reset_journal(&folder, 41, Timestamp::UNIX_EPOCH, &body).unwrap();
         let mut reader = Reader::open(&folder).unwrap();
         assert!(matches!(reader.seek(7), Err(SeekError::Expired { earliest: 41 })));
         reader.seek(40).unwrap();
@@ -44,6 +43,5 @@ mod tests {
         let thawed = Body::Thawed { reason: String::new() };
         assert_eq!(batch.record(0, &thawed).unwrap(), 42);
         drop(batch);
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

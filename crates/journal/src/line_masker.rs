@@ -1,8 +1,8 @@
-//! Whole lines of a journal to what may be shown of them; pure.
+//! Masks complete lines of a journal.
 //!
-//! What is shown of a record is a function of the journal up to and including that record, and of its last
-//! [`WINDOW`] bytes only: nobody waits for what follows, a second try sends the same bytes, and it makes no
-//! difference where reading began, as long as it was [`RUN_UP`] bytes earlier.
+//! The masked form of a record only depends on the journal up to that record, and only on the last [`WINDOW`] bytes. So
+//! no reader waits for later records, a retry sends the same bytes, and it does not matter where reading started, if
+//! that was [`CONTEXT`] bytes earlier.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,18 +17,18 @@ use promptd_mask::{Masker, Shown};
 use promptd_model::{Head, RecordKind, parse_head, whole_lines};
 use promptd_model::{Stream, len64};
 
-/// How far before a record the last chunk of an unfinished line may lie, so that the record continues it.
-const WINDOW: u64 = 64 << 10;
+/// Maximum distance between a record and the last chunk of the unfinished line that it continues.
+const WINDOW: u64 = if cfg!(test) { 2 << 10 } else { 64 << 10 };
 
-/// How far before the first record that matters reading begins. Whether a chunk's end was hidden depends on its
-/// own window, so that this is two windows, and room for the escaped line of a chunk shorter than any pattern.
-pub(super) const RUN_UP: u64 = 256 << 10;
+/// How far before the first record reading starts. Whether the end of a chunk was hidden depends on its own window, so
+/// this is two windows, plus space for the escaped lines of chunks.
+pub(super) const CONTEXT: u64 = 4 * WINDOW;
 
-/// In output records everything but the bytes themselves lies within this.
+/// Maximum length of an output record without its bytes.
 const HEAD: usize = 256;
 
-/// Keys whose values are words of ours or numbers, by which callers branch.
-const OUR_WORDS: [&[u8]; 7] = [
+/// Keys whose values are fixed words of the format. Callers compare them, so they are not masked.
+const FORMAT_KEYS: [&[u8]; 7] = [
     b"type",
     b"time",
     b"status",
@@ -38,16 +38,16 @@ const OUR_WORDS: [&[u8]; 7] = [
     b"signal",
 ];
 
-/// Masks lines that follow each other.
+/// Masks consecutive lines.
 #[derive(Debug)]
-pub(super) struct MaskedLines {
+pub(super) struct LineMasker {
     masker: Arc<Masker>,
-    /// By turn and stream.
+    /// The unfinished lines, by turn and stream.
     unfinished: BTreeMap<(u32, Channel), Unfinished>,
     finders: Finders,
 }
 
-/// What bytes flow through; [`Stream`] and standard input.
+/// The output streams and standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Channel {
     Stdin,
@@ -55,12 +55,13 @@ enum Channel {
     Stderr,
 }
 
-/// The end of a line that is not whole yet.
+/// The last bytes of an unfinished line.
 #[derive(Debug, Default)]
 struct Unfinished {
     bytes: VecDeque<u8>,
-    /// Of which lines these bytes are: where each ends in the journal, and how many are from there.
-    parts: VecDeque<(u64, usize)>,
+    /// The records that these bytes come from: the end of each in the journal, and its number of bytes.
+    records: VecDeque<(u64, usize)>,
+    /// The last byte was hidden.
     hidden: bool,
 }
 
@@ -71,7 +72,7 @@ struct Finders {
     base64: Finder<'static>,
 }
 
-impl MaskedLines {
+impl LineMasker {
     pub(super) fn new(masker: Arc<Masker>) -> Self {
         let finders = Finders {
             eol: Finder::new(b",\"eol\":false"),
@@ -85,20 +86,20 @@ impl MaskedLines {
         }
     }
 
-    /// Whether this masker does it.
-    pub(super) fn is_by(&self, masker: &Arc<Masker>) -> bool {
+    /// Whether it uses this masker.
+    pub(super) fn uses(&self, masker: &Arc<Masker>) -> bool {
         Arc::ptr_eq(&self.masker, masker)
     }
 
-    /// Forgets what came before.
+    /// Forgets all earlier lines.
     pub(super) fn clear(&mut self) {
         self.unfinished.clear();
     }
 
-    /// What may be shown of whole lines that begin at `at` in the journal. Without a copy where nothing is hidden.
+    /// Masks complete lines that start at `at` in the journal. Returns the same buffer if nothing is hidden.
     pub(super) fn mask(&mut self, lines: Bytes, at: u64) -> Bytes {
         self.unfinished.retain(|_, unfinished| unfinished.is_near(at));
-        if self.unfinished.is_empty() && !self.may_matter(&lines) {
+        if self.unfinished.is_empty() && !self.may_contain_secret(&lines) {
             return lines;
         }
         let mut shown = Vec::with_capacity(lines.len());
@@ -112,9 +113,9 @@ impl MaskedLines {
         if shown == lines { lines } else { shown.into() }
     }
 
-    /// Whether there is a secret as it stands in JSON, or something that has to be decoded to know.
-    fn may_matter(&self, lines: &[u8]) -> bool {
-        // Inside of strings quotes are escaped, so that these are found as fields only.
+    /// Whether the lines contain a secret as it is in JSON, or a chunk that must be decoded to know.
+    fn may_contain_secret(&self, lines: &[u8]) -> bool {
+        // In strings quotes are escaped, so these are only found as fields.
         self.finders.eol.find(lines).is_some() || self.finders.base64.find(lines).is_some() || self.masker.finds(lines)
     }
 
@@ -126,7 +127,7 @@ impl MaskedLines {
             return self.output(line, (head.turn, channel), begin, end);
         }
         if self.masker.finds(line) {
-            return self.masker.json(line, &OUR_WORDS);
+            return self.masker.json(line, &FORMAT_KEYS);
         }
         Cow::Borrowed(line)
     }
@@ -138,7 +139,7 @@ impl MaskedLines {
             Some(from)
         };
         let (text, base64) = (value(&self.finders.data), value(&self.finders.base64));
-        // In a line of text this is only looked for before the text.
+        // In a text record this field can only be before the text.
         let before_text = fields.get(..text.unwrap_or(fields.len())).unwrap_or(fields);
         let ends = self.finders.eol.find(before_text).is_none();
         let known = self.unfinished.contains_key(&key);
@@ -148,7 +149,7 @@ impl MaskedLines {
         let from = text.or(base64).unwrap_or(line.len());
         let (before, value) = line.split_at_checked(from).unwrap_or((line, &[]));
         let value = value.strip_suffix(b"\"}").unwrap_or_default();
-        // Text without a backslash is in JSON as it is, and so is what is shown of it.
+        // Text without a backslash is not escaped in JSON, and neither is its masked form.
         let escaped = text.is_some() && memchr::memchr(b'\\', value).is_some();
         let bytes = match (text.is_some(), escaped) {
             (true, false) => Some(Cow::Borrowed(value)),
@@ -188,22 +189,22 @@ impl MaskedLines {
 }
 
 impl Unfinished {
-    /// Whether a record that begins at `at` continues it.
+    /// Whether a record that starts at `at` continues the line.
     fn is_near(&self, at: u64) -> bool {
-        self.parts
+        self.records
             .back()
             .is_some_and(|(end, _)| end.saturating_add(WINDOW) >= at)
     }
 
-    /// Forgets what lies outside of the window of a record that begins at `at`.
+    /// Forgets bytes outside of the window of a record that starts at `at`.
     fn forget_before(&mut self, at: u64) {
         if !self.is_near(at) {
             *self = Self::default();
         }
-        while let Some((end, length)) = self.parts.front().copied()
+        while let Some((end, length)) = self.records.front().copied()
             && end.saturating_add(WINDOW) < at
         {
-            self.parts.pop_front();
+            self.records.pop_front();
             self.bytes.drain(..length.min(self.bytes.len()));
         }
     }
@@ -211,24 +212,24 @@ impl Unfinished {
     fn push(&mut self, bytes: &[u8], end: u64, reach: usize) {
         let bytes = bytes.get(bytes.len().saturating_sub(reach)..).unwrap_or(bytes);
         self.bytes.extend(bytes);
-        self.parts.push_back((end, bytes.len()));
+        self.records.push_back((end, bytes.len()));
         let mut surplus = self.bytes.len().saturating_sub(reach);
         self.bytes.drain(..surplus);
         while surplus > 0
-            && let Some((_, length)) = self.parts.front_mut()
+            && let Some((_, length)) = self.records.front_mut()
         {
             let gone = surplus.min(*length);
             *length = length.saturating_sub(gone);
             surplus = surplus.saturating_sub(gone);
-            if *length == 0 && self.parts.len() > 1 {
-                self.parts.pop_front();
+            if *length == 0 && self.records.len() > 1 {
+                self.records.pop_front();
             }
         }
     }
 }
 
-/// Whether the line that begins so holds a chunk of a stream.
-pub(super) fn is_of_a_stream(line: &[u8]) -> bool {
+/// Whether a line with this head is a chunk of a stream.
+pub(super) fn is_output(line: &[u8]) -> bool {
     parse_head(line).is_some_and(|head| channel(&head).is_some())
 }
 
@@ -241,15 +242,15 @@ fn channel(head: &Head<'_>) -> Option<Channel> {
     }
 }
 
-/// The text of a JSON string without its quotes.
+/// Decodes the inside of a JSON string.
 fn unescape(inside: &[u8]) -> Option<String> {
     let quoted = [b"\"", inside, b"\""].concat();
     serde_json::from_slice(&quoted).ok()
 }
 
-/// The same back.
+/// Encodes the inside of a JSON string.
 fn escape(bytes: Vec<u8>) -> Vec<u8> {
-    // A mask begins and ends between characters, so that text stays text.
+    // A mask starts and ends between characters, so text stays valid.
     let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     let quoted = serde_json::to_vec(&text).unwrap_or_default();
     let inside = quoted.get(1..quoted.len().saturating_sub(1));
@@ -257,5 +258,5 @@ fn escape(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "masked_lines_tests.rs"]
+#[path = "line_masker_tests.rs"]
 pub(super) mod tests;

@@ -1,0 +1,243 @@
+//! The agent's process: started by this keeper, or adopted after another keeper's death.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::start_point::StartPoint;
+use crate::paths::TurnPaths;
+use crate::spec::{Launch, Spec, Stdin};
+use promptd_model::{Cause, Exited, Resources, Started};
+use promptd_sys::{self as sys, Identity, Tree};
+
+/// The agent and its process tree.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    identity: Identity,
+    /// `NAME=value`, which every process of the tree inherits.
+    marker: String,
+    /// The output files of the tree.
+    outputs: [PathBuf; 2],
+    /// It is a child of this process, so this process gets its exit code and its orphans.
+    pub(crate) is_child: bool,
+    /// It has not exited yet.
+    pub(crate) running: bool,
+    /// The machine was not rebooted since its start.
+    same_boot: bool,
+    oom_kills_before: u64,
+}
+
+impl Agent {
+    /// Starts the program, or the setup process that becomes it, with the turn's files as its output.
+    pub(crate) fn start(spec: &Spec, launch: &Launch, paths: &TurnPaths) -> Result<Self, String> {
+        let failed = |error: io::Error| start_error(launch, &error);
+        let command = if launch.setup.is_some() {
+            setup_command(spec)
+        } else {
+            agent_command(launch, paths)
+        };
+        let (mut command, stdin) = command.map_err(failed)?;
+        for (name, _) in std::env::vars_os() {
+            // These variables are promptd's own, most of all the token; the agent must not see them.
+            if name.as_encoded_bytes().starts_with(b"PROMPTD_") {
+                command.env_remove(name);
+            }
+        }
+        let (name, value) = paths.marker();
+        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        command.env("PROMPTD_SESSION", &spec.session).env(name, &value);
+        let stdout = append_to(&paths.stdout()).map_err(failed)?;
+        let stderr = append_to(&paths.stderr()).map_err(failed)?;
+        let oom_kills_before = sys::oom_kills();
+        let stdio = [stdin, stdout, stderr];
+        let child = sys::spawn(command, sys::ChildSetup { stdio }).map_err(failed)?;
+        let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
+        // The process exists: only this keeper reaps it, and a zombie keeps its start time.
+        let start_ticks = sys::start_ticks(pid).unwrap_or(0);
+        Ok(Self {
+            is_child: true,
+            running: true,
+            same_boot: true,
+            oom_kills_before,
+            ..Self::new(Identity { pid, start_ticks }, paths)
+        })
+    }
+
+    /// Adopts the agent that another keeper started; `running` tells whether it is still there.
+    pub(crate) fn adopt(started: &Started, paths: &TurnPaths) -> Self {
+        let identity = Identity {
+            pid: started.pid,
+            start_ticks: started.start_ticks,
+        };
+        let same_boot = sys::boot_id().is_ok_and(|boot_id| boot_id == started.boot_id);
+        Self {
+            running: same_boot && sys::identity(started.pid) == Some(identity),
+            same_boot,
+            ..Self::new(identity, paths)
+        }
+    }
+
+    fn new(identity: Identity, paths: &TurnPaths) -> Self {
+        Self {
+            identity,
+            marker: marker(paths),
+            outputs: [paths.stdout(), paths.stderr()],
+            is_child: false,
+            running: false,
+            same_boot: false,
+            oom_kills_before: sys::oom_kills(),
+        }
+    }
+
+    /// Finds an agent whose start is not in the journal, because its keeper died in between; answers its record.
+    pub(crate) fn find(paths: &TurnPaths, program: String, attempt: u32) -> Option<Started> {
+        let found = sys::find_tree(Tree {
+            roots: &[],
+            leader: None,
+            marker: &marker(paths),
+            outputs: &[],
+        });
+        let first = found
+            .into_iter()
+            .min_by_key(|process| (process.start_ticks, process.pid))?;
+        Some(started_record(first, program, attempt, StartPoint::default()))
+    }
+
+    /// The record of its start.
+    pub(crate) fn started(&self, program: String, attempt: u32, start_point: StartPoint) -> Started {
+        started_record(self.identity, program, attempt, start_point)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.identity.pid
+    }
+
+    /// Whether the process still exists.
+    pub(crate) fn is_alive(&self) -> bool {
+        sys::identity(self.identity.pid) == Some(self.identity)
+    }
+
+    /// Why its exit code is unknown.
+    pub(crate) fn lost_cause(&self) -> Cause {
+        if self.same_boot {
+            Cause::KeeperLost
+        } else {
+            Cause::HostRestart
+        }
+    }
+
+    /// How long ago it was started, by the kernel's clock.
+    ///
+    /// That clock may include pauses of the machine. `clock::AgentAge` corrects that.
+    pub(crate) fn kernel_age(&self) -> Duration {
+        let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+            .ok()
+            .flatten()
+            .unwrap_or(100);
+        let ticks_per_second = u32::try_from(ticks_per_second).map_or(100.0, f64::from);
+        let start = Duration::from_secs(self.identity.start_ticks).as_secs_f64() / ticks_per_second;
+        Duration::try_from_secs_f64(sys::boottime_seconds() - start).unwrap_or_default()
+    }
+
+    /// All living processes of the tree, including the agent.
+    pub(crate) fn tree(&self) -> Vec<Identity> {
+        let keeper = i32::try_from(std::process::id()).unwrap_or(0);
+        sys::find_tree(Tree {
+            roots: &[keeper],
+            leader: self.running.then_some(self.identity.pid),
+            marker: &self.marker,
+            outputs: &self.outputs,
+        })
+    }
+
+    /// Signals the agent's process group, as a terminal does.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        // Only while the agent exists: after its end the group's number may be reused.
+        if self.running && sys::start_ticks(self.identity.pid) == Some(self.identity.start_ticks) {
+            let _gone = killpg(Pid::from_raw(self.identity.pid), signal);
+        }
+    }
+
+    /// The record of an exit that this keeper has seen. `cause` is why the keeper ended the agent, `lingered` that it
+    /// ended an agent that did not exit after its final result.
+    pub(crate) fn exited(&self, exit: &sys::Exit, age: Duration, cause: Option<Cause>, lingered: bool) -> Exited {
+        let out_of_memory = exit.status == Err(9) && sys::oom_kills() > self.oom_kills_before;
+        Exited {
+            code: exit.status.ok(),
+            signal: exit.status.err().map(sys::signal_name),
+            cause: cause.or(out_of_memory.then_some(Cause::OutOfMemory)),
+            lingered,
+            duration: age.as_secs_f64(),
+            resources: Resources {
+                cpu_seconds: exit.cpu_seconds,
+                max_rss_bytes: exit.max_rss_bytes,
+            },
+            ..Exited::default()
+        }
+    }
+}
+
+/// The environment variable that marks the processes of a turn.
+fn marker(paths: &TurnPaths) -> String {
+    let (name, value) = paths.marker();
+    format!("{name}={value}")
+}
+
+fn started_record(process: Identity, program: String, attempt: u32, start_point: StartPoint) -> Started {
+    Started {
+        pid: process.pid,
+        program,
+        attempt,
+        start_ticks: process.start_ticks,
+        boot_id: sys::boot_id().unwrap_or_default(),
+        begun: start_point.begun,
+        commit: start_point.commit,
+    }
+}
+
+/// The error message if the program cannot be started.
+pub(crate) fn start_error(launch: &Launch, error: &io::Error) -> String {
+    let program = launch.program.display();
+    format!("cannot start {program} in {}: {error}", launch.cwd.display())
+}
+
+fn agent_command(launch: &Launch, paths: &TurnPaths) -> io::Result<(Command, OwnedFd)> {
+    let mut command = Command::new(&launch.program);
+    command.args(&launch.args).current_dir(&launch.cwd);
+    Ok((command, open_stdin(launch.stdin, paths)?))
+}
+
+/// The setup process: this program again, with the keeper's own task on its standard input.
+fn setup_command(spec: &Spec) -> io::Result<(Command, OwnedFd)> {
+    let mut task = File::from(memfd_create(c"promptd-setup", MFdFlags::MFD_CLOEXEC)?);
+    task.write_all(&serde_json::to_vec(spec)?)?;
+    task.rewind()?;
+    let mut command = Command::new("/proc/self/exe");
+    // The arguments are only for people who read `ps`.
+    command.arg("setup").arg(&spec.folder).arg(spec.turn.to_string());
+    Ok((command, task.into()))
+}
+
+/// Opens the agent's standard input.
+pub(crate) fn open_stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
+    let path = match stdin {
+        Stdin::Null => "/dev/null".into(),
+        Stdin::Prompt => paths.prompt(),
+        // This does not block, because the keeper holds the other end (see `control`).
+        Stdin::Open => paths.stdin_fifo(),
+    };
+    File::open(path).map(Into::into)
+}
+
+fn append_to(path: &Path) -> io::Result<OwnedFd> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path).map(Into::into)
+}
