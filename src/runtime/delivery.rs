@@ -10,7 +10,7 @@ use crate::runtime::{Runtime, RuntimeError, Session, Settings, on_a_thread};
 use promptd_agents::updates::Translation;
 use promptd_mask::Masker;
 use promptd_model::{SessionState, SinkRequest};
-use promptd_sinks::{About, Scope, Sink, SinkStatus, Source};
+use promptd_sinks::{Scope, SessionInfo, Sink, SinkStatus, Source};
 
 /// A session, as delivery sees it.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ struct Delivered {
 }
 
 impl Source for Delivered {
-    fn about(&self) -> About {
+    fn info(&self) -> SessionInfo {
         let session = &self.session;
         let agent_id = session.request().metadata.get("agentId").and_then(Value::as_str);
-        About {
+        SessionInfo {
             session: session.id().to_string(),
             agent: session.agent().to_owned(),
             agent_id: agent_id.unwrap_or(session.agent()).to_owned(),
@@ -41,7 +41,7 @@ impl Source for Delivered {
         self.session.changes()
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_at_rest(&self) -> bool {
         self.session.is_at_rest()
     }
 
@@ -90,7 +90,7 @@ impl Runtime {
             session: Arc::clone(session),
         });
         let wanted = || (!session.duties().deleted).then(|| sinks(&self.settings(), session));
-        session.lanes.attend(&self.delivery, &source, wanted);
+        session.sink_workers.update(&self.delivery, &source, wanted);
         self.stirs.notify_one();
     }
 
@@ -127,7 +127,7 @@ impl Runtime {
 
     /// Has every sink that waits for its next attempt try at once.
     pub fn deliver_now(&self) {
-        self.delivery.try_now();
+        self.delivery.retry_now();
     }
 
     /// Ends when the sinks have what is there, or refuse it; the caller knows how long to wait.
@@ -142,7 +142,7 @@ impl Runtime {
 
     /// What each sink of a session does.
     pub fn sinks(&self, session: &Session) -> Vec<SinkStatus> {
-        session.lanes.status(session.state().last_seq)
+        session.sink_workers.status(session.state().last_seq)
     }
 
     /// What was delivered by all sinks, and what was not.

@@ -1,22 +1,22 @@
-//! A sink: a request for one, checked and named.
+//! A sink: a checked request with a name.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::gate;
-use super::kinds::{self, Kind, SinkError};
+use crate::http::origin;
+use crate::kinds::{self, Kind, SinkError};
 use promptd_mask::{Masker, Secrets};
 use promptd_model::{SinkKind, SinkRequest};
 
-/// The longest name.
+/// Maximum length of a name.
 const MAX_NAME: usize = 64;
 
-/// Whose sink it is.
+/// Whether a sink belongs to a session or to the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// One session's.
+    /// A sink of one session.
     Session,
-    /// Every session's, from the configuration.
+    /// A sink of all sessions, from the configuration.
     Global,
 }
 
@@ -33,48 +33,44 @@ impl Scope {
 /// A sink.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    pub(super) name: String,
-    pub(super) scope: Scope,
-    pub(super) of: SinkKind,
-    pub(super) kind: Arc<dyn Kind>,
-    /// As it was asked for.
-    pub(super) request: SinkRequest,
+    pub(crate) name: String,
+    pub(crate) scope: Scope,
+    pub(crate) kind: Arc<dyn Kind>,
+    pub(crate) request: SinkRequest,
 }
 
 impl Sink {
-    /// Checks requests; each sink gets a name that no other of them has. The error comes with the place of the
-    /// request that it is about.
+    /// Checks requests, and gives each sink a unique name. An error has the index of its request.
     pub fn all(requests: &[SinkRequest], scope: Scope) -> Result<Vec<Self>, (usize, SinkError)> {
         let given: BTreeSet<&str> = requests.iter().filter_map(|request| request.name.as_deref()).collect();
         let mut taken = BTreeSet::new();
         let mut sinks = Vec::new();
-        for (place, request) in requests.iter().enumerate() {
+        for (index, request) in requests.iter().enumerate() {
             let first = requests
                 .iter()
                 .position(|other| other.kind == request.kind && other.name.is_none());
-            if scope == Scope::Global && request.name.is_none() && first != Some(place) {
-                // A number would be another sink's when one before it is taken out of the configuration.
+            if scope == Scope::Global && request.name.is_none() && first != Some(index) {
+                // A numbered name would change its sink when an earlier sink is removed from the configuration.
                 let problem = format!(
                     "is missing, and another {} sink has none; give each its own",
                     request.kind.name()
                 );
                 let field = "name".to_owned();
-                return Err((place, SinkError { field, problem }));
+                return Err((index, SinkError { field, problem }));
             }
             let name = match &request.name {
-                Some(name) => checked(name).map_err(|error| (place, error))?.to_owned(),
-                None => free(request.kind.name(), |name| given.contains(name) || taken.contains(name)),
+                Some(name) => check_name(name).map_err(|error| (index, error))?.to_owned(),
+                None => free_name(request.kind.name(), |name| given.contains(name) || taken.contains(name)),
             };
             if !taken.insert(name.clone()) {
                 let problem = format!("{name:?} is that of another sink; give each its own");
                 let field = "name".to_owned();
-                return Err((place, SinkError { field, problem }));
+                return Err((index, SinkError { field, problem }));
             }
-            let kind = kinds::of(request).map_err(|error| (place, error))?.into();
+            let kind = kinds::of(request).map_err(|error| (index, error))?.into();
             sinks.push(Self {
                 name,
                 scope,
-                of: request.kind,
                 kind,
                 request: request.clone(),
             });
@@ -89,23 +85,21 @@ impl Sink {
 
     /// Its kind.
     pub fn kind(&self) -> SinkKind {
-        self.of
+        self.request.kind
     }
 
     /// Scheme, host and port of its backend.
     pub fn destination(&self) -> String {
-        gate::origin(self.kind.url())
+        origin(&self.kind.endpoint().url)
     }
 
-    /// Values that must never be seen.
+    /// Values that must never be shown.
     pub fn secrets(&self) -> Vec<&str> {
-        self.kind.secrets()
+        self.kind.endpoint().secrets.iter().map(String::as_str).collect()
     }
 
-    /// A text that comes from its backend, as it may be shown: also where a session's own masking is off.
-    ///
-    /// It may have been cut off in the middle of one.
-    pub(super) fn without_secrets(&self, text: String, session: Option<&Masker>) -> String {
+    /// Masks a text from its backend, also if masking is off for the session. The text may end within a secret.
+    pub(crate) fn mask(&self, text: String, session: Option<&Masker>) -> String {
         let mut secrets = Secrets::default();
         for secret in self.secrets() {
             secrets.add(secret);
@@ -120,8 +114,8 @@ impl Sink {
             })
     }
 
-    /// The name of its cursor's file, which no other sink of a session has: a session's own names have no dot.
-    pub(super) fn file(&self) -> String {
+    /// The name of its cursor's file. It is unique, because names have no dot.
+    pub(crate) fn file(&self) -> String {
         match self.scope {
             Scope::Session => self.name.clone(),
             Scope::Global => format!("global.{}", self.name),
@@ -129,7 +123,7 @@ impl Sink {
     }
 }
 
-fn checked(name: &str) -> Result<&str, SinkError> {
+fn check_name(name: &str) -> Result<&str, SinkError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(name);
@@ -141,8 +135,8 @@ fn checked(name: &str) -> Result<&str, SinkError> {
     })
 }
 
-/// The kind's name, or with a number behind it.
-fn free(kind: &str, taken: impl Fn(&str) -> bool) -> String {
+/// The kind's name, with a number if necessary.
+fn free_name(kind: &str, taken: impl Fn(&str) -> bool) -> String {
     let numbered = (2_u32..).map(|number| format!("{kind}-{number}"));
     let mut names = std::iter::once(kind.to_owned()).chain(numbered);
     names.find(|name| !taken(name)).unwrap_or_default()
@@ -161,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn sinks_without_a_name_get_their_kinds_and_a_number() {
+    fn unnamed_sinks_are_numbered() {
         let requests = [http(None), http(Some("http-2")), http(None)];
         let sinks = Sink::all(&requests, Scope::Session).unwrap();
         let names: Vec<&str> = sinks.iter().map(|sink| sink.name.as_str()).collect();
@@ -169,24 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn of_the_configuration_only_one_of_a_kind_may_be_without_a_name() {
-        let (place, error) = Sink::all(&[http(None), http(None)], Scope::Global).unwrap_err();
-        assert_eq!((place, error.field.as_str()), (1, "name"));
+    fn configured_sinks_of_a_kind_need_names() {
+        let (index, error) = Sink::all(&[http(None), http(None)], Scope::Global).unwrap_err();
+        assert_eq!((index, error.field.as_str()), (1, "name"));
         let sinks = Sink::all(&[http(None), http(Some("other"))], Scope::Global).unwrap();
         assert_eq!(sinks[0].file(), "global.http");
     }
 
     #[test]
-    fn a_name_that_is_taken_or_no_file_name_is_refused() {
-        let place = |requests: &[SinkRequest]| {
-            Sink::all(requests, Scope::Session).map_err(|(place, error)| (place, error.field))
+    fn invalid_and_duplicate_names_are_refused() {
+        let refused = |requests: &[SinkRequest]| {
+            Sink::all(requests, Scope::Session).map_err(|(index, error)| (index, error.field))
         };
         assert_eq!(
-            place(&[http(Some("a")), http(Some("a"))]).unwrap_err(),
+            refused(&[http(Some("a")), http(Some("a"))]).unwrap_err(),
             (1, "name".to_owned())
         );
         for name in ["", "a.b", "../x", "a/b", &"x".repeat(65)] {
-            assert_eq!(place(&[http(Some(name))]).unwrap_err(), (0, "name".to_owned()));
+            assert_eq!(refused(&[http(Some(name))]).unwrap_err(), (0, "name".to_owned()));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::api::http::query::Query;
 use crate::api::openapi::ProblemDetails;
 use crate::runtime::Runtime;
 use promptd_model::SessionStatus;
-use promptd_sinks::{Counted, SinkState};
+use promptd_sinks::{Counts, SinkState};
 
 /// The type that `OpenMetrics` asks for.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -102,7 +102,7 @@ fn sessions(registry: &mut Registry, runtime: &Runtime) {
 }
 
 /// Reads one number of what was counted.
-type Read = fn(Counted) -> u64;
+type Read = fn(Counts) -> u64;
 
 fn delivered(registry: &mut Registry, runtime: &Runtime) {
     let counters: [(&str, &str, Read); 5] = [

@@ -48,7 +48,7 @@ pub(crate) async fn watch(runtime: Weak<Runtime>) {
             Some(Break::Resumed { away, previous }) => drop(tokio::spawn(here.has_resumed(away, previous))),
             Some(Break::Jumped) => {
                 tracing::info!("the clock was set forward, or nothing ran for a while; connections are renewed");
-                here.delivery.resumed();
+                here.delivery.reconnect();
             }
             // Clocks are set right after a resume, by however little.
             None if was_set => drop(tokio::spawn(asks_who_it_is(Arc::downgrade(&here)))),
@@ -88,14 +88,14 @@ impl Runtime {
             let duties = session.duties();
             let agents = duties.driven || !duties.tenders.is_empty();
             drop(duties);
-            agents || session.lanes.is_busy()
+            agents || session.sink_workers.is_busy()
         };
         self.any_session(goes_on)
     }
 
     async fn has_resumed(self: Arc<Self>, away: Duration, previous: Option<String>) {
         tracing::info!(away = away.as_secs_f64(), "the machine was away");
-        self.delivery.resumed();
+        self.delivery.reconnect();
         for session in self.sessions() {
             // A session that nobody works for needs no word.
             if session.state().current().is_none() {

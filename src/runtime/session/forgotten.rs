@@ -18,7 +18,7 @@ impl Runtime {
     /// each sink is told what it will never have.
     pub(crate) fn give_up(self: &Arc<Self>, session: &Session) -> io::Result<()> {
         let folder = self.home.set_aside(session.id())?;
-        session.lanes.close();
+        session.sink_workers.close();
         self.forget(session);
         let (bytes, last) = (sys::tree_bytes(&folder).unwrap_or(0), session.state().last_seq);
         let gap = Body::Gap(Gap {
@@ -65,9 +65,9 @@ impl Runtime {
     pub(crate) fn remove_told(&self) {
         let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         forgotten.retain(|session| {
-            let told = session.lanes.behind(session.state().last_seq).is_empty();
+            let told = session.sink_workers.undelivered(session.state().last_seq).is_empty();
             if told {
-                session.lanes.close();
+                session.sink_workers.close();
                 store::remove(&session.folder);
             }
             !told

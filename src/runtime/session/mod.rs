@@ -19,7 +19,7 @@ use crate::runtime::turn::supervisor::Tender;
 use crate::runtime::{RuntimeError, on_a_thread};
 use promptd_journal::{FILE_NAME, ReadError, Reader, Writer, fold};
 use promptd_model::{Body, Cause, SessionId, SessionRequest, SessionState, SinkRequest};
-use promptd_sinks::Lanes;
+use promptd_sinks::SinkWorkers;
 
 /// A session.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Session {
     /// Its own sinks: those of its request, or what `POST /execute` said since.
     own_sinks: RwLock<Arc<Vec<SinkRequest>>>,
     /// All its sinks, and how far each is.
-    pub(crate) lanes: Lanes,
+    pub(crate) sink_workers: SinkWorkers,
     pub(crate) mask: SessionMask,
     /// Secrets that stood in files.
     pub(crate) file_secrets: FileSecrets,
@@ -86,7 +86,7 @@ impl Session {
             snapshot,
             made: watch::Sender::new(None),
             duties: Mutex::default(),
-            lanes: Lanes::default(),
+            sink_workers: SinkWorkers::default(),
             mask: SessionMask::default(),
             file_secrets: FileSecrets::default(),
             stirred: Notify::new(),

@@ -119,7 +119,7 @@ impl Runtime {
             let last = session.state().updated_at.unwrap_or_else(|| session.created_at());
             closed.push(Closed {
                 age: now.as_second().saturating_sub(last.as_second()),
-                delivered: session.lanes.behind(session.state().last_seq).is_empty(),
+                delivered: session.sink_workers.undelivered(session.state().last_seq).is_empty(),
                 session,
                 bytes,
             });

@@ -137,8 +137,8 @@ impl Runtime {
             let _gone = tokio::time::timeout(KEEPER_SLACK, tender.gone()).await;
         }
         let last_seq = session.refresh().map_or(0, |state| state.last_seq);
-        session.lanes.finish(last_seq, LAST_BATCH).await;
-        session.lanes.close();
+        session.sink_workers.wait_delivered(last_seq, LAST_BATCH).await;
+        session.sink_workers.close();
         let gone = self.home.delete(session.id());
         gone.map_err(|source| {
             let path = session.folder.clone();

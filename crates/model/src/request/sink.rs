@@ -81,6 +81,9 @@ pub enum SinkKind {
 }
 
 impl SinkKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Http, Self::Studio, Self::CloudflareKv, Self::Webhook, Self::Otlp];
+
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,13 +1,13 @@
-//! Batches as any backend gets them.
+//! Tests of [`super`].
 
 use std::io::Read as _;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::Line;
-use super::super::support_tests::{Journal, json as body, refused, sink};
 use super::*;
+use crate::kinds::kind::Line;
+use crate::kinds::support_tests::{Journal, json as body, refused, sink};
 
 fn http() -> Box<dyn Kind> {
     let headers = json!({"Authorization": "Bearer swordfish-1", "X-Team": "blue"});
@@ -15,7 +15,7 @@ fn http() -> Box<dyn Kind> {
 }
 
 #[test]
-fn a_batch_is_the_journals_lines_in_an_envelope() {
+fn body_has_the_journal_lines_in_an_envelope() {
     let mut journal = Journal::default();
     journal.begin(1).stdout(b"a\"b", true);
     let messages = journal.send_all(&*http());
@@ -28,7 +28,7 @@ fn a_batch_is_the_journals_lines_in_an_envelope() {
     let head = r#"{"session":"s.1","epoch":"e1","first_seq":1,"last_seq":3,"records":["#;
     assert_eq!(text, format!("{head}{}]}}", lines.join(",")));
     assert_eq!(messages[0].headers["x-team"], "blue");
-    assert_eq!(messages[0].headers[CONTENT_TYPE], "application/json");
+    assert_eq!(messages[0].headers["content-type"], "application/json");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn gzip_always_gives_the_same_bytes() {
     let zipped = sink(json!({"kind":"http","url":"https://h/logs","gzip":true})).unwrap();
     let messages = journal.send_all(&*zipped);
     assert_eq!(messages, journal.send_all(&*zipped));
-    assert_eq!(messages[0].headers[CONTENT_ENCODING], "gzip");
+    assert_eq!(messages[0].headers["content-encoding"], "gzip");
     assert!(messages[0].body.len() < 500);
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(&*messages[0].body)
@@ -48,7 +48,7 @@ fn gzip_always_gives_the_same_bytes() {
 }
 
 #[test]
-fn wrong_fields_are_named_and_secrets_are_not() {
+fn errors_name_the_field_and_hide_secrets() {
     assert_eq!(refused(json!({"kind":"http"})), "url of the http sink is missing");
     assert_eq!(
         refused(json!({"kind":"http","url":"ftp://h"})),
@@ -62,8 +62,8 @@ fn wrong_fields_are_named_and_secrets_are_not() {
         refused(json!({"kind":"http","url":"https://h","headers":{"Idempotency-Key":"x"}})),
         "headers.Idempotency-Key of the http sink is set by promptd; leave it out"
     );
-    assert_eq!(http().secrets(), ["swordfish-1"]);
-    assert_eq!(format!("{:?}", http()), "Http { .. }");
+    assert_eq!(http().endpoint().secrets, ["swordfish-1"]);
+    assert_eq!(format!("{:?}", http()), "Kind");
     let message = format!("{:?}", Journal::default().send_all(&*http()));
     assert_eq!(
         message,
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn any_lines_are_sent_as_they_are(garbage in "[a-z]{0,20}") {
+    fn lines_are_sent_unchanged(garbage in "[a-z]{0,20}") {
         let mut journal = Journal::default();
         journal.lines.push(Line { seq: 1, text: format!("\"{garbage}\"").into() });
         prop_assert!(http().ready(&journal.lines) == 1);

@@ -1,23 +1,24 @@
-//! What the tests of kinds share: sinks from JSON, and journals made by hand.
+//! What the tests of kinds share: sinks from JSON, and journals.
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{About, Batch, Kind, Line, Message, SinkError};
+use super::{Batch, Kind, Line, Message, SinkError};
+use crate::source::SessionInfo;
 use promptd_agents::updates::Translation;
 use promptd_model::{Body, Output, Record, SessionState, SinkRequest, Status, Stream, TurnEnded};
 use promptd_model::{Chunk, output_of};
 
 pub(super) const EPOCH: &str = "e1";
 
-/// A sink, as a request words it.
+/// A sink from its JSON request.
 pub(super) fn sink(request: Value) -> Result<Box<dyn Kind>, SinkError> {
     let request: SinkRequest = serde_json::from_value(request).unwrap();
     super::of(&request)
 }
 
-/// What is wrong with a request.
+/// The error of an invalid request.
 pub(super) fn refused(request: Value) -> String {
     sink(request).map(|_| ()).unwrap_err().to_string()
 }
@@ -26,8 +27,8 @@ pub(super) fn start() -> Timestamp {
     "2026-11-21T02:40:00Z".parse().unwrap()
 }
 
-pub(super) fn about() -> About {
-    About {
+pub(super) fn info() -> SessionInfo {
+    SessionInfo {
         session: "s.1".to_owned(),
         agent: "claude".to_owned(),
         agent_id: "writer/1".to_owned(),
@@ -48,7 +49,7 @@ impl Journal {
         self.lines.last().map_or(1, |line| line.seq + 1)
     }
 
-    /// Adds a line of any type; each is a second after the one before.
+    /// Adds a line of any type, a second after the line before.
     pub(super) fn raw(&mut self, turn: u32, kind: &str, rest: &str) -> &mut Self {
         let seq = self.next_seq();
         let time = start() + SignedDuration::from_secs(i64::try_from(seq).unwrap());
@@ -116,7 +117,7 @@ impl Journal {
         self.body(turn, &Body::TurnEnded(ended))
     }
 
-    /// The messages of a part of it, by places.
+    /// The messages of a part of the journal, by index.
     pub(super) fn send(&self, kind: &dyn Kind, from: usize, to: usize) -> Vec<Message> {
         self.send_at(kind, from, to, start())
     }
@@ -147,7 +148,7 @@ impl Journal {
             Ok(all.into_iter().filter(|line| line.seq >= first).collect())
         };
         let batch = Batch {
-            about: &about(),
+            info: &info(),
             epoch: EPOCH,
             first: self.lines.get(from).map_or(0, |line| line.seq),
             last: to
@@ -180,7 +181,7 @@ pub(super) fn json(message: &Message) -> Value {
     serde_json::from_slice(&message.body).unwrap()
 }
 
-/// Every message of a batch has a key of its own.
+/// Whether all messages of a batch have different keys.
 pub(super) fn keys_differ(messages: &[Message]) -> bool {
     let mut keys: Vec<_> = messages.iter().map(|message| (message.bounds, message.part)).collect();
     let count = keys.len();

@@ -1,10 +1,10 @@
-//! What stands in the store after each batch.
+//! Tests of [`super`].
 
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::support_tests::{Journal, ended, keys_differ, refused, sink};
 use super::*;
+use crate::kinds::support_tests::{Journal, ended, keys_differ, refused, sink};
 use promptd_model::{Cause, Status, TurnEnded};
 
 fn request() -> serde_json::Value {
@@ -24,7 +24,7 @@ fn texts(messages: &[Message]) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn every_batch_writes_the_whole_text_of_what_changed() {
+fn each_batch_writes_the_whole_changed_texts() {
     let mut journal = Journal::default();
     journal
         .begin(1)
@@ -46,12 +46,12 @@ fn every_batch_writes_the_whole_text_of_what_changed() {
          agent%3Awriter%2F1%3Asession%3As.1%3Aoutput"
     );
     assert_eq!(message.method, Method::PUT);
-    assert_eq!(message.headers[AUTHORIZATION], "Bearer secret-token");
-    assert_eq!(kind.shape().pace, Duration::from_secs(1));
+    assert_eq!(message.headers["authorization"], "Bearer secret-token");
+    assert_eq!(kind.shape().interval, Duration::from_secs(1));
 }
 
 #[test]
-fn the_end_of_a_turn_is_its_status_and_its_error() {
+fn turn_end_writes_status_and_error() {
     let mut journal = Journal::default();
     journal.stdout(b"x", true).end(1, ended(Status::Completed));
     assert_eq!(texts(&journal.send(&*kv(), 1, 2)), [("status", "completed".into())]);
@@ -76,7 +76,7 @@ fn the_end_of_a_turn_is_its_status_and_its_error() {
 }
 
 #[test]
-fn a_text_that_has_outgrown_a_value_keeps_its_end_and_says_so() {
+fn too_large_text_keeps_its_end() {
     let mut journal = Journal::default();
     for _ in 0..40 {
         journal.stdout("äöü".repeat(20).as_bytes(), true);
@@ -107,7 +107,7 @@ fn a_text_that_has_outgrown_a_value_keeps_its_end_and_says_so() {
 }
 
 #[test]
-fn wrong_fields_are_named_and_secrets_are_not() {
+fn errors_name_the_field_and_hide_secrets() {
     for field in ["accountId", "namespaceId", "apiToken"] {
         let mut request = request();
         request.as_object_mut().unwrap().remove(field);
@@ -117,13 +117,13 @@ fn wrong_fields_are_named_and_secrets_are_not() {
     let mut request = request();
     request["apiBase"] = json!("api.cloudflare.com");
     assert!(refused(request).starts_with("api_base of the cloudflare-kv sink is no URL"));
-    assert_eq!(kv().secrets(), ["secret-token"]);
-    assert_eq!(format!("{:?}", kv()), "CloudflareKv { .. }");
+    assert_eq!(kv().endpoint().secrets, ["secret-token"]);
+    assert_eq!(format!("{:?}", kv()), "Kind");
 }
 
 proptest! {
     #[test]
-    fn the_last_write_is_the_same_however_batches_were_cut(
+    fn last_value_does_not_depend_on_batches(
         pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..9), any::<bool>()), 1..20),
         cut in 0_usize..20,
     ) {
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_no_message_and_no_panic(garbage in proptest::collection::vec(any::<u8>(), 0..60)) {
+    fn garbage_does_not_panic(garbage in proptest::collection::vec(any::<u8>(), 0..60)) {
         let mut journal = Journal::default();
         journal.raw(1, "stdout", ",\"to\":1,\"base64\":\"%%%\"").raw(1, "turn_ended", ",\"status\":\"odd\"");
         journal.lines.push(Line { seq: 3, text: garbage.into() });

@@ -1,48 +1,41 @@
-//! `cloudflare-kv`: output and status, as values of Cloudflare's KV store.
+//! `cloudflare-kv`: output and status, as values in Cloudflare KV.
 //!
-//! A value can only be replaced, so that each batch writes the whole text so far, and the pace is the store's: one
-//! write per key and second. A text that has outgrown a value keeps its end and says how much was left out
+//! A value can only be replaced, so each batch writes the whole text. Cloudflare allows one write per key and second. If
+//! a text is larger than a value can be, its end is kept, after a line that says how much was left out
 //! (<https://developers.cloudflare.com/kv/platform/limits/>).
 
-mod end;
+mod tail;
 
-use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::Method;
 
-use super::ending::{Ending, failed_before, key};
-use super::fields::{Fields, SinkError, url_secrets};
-use super::studio::text_name;
-use super::text::{self, Texts};
-use super::{Batch, Kind, Line, Message, Shape};
-use end::End;
+use super::common::{Fields, SinkError, StreamTexts, TurnStatus, affects_text, failed_before, key, text_name, text_of};
+use super::kind::{Batch, BatchShape, Endpoint, Kind, Line, Message};
 use promptd_journal::ReadError;
 use promptd_model::Head;
 use promptd_model::{Body, Stream};
+use tail::TextTail;
 
-/// Cloudflare's own.
+/// The base URL of Cloudflare's API.
 const API: &str = "https://api.cloudflare.com/client/v4";
 
-/// The most bytes of a value: 25 MiB.
+/// Maximum bytes of a value: 25 MiB.
 const MAX_VALUE: usize = 25 << 20;
 
-/// The most bytes of records in a batch. Large, since every batch costs a write of the whole text; not without end,
-/// since a batch is in memory.
-const BATCH: usize = 8 << 20;
+/// Maximum bytes of records in a batch. Large, because each batch writes the whole text; but a batch must fit into
+/// memory.
+const MAX_BATCH: usize = 8 << 20;
 
-/// What may stand in a segment of a path as it is; Cloudflare wants everything else encoded, colons too.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The characters that are not encoded in a segment of a path. Cloudflare requires that colons are encoded.
+const UNENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A `cloudflare-kv` sink.
 pub(super) struct CloudflareKv {
-    /// The values' URL, to which a key is added.
-    values: Url,
-    headers: HeaderMap,
+    /// Its URL is that of the namespace's values, to which a key is appended.
+    endpoint: Endpoint,
     agent_id: Option<String>,
-    secrets: Vec<String>,
     max_value: usize,
 }
 
@@ -52,80 +45,60 @@ impl CloudflareKv {
         let request = fields.request;
         let account = fields.required("account_id", request.account_id.as_ref())?;
         let namespace = fields.required("namespace_id", request.namespace_id.as_ref())?;
-        let token = fields.required("api_token", request.api_token.as_ref())?;
+        fields.required("api_token", request.api_token.as_ref())?;
         let base = fields.url("api_base", request.api_base.as_ref().or(Some(&API.to_owned())))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(
-            AUTHORIZATION,
-            fields.secret_header("api_token", &format!("Bearer {token}"))?,
-        );
-        let mut secrets = vec![token.to_owned()];
-        secrets.extend(url_secrets(&base));
+        let mut endpoint = fields.bearer_endpoint(
+            base,
+            "api_token",
+            request.api_token.as_ref(),
+            "text/plain; charset=utf-8",
+        )?;
         let (account, namespace) = (segment(account), segment(namespace));
-        let tail = format!("accounts/{account}/storage/kv/namespaces/{namespace}/values");
-        let mut values = base;
-        values.set_path(&format!("{}/{tail}", values.path().trim_end_matches('/')));
+        let values = format!("accounts/{account}/storage/kv/namespaces/{namespace}/values");
+        let base_path = endpoint.url.path().trim_end_matches('/').to_owned();
+        endpoint.url.set_path(&format!("{base_path}/{values}"));
         Ok(Self {
-            values,
-            headers,
+            endpoint,
             agent_id: fields.agent_id()?,
-            secrets,
             max_value: MAX_VALUE,
         })
     }
 
     fn put(&self, batch: &Batch<'_>, part: &'static str, value: Vec<u8>) -> Message {
-        let agent = self.agent_id.as_deref().unwrap_or(&batch.about.agent_id);
-        let key = key(agent, &batch.about.session, part);
-        let mut url = self.values.clone();
-        url.set_path(&format!("{}/{}", self.values.path(), segment(&key)));
+        let agent = self.agent_id.as_deref().unwrap_or(&batch.info.agent_id);
+        let key = key(agent, &batch.info.session, part);
+        let mut url = self.endpoint.url.clone();
+        url.set_path(&format!("{}/{}", url.path(), segment(&key)));
         Message {
             method: Method::PUT,
-            url,
-            headers: self.headers.clone(),
-            body: value.into(),
-            bounds: (batch.first, batch.last),
             part: Some(part),
-            may_be_missing: false,
+            ..self.endpoint.post(&url, value, batch.bounds())
         }
     }
 }
 
 fn segment(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
-}
-
-impl fmt::Debug for CloudflareKv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CloudflareKv").finish_non_exhaustive()
-    }
+    utf8_percent_encode(text, UNENCODED).to_string()
 }
 
 impl Kind for CloudflareKv {
-    fn shape(&self) -> Shape {
-        Shape {
-            bytes: BATCH,
-            single: false,
-            creation: false,
-            pace: Duration::from_secs(1),
+    fn shape(&self) -> BatchShape {
+        BatchShape {
+            interval: Duration::from_secs(1),
+            ..BatchShape::of_bytes(MAX_BATCH)
         }
     }
 
-    fn url(&self) -> &Url {
-        &self.values
-    }
-
-    fn secrets(&self) -> Vec<&str> {
-        self.secrets.iter().map(String::as_str).collect()
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     fn wants(&self, head: Head<'_>) -> bool {
-        text::matters(head)
+        affects_text(head)
     }
 
     fn messages(&self, batch: &Batch<'_>) -> Result<Vec<Message>, ReadError> {
-        let changed = Stream::BOTH.map(|stream| batch.lines.iter().any(|line| text::text_of(line) == Some(stream)));
+        let changed = Stream::BOTH.map(|stream| batch.lines.iter().any(|line| text_of(line) == Some(stream)));
         let mut messages = Vec::new();
         if changed.contains(&true) {
             for (stream, end) in self.texts(batch, changed)? {
@@ -135,11 +108,11 @@ impl Kind for CloudflareKv {
         let (mut status, mut error) = (None, None);
         for record in batch.lines.iter().filter_map(Line::record) {
             if let Body::TurnEnded(ended) = &record.body {
-                let ending = Ending::of(ended);
-                status = Some(ending.value.to_owned());
-                // What an earlier turn left there is true no more.
+                let turn_status = TurnStatus::of(ended);
+                status = Some(turn_status.value.to_owned());
+                // Overwrites the error of an earlier turn.
                 let stale = || failed_before(batch.state, record.turn).then(String::new);
-                error = ending.error.or_else(stale);
+                error = turn_status.error.or_else(stale);
             }
         }
         for (part, value) in [("status", status), ("error", error)] {
@@ -150,22 +123,24 @@ impl Kind for CloudflareKv {
 }
 
 impl CloudflareKv {
-    /// The texts that changed, in one pass over the journal.
-    fn texts(&self, batch: &Batch<'_>, changed: [bool; 2]) -> Result<Vec<(Stream, End)>, ReadError> {
+    /// The changed texts, from one pass over the journal.
+    fn texts(&self, batch: &Batch<'_>, changed: [bool; 2]) -> Result<Vec<(Stream, TextTail)>, ReadError> {
         let wanted = Stream::BOTH.into_iter().zip(changed).filter(|(_, changed)| *changed);
-        let mut ends: Vec<(Stream, End)> = wanted.map(|(stream, _)| (stream, End::of(self.max_value))).collect();
-        let mut texts = Texts::default();
-        let mut tell = |stream: Stream, text: &str| {
+        let mut ends: Vec<(Stream, TextTail)> = wanted
+            .map(|(stream, _)| (stream, TextTail::of(self.max_value)))
+            .collect();
+        let mut texts = StreamTexts::default();
+        let mut append = |stream: Stream, text: &str| {
             if let Some((_, end)) = ends.iter_mut().find(|(of, _)| *of == stream) {
                 end.push(text.as_bytes());
             }
         };
         (batch.history)(&mut |line| {
             if line.seq <= batch.last {
-                texts.take(line, &mut tell);
+                texts.add(line, &mut append);
             }
         })?;
-        texts.finish(&mut tell);
+        texts.finish(&mut append);
         Ok(ends)
     }
 }

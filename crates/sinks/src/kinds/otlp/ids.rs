@@ -1,24 +1,24 @@
-//! Ids of traces and spans, from what they are about.
+//! Ids of traces and spans, derived from their session, turn and epoch.
 
 use std::fmt::Write as _;
 
 use ring::digest;
 
-use super::super::About;
+use crate::source::SessionInfo;
 
 /// The trace of a turn.
-pub(super) fn trace(about: &About, turn: u32) -> String {
-    hex(&hash(about, turn, ""), 16)
+pub(super) fn trace(info: &SessionInfo, turn: u32) -> String {
+    hex(&hash(info, turn, ""), 16)
 }
 
-/// The span of a turn; that of a clone is another one, of the same trace.
-pub(super) fn span(about: &About, turn: u32, epoch: &str) -> String {
-    hex(&hash(about, turn, epoch), 8)
+/// The span of a turn. A cloned sandbox has another span in the same trace.
+pub(super) fn span(info: &SessionInfo, turn: u32, epoch: &str) -> String {
+    hex(&hash(info, turn, epoch), 8)
 }
 
-fn hash(about: &About, turn: u32, epoch: &str) -> digest::Digest {
-    let created_at = about.created_at.as_nanosecond();
-    let text = format!("{}\n{created_at}\n{turn}\n{epoch}", about.session);
+fn hash(info: &SessionInfo, turn: u32, epoch: &str) -> digest::Digest {
+    let created_at = info.created_at.as_nanosecond();
+    let text = format!("{}\n{created_at}\n{turn}\n{epoch}", info.session);
     digest::digest(&digest::SHA256, text.as_bytes())
 }
 
@@ -28,7 +28,7 @@ fn hex(digest: &digest::Digest, bytes: usize) -> String {
         .iter()
         .take(bytes)
         .fold(String::new(), |mut text, byte| {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _written = write!(text, "{byte:02x}");
             text
         })

@@ -1,19 +1,19 @@
-//! Records to log records.
+//! Converts records to log records.
 //!
-//! Output is a plain log record with the stream's name; everything else is an event, named after the record's type,
-//! with the record itself as its body. Both streams have the severity INFO: agents write their progress to stderr,
-//! and a warning that means nothing hides those that do.
+//! Output is a plain log record with the name of its stream. Every other record is an event named after its type, with
+//! the record as its body. Both streams have the severity INFO: agents write their progress to stderr, and meaningless
+//! warnings would hide real ones.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::super::{Batch, Line};
 use super::ids;
 use super::schema::{AnyValue, KeyValue, LogRecord, LogsRequest, Nanos, Resource, ResourceLogs, Scope, ScopeLogs};
+use crate::kinds::kind::{Batch, Line};
 use promptd_model::{Body, Output, Status, Stream};
 use promptd_model::{Head, decode_output};
 
-/// A number of the schema, and the word that people know for it.
+/// A severity: its number in the schema, and its name.
 type Severity = (u8, &'static str);
 
 const INFO: Severity = (9, "INFO");
@@ -36,7 +36,7 @@ pub(super) fn request(batch: &Batch<'_>) -> Option<LogsRequest> {
     })
 }
 
-/// What every record has, of whatever type.
+/// The time of any record.
 #[derive(Deserialize)]
 struct Time {
     time: Timestamp,
@@ -46,11 +46,11 @@ fn log(batch: &Batch<'_>, line: &Line) -> Option<LogRecord> {
     let head = line.head()?;
     let Time { time } = serde_json::from_slice(&line.text).ok()?;
     let kind = head.kind.name();
-    let mut attributes = about(batch, head);
+    let mut attributes = common_attributes(batch, head);
     let record = line.record();
     let (severity, body, event_name) = match record.as_ref().map(|record| &record.body) {
-        Some(Body::Stdout(output)) => (INFO, said(Stream::Stdout, output, &mut attributes), None),
-        Some(Body::Stderr(output)) => (INFO, said(Stream::Stderr, output, &mut attributes), None),
+        Some(Body::Stdout(output)) => (INFO, output_body(Stream::Stdout, output, &mut attributes), None),
+        Some(Body::Stderr(output)) => (INFO, output_body(Stream::Stderr, output, &mut attributes), None),
         body => {
             let text = String::from_utf8_lossy(&line.text).into_owned();
             let severity = body.map_or(INFO, severity);
@@ -64,17 +64,17 @@ fn log(batch: &Batch<'_>, line: &Line) -> Option<LogRecord> {
         severity_text: severity.1,
         body,
         attributes,
-        trace_id: (head.turn > 0).then(|| ids::trace(batch.about, head.turn)),
+        trace_id: (head.turn > 0).then(|| ids::trace(batch.info, head.turn)),
         event_name,
     })
 }
 
-fn about(batch: &Batch<'_>, head: Head<'_>) -> Vec<KeyValue> {
-    let uid = format!("{}:{}:{}", batch.about.session, batch.epoch, head.seq);
+fn common_attributes(batch: &Batch<'_>, head: Head<'_>) -> Vec<KeyValue> {
+    let uid = format!("{}:{}:{}", batch.info.session, batch.epoch, head.seq);
     let mut attributes = vec![
         KeyValue::of("log.record.uid", uid),
-        KeyValue::of("gen_ai.conversation.id", batch.about.session.as_str()),
-        KeyValue::of("gen_ai.agent.name", batch.about.agent.as_str()),
+        KeyValue::of("gen_ai.conversation.id", batch.info.session.as_str()),
+        KeyValue::of("gen_ai.agent.name", batch.info.agent.as_str()),
         KeyValue::of("promptd.seq", head.seq),
     ];
     if head.turn > 0 {
@@ -83,8 +83,8 @@ fn about(batch: &Batch<'_>, head: Head<'_>) -> Vec<KeyValue> {
     attributes
 }
 
-/// What the agent wrote, without the newline that ends most lines.
-fn said(stream: Stream, output: &Output, attributes: &mut Vec<KeyValue>) -> AnyValue {
+/// The output without its final newline.
+fn output_body(stream: Stream, output: &Output, attributes: &mut Vec<KeyValue>) -> AnyValue {
     attributes.push(KeyValue::of("log.iostream", stream.name()));
     if !output.eol {
         attributes.push(KeyValue::of("promptd.eol", false));

@@ -1,81 +1,56 @@
 //! `otlp`: OpenTelemetry logs, and one trace per turn, over OTLP/HTTP in JSON.
 //!
-//! Every record is a log record, sent to `{url}/v1/logs`. A turn that ended is a trace of one span, sent to
+//! Every record is a log record, sent to `{url}/v1/logs`. Each turn that ended is a trace with one span, sent to
 //! `{url}/v1/traces`, with the attributes of the conventions for generative AI
-//! (<https://github.com/open-telemetry/semantic-conventions-genai>); what they have no name for is `promptd.*`.
-//! Ids follow from the session and the turn, so that a retry makes no second trace.
+//! (<https://github.com/open-telemetry/semantic-conventions-genai>). Other attributes are named `promptd.*`. Ids are
+//! derived from the session and the turn, so a retry does not create a second trace.
 
 mod ids;
 mod logs;
 mod schema;
 mod traces;
 
-use std::fmt;
-use std::time::Duration;
-
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::Url;
 use serde::Serialize;
 
-use super::fields::{Fields, SinkError, url_secrets};
-use super::{Batch, Kind, Message, Shape, body};
+use super::common::{Fields, SinkError, gzip, json};
+use super::kind::{Batch, BatchShape, Endpoint, Kind, Message};
 use promptd_journal::ReadError;
 
-/// The most bytes of records in a batch; a short record grows sixfold, and receivers take 20 MiB.
-const BATCH: usize = 256 << 10;
+/// Maximum bytes of records in a batch. A short record grows sixfold, and receivers accept 20 MiB.
+const MAX_BATCH: usize = 256 << 10;
 
 /// An `otlp` sink.
 pub(super) struct Otlp {
-    url: Url,
+    endpoint: Endpoint,
     logs: Url,
     traces: Url,
-    headers: HeaderMap,
-    secrets: Vec<String>,
     gzip: bool,
 }
 
 impl Otlp {
     pub(super) fn of(fields: &Fields<'_>) -> Result<Self, SinkError> {
         fields.only(&["url", "headers", "gzip"])?;
-        let url = fields.url("url", fields.request.url.as_ref())?;
-        let mut headers = fields.headers()?;
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let gzip = fields.request.gzip.unwrap_or(false);
-        if gzip {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        let mut secrets = fields.header_secrets();
-        secrets.extend(url_secrets(&url));
+        let endpoint = fields.json_endpoint()?;
         Ok(Self {
-            logs: route(&url, "logs"),
-            traces: route(&url, "traces"),
-            url,
-            headers,
-            secrets,
-            gzip,
+            logs: route(&endpoint.url, "logs"),
+            traces: route(&endpoint.url, "traces"),
+            endpoint,
+            gzip: fields.request.gzip.unwrap_or(false),
         })
     }
 
     fn post(&self, batch: &Batch<'_>, url: &Url, part: &'static str, body: &impl Serialize) -> Message {
-        let body = body::json(body);
-        let body = if self.gzip {
-            body::compressed(&body)
-        } else {
-            body.into()
-        };
+        let body = json(body);
+        let body = if self.gzip { gzip(&body) } else { body.into() };
         Message {
-            method: Method::POST,
-            url: url.clone(),
-            headers: self.headers.clone(),
-            body,
-            bounds: (batch.first, batch.last),
             part: Some(part),
-            may_be_missing: false,
+            ..self.endpoint.post(url, body, batch.bounds())
         }
     }
 }
 
-/// The route of a signal; callers give the base, or one of the routes.
+/// The route of a signal. The configured URL is the base, or one of the routes.
 fn route(url: &Url, signal: &str) -> Url {
     let path = url.path().trim_end_matches('/');
     let known = ["/v1/logs", "/v1/traces"]
@@ -87,32 +62,17 @@ fn route(url: &Url, signal: &str) -> Url {
     route
 }
 
-impl fmt::Debug for Otlp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Otlp").finish_non_exhaustive()
-    }
-}
-
 impl Kind for Otlp {
-    fn shape(&self) -> Shape {
-        Shape {
-            bytes: BATCH,
-            single: false,
-            creation: false,
-            pace: Duration::ZERO,
-        }
+    fn shape(&self) -> BatchShape {
+        BatchShape::of_bytes(MAX_BATCH)
     }
 
-    fn url(&self) -> &Url {
-        &self.url
-    }
-
-    fn secrets(&self) -> Vec<&str> {
-        self.secrets.iter().map(String::as_str).collect()
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     fn messages(&self, batch: &Batch<'_>) -> Result<Vec<Message>, ReadError> {
-        // What is empty is not sent, as the specification asks.
+        // An empty request is not sent, as the specification says.
         let logs = logs::request(batch).map(|logs| self.post(batch, &self.logs, "logs", &logs));
         let traces = traces::request(batch).map(|traces| self.post(batch, &self.traces, "traces", &traces));
         Ok(logs.into_iter().chain(traces).collect())

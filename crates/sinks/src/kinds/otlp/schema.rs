@@ -1,5 +1,5 @@
-//! What we use of OTLP's messages, as their JSON mapping has them: names in camel case, 64-bit integers as text, ids
-//! in hex, enums as numbers (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>).
+//! The part of OTLP's messages that is used, in their JSON mapping: names in camel case, 64-bit integers as text, ids in
+//! hex, enums as numbers (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -136,7 +136,7 @@ impl KeyValue {
     }
 }
 
-/// A value, and of which kind.
+/// A value with its type.
 #[derive(Serialize)]
 pub(super) enum AnyValue {
     #[serde(rename = "stringValue")]
@@ -152,7 +152,7 @@ pub(super) enum AnyValue {
 }
 
 impl AnyValue {
-    /// Text, or bytes where it is none.
+    /// Text, or bytes if it is not UTF-8.
     pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),
@@ -179,22 +179,16 @@ impl From<bool> for AnyValue {
     }
 }
 
-impl From<i64> for AnyValue {
-    fn from(value: i64) -> Self {
-        Self::Int(value.to_string())
-    }
-}
-
 impl From<u64> for AnyValue {
     /// The schema's integers are signed.
     fn from(value: u64) -> Self {
-        Self::from(i64::try_from(value).unwrap_or(i64::MAX))
+        Self::Int(value.min(i64::MAX.unsigned_abs()).to_string())
     }
 }
 
 impl From<u32> for AnyValue {
     fn from(value: u32) -> Self {
-        Self::from(i64::from(value))
+        Self::from(u64::from(value))
     }
 }
 

@@ -1,11 +1,12 @@
-//! Turns to traces: one span each, from when the turn was accepted to its end.
+//! Converts turns to traces: one span each, from the acceptance of the turn to its end.
 
-use super::super::ending::word;
-use super::super::{About, Batch, Line};
 use super::ids;
 use super::schema::{
     KeyValue, Nanos, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanEvent, SpanStatus, TracesRequest,
 };
+use crate::kinds::common::wire_name;
+use crate::kinds::kind::{Batch, Line};
+use crate::source::SessionInfo;
 use promptd_model::{Body, Record, Status, TurnEnded};
 
 /// `SPAN_KIND_INTERNAL`.
@@ -14,8 +15,8 @@ const INTERNAL: u8 = 1;
 /// `STATUS_CODE_ERROR`.
 const ERROR: u8 = 2;
 
-/// The most bytes of an error's text; many receivers cut longer ones.
-const MESSAGE: usize = 4096;
+/// Maximum bytes of an error message; many receivers truncate longer ones.
+const MAX_MESSAGE: usize = 4096;
 
 /// The turns that ended in a batch; `None` when there is none.
 pub(super) fn request(batch: &Batch<'_>) -> Option<TracesRequest> {
@@ -39,7 +40,7 @@ fn span(batch: &Batch<'_>, record: &Record) -> Option<Span> {
     let Body::TurnEnded(ended) = &record.body else {
         return None;
     };
-    let about = batch.about;
+    let info = batch.info;
     let turn = batch.state.turn(record.turn);
     let end = Nanos::of(record.time);
     let start = turn.map_or(end, |turn| Nanos::of(turn.accepted_at));
@@ -48,27 +49,27 @@ fn span(batch: &Batch<'_>, record: &Record) -> Option<Span> {
         time_unix_nano: Nanos::of(*time),
         name: "promptd.started",
     });
-    let mut attributes = attributes(about, ended);
+    let mut attributes = attributes(info, ended);
     attributes.push(KeyValue::of("promptd.turn", record.turn));
     attributes.push(KeyValue::of("promptd.seq", record.seq));
     attributes.extend(turn.map(|turn| KeyValue::of("promptd.attempt", turn.attempt)));
-    // A caller who cancels gets what was asked for, which is no error.
+    // A cancelled turn is what the caller wanted, and not an error.
     let failed = !matches!(ended.status, Status::Completed | Status::Cancelled);
     let status = failed.then(|| SpanStatus {
         message: message(ended),
         code: ERROR,
     });
     if failed {
-        let kind = ended.cause.map_or_else(|| word(ended.status), word);
+        let kind = ended.cause.map_or_else(|| wire_name(ended.status), wire_name);
         attributes.push(KeyValue::of("error.type", kind));
     }
     Some(Span {
-        trace_id: ids::trace(about, record.turn),
-        span_id: ids::span(about, record.turn, batch.epoch),
-        name: format!("invoke_agent {}", about.agent),
+        trace_id: ids::trace(info, record.turn),
+        span_id: ids::span(info, record.turn, batch.epoch),
+        name: format!("invoke_agent {}", info.agent),
         kind: INTERNAL,
         start_time_unix_nano: start,
-        // The wall clock may have been set back in between.
+        // The wall clock may have been set back.
         end_time_unix_nano: end.max(start),
         attributes,
         events: events.into_iter().collect(),
@@ -76,18 +77,18 @@ fn span(batch: &Batch<'_>, record: &Record) -> Option<Span> {
     })
 }
 
-fn attributes(about: &About, ended: &TurnEnded) -> Vec<KeyValue> {
+fn attributes(info: &SessionInfo, ended: &TurnEnded) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::of("gen_ai.operation.name", "invoke_agent"),
-        KeyValue::of("gen_ai.agent.name", about.agent.as_str()),
-        KeyValue::of("gen_ai.conversation.id", about.session.as_str()),
-        KeyValue::of("promptd.status", word(ended.status)),
+        KeyValue::of("gen_ai.agent.name", info.agent.as_str()),
+        KeyValue::of("gen_ai.conversation.id", info.session.as_str()),
+        KeyValue::of("promptd.status", wire_name(ended.status)),
     ];
     let mut add = |pair: Option<KeyValue>| attributes.extend(pair);
-    let named = Some(about.agent_id.as_str()).filter(|id| *id != about.agent);
+    let named = Some(info.agent_id.as_str()).filter(|id| *id != info.agent);
     add(named.map(|id| KeyValue::of("gen_ai.agent.id", id)));
-    add(provider(&about.agent).map(|name| KeyValue::of("gen_ai.provider.name", name)));
-    add(about
+    add(provider(&info.agent).map(|name| KeyValue::of("gen_ai.provider.name", name)));
+    add(info
         .model
         .as_deref()
         .map(|model| KeyValue::of("gen_ai.request.model", model)));
@@ -101,19 +102,19 @@ fn attributes(about: &About, ended: &TurnEnded) -> Vec<KeyValue> {
     add(usage
         .cached_tokens
         .map(|count| KeyValue::of("gen_ai.usage.cache_read.input_tokens", count)));
-    // JSON has no word for what is no finite number.
+    // JSON cannot represent a number that is not finite.
     let cost = usage.cost_usd.filter(|cost| cost.is_finite());
     add(cost.map(|cost| KeyValue::of("promptd.cost_usd", cost)));
-    add(ended.cause.map(|cause| KeyValue::of("promptd.cause", word(cause))));
+    add(ended.cause.map(|cause| KeyValue::of("promptd.cause", wire_name(cause))));
     add(ended
         .stop_reason
-        .map(|reason| KeyValue::of("promptd.stop_reason", word(reason))));
+        .map(|reason| KeyValue::of("promptd.stop_reason", wire_name(reason))));
     let resumed = ended.agent_session_id.as_deref();
     add(resumed.map(|id| KeyValue::of("promptd.agent_session_id", id)));
     attributes
 }
 
-/// Whose models an agent talks to, as far as its name tells.
+/// The provider of an agent's models, if the agent's name determines it.
 fn provider(agent: &str) -> Option<&'static str> {
     match agent {
         "claude" => Some("anthropic"),
@@ -124,8 +125,8 @@ fn provider(agent: &str) -> Option<&'static str> {
 }
 
 fn message(ended: &TurnEnded) -> String {
-    let error = ended.error.clone().unwrap_or_else(|| word(ended.status));
-    let cut = (0..=MESSAGE.min(error.len()))
+    let error = ended.error.clone().unwrap_or_else(|| wire_name(ended.status));
+    let cut = (0..=MAX_MESSAGE.min(error.len()))
         .rev()
         .find(|length| error.is_char_boundary(*length));
     error.get(..cut.unwrap_or(0)).unwrap_or_default().to_owned()

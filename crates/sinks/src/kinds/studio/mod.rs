@@ -1,75 +1,49 @@
-//! `studio`: output and status, to a backend with the log routes that callers of `POST /execute` have.
+//! `studio`: output and status, for a backend with the log routes that callers of `POST /execute` have.
 //!
-//! What the backend keeps under the output's key is exactly what the agent wrote, put together from `chunk`s. A chunk
-//! never ends within a character; where bytes are missing, a line says so; bytes that are no text become U+FFFD.
+//! The backend joins `chunk`s under the key of the output, and gets exactly what the agent wrote. A chunk never ends
+//! within a character. A line reports missing bytes. Bytes that are not UTF-8 become U+FFFD.
 
 mod chunks;
 mod wire;
 
-use std::fmt;
-use std::time::Duration;
-
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::Url;
 use serde::Serialize;
 
-use super::ending::{Ending, failed_before, key};
-use super::fields::{Fields, SinkError, url_secrets};
-use super::text;
-use super::{Batch, Kind, Line, Message, Shape, body};
+use super::common::{Fields, SinkError, TurnStatus, affects_text, failed_before, json, key, ready, text_name};
+use super::kind::{Batch, BatchShape, Endpoint, Kind, Line, Message};
 use promptd_journal::ReadError;
-use promptd_model::{Body, Stream};
+use promptd_model::Body;
 use promptd_model::{Head, RecordKind};
 use wire::{Append, Log, SessionStatus};
 
-/// The most bytes of records in a batch.
-const BATCH: usize = 256 << 10;
+/// Maximum bytes of records in a batch.
+const MAX_BATCH: usize = 256 << 10;
 
 /// A `studio` sink.
 pub(super) struct Studio {
-    url: Url,
+    endpoint: Endpoint,
     append: Url,
     logs: Url,
     status: Url,
-    headers: HeaderMap,
     agent_id: Option<String>,
-    secrets: Vec<String>,
 }
 
 impl Studio {
     pub(super) fn of(fields: &Fields<'_>) -> Result<Self, SinkError> {
         fields.only(&["api_url", "api_key", "agent_id"])?;
         let url = fields.url("api_url", fields.request.api_url.as_ref())?;
-        let key = fields.required("api_key", fields.request.api_key.as_ref())?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            AUTHORIZATION,
-            fields.secret_header("api_key", &format!("Bearer {key}"))?,
-        );
-        let mut secrets = vec![key.to_owned()];
-        secrets.extend(url_secrets(&url));
+        let endpoint = fields.bearer_endpoint(url, "api_key", fields.request.api_key.as_ref(), "application/json")?;
         Ok(Self {
-            append: route(&url, &["logs", "append"]),
-            logs: route(&url, &["logs"]),
-            status: route(&url, &["sessions", "status"]),
-            url,
-            headers,
+            append: route(&endpoint.url, &["logs", "append"]),
+            logs: route(&endpoint.url, &["logs"]),
+            status: route(&endpoint.url, &["sessions", "status"]),
+            endpoint,
             agent_id: fields.agent_id()?,
-            secrets,
         })
     }
 
     fn post(&self, url: &Url, body: &impl Serialize, bounds: (u64, u64)) -> Message {
-        Message {
-            method: Method::POST,
-            url: url.clone(),
-            headers: self.headers.clone(),
-            body: body::json(body).into(),
-            bounds,
-            part: None,
-            may_be_missing: false,
-        }
+        self.endpoint.post(url, json(body), bounds)
     }
 }
 
@@ -81,49 +55,26 @@ fn route(url: &Url, path: &[&str]) -> Url {
     route
 }
 
-impl fmt::Debug for Studio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Studio").finish_non_exhaustive()
-    }
-}
-
-/// The last part of the key under which a stream's text is kept.
-pub(super) fn text_name(stream: Stream) -> &'static str {
-    match stream {
-        Stream::Stdout => "output",
-        Stream::Stderr => "stderr",
-    }
-}
-
 impl Kind for Studio {
-    fn shape(&self) -> Shape {
-        Shape {
-            bytes: BATCH,
-            single: false,
-            creation: false,
-            pace: Duration::ZERO,
-        }
+    fn shape(&self) -> BatchShape {
+        BatchShape::of_bytes(MAX_BATCH)
     }
 
-    fn url(&self) -> &Url {
-        &self.url
-    }
-
-    fn secrets(&self) -> Vec<&str> {
-        self.secrets.iter().map(String::as_str).collect()
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     fn wants(&self, head: Head<'_>) -> bool {
-        text::matters(head) || matches!(head.kind, RecordKind::Other("started"))
+        affects_text(head) || matches!(head.kind, RecordKind::Other("started"))
     }
 
     fn ready(&self, lines: &[Line]) -> usize {
-        text::ready(lines)
+        ready(lines)
     }
 
     fn messages(&self, batch: &Batch<'_>) -> Result<Vec<Message>, ReadError> {
-        let agent_id = self.agent_id.as_deref().unwrap_or(&batch.about.agent_id);
-        let session_id = batch.about.session.as_str();
+        let agent_id = self.agent_id.as_deref().unwrap_or(&batch.info.agent_id);
+        let session_id = batch.info.session.as_str();
         let mut messages = Vec::new();
         for (stream, chunk) in chunks::of(batch.lines) {
             let Some((first_seq, last)) = chunk.records.filter(|_| !chunk.text.is_empty()) else {
@@ -141,7 +92,7 @@ impl Kind for Studio {
             };
             messages.push(self.post(&self.append, &append, (first_seq, last_seq)));
         }
-        for record in batch.lines.iter().filter_map(told).filter_map(Line::record) {
+        for record in batch.lines.iter().filter_map(status_line).filter_map(Line::record) {
             let bounds = (record.seq, record.seq);
             let status = |status, error| Message {
                 part: Some("session"),
@@ -171,16 +122,16 @@ impl Kind for Studio {
                 )
             };
             match &record.body {
-                // A retry goes on with the same turn.
+                // A retry continues the same turn.
                 Body::Started(started) if started.attempt <= 1 => messages.push(status("started", None)),
                 Body::TurnEnded(ended) => {
-                    let ending = Ending::of(ended);
-                    let error = ending.error.as_deref();
-                    messages.push(log("status", ending.value));
-                    // What an earlier turn left there is true no more.
+                    let turn_status = TurnStatus::of(ended);
+                    let error = turn_status.error.as_deref();
+                    messages.push(log("status", turn_status.value));
+                    // Overwrites the error of an earlier turn.
                     let stale = || failed_before(batch.state, record.turn).then_some("");
                     messages.extend(error.or_else(stale).map(|error| log("error", error)));
-                    messages.push(status(ending.status, error));
+                    messages.push(status(turn_status.status, error));
                 }
                 _ => {}
             }
@@ -189,8 +140,8 @@ impl Kind for Studio {
     }
 }
 
-/// The line, if it tells what the session does.
-fn told(line: &Line) -> Option<&Line> {
+/// The line, if its record changes the session's status.
+fn status_line(line: &Line) -> Option<&Line> {
     let kind = line.head()?.kind;
     matches!(kind, RecordKind::Other("started" | "turn_ended")).then_some(line)
 }

@@ -1,10 +1,11 @@
-//! What a backend of the shape of `POST /execute`'s callers is sent.
+//! Tests of [`super`].
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::support_tests::{Journal, ended, json as body, keys_differ, refused, sink};
 use super::*;
+use crate::kinds::support_tests::{Journal, ended, json as body, keys_differ, refused, sink};
+use promptd_model::Stream;
 use promptd_model::{Cause, Status, TurnEnded};
 
 fn studio() -> Box<dyn Kind> {
@@ -45,7 +46,7 @@ fn output_is_appended_one_request_per_stream() {
         messages[0].url.as_str(),
         "https://backend.example/base/api/internal/logs/append"
     );
-    assert_eq!(messages[0].headers[AUTHORIZATION], "Bearer secret-key");
+    assert_eq!(messages[0].headers["authorization"], "Bearer secret-key");
     assert_eq!(
         body(&messages[2]),
         json!({"agentId": "writer/1", "sessionId": "s.1", "status": "started"})
@@ -53,7 +54,7 @@ fn output_is_appended_one_request_per_stream() {
 }
 
 #[test]
-fn a_turn_that_completed_is_told_after_its_output() {
+fn status_follows_the_output() {
     let mut journal = Journal::default();
     journal.stdout(b"x", true).end(1, ended(Status::Completed));
     let messages = journal.send_all(&*studio());
@@ -84,7 +85,7 @@ fn a_turn_that_completed_is_told_after_its_output() {
 }
 
 #[test]
-fn what_failed_says_why_and_who_never_ran_is_an_error() {
+fn failure_has_an_error_message() {
     for (status, cause, error, told, said) in [
         (Status::Failed, Some(Cause::AgentError), Some("boom"), "failed", "boom"),
         (Status::Failed, Some(Cause::SpawnFailed), None, "error", "spawn_failed"),
@@ -127,7 +128,7 @@ fn what_failed_says_why_and_who_never_ran_is_an_error() {
 }
 
 #[test]
-fn a_retry_is_no_second_start() {
+fn retry_is_not_a_second_start() {
     let mut journal = Journal::default();
     journal.raw(
         1,
@@ -138,7 +139,7 @@ fn a_retry_is_no_second_start() {
 }
 
 #[test]
-fn the_sinks_own_name_for_the_agent_wins() {
+fn configured_agent_id_has_precedence() {
     let request = json!({"kind":"studio","api_url":"http://h","api_key":"k","agentId":"mine"});
     let mut journal = Journal::default();
     journal.stdout(b"x", true);
@@ -147,7 +148,7 @@ fn the_sinks_own_name_for_the_agent_wins() {
 }
 
 #[test]
-fn wrong_fields_are_named_and_secrets_are_not() {
+fn errors_name_the_field_and_hide_secrets() {
     assert_eq!(
         refused(json!({"kind":"studio","apiUrl":"https://h"})),
         "api_key of the studio sink is missing"
@@ -166,11 +167,11 @@ fn wrong_fields_are_named_and_secrets_are_not() {
         bad_key,
         "api_key of the studio sink has characters that no header can have"
     );
-    assert_eq!(studio().secrets(), ["secret-key"]);
-    assert_eq!(format!("{:?}", studio()), "Studio { .. }");
+    assert_eq!(studio().endpoint().secrets, ["secret-key"]);
+    assert_eq!(format!("{:?}", studio()), "Kind");
 }
 
-/// What a backend that appends and replaces has under each key in the end.
+/// The values that a backend stores.
 fn kept(messages: &[Message]) -> std::collections::BTreeMap<String, String> {
     let mut kept = std::collections::BTreeMap::new();
     for message in messages.iter().map(body) {
@@ -186,7 +187,7 @@ fn kept(messages: &[Message]) -> std::collections::BTreeMap<String, String> {
 
 proptest! {
     #[test]
-    fn any_split_leaves_the_same_behind(
+    fn stored_text_does_not_depend_on_splits(
         pieces in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..9), any::<bool>()), 0..20),
         cut in 0_usize..20,
     ) {
@@ -207,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_no_message_and_no_panic(garbage in proptest::collection::vec(any::<u8>(), 0..60)) {
+    fn garbage_does_not_panic(garbage in proptest::collection::vec(any::<u8>(), 0..60)) {
         let mut journal = Journal::default();
         journal.raw(1, "stdout", ",\"to\":1,\"base64\":\"%%%\"").raw(1, "turn_ended", ",\"status\":\"odd\"");
         journal.lines.push(Line { seq: 3, text: garbage.into() });

@@ -1,4 +1,4 @@
-//! The bodies, as the backend words them.
+//! The bodies of the backend's API.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub(super) struct Append<'a> {
     pub(super) last_seq: u64,
 }
 
-/// A value of its own.
+/// A single value.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Log<'a> {
@@ -25,7 +25,7 @@ pub(super) struct Log<'a> {
     pub(super) value: &'a str,
 }
 
-/// What the session does.
+/// The status of the session.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SessionStatus<'a> {

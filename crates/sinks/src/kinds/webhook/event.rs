@@ -1,13 +1,12 @@
-//! Records to events.
+//! Converts records to events.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::ending::word;
-use super::super::{Batch, Line};
-use promptd_model::parse_head;
-use promptd_model::{Body, SessionState, Status, TurnEnded, WebhookEvent};
+use crate::kinds::common::wire_name;
+use crate::kinds::kind::{Batch, Line};
+use promptd_model::{Body, SessionState, Status, TurnEnded, WebhookEvent, parse_head, time_text};
 
 /// All of them.
 pub(super) const ALL: [WebhookEvent; 6] = [
@@ -19,7 +18,7 @@ pub(super) const ALL: [WebhookEvent; 6] = [
     WebhookEvent::SandboxResumed,
 ];
 
-/// What a record of some type may be.
+/// The event of a record type.
 pub(super) fn of_kind(kind: &str) -> Option<WebhookEvent> {
     match kind {
         "started" => Some(WebhookEvent::TurnStarted),
@@ -31,25 +30,25 @@ pub(super) fn of_kind(kind: &str) -> Option<WebhookEvent> {
     }
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Event {
     pub(super) of: WebhookEvent,
     pub(super) seq: u64,
-    /// When, as the record says.
+    /// The time of the record.
     pub(super) time: String,
-    /// How the turn ended, if this is its end.
+    /// How the turn ended, for its end.
     pub(super) status: Option<Status>,
-    /// All that there is to say, with `session` and the like.
+    /// The content, including `session` and other common fields.
     pub(super) data: Map<String, Value>,
 }
 
 impl Event {
     /// The session was created.
     pub(super) fn creation(batch: &Batch<'_>) -> Self {
-        let mut data = Data::about(batch);
-        let time = time_text(batch.about.created_at);
-        data.put("model", batch.about.model.as_deref());
+        let mut data = Data::new(batch);
+        let time = time_text(batch.info.created_at);
+        data.put("model", batch.info.model.as_deref());
         data.put("created_at", &time);
         Self {
             of: WebhookEvent::SessionCreated,
@@ -60,11 +59,11 @@ impl Event {
         }
     }
 
-    /// What a record tells; nothing if that is no event.
+    /// The event of a record, if it has one.
     pub(super) fn of(batch: &Batch<'_>, line: &Line) -> Option<Self> {
         let head = parse_head(&line.text)?;
         let of = of_kind(head.kind.name())?;
-        let mut data = Data::about(batch);
+        let mut data = Data::new(batch);
         data.put("seq", head.seq);
         data.put("turn", (head.turn > 0).then_some(head.turn));
         if of == WebhookEvent::PermissionRequested {
@@ -84,7 +83,7 @@ impl Event {
         let record = line.record()?;
         let mut status = None;
         match &record.body {
-            // A retry goes on with the same turn.
+            // A retry continues the same turn.
             Body::Started(started) if started.attempt > 1 => return None,
             Body::Started(started) => {
                 data.put("attempt", started.attempt);
@@ -127,26 +126,22 @@ impl Event {
     }
 }
 
-fn time_text(time: Timestamp) -> String {
-    format!("{time:.6}")
-}
-
-/// What there is to say.
+/// The content of an event.
 struct Data(Map<String, Value>);
 
 impl Data {
-    fn about(batch: &Batch<'_>) -> Self {
+    fn new(batch: &Batch<'_>) -> Self {
         let mut data = Self(Map::new());
-        let about = batch.about;
-        data.put("session", &about.session);
-        data.put("agent", &about.agent);
-        data.put("agent_id", (about.agent_id != about.agent).then_some(&about.agent_id));
-        data.put("sandbox", &about.sandbox);
+        let info = batch.info;
+        data.put("session", &info.session);
+        data.put("agent", &info.agent);
+        data.put("agent_id", (info.agent_id != info.agent).then_some(&info.agent_id));
+        data.put("sandbox", &info.sandbox);
         data.put("epoch", batch.epoch);
         data
     }
 
-    /// Says something, if there is anything to say.
+    /// Adds a field, unless its value is null.
     fn put(&mut self, name: &str, value: impl Serialize) {
         match serde_json::to_value(value) {
             Ok(Value::Null) | Err(_) => {}
@@ -155,7 +150,7 @@ impl Data {
     }
 
     fn ending(&mut self, state: &SessionState, number: u32, ended_at: Timestamp, ended: &TurnEnded) {
-        self.put("status", word(ended.status));
+        self.put("status", wire_name(ended.status));
         self.put("cause", ended.cause);
         self.put("stop_reason", ended.stop_reason);
         self.put("result", &ended.result);
@@ -167,14 +162,14 @@ impl Data {
         };
         self.put("attempt", turn.attempt);
         let started_at = turn.started.as_ref().map(|(_, time)| *time);
-        // Of a lost turn the exit may become known later, and an event never changes between tries.
+        // The exit of a lost turn may become known later, but an event must not change between attempts.
         let exited = turn.exited.as_ref().filter(|_| ended.status != Status::Lost);
-        // The agent's own clock stands still while the machine is paused.
-        let by_the_wall = |started_at: Timestamp| ended_at.duration_since(started_at).as_secs_f64().max(0.0);
+        // The recorded duration does not include pauses; this one does.
+        let wall_duration = |started_at: Timestamp| ended_at.duration_since(started_at).as_secs_f64().max(0.0);
         let duration = exited.map(|exited| exited.duration);
         self.put("started_at", started_at.map(time_text));
         self.put("ended_at", time_text(ended_at));
-        self.put("duration", duration.or_else(|| started_at.map(by_the_wall)));
+        self.put("duration", duration.or_else(|| started_at.map(wall_duration)));
         self.put("exit_code", exited.and_then(|exited| exited.code));
         self.put("signal", exited.and_then(|exited| exited.signal.as_deref()));
     }

@@ -1,4 +1,4 @@
-//! Events to bodies.
+//! Converts events to bodies.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::event::Event;
 use super::shorten::shorten;
 use promptd_model::{Status, WebhookFormat};
 
-/// What GitHub gets beside `details`, of which it takes ten at most.
+/// The fields of GitHub's payload besides `details`; GitHub accepts ten at most.
 const GITHUB_PAYLOAD: [&str; 9] = [
     "session", "agent", "agent_id", "epoch", "turn", "seq", "status", "result", "error",
 ];
@@ -44,7 +44,7 @@ fn github(event: &Event, mut data: Map<String, Value>) -> Value {
     json!({ "event_type": event_type, "client_payload": payload })
 }
 
-/// Strings, numbers and booleans only: objects become fields with longer names, lists become their JSON text.
+/// Only strings, numbers and booleans: objects become fields with longer names, lists become JSON text.
 fn plain(event: &Event, data: Map<String, Value>) -> Value {
     let mut flat = Map::new();
     flat.insert("event".to_owned(), Value::from(event.of.name()));

@@ -1,56 +1,47 @@
-//! `webhook`: what happens in a session's life, one event per request.
+//! `webhook`: the life-cycle events of a session, one event per request.
 //!
-//! Bodies are signed as Standard Webhooks (<https://www.standardwebhooks.com>). `format` gives the same events to
-//! GitHub's `repository_dispatch`, or flat to those who can read nothing else.
+//! Bodies are signed as Standard Webhooks (<https://www.standardwebhooks.com>). With `format` the same events are sent as
+//! GitHub's `repository_dispatch`, or as flat objects.
 
 mod event;
 mod format;
 mod shorten;
 mod sign;
 
-use std::fmt;
-use std::time::Duration;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
-
-use super::fields::{Fields, SinkError, url_secrets};
-use super::{Batch, Kind, Message, Shape};
+use super::common::{Fields, SinkError};
+use super::kind::{Batch, BatchShape, Endpoint, Kind, Message};
 use event::Event;
 use promptd_journal::ReadError;
 use promptd_model::Head;
 use promptd_model::{WebhookEvent, WebhookFormat};
 use sign::Keys;
 
-/// GitHub's own name for the version of its API that this was written for; a header of the sink's own wins.
+/// The version of GitHub's API; a configured header has precedence.
 const GITHUB_VERSION: (HeaderName, HeaderValue) = (
     HeaderName::from_static("x-github-api-version"),
     HeaderValue::from_static("2022-11-28"),
 );
 
-/// What `repository_dispatch` is sent for.
+/// The events that are sent as `repository_dispatch`.
 const GITHUB_EVENTS: [WebhookEvent; 2] = [WebhookEvent::SessionCreated, WebhookEvent::TurnEnded];
 
 /// A `webhook` sink.
 pub(super) struct Webhook {
-    url: Url,
-    headers: HeaderMap,
+    endpoint: Endpoint,
     format: WebhookFormat,
-    /// What is sent.
+    /// The events that are sent.
     events: Vec<WebhookEvent>,
     keys: Keys,
-    secrets: Vec<String>,
 }
 
 impl Webhook {
     pub(super) fn of(fields: &Fields<'_>) -> Result<Self, SinkError> {
         fields.only(&["url", "headers", "format", "secret", "token", "events"])?;
-        let url = fields.url("url", fields.request.url.as_ref())?;
+        let mut endpoint = fields.json_endpoint()?;
+        let headers = &mut endpoint.headers;
         let format = fields.request.format.unwrap_or_default();
-        let mut headers = fields.headers()?;
-        let mut secrets = fields.header_secrets();
-        secrets.extend(url_secrets(&url));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let github = format == WebhookFormat::Github;
         match &fields.request.token {
             Some(_) if !github => {
@@ -62,7 +53,7 @@ impl Webhook {
                     AUTHORIZATION,
                     fields.secret_header("token", &format!("Bearer {token}"))?,
                 );
-                secrets.push(token.to_owned());
+                endpoint.secrets.push(token.to_owned());
             }
             None if github && !headers.contains_key(AUTHORIZATION) => {
                 let problem = "is missing; format \"github\" needs one that may write the repository's contents";
@@ -86,14 +77,14 @@ impl Webhook {
             Some(secret) => Keys::of(secret).map_err(|problem| fields.wrong("secret", problem))?,
             None => Keys::default(),
         };
-        secrets.extend(fields.request.secret.iter().flat_map(|secret| sign::texts(secret)));
+        endpoint
+            .secrets
+            .extend(fields.request.secret.iter().flat_map(|secret| sign::texts(secret)));
         Ok(Self {
             events: events(fields, format)?,
-            url,
-            headers,
+            endpoint,
             format,
             keys,
-            secrets,
         })
     }
 }
@@ -124,28 +115,17 @@ fn events(fields: &Fields<'_>, format: WebhookFormat) -> Result<Vec<WebhookEvent
     }
 }
 
-impl fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook").finish_non_exhaustive()
-    }
-}
-
 impl Kind for Webhook {
-    fn shape(&self) -> Shape {
-        Shape {
-            bytes: usize::MAX,
+    fn shape(&self) -> BatchShape {
+        BatchShape {
             single: true,
             creation: self.events.contains(&WebhookEvent::SessionCreated),
-            pace: Duration::ZERO,
+            ..BatchShape::of_bytes(usize::MAX)
         }
     }
 
-    fn url(&self) -> &Url {
-        &self.url
-    }
-
-    fn secrets(&self) -> Vec<&str> {
-        self.secrets.iter().map(String::as_str).collect()
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     fn wants(&self, head: Head<'_>) -> bool {
@@ -166,20 +146,13 @@ impl Kind for Webhook {
 impl Webhook {
     fn message(&self, batch: &Batch<'_>, event: &Event) -> Message {
         let body = format::body(self.format, event);
-        let mut headers = self.headers.clone();
+        let mut message = self.endpoint.post(&self.endpoint.url, body, (event.seq, event.seq));
         if self.format != WebhookFormat::Github {
-            let id = sign::id(&batch.about.session, batch.epoch, event.seq);
-            headers.extend(self.keys.headers(&id, batch.now, &body));
+            let id = sign::id(&batch.info.session, batch.epoch, event.seq);
+            let signature = self.keys.headers(&id, batch.now, &message.body);
+            message.headers.extend(signature);
         }
-        Message {
-            method: Method::POST,
-            url: self.url.clone(),
-            headers,
-            body: body.into(),
-            bounds: (event.seq, event.seq),
-            part: None,
-            may_be_missing: false,
-        }
+        message
     }
 }
 

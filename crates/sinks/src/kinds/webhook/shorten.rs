@@ -1,31 +1,31 @@
-//! Long words made short, so that a body stays within what receivers take.
+//! Shortens long values, so that a body is not too large for receivers.
 //!
-//! Standard Webhooks recommends less than 20 KB, GitHub takes less than 64 KB: one limit serves both. Lengths are
-//! counted as they will stand in the JSON text.
+//! Standard Webhooks recommends less than 20 KB, GitHub accepts less than 64 KB: one limit serves both. Lengths are those
+//! of the JSON text.
 
 use serde_json::{Map, Value};
 
-/// The most bytes of a result; the whole of it is in the session.
-const RESULT: usize = 9_000;
+/// Maximum bytes of a result; the full result is in the session.
+const MAX_RESULT: usize = 9_000;
 
-/// The most bytes of an error.
-const ERROR: usize = 3_000;
+/// Maximum bytes of an error.
+const MAX_ERROR: usize = 3_000;
 
-/// The most bytes of a list.
-const LIST: usize = 2_000;
+/// Maximum bytes of a list.
+const MAX_LIST: usize = 2_000;
 
-/// The most bytes of any other text: names, ids, paths.
-const OTHER: usize = 300;
+/// Maximum bytes of other texts: names, ids, paths.
+const MAX_OTHER: usize = 300;
 
-/// Cuts what is too long; `<field>_truncated` says so.
+/// Shortens values that are too long, and adds `<field>_truncated` for each.
 pub(super) fn shorten(data: &mut Map<String, Value>) {
     let mut cut = Vec::new();
     for (name, value) in data.iter_mut() {
         let most = match (name.as_str(), &*value) {
-            ("result", _) => RESULT,
-            ("error", _) => ERROR,
-            (_, Value::Array(_) | Value::Object(_)) => LIST,
-            _ => OTHER,
+            ("result", _) => MAX_RESULT,
+            ("error", _) => MAX_ERROR,
+            (_, Value::Array(_) | Value::Object(_)) => MAX_LIST,
+            _ => MAX_OTHER,
         };
         if cut_value(value, most) {
             cut.push(format!("{name}_truncated"));
@@ -43,10 +43,10 @@ fn cut_value(value: &mut Value, most: usize) -> bool {
             long
         }
         Value::Array(items) => {
-            let mut room = most;
+            let mut space = most;
             let fits = |item: &&Value| {
-                let left = room.checked_sub(item.to_string().len().saturating_add(1));
-                room = left.unwrap_or_default();
+                let left = space.checked_sub(item.to_string().len().saturating_add(1));
+                space = left.unwrap_or_default();
                 left.is_some()
             };
             let count = items.iter().take_while(fits).count();
@@ -62,18 +62,18 @@ fn cut_value(value: &mut Value, most: usize) -> bool {
     }
 }
 
-/// How many bytes of a text fit, whole characters only.
+/// The length of the longest part of a text that fits, in complete characters.
 fn fitting(text: &str, most: usize) -> usize {
-    let mut room = most;
-    for (place, character) in text.char_indices() {
+    let mut space = most;
+    for (index, character) in text.char_indices() {
         let length = match character {
             '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
             '\0'..='\u{1f}' => 6,
             other => other.len_utf8(),
         };
-        match room.checked_sub(length) {
-            Some(left) => room = left,
-            None => return place,
+        match space.checked_sub(length) {
+            Some(left) => space = left,
+            None => return index,
         }
     }
     text.len()

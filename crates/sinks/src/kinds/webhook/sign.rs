@@ -8,19 +8,19 @@ use ring::hmac;
 
 const PREFIX: &str = "whsec_";
 
-/// How many bytes a secret has.
+/// Allowed length of a secret in bytes.
 const LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// The keys with which bodies are signed; more than one while one takes another's place.
+/// The keys that sign bodies. There may be several, so that keys can be rotated.
 #[derive(Default)]
 pub(super) struct Keys(Vec<hmac::Key>);
 
 impl Keys {
-    /// Reads secrets, separated by spaces; an error says what is wrong with one of them.
+    /// Parses secrets, separated by spaces.
     pub(super) fn of(secrets: &str) -> Result<Self, &'static str> {
         let keys: Vec<hmac::Key> = secrets.split_whitespace().map(key).collect::<Result<_, _>>()?;
         if keys.is_empty() {
@@ -29,7 +29,7 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// The headers of one attempt.
+    /// The signature headers of one attempt.
     pub(super) fn headers(&self, id: &str, now: Timestamp, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = vec![(WEBHOOK_ID, id.to_owned())];
         if !self.0.is_empty() {
@@ -40,7 +40,7 @@ impl Keys {
             headers.push((WEBHOOK_TIMESTAMP, time));
             headers.push((WEBHOOK_SIGNATURE, signatures.join(" ")));
         }
-        // Ids and epochs are made of characters that a header may have.
+        // Ids and epochs only have characters that are allowed in headers.
         let valid = |(name, value)| Some((name, HeaderValue::try_from(value).ok()?));
         headers.into_iter().filter_map(valid).collect()
     }
@@ -55,13 +55,13 @@ fn key(secret: &str) -> Result<hmac::Key, &'static str> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
-/// Each secret with and without its prefix, in which form it may show up anywhere.
+/// Each secret with and without its prefix, for masking.
 pub(super) fn texts(secrets: &str) -> Vec<String> {
     let both = |secret: &str| [Some(secret.to_owned()), secret.strip_prefix(PREFIX).map(str::to_owned)];
     secrets.split_whitespace().flat_map(both).flatten().collect()
 }
 
-/// An event's id: the same at every try. A dot separates what is signed, so that none may be in the id.
+/// The id of an event: the same at every attempt. It may not contain a dot, which separates the signed parts.
 pub(super) fn id(session: &str, epoch: &str, seq: u64) -> String {
     format!("{session}:{epoch}:{seq}").replace('.', "%2E")
 }

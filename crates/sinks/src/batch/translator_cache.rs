@@ -1,32 +1,32 @@
-//! The lines of `view=updates` for batches that follow each other, without reading a turn from its beginning each time.
+//! Translates consecutive batches into `view=updates` without reading a turn from its start each time.
 //!
-//! What is kept is what the translation leaves open before a batch and behind it, so that a retry and the next batch
-//! begin where they have to. It only saves work: whoever has nothing kept reads from where nothing is open, and gets
-//! the same lines.
+//! The cache keeps the translator before and after the last batch, for a retry and for the next batch. It only saves
+//! work: without it the journal is read from an earlier record, and the result is the same.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::kinds::Line;
+use crate::kinds::Line;
 use promptd_agents::updates::{self, Translation};
 use promptd_journal::ReadError;
 
-/// More than this is not kept between two attempts: a sink holds no records then.
-const KEPT: usize = 64 << 10;
+/// Maximum size of a cached translator: between two attempts a sink should hold no records.
+const MAX_CACHED: usize = 64 << 10;
 
-/// Where the last batch began, and where it ended.
+/// The translators before and after the last batch.
 #[derive(Debug, Default)]
-pub(super) struct Warm(Mutex<Vec<Translation>>);
+pub(crate) struct TranslatorCache(Mutex<Vec<Translation>>);
 
-impl Warm {
-    /// The lines that come from a batch's records; `read` makes the translation that has read all before the batch.
-    pub(super) fn translate(
+impl TranslatorCache {
+    /// Translates the records of a batch that starts at `first`. `read` makes a translator that has read all earlier
+    /// records.
+    pub(crate) fn translate(
         &self,
         first: u64,
         records: &[Line],
         read: impl FnOnce(u64) -> Result<Translation, ReadError>,
     ) -> Result<Vec<updates::Line>, ReadError> {
         let before = first.saturating_sub(1);
-        // Nobody else uses this lane's; taken, so that what panics leaves nothing half done.
+        // Only one attempt uses the cache. The translators are taken out, so a panic leaves none half done.
         let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let known = kept.into_iter().find(|kept| kept.seq() == before);
         let start = known.map_or_else(|| read(before), Ok)?;
@@ -37,13 +37,13 @@ impl Warm {
         }
         let small = [start, translation]
             .into_iter()
-            .filter(|kept| kept.buffered_bytes() <= KEPT);
+            .filter(|kept| kept.buffered_bytes() <= MAX_CACHED);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = small.collect();
         Ok(lines)
     }
 
-    /// Forgets.
-    pub(super) fn cool(&self) {
+    /// Empties the cache.
+    pub(crate) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

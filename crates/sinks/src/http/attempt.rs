@@ -1,4 +1,4 @@
-//! One attempt at one message: an HTTP request, and what its answer means.
+//! One attempt to send one message.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,53 +8,56 @@ use jiff::Timestamp;
 use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
-use super::kinds::Message;
-use super::retry;
+use super::retry::parse_retry_after;
+use crate::kinds::Message;
 
-/// What is read of an answer, so that its connection can be used again.
-const ANSWER: usize = 64 << 10;
+/// Maximum bytes of an answer that are read, so that its connection can be reused.
+const MAX_ANSWER: usize = 64 << 10;
 
-/// What is shown of a refusal's text.
-const SHOWN: usize = 200;
+/// Maximum characters of an answer in an error message.
+const MAX_SHOWN: usize = 200;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PROMPTD_SESSION: HeaderName = HeaderName::from_static("promptd-session");
 const PROMPTD_EPOCH: HeaderName = HeaderName::from_static("promptd-epoch");
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// Perhaps the next time, and not before `asked` has passed.
-    Again { error: String, asked: Option<Duration> },
+pub(crate) enum Failure {
+    /// It can be retried, but not before `retry_after`.
+    Temporary {
+        error: String,
+        retry_after: Option<Duration>,
+    },
     /// It was too large.
     TooLarge,
-    /// Not before somebody has changed something.
+    /// The backend refuses it. Somebody has to change something.
     Refused { error: String },
 }
 
-/// Whose message it is, and when it was cut.
+/// The session and the epoch of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope<'a> {
-    pub(super) session: &'a str,
-    pub(super) epoch: &'a str,
+pub(crate) struct Envelope<'a> {
+    pub(crate) session: &'a str,
+    pub(crate) epoch: &'a str,
 }
 
-/// The key under which a backend can tell a message that it has seen.
-fn key(envelope: Envelope<'_>, message: &Message) -> String {
+/// The `Idempotency-Key`, by which a backend recognizes a message that it has received before.
+fn idempotency_key(envelope: Envelope<'_>, message: &Message) -> String {
     let (first, last) = message.bounds;
     let part = message.part.map(|part| format!(":{part}")).unwrap_or_default();
     format!("{}:{}:{first}-{last}{part}", envelope.session, envelope.epoch)
 }
 
 /// Sends a message.
-pub(super) async fn send(client: &reqwest::Client, message: &Message, envelope: Envelope<'_>) -> Result<(), Failure> {
+pub(crate) async fn send(client: &reqwest::Client, message: &Message, envelope: Envelope<'_>) -> Result<(), Failure> {
     let mut headers = message.headers.clone();
     for (name, value) in [
-        (IDEMPOTENCY_KEY, key(envelope, message)),
+        (IDEMPOTENCY_KEY, idempotency_key(envelope, message)),
         (PROMPTD_SESSION, envelope.session.to_owned()),
         (PROMPTD_EPOCH, envelope.epoch.to_owned()),
     ] {
-        // Ids and epochs are made of characters that a header may have.
+        // Ids and epochs only have characters that are allowed in headers.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }
@@ -63,34 +66,34 @@ pub(super) async fn send(client: &reqwest::Client, message: &Message, envelope: 
         .request(message.method.clone(), message.url.clone())
         .headers(headers)
         .body(message.body.clone());
-    let again = |error: reqwest::Error| Failure::Again {
-        error: in_words(error),
-        asked: None,
+    let temporary = |error: reqwest::Error| Failure::Temporary {
+        error: describe(error),
+        retry_after: None,
     };
-    let response = request.send().await.map_err(again)?;
+    let response = request.send().await.map_err(temporary)?;
     let status = response.status();
-    let asked = response
+    let retry_after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|text| retry::retry_after(text, Timestamp::now()));
-    let text = text(response).await;
+    let retry_after = retry_after.and_then(|text| parse_retry_after(text, Timestamp::now()));
+    let text = read_text(response).await;
     match status {
         status if status.is_success() => Ok(()),
         StatusCode::NOT_FOUND if message.may_be_missing => Ok(()),
         StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::TooLarge),
-        status if is_passing(status) => Err(Failure::Again {
-            error: answered(status, &text),
-            asked,
+        status if is_temporary(status) => Err(Failure::Temporary {
+            error: answer_error(status, &text),
+            retry_after,
         }),
         status => Err(Failure::Refused {
-            error: answered(status, &text),
+            error: answer_error(status, &text),
         }),
     }
 }
 
-/// Says "not now". 409 and 425 are how a backend says that it is still busy with the same key.
-fn is_passing(status: StatusCode) -> bool {
+/// Whether a status means "try again later". With 409 and 425 a backend says that it still handles the same key.
+fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
             status,
@@ -98,34 +101,34 @@ fn is_passing(status: StatusCode) -> bool {
         )
 }
 
-fn answered(status: StatusCode, text: &str) -> String {
-    let advice = if status.is_redirection() {
+fn answer_error(status: StatusCode, text: &str) -> String {
+    let hint = if status.is_redirection() {
         "; redirects are not followed, give the URL that it leads to"
     } else {
         ""
     };
     let colon = if text.is_empty() { "" } else { ": " };
-    format!("the backend answered {status}{advice}{colon}{text}")
+    format!("the backend answered {status}{hint}{colon}{text}")
 }
 
-/// The beginning of an answer, in one line.
-async fn text(response: Response) -> String {
+/// The start of an answer, in one line.
+async fn read_text(response: Response) -> String {
     let mut body = response.bytes_stream();
-    let (mut beginning, mut read) = (Vec::new(), 0_usize);
-    while read < ANSWER
+    let (mut start, mut read) = (Vec::new(), 0_usize);
+    while read < MAX_ANSWER
         && let Some(Ok(chunk)) = body.next().await
     {
         read = read.saturating_add(chunk.len());
-        let room = SHOWN.saturating_mul(4).saturating_sub(beginning.len());
-        beginning.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+        let space = MAX_SHOWN.saturating_mul(4).saturating_sub(start.len());
+        start.extend_from_slice(chunk.get(..space.min(chunk.len())).unwrap_or_default());
     }
-    let text = String::from_utf8_lossy(&beginning);
+    let text = String::from_utf8_lossy(&start);
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(SHOWN).collect()
+    words.join(" ").chars().take(MAX_SHOWN).collect()
 }
 
-/// Without the URL, whose path or query may be the secret.
-fn in_words(error: reqwest::Error) -> String {
+/// Describes an error without the URL, whose path or query may be secret.
+fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {
         return "the backend did not answer in time".to_owned();

@@ -1,52 +1,51 @@
-//! Output records to text: whole characters, and a line in words where something is missing.
+//! Converts output records to text: complete characters only, with a line for missing bytes.
 //!
-//! A character can be split over two records, which is why text is only cut where none is open. Only a record with
-//! `base64` can open one; it stays open until the stream goes on, or cannot any more.
+//! A character can be split over two records, so text is only cut where no character is open. Only a record with `base64`
+//! can leave a character open. It stays open until the stream continues or ends.
 
 use memchr::memmem;
 
-use super::Line;
+use crate::kinds::kind::Line;
 use promptd_model::{Body, Gap, Output, Stream};
 use promptd_model::{Head, RecordKind, decode_output};
 
-/// What stands in an output record that is not UTF-8, and in no other: in text the quotes would be escaped.
-const BASE64: &[u8] = b"\"base64\":";
+/// Part of an output record that is not UTF-8, and of no other: in text the quotes are escaped.
+const BASE64_FIELD: &[u8] = b"\"base64\":";
 
-/// Whoever waits for the rest of a character keeps everything behind it waiting, but no more bytes of it than this: a
-/// batch that is full cannot grow.
-const HELD: usize = 128 << 10;
+/// Maximum bytes of records that wait for the rest of a character.
+const MAX_HELD: usize = 128 << 10;
 
-/// The beginning of a character, at the end of what one stream of one turn has said so far.
+/// The start of a character at the end of a stream of a turn.
 #[derive(Debug)]
-struct Open {
+struct OpenCharacter {
     turn: u32,
     stream: Stream,
     bytes: Vec<u8>,
 }
 
-/// A session's two texts, as they grow.
+/// The texts of a session's two streams.
 #[derive(Debug, Default)]
-pub(super) struct Texts {
-    open: Vec<Open>,
+pub(in crate::kinds) struct StreamTexts {
+    open: Vec<OpenCharacter>,
 }
 
-impl Texts {
-    /// Tells what a record adds to which text.
-    pub(super) fn take(&mut self, line: &Line, tell: &mut dyn FnMut(Stream, &str)) {
+impl StreamTexts {
+    /// Calls `append` with the text that a record adds to a stream.
+    pub(in crate::kinds) fn add(&mut self, line: &Line, append: &mut dyn FnMut(Stream, &str)) {
         let Some(record) = line.record() else {
             return;
         };
         match &record.body {
-            Body::Stdout(output) => self.output(record.turn, Stream::Stdout, output, tell),
-            Body::Stderr(output) => self.output(record.turn, Stream::Stderr, output, tell),
-            Body::Exited(_) | Body::TurnEnded(_) => self.close(|open| open.turn == record.turn, tell),
+            Body::Stdout(output) => self.output(record.turn, Stream::Stdout, output, append),
+            Body::Stderr(output) => self.output(record.turn, Stream::Stderr, output, append),
+            Body::Exited(_) | Body::TurnEnded(_) => self.close(|open| open.turn == record.turn, append),
             Body::Gap(gap) => {
                 let stream = stream_of(gap);
                 self.close(
                     |open| open.stream == stream && (open.turn == record.turn || gap.stream != stream.name()),
-                    tell,
+                    append,
                 );
-                tell(stream, &in_words(gap));
+                append(stream, &gap_notice(gap));
             }
             Body::Prompt(_)
             | Body::Setup(_)
@@ -63,22 +62,22 @@ impl Texts {
         }
     }
 
-    /// Tells what is still open; nothing more comes.
-    pub(super) fn finish(&mut self, tell: &mut dyn FnMut(Stream, &str)) {
-        self.close(|_| true, tell);
+    /// Appends open characters, because no more records follow.
+    pub(in crate::kinds) fn finish(&mut self, append: &mut dyn FnMut(Stream, &str)) {
+        self.close(|_| true, append);
     }
 
-    fn output(&mut self, turn: u32, stream: Stream, output: &Output, tell: &mut dyn FnMut(Stream, &str)) {
-        let mut bytes = self.forget(turn, stream);
+    fn output(&mut self, turn: u32, stream: Stream, output: &Output, append: &mut dyn FnMut(Stream, &str)) {
+        let mut bytes = self.take_open(turn, stream);
         decode_output(output, &mut bytes);
-        // What is late may be the last that is heard, so that nothing can wait for it.
-        let whole = if output.late { bytes.len() } else { whole(&bytes) };
-        let rest = bytes.split_off(whole);
+        // Late output may be the last record of the turn, so nothing may wait for more.
+        let complete = if output.late { bytes.len() } else { complete_len(&bytes) };
+        let rest = bytes.split_off(complete);
         if !bytes.is_empty() {
-            tell(stream, &String::from_utf8_lossy(&bytes));
+            append(stream, &String::from_utf8_lossy(&bytes));
         }
         if !rest.is_empty() {
-            self.open.push(Open {
+            self.open.push(OpenCharacter {
                 turn,
                 stream,
                 bytes: rest,
@@ -86,22 +85,23 @@ impl Texts {
         }
     }
 
-    fn forget(&mut self, turn: u32, stream: Stream) -> Vec<u8> {
+    /// Takes the open character of a stream.
+    fn take_open(&mut self, turn: u32, stream: Stream) -> Vec<u8> {
         let mut found = self
             .open
             .extract_if(.., |open| open.turn == turn && open.stream == stream);
         found.next().map(|open| open.bytes).unwrap_or_default()
     }
 
-    fn close(&mut self, which: impl Fn(&Open) -> bool, tell: &mut dyn FnMut(Stream, &str)) {
+    fn close(&mut self, which: impl Fn(&OpenCharacter) -> bool, append: &mut dyn FnMut(Stream, &str)) {
         for open in self.open.extract_if(.., |open| which(open)) {
-            tell(open.stream, &String::from_utf8_lossy(&open.bytes));
+            append(open.stream, &String::from_utf8_lossy(&open.bytes));
         }
     }
 }
 
-/// Which text a record belongs to, if any: the one that its stream has, and for other losses that of the output.
-pub(super) fn text_of(line: &Line) -> Option<Stream> {
+/// The text that a record belongs to: that of its stream, or stdout for other gaps.
+pub(in crate::kinds) fn text_of(line: &Line) -> Option<Stream> {
     match line.head()?.kind {
         RecordKind::Output(stream, _) => Some(stream),
         RecordKind::Other("gap") => match line.record()?.body {
@@ -113,28 +113,28 @@ pub(super) fn text_of(line: &Line) -> Option<Stream> {
 }
 
 /// Whether a record can change a text.
-pub(super) fn matters(head: Head<'_>) -> bool {
+pub(in crate::kinds) fn affects_text(head: Head<'_>) -> bool {
     matches!(
         head.kind,
         RecordKind::Output(..) | RecordKind::Other("gap" | "exited" | "turn_ended")
     )
 }
 
-/// How many lines can be told before a character is left open.
-pub(super) fn ready(lines: &[Line]) -> usize {
-    let mut texts = Texts::default();
+/// How many lines can be sent without leaving a character open.
+pub(in crate::kinds) fn ready(lines: &[Line]) -> usize {
+    let mut texts = StreamTexts::default();
     let mut ready = 0;
     for (count, line) in (1..).zip(lines) {
-        // Most lines need no parsing: they open nothing, and nothing is open that they could close.
-        if !texts.open.is_empty() || memmem::find(&line.text, BASE64).is_some() {
-            texts.take(line, &mut |_, _| {});
+        // Most lines need no parsing: no character is open, and they cannot open one.
+        if !texts.open.is_empty() || memmem::find(&line.text, BASE64_FIELD).is_some() {
+            texts.add(line, &mut |_, _| {});
         }
         if texts.open.is_empty() {
             ready = count;
         }
     }
     let held = || lines.iter().map(|line| line.text.len()).sum::<usize>();
-    if ready == 0 && held() > HELD {
+    if ready == 0 && held() > MAX_HELD {
         lines.len()
     } else {
         ready
@@ -149,7 +149,7 @@ fn stream_of(gap: &Gap) -> Stream {
     }
 }
 
-fn in_words(gap: &Gap) -> String {
+fn gap_notice(gap: &Gap) -> String {
     let Gap {
         stream, bytes, reason, ..
     } = gap;
@@ -160,8 +160,8 @@ fn in_words(gap: &Gap) -> String {
     }
 }
 
-/// The length without the beginning of a character at the end.
-fn whole(bytes: &[u8]) -> usize {
+/// The length without an incomplete character at the end.
+fn complete_len(bytes: &[u8]) -> usize {
     let begins = |start: &usize| {
         let end = bytes.get(*start..).unwrap_or_default();
         std::str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())

@@ -1,69 +1,70 @@
-//! From a cursor to the messages of its next batch: reads the journal, fixes the bounds, has them written.
+//! Prepares the messages of a batch: reads the journal, chooses the bounds, and writes them to disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::cursor::{Bounds, Cursor};
-use super::kinds::{About, Batch, Line, Message, Shape};
-use super::lane::Lane;
-use super::lines::Lines;
-use super::sink::Sink;
+use super::cursor::{Bounds, Cursor, CursorFile};
+use super::journal_lines::JournalLines;
+use super::translator_cache::TranslatorCache;
+use crate::kinds::{Batch, BatchShape, Line, Message};
+use crate::sink::Sink;
+use crate::source::SessionInfo;
 use promptd_agents::updates::{self, Translation};
 use promptd_journal::{ReadError, SeekError};
 use promptd_mask::Masker;
 use promptd_model::SessionState;
 
-/// Where there is nothing that a kind wants, no more than this is read at once.
-const SCAN: usize = 64 << 20;
+/// Maximum bytes that are scanned at once for records that the kind wants.
+const MAX_SCAN: usize = 64 << 20;
 
-/// What is known when a batch is prepared.
+/// The input for preparing a batch.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) about: About,
-    pub(super) folder: PathBuf,
-    pub(super) masker: Option<Arc<Masker>>,
-    /// Has read nothing.
-    pub(super) translation: Translation,
-    pub(super) state: Arc<SessionState>,
-    /// The epoch, for a batch that is cut now.
-    pub(super) epoch: String,
-    pub(super) now: Timestamp,
-    /// Nothing follows what waits for something to follow.
-    pub(super) release: bool,
-    /// Writes the cursor.
-    pub(super) lane: Arc<Lane>,
+pub(crate) struct BatchContext {
+    pub(crate) info: SessionInfo,
+    pub(crate) folder: PathBuf,
+    pub(crate) masker: Option<Arc<Masker>>,
+    /// A translator that has read nothing.
+    pub(crate) translation: Translation,
+    pub(crate) state: Arc<SessionState>,
+    /// The epoch for a new batch.
+    pub(crate) epoch: String,
+    pub(crate) now: Timestamp,
+    /// No more records will follow, so held records are sent.
+    pub(crate) release_held: bool,
+    pub(crate) file: Arc<CursorFile>,
+    pub(crate) translators: Arc<TranslatorCache>,
 }
 
-/// A batch, ready to be sent.
+/// A batch that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) bounds: Bounds,
-    pub(super) messages: Vec<Message>,
-    /// Records in it that the kind wants.
-    pub(super) records: u64,
-    /// When its first record was written, and its last.
-    pub(super) oldest: Option<Timestamp>,
-    pub(super) newest: Option<Timestamp>,
-    /// Where it could be divided: the last `seq` of its first half, and half of its bytes.
-    pub(super) middle: Option<(u64, usize)>,
+pub(crate) struct PreparedBatch {
+    pub(crate) bounds: Bounds,
+    pub(crate) messages: Vec<Message>,
+    /// The number of its records that the kind wants.
+    pub(crate) records: u64,
+    /// When its first and its last record were written.
+    pub(crate) oldest: Option<Timestamp>,
+    pub(crate) newest: Option<Timestamp>,
+    /// Where it can be divided: the last `seq` and the bytes of its first half.
+    pub(crate) middle: Option<(u64, usize)>,
 }
 
-/// What a look at the journal found.
+/// What was found in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Looked {
-    /// The last record that was looked at.
-    pub(super) seen: u64,
-    /// There was nothing behind it.
-    pub(super) at_end: bool,
-    /// Some of it waits for what follows.
-    pub(super) held: bool,
+pub(crate) struct Scan {
+    /// The last record that was scanned.
+    pub(crate) last: u64,
+    /// There were no more records.
+    pub(crate) at_end: bool,
+    /// Some records are held until later ones follow.
+    pub(crate) held: bool,
 }
 
-/// Why there is no batch.
+/// Why a batch cannot be prepared.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PrepareError {
+pub(crate) enum PrepareError {
     #[error(transparent)]
     Seek(#[from] SeekError),
     #[error(transparent)]
@@ -77,8 +78,8 @@ pub(super) enum PrepareError {
 }
 
 impl PrepareError {
-    /// With its cause.
-    pub(super) fn in_words(&self) -> String {
+    /// The message, including its source.
+    pub(crate) fn message(&self) -> String {
         let cause = std::error::Error::source(self).map(|source| format!(" ({source})"));
         format!("{self}{}", cause.unwrap_or_default())
     }
@@ -86,57 +87,57 @@ impl PrepareError {
 
 type Result<T> = std::result::Result<T, PrepareError>;
 
-/// Prepares the batch that the cursor has begun, or cuts the next one; none where nothing is wanted.
-pub(super) fn prepare(
-    wanted: &Wanted,
+/// Prepares the batch in the cursor, or cuts a new one; `None` if there are no records that the kind wants.
+pub(crate) fn prepare(
+    context: &BatchContext,
     mut cursor: Cursor,
     sink: &Sink,
-) -> Result<(Cursor, Option<Looked>, Option<Prepared>)> {
+) -> Result<(Cursor, Option<Scan>, Option<PreparedBatch>)> {
     let shape = sink.kind.shape();
     if let Some(bounds) = cursor.batch.clone() {
-        if let Some(lines) = wanted.read(&bounds, sink)? {
-            let prepared = wanted.messages(sink, bounds, &lines)?;
+        if let Some(lines) = context.read(&bounds, sink)? {
+            let prepared = context.messages(sink, bounds, &lines)?;
             return Ok((cursor, None, Some(prepared)));
         }
-        // Its records are not kept any more; what is left of them is another batch.
+        // Some of its records were deleted. The rest goes into another batch.
         cursor.batch = None;
     }
     if shape.creation && !cursor.created {
-        let bounds = wanted.bounds(0, 0);
-        wanted.fix(&mut cursor, &bounds)?;
-        let prepared = wanted.messages(sink, bounds, &[])?;
+        let bounds = context.bounds(0, 0);
+        context.write_bounds(&mut cursor, &bounds)?;
+        let prepared = context.messages(sink, bounds, &[])?;
         return Ok((cursor, None, Some(prepared)));
     }
     let limit = cursor.limit.unwrap_or(shape.bytes).min(shape.bytes);
-    let cut = wanted.cut(cursor.seq, sink, Shape { bytes: limit, ..shape })?;
+    let cut = context.cut(cursor.seq, sink, BatchShape { bytes: limit, ..shape })?;
     let Cut {
         lines,
         first,
         last,
-        looked,
+        scan,
     } = cut;
     if lines.is_empty() {
         cursor.seq = cursor.seq.max(last);
-        return Ok((cursor, Some(looked), None));
+        return Ok((cursor, Some(scan), None));
     }
-    let bounds = wanted.bounds(first, last);
-    wanted.fix(&mut cursor, &bounds)?;
-    let prepared = wanted.messages(sink, bounds, &lines)?;
-    Ok((cursor, Some(looked), Some(prepared)))
+    let bounds = context.bounds(first, last);
+    context.write_bounds(&mut cursor, &bounds)?;
+    let prepared = context.messages(sink, bounds, &lines)?;
+    Ok((cursor, Some(scan), Some(prepared)))
 }
 
 #[derive(Debug)]
 struct Cut {
     lines: Vec<Line>,
-    /// Behind the cursor; or, where records are not kept any more, the first that is, which tells of it.
+    /// The `seq` after the cursor, or the first kept record, which says that records were deleted.
     first: u64,
     last: u64,
-    looked: Looked,
+    scan: Scan,
 }
 
-impl Wanted {
-    fn open(&self, after: u64) -> Result<Lines> {
-        Ok(Lines::open(&self.folder, self.masker.clone(), after)?)
+impl BatchContext {
+    fn open(&self, after: u64) -> Result<JournalLines> {
+        Ok(JournalLines::open(&self.folder, self.masker.clone(), after)?)
     }
 
     fn bounds(&self, first: u64, last: u64) -> Bounds {
@@ -144,16 +145,16 @@ impl Wanted {
         Bounds { first, last, epoch }
     }
 
-    /// Writes the bounds down, before anybody sees the batch.
-    fn fix(&self, cursor: &mut Cursor, bounds: &Bounds) -> Result<()> {
+    /// Writes the bounds to disk.
+    fn write_bounds(&self, cursor: &mut Cursor, bounds: &Bounds) -> Result<()> {
         cursor.batch = Some(bounds.clone());
-        self.lane.write(cursor).map_err(|source| PrepareError::Write {
-            path: self.lane.path.clone(),
+        self.file.write(cursor).map_err(|source| PrepareError::Write {
+            path: self.file.path().to_owned(),
             source,
         })
     }
 
-    /// The lines of a batch that was cut before; none where they are not all kept.
+    /// The lines of an earlier batch; `None` if some were deleted.
     fn read(&self, bounds: &Bounds, sink: &Sink) -> Result<Option<Vec<Line>>> {
         let mut found = Vec::new();
         if bounds.first == 0 {
@@ -175,21 +176,21 @@ impl Wanted {
         Ok(Some(found))
     }
 
-    /// The next lines behind `after` that fit into a batch.
-    fn cut(&self, after: u64, sink: &Sink, shape: Shape) -> Result<Cut> {
+    /// The next lines after `after` that fit into a batch.
+    fn cut(&self, after: u64, sink: &Sink, shape: BatchShape) -> Result<Cut> {
         let mut lines = self.open(after)?;
         let (mut found, mut last) = (Vec::new(), after);
         let (mut bytes, mut scanned) = (0_usize, 0_usize);
         let mut at_end = false;
-        while scanned < SCAN {
-            // What the state does not know yet is no end of a batch: a retry knows it, and would say something else.
+        while scanned < MAX_SCAN {
+            // Records that the state does not include yet stay out: a retry would know more and send other bytes.
             let known = |line: &Line| line.seq <= self.state.last_seq;
             let Some(line) = lines.next()?.filter(known) else {
                 at_end = true;
                 break;
             };
             scanned = scanned.saturating_add(line.text.len());
-            // With what stands between it and the next.
+            // With the separator after it.
             let length = line.text.len().saturating_add(1);
             if line.head().is_some_and(|head| sink.kind.wants(head)) {
                 bytes = bytes.saturating_add(length);
@@ -205,11 +206,11 @@ impl Wanted {
                 last = line.seq;
             }
         }
-        let seen = last;
+        let scanned_to = last;
         let ready = match sink.kind.ready(&found) {
-            // What is held back cannot wait for what does not fit beside it.
+            // Held records cannot wait for records that do not fit into the same batch.
             0 if !at_end => found.len(),
-            _ if self.release => found.len(),
+            _ if self.release_held => found.len(),
             ready => ready,
         };
         let held = found.get(ready).map(|line| line.seq);
@@ -217,8 +218,8 @@ impl Wanted {
             found.truncate(ready);
             last = held.saturating_sub(1);
         }
-        let looked = Looked {
-            seen: if found.is_empty() { seen } else { last },
+        let scan = Scan {
+            last: if found.is_empty() { scanned_to } else { last },
             at_end,
             held: held.is_some(),
         };
@@ -226,12 +227,12 @@ impl Wanted {
             lines: found,
             first: lines.earliest().unwrap_or(after.saturating_add(1)),
             last,
-            looked,
+            scan,
         })
     }
 
-    /// Tells the records behind `after`, up to `last`.
-    fn read_through(&self, after: u64, last: u64, each: &mut dyn FnMut(&Line)) -> std::result::Result<(), ReadError> {
+    /// Calls `each` with the records after `after`, up to `last`.
+    fn for_each(&self, after: u64, last: u64, each: &mut dyn FnMut(&Line)) -> std::result::Result<(), ReadError> {
         let mut lines = match self.open(after) {
             Ok(lines) => lines,
             Err(PrepareError::Read(error) | PrepareError::Seek(SeekError::Read(error))) => return Err(error),
@@ -245,27 +246,27 @@ impl Wanted {
         Ok(())
     }
 
-    /// A translation that goes on behind the record `before`.
-    fn translation_behind(&self, before: u64) -> std::result::Result<Translation, ReadError> {
+    /// A translator that has read all records up to `before`.
+    fn translation_after(&self, before: u64) -> std::result::Result<Translation, ReadError> {
         let mut translation = self.translation.clone().restarted_after(before);
-        let mut unsaid = Vec::new();
+        let mut unused = Vec::new();
         let start = updates::replay_start(&self.state, before);
         if start < before {
-            self.read_through(start, before, &mut |line| {
-                translation.push_line(&line.text, &mut unsaid)
+            self.for_each(start, before, &mut |line| {
+                translation.push_line(&line.text, &mut unused)
             })?;
         }
         Ok(translation)
     }
 
-    fn messages(&self, sink: &Sink, bounds: Bounds, lines: &[Line]) -> Result<Prepared> {
-        let history = |each: &mut dyn FnMut(&Line)| self.read_through(0, bounds.last, each);
+    fn messages(&self, sink: &Sink, bounds: Bounds, lines: &[Line]) -> Result<PreparedBatch> {
+        let history = |each: &mut dyn FnMut(&Line)| self.for_each(0, bounds.last, each);
         let updates = || {
-            let read = |before| self.translation_behind(before);
-            self.lane.warm.translate(bounds.first, lines, read)
+            let read = |before| self.translation_after(before);
+            self.translators.translate(bounds.first, lines, read)
         };
         let batch = Batch {
-            about: &self.about,
+            info: &self.info,
             epoch: &bounds.epoch,
             first: bounds.first,
             last: bounds.last,
@@ -276,7 +277,7 @@ impl Wanted {
             updates: &updates,
         };
         let messages = sink.kind.messages(&batch)?;
-        Ok(Prepared {
+        Ok(PreparedBatch {
             messages,
             records: u64::try_from(lines.len()).unwrap_or(u64::MAX),
             oldest: lines.first().and_then(time),
@@ -287,9 +288,9 @@ impl Wanted {
     }
 }
 
-/// Where lines could be divided into two halves of about the same size, the first of which is `ready` by itself: the
-/// last `seq` of that, and its bytes or half of all, whichever is more: that it is short because a large record
-/// follows says nothing of what is taken.
+/// Where lines can be divided into two halves of similar size, the first of which is `ready`: its last `seq`, and its
+/// bytes or half of all bytes, whichever is more. (A first half that is short because of a large next record says
+/// nothing about what the backend accepts.)
 fn middle(lines: &[Line], ready: impl Fn(&[Line]) -> usize) -> Option<(u64, usize)> {
     let (_, but_last) = lines.split_last()?;
     let size = |lines: &[Line]| lines.iter().map(|line| line.text.len()).sum::<usize>();
@@ -308,7 +309,7 @@ fn middle(lines: &[Line], ready: impl Fn(&[Line]) -> usize) -> Option<(u64, usiz
     Some((first.last()?.seq, size(first).max(half)))
 }
 
-/// When a record was written.
+/// The time of a record.
 fn time(line: &Line) -> Option<Timestamp> {
     #[derive(serde::Deserialize)]
     struct Time {

@@ -1,7 +1,7 @@
-//! The HTTP clients of all sinks, made anew when the machine's certificates or name servers have changed.
+//! The HTTP clients of all sinks, renewed when certificates or name servers of the machine change.
 //!
-//! A sandbox's certificates, resolver and proxies may be put in place after the server was started, and differ after a
-//! resume. Whether they did is looked up before an attempt, at most once a second: nothing is watched, nothing polled.
+//! A sandbox's certificates and name servers may be installed after the start of the server, and may change at a resume.
+//! They are checked before an attempt, at most once a second.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,24 +12,24 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use reqwest::redirect::Policy;
 
-/// How long a request may take, from its connection to the end of its answer.
+/// Maximum duration of a request, including the connection and the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that is silent for longer than this while data is under way is gone: so looks one from before a pause.
+/// A peer that does not acknowledge data for this time is gone, for example after a pause.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Unused connections are closed after this long, and no more than this many are kept for a backend.
-const IDLE: Duration = Duration::from_secs(60);
-const MOST_IDLE: usize = 8;
+/// How long, and how many, unused connections are kept per backend.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_IDLE: usize = 8;
 
-/// Files are looked at no sooner than this after the last look.
-const NOT_SOONER: Duration = Duration::from_secs(1);
+/// Minimum time between two checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where certificates, name servers and names stand: what `rustls-native-certs` (by way of `openssl-probe`) and
-/// `hickory-resolver` read, on the distributions that templates are made of.
+/// The files of certificates, name servers and host names that `rustls-native-certs` (with `openssl-probe`) and
+/// `hickory-resolver` read, on common distributions.
 const FILES: [&str; 6] = [
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -39,40 +39,40 @@ const FILES: [&str; 6] = [
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-/// And where the environment says that certificates stand.
+/// The environment variables that name further certificates.
 const VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// The clients.
+/// The clients: one for HTTP and one for HTTPS.
 #[derive(Debug, Default)]
-pub(super) struct Clients(Mutex<Made>);
+pub(crate) struct Clients(Mutex<Built>);
 
 #[derive(Debug, Default)]
-struct Made {
-    looked: Option<Instant>,
+struct Built {
+    checked: Option<Instant>,
     stamps: Vec<Stamp>,
     plain: Option<reqwest::Client>,
     encrypted: Option<reqwest::Client>,
 }
 
-/// Changes whenever a file is written, replaced, appears or goes.
+/// Identifies a version of a file: changes when it is written, replaced, created or deleted.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl Clients {
     /// The client for a URL.
-    pub(super) fn for_url(&self, url: &Url) -> Result<reqwest::Client, reqwest::Error> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.looked.is_none_or(|looked| looked.elapsed() > NOT_SOONER) {
+    pub(crate) fn for_url(&self, url: &Url) -> Result<reqwest::Client, reqwest::Error> {
+        let mut built = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if built.checked.is_none_or(|checked| checked.elapsed() > CHECK_INTERVAL) {
             let stamps = stamps();
-            if made.stamps != stamps {
-                (made.plain, made.encrypted, made.stamps) = (None, None, stamps);
+            if built.stamps != stamps {
+                (built.plain, built.encrypted, built.stamps) = (None, None, stamps);
             }
-            made.looked = Some(Instant::now());
+            built.checked = Some(Instant::now());
         }
         let encrypted = url.scheme() == "https";
         let kept = if encrypted {
-            &mut made.encrypted
+            &mut built.encrypted
         } else {
-            &mut made.plain
+            &mut built.plain
         };
         if let Some(client) = kept {
             return Ok(client.clone());
@@ -81,14 +81,14 @@ impl Clients {
         Ok(kept.insert(client).clone())
     }
 
-    /// Forgets all connections and names.
-    pub(super) fn renew(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Made::default();
+    /// Closes all connections and forgets resolved names.
+    pub(crate) fn renew(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Built::default();
     }
 }
 
 fn build(encrypted: bool) -> Result<reqwest::Client, reqwest::Error> {
-    // Fails only where one is installed already, which is as good.
+    // Fails only if a provider is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .user_agent(concat!("promptd/", env!("CARGO_PKG_VERSION")))
@@ -97,9 +97,9 @@ fn build(encrypted: bool) -> Result<reqwest::Client, reqwest::Error> {
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(KEEPALIVE)
         .tcp_user_timeout(USER_TIMEOUT)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MOST_IDLE);
-    // A machine without certificates can still speak plain HTTP.
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE);
+    // Plain HTTP works on a machine without certificates.
     let builder = if encrypted { builder } else { builder.tls_certs_only([]) };
     builder.build()
 }

@@ -1,50 +1,51 @@
-//! How far a sink is: `sinks/<file>.json` in the session's folder, replaced atomically.
+//! A sink's cursor: `sinks/<file>.json` in the session's folder, replaced atomically.
 //!
-//! `seq` moves only when the backend has answered 2xx. The bounds of a batch are written down before it is tried for
-//! the first time, so that it stays the same batch however often the server is killed.
+//! `seq` only moves after a 2xx answer. The bounds of a batch are written before its first attempt, so it stays the same
+//! batch even if the server is killed.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use promptd_sys as sys;
 
-/// The version that this program writes, and the only one it reads.
+/// The version of the format.
 const VERSION: u32 = 1;
 
-/// The cursors' folder in a session's folder.
+/// The folder of the cursors in a session's folder.
 const FOLDER: &str = "sinks";
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     version: u32,
     /// The backend has every record up to this one.
-    pub(super) seq: u64,
-    /// The backend knows that the session was created, if its kind wants to.
+    pub(crate) seq: u64,
+    /// The backend was told that the session was created, if its kind sends that.
     #[serde(default)]
-    pub(super) created: bool,
+    pub(crate) created: bool,
     /// The epoch in which the last batch was cut.
     #[serde(default)]
-    pub(super) epoch: String,
-    /// The batch that is being tried.
+    pub(crate) epoch: String,
+    /// The batch that is being delivered.
     #[serde(default)]
-    pub(super) batch: Option<Bounds>,
-    /// The most bytes of records that the backend was seen to take, after it had refused more (413).
+    pub(crate) batch: Option<Bounds>,
+    /// Maximum bytes of records per batch, after the backend has refused a larger one with 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
-/// Where a batch begins and ends.
+/// The bounds of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Its first `seq`; 0 for the creation of the session.
-    pub(super) first: u64,
+    pub(crate) first: u64,
     /// Its last `seq`.
-    pub(super) last: u64,
+    pub(crate) last: u64,
     /// The epoch in which it was cut.
-    pub(super) epoch: String,
+    pub(crate) epoch: String,
 }
 
 impl Default for Cursor {
@@ -61,8 +62,8 @@ impl Default for Cursor {
 }
 
 impl Cursor {
-    /// Reads a sink's cursor; one that was never written stands at the beginning.
-    pub(super) fn read(path: &Path) -> io::Result<Self> {
+    /// Reads a cursor; a missing file is a cursor at the start.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let text = match std::fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             text => text?,
@@ -76,14 +77,13 @@ impl Cursor {
         Err(io::Error::new(ErrorKind::InvalidData, error))
     }
 
-    /// Writes it.
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+    fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
         match sys::replace(path, &text) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Not recursive: the session may have been deleted meanwhile, and stays so.
+                // Not recursive: a deleted session must not come back.
                 match path.parent().map_or(Ok(()), std::fs::create_dir) {
-                    // Another sink of the session was faster.
+                    // Another sink of the session has created it.
                     Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
                     Ok(()) | Err(_) => sys::replace(path, &text),
                 }
@@ -93,8 +93,41 @@ impl Cursor {
     }
 }
 
-/// Where a sink's cursor stands.
-pub(super) fn path(session: &Path, file: &str) -> PathBuf {
+/// The file of one cursor, which can be closed for writing.
+#[derive(Debug)]
+pub(crate) struct CursorFile {
+    path: PathBuf,
+    /// The session was deleted: a new session may have the same folder.
+    closed: Mutex<bool>,
+}
+
+impl CursorFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let closed = Mutex::new(false);
+        Self { path, closed }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the cursor, unless the file was closed.
+    pub(crate) fn write(&self, cursor: &Cursor) -> io::Result<()> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
+            return Err(io::Error::other("the session was deleted"));
+        }
+        cursor.write(&self.path)
+    }
+
+    /// Prevents further writes.
+    pub(crate) fn close(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// The path of a sink's cursor.
+pub(crate) fn cursor_path(session: &Path, file: &str) -> PathBuf {
     session.join(FOLDER).join(format!("{file}.json"))
 }
 
@@ -104,10 +137,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_cursor_comes_back_as_it_was_written() {
-        let session = std::env::temp_dir().join(format!("promptd-cursor-{}", std::process::id()));
-        std::fs::create_dir_all(&session).unwrap();
-        let path = path(&session, "global.http");
+    fn cursor_survives_a_round_trip() {
+        let session = sys::TemporaryFolder::new("cursor").unwrap();
+        let path = cursor_path(&session, "global.http");
         assert_eq!(Cursor::read(&path).unwrap(), Cursor::default());
         let bounds = Bounds {
             first: 5,
@@ -122,20 +154,19 @@ mod tests {
         };
         cursor.write(&path).unwrap();
         assert_eq!(Cursor::read(&path).unwrap(), cursor);
-        std::fs::remove_dir_all(&session).unwrap();
+        std::fs::remove_dir_all(&*session).unwrap();
         assert!(cursor.write(&path).is_err(), "a deleted session does not come back");
         assert!(!session.exists());
     }
 
     #[test]
-    fn the_first_cursors_of_a_sessions_sinks_are_written_at_once() {
-        let session = std::env::temp_dir().join(format!("promptd-cursors-{}", std::process::id()));
-        for _ in 0..50 {
-            std::fs::create_dir_all(&session).unwrap();
+    fn first_cursors_can_be_written_concurrently() {
+        for _ in 0..20 {
+            let session = sys::TemporaryFolder::new("cursors").unwrap();
             let barrier = std::sync::Barrier::new(8);
             std::thread::scope(|scope| {
                 for sink in 0..8 {
-                    let path = path(&session, &sink.to_string());
+                    let path = cursor_path(&session, &sink.to_string());
                     let barrier = &barrier;
                     scope.spawn(move || {
                         barrier.wait();
@@ -143,14 +174,14 @@ mod tests {
                     });
                 }
             });
-            std::fs::remove_dir_all(&session).unwrap();
         }
     }
 
     proptest! {
         #[test]
-        fn garbage_is_an_error_and_no_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let path = std::env::temp_dir().join(format!("promptd-cursor-garbage-{}", std::process::id()));
+        fn garbage_is_an_error(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let folder = sys::TemporaryFolder::new("garbage").unwrap();
+            let path = folder.join("cursor");
             std::fs::write(&path, text).unwrap();
             prop_assert!(Cursor::read(&path).is_err());
         }

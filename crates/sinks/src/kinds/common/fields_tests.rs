@@ -1,4 +1,4 @@
-//! Which parts of a sink's settings are secret.
+//! Tests of [`super`].
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn secrets(name: &str, value: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_headers_value_is_secret_by_its_name_or_its_look() {
+fn header_is_secret_by_name_or_random_value() {
     assert_eq!(secrets("Authorization", "Bearer abcdefgh"), ["abcdefgh"]);
     assert_eq!(
         secrets("authorization", "Basic dXNlcjpzd29yZGZpc2g="),
@@ -23,7 +23,7 @@ fn a_headers_value_is_secret_by_its_name_or_its_look() {
 }
 
 #[test]
-fn a_urls_secrets_are_its_user_and_what_nobody_has_written() {
+fn url_secrets_are_user_and_random_parts() {
     let of = |url: &str| url_secrets(&Url::parse(url).unwrap());
     assert_eq!(of("https://backend.example/api/internal/v2/sink/logs"), [""; 0]);
     assert_eq!(of("https://user:swordfish@h/logs?a=1"), ["user", "swordfish"]);
@@ -39,7 +39,7 @@ fn a_urls_secrets_are_its_user_and_what_nobody_has_written() {
 }
 
 #[test]
-fn a_name_for_the_agent_fits_into_every_key() {
+fn agent_id_has_a_maximum_length() {
     let agent_id = |id: &str| {
         let request = SinkRequest {
             agent_id: Some(id.to_owned()),

@@ -1,9 +1,9 @@
-//! Text from output records, wherever they are cut.
+//! Tests of [`super`].
 
 use proptest::prelude::*;
 
-use super::super::support_tests::{Journal, ended};
 use super::*;
+use crate::kinds::support_tests::{Journal, ended};
 use promptd_model::Status;
 
 /// Both texts of some lines.
@@ -13,16 +13,16 @@ fn told(lines: &[Line]) -> [String; 2] {
         Stream::Stdout => told[0].push_str(text),
         Stream::Stderr => told[1].push_str(text),
     };
-    let mut texts = Texts::default();
+    let mut texts = StreamTexts::default();
     for line in lines {
-        texts.take(line, &mut tell);
+        texts.add(line, &mut tell);
     }
     texts.finish(&mut tell);
     told
 }
 
 #[test]
-fn a_character_over_two_records_comes_out_whole_with_other_records_between_them() {
+fn character_split_over_two_records_is_joined() {
     let mut journal = Journal::default();
     journal
         .stdout(b"a\xC3", false)
@@ -32,7 +32,7 @@ fn a_character_over_two_records_comes_out_whole_with_other_records_between_them(
 }
 
 #[test]
-fn what_ends_within_a_character_waits_for_the_rest_of_it() {
+fn incomplete_character_is_held() {
     let mut journal = Journal::default();
     journal.stdout(b"a", true).stdout(b"\xE2\x82", false).stderr(b"x", true);
     assert_eq!(ready(&journal.lines), 1);
@@ -42,7 +42,7 @@ fn what_ends_within_a_character_waits_for_the_rest_of_it() {
 }
 
 #[test]
-fn nothing_waits_for_a_turn_that_is_over() {
+fn turn_end_releases_held_records() {
     for end in ["exited", "turn_ended", "late", "gap"] {
         let mut journal = Journal::default();
         journal.stdout(b"a\xC3", false);
@@ -59,7 +59,7 @@ fn nothing_waits_for_a_turn_that_is_over() {
 }
 
 #[test]
-fn a_stream_that_stands_still_within_a_character_does_not_hold_the_other_back_for_ever() {
+fn idle_stream_does_not_hold_the_other_forever() {
     let mut journal = Journal::default();
     journal.stdout(b"\xC3", false);
     for _ in 0..3 {
@@ -70,7 +70,7 @@ fn a_stream_that_stands_still_within_a_character_does_not_hold_the_other_back_fo
 }
 
 #[test]
-fn the_end_of_another_turn_closes_nothing() {
+fn other_turn_does_not_close_a_character() {
     let mut journal = Journal::default();
     journal.output(2, Stream::Stdout, b"\xC3", false, false);
     journal
@@ -82,7 +82,7 @@ fn the_end_of_another_turn_closes_nothing() {
 }
 
 #[test]
-fn what_is_missing_is_said_in_words() {
+fn gap_becomes_a_line_of_text() {
     let mut journal = Journal::default();
     journal.stdout(b"a", true);
     journal.raw(1, "gap", ",\"stream\":\"stderr\",\"bytes\":1,\"reason\":\"cut\"");
@@ -101,7 +101,7 @@ fn what_is_missing_is_said_in_words() {
     assert_eq!(stderr, "[promptd: 1 byte of stderr is missing: cut]\n");
 }
 
-/// What an agent may do, one record each.
+/// Events of an agent, one record each.
 #[derive(Clone, Debug)]
 enum Step {
     Output(Stream, Vec<u8>, bool, bool),
@@ -112,7 +112,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<(u32, Step)>> {
     let stream = prop_oneof![Just(Stream::Stdout), Just(Stream::Stderr)];
-    // Mostly the pieces of one character of four bytes, so that splits are common.
+    // Mostly parts of a four-byte character, so that splits are common.
     let byte = prop_oneof![4 => Just(0xF0), 4 => Just(0x9F), 4 => Just(0x98), 4 => Just(0x80), 1 => any::<u8>()];
     let bytes = proptest::collection::vec(byte, 0..5);
     let late = proptest::bool::weighted(0.1);
@@ -144,13 +144,13 @@ fn journal(steps: &[(u32, Step)]) -> Journal {
 
 proptest! {
     #[test]
-    fn any_split_gives_the_same_texts(steps in steps(), cuts in proptest::collection::vec(1_usize..6, 1..30)) {
+    fn text_does_not_depend_on_splits(steps in steps(), cuts in proptest::collection::vec(1_usize..6, 1..30)) {
         let journal = journal(&steps);
         let (mut from, mut split) = (0, [String::new(), String::new()]);
         let mut cuts = cuts.into_iter().cycle();
         let mut count = 0;
         while from < journal.lines.len() {
-            // Whoever finds nothing ready waits for more.
+            // If nothing is ready, more lines are needed.
             count = (count + cuts.next().unwrap()).min(journal.lines.len() - from);
             let lines = &journal.lines[from..from + count];
             let end = from + count == journal.lines.len();
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_come_out_as_the_standard_library_reads_them(
+    fn text_equals_lossy_utf8(
         text in "\\PC{0,40}",
         garbage in proptest::collection::vec(any::<u8>(), 0..6),
         cuts in proptest::collection::vec(1_usize..4, 1..40),

@@ -1,18 +1,18 @@
-//! The end of a text, in no more memory than a value takes.
+//! The end of a text, in bounded memory.
 
 use std::collections::VecDeque;
 
-/// Room for the line that says what was left out.
-const NOTICE: usize = 256;
+/// Maximum length of the line that says how much was left out.
+const MAX_NOTICE: usize = 256;
 
-/// The end of a text, as much as a value holds.
-pub(super) struct End {
+/// The end of a text that fits into a value.
+pub(super) struct TextTail {
     bytes: VecDeque<u8>,
     left_out: usize,
     max: usize,
 }
 
-impl End {
+impl TextTail {
     pub(super) fn of(max: usize) -> Self {
         Self {
             bytes: VecDeque::new(),
@@ -23,7 +23,7 @@ impl End {
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
-        let shortened = self.max.saturating_sub(NOTICE);
+        let shortened = self.max.saturating_sub(MAX_NOTICE);
         let most = if self.left_out == 0 { self.max } else { shortened };
         if self.bytes.len() > most {
             self.leave_out(self.bytes.len().saturating_sub(shortened));
@@ -36,13 +36,13 @@ impl End {
         self.left_out = self.left_out.saturating_add(count);
     }
 
-    /// The text; where it is not all of it, what was left out, and the rest from a whole character on.
+    /// The value: the text, or the notice and the end of the text from a complete character on.
     pub(super) fn into_value(mut self) -> Vec<u8> {
         if self.left_out == 0 {
             return self.bytes.into();
         }
-        let goes_on = self.bytes.iter().take_while(|byte| **byte & 0xC0 == 0x80).count();
-        self.leave_out(goes_on);
+        let continuation = self.bytes.iter().take_while(|byte| **byte & 0xC0 == 0x80).count();
+        self.leave_out(continuation);
         let notice = format!(
             "[promptd: {} bytes before this are left out: a value holds {} bytes at most]\n",
             self.left_out, self.max
