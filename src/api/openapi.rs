@@ -2,14 +2,20 @@
 
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse;
 use utoipa::OpenApi as _;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ObjectBuilder, OpenApi, Ref, RefOr, Required, Response};
 
-use super::admin::{configuration, info, metrics};
-use super::compat::{acp, bare, execute, sdk};
-use super::sessions::{artifacts, lifecycle, permissions, turns};
-use super::stream::{events, output, ws};
+use crate::api::admin::{configuration, info, metrics};
+use crate::api::compat::{acp, bare, execute, sdk};
+use crate::api::http::problem::{PROBLEM_JSON, ProblemDetails};
+use crate::api::sessions::{artifacts, permissions, resource, turns};
+use crate::api::stream::{events, output, page, ws};
+use promptd_model::Stream;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -19,76 +25,28 @@ use super::stream::{events, output, ws};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        lifecycle::create, lifecycle::list, lifecycle::show, lifecycle::delete,
+        resource::create, resource::list, resource::show, resource::delete,
         turns::prompt, turns::interrupt, turns::stop, turns::input, permissions::list, permissions::answer,
         events::events, ws::session, output::output, artifacts::artifacts,
         info::healthz, info::readyz, info::info, info::agents, configuration::configure, metrics::metrics, openapi,
-        execute::execute, execute::health, bare::root, acp::acp,
-        sdk::config::configure, sdk::config::show, sdk::connection::ws,
+        execute::execute, execute::health, bare::root, acp::route::acp,
+        sdk::config::configure, sdk::config::show, sdk::ws::ws,
     ),
-    components(schemas(ProblemDetails, EventPage, UpdateEvent)),
-    modifiers(&Security),
+    components(schemas(ProblemDetails, Stream, page::UpdateEvent)),
+    modifiers(&Security, &Problems, &SessionId),
     security(("token" = []), ("e2b" = []), ()),
     tags(
         (name = "sessions", description = "Agents at work"),
         (name = "server", description = "The server itself"),
-        (name = "elsewhere", description = "Shapes of other systems, over the same sessions"),
+        (name = "elsewhere", description = "Protocols of other systems, over the same sessions"),
     ),
 )]
 struct Document;
 
-/// A refusal or failure, as RFC 9457 words it.
-#[derive(serde::Serialize, utoipa::ToSchema)]
-#[schema(as = Problem)]
-pub(crate) struct ProblemDetails {
-    /// `urn:promptd:problem:` and the code.
-    r#type: String,
-    /// The code in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What was wrong, with the value and what would be right.
-    detail: String,
-    /// Stable; what programs may branch on.
-    code: String,
-    /// The `Request-Id` of the answer.
-    request_id: String,
-}
-
-/// What an agent says, in a line of `view=updates`. Every other record stands there as the journal has it.
-#[derive(serde::Serialize, utoipa::ToSchema)]
-pub(crate) struct UpdateEvent {
-    /// The record that it comes from; several lines can come from one.
-    seq: u64,
-    /// When that was written.
-    time: String,
-    /// The turn.
-    turn: u32,
-    /// Which of its record's updates it is, from 0; absent where there is only one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-    /// ACP's `SessionUpdate` (<https://agentclientprotocol.com/protocol/schema#sessionupdate>), told apart by
-    /// `sessionUpdate`: `user_message_chunk`, `agent_message_chunk`, `agent_thought_chunk`, `tool_call`,
-    /// `tool_call_update`, `plan`, `usage_update`; or `_raw`, what has no such word: `stream`, `line` or `base64`, and
-    /// `eol`, false where the line goes on.
-    #[schema(value_type = Object)]
-    update: serde_json::Value,
-}
-
-/// A page of the journal.
-#[derive(serde::Serialize, utoipa::ToSchema)]
-pub(crate) struct EventPage {
-    /// Records, as the journal has them; with `view=updates` among them `UpdateEvent`s.
-    #[schema(value_type = Vec<Object>)]
-    events: Vec<serde_json::Value>,
-    /// The `after` of the next page; what comes from one record is never parted.
-    next: u64,
-}
-
 struct Security;
 
 impl utoipa::Modify for Security {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+    fn modify(&self, document: &mut OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
@@ -105,6 +63,65 @@ impl utoipa::Modify for Security {
     }
 }
 
+/// Problems: the content of all refusals, so that handlers name only status and codes.
+struct Problems;
+
+impl utoipa::Modify for Problems {
+    fn modify(&self, document: &mut OpenApi) {
+        let schema = RefOr::from(Ref::from_schema_name("Problem"));
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        for (path, operation) in operations(document) {
+            let responses = &mut operation.responses.responses;
+            if path.starts_with("/v1/") || ["/metrics", "/ws"].contains(&path) {
+                responses.insert("default".to_owned(), Response::new("A problem").into());
+            }
+            for (status, response) in responses {
+                let refuses = status.starts_with(['4', '5']) || status == "default";
+                if let RefOr::T(response) = response
+                    && refuses
+                    && response.content.is_empty()
+                {
+                    response.content.insert(PROBLEM_JSON.to_owned(), content.clone().into());
+                }
+            }
+        }
+    }
+}
+
+/// The parameter of all paths below a session.
+struct SessionId;
+
+impl utoipa::Modify for SessionId {
+    fn modify(&self, document: &mut OpenApi) {
+        let string = ObjectBuilder::new().schema_type(Type::String);
+        let id = ParameterBuilder::new()
+            .name("id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The session"))
+            .schema(Some(string))
+            .build();
+        for (path, operation) in operations(document) {
+            if path.contains("{id}") {
+                operation
+                    .parameters
+                    .get_or_insert_default()
+                    .insert(0, id.clone().into());
+            }
+        }
+    }
+}
+
+fn operations(document: &mut OpenApi) -> impl Iterator<Item = (&str, &mut Operation)> {
+    document.paths.paths.iter_mut().flat_map(|(path, item)| {
+        let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        methods
+            .into_iter()
+            .flatten()
+            .map(|operation| (path.as_str(), operation))
+    })
+}
+
 /// The document as text, ending with a newline.
 pub fn document() -> String {
     // The document holds nothing that JSON cannot say; if it did, the test below would fail.
@@ -116,21 +133,21 @@ pub fn document() -> String {
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, description = "This document", body = Object)))]
-pub(crate) async fn openapi() -> Response {
+pub(crate) async fn openapi() -> impl IntoResponse {
     (
         [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         document(),
     )
-        .into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     /// To renew the copy: `PROMPTD_RENEW=1 cargo test --lib openapi`.
     #[test]
-    fn the_repositorys_copy_is_the_served_document() {
+    fn openapi_json_is_the_served_document() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
         if std::env::var_os("PROMPTD_RENEW").is_some() {
             std::fs::write(path, document()).unwrap();
@@ -143,13 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn every_route_is_described_and_every_description_has_a_route() {
-        let document: serde_json::Value = serde_json::from_str(&document()).unwrap();
-        let described = document["paths"].as_object().unwrap();
-        let mut described: Vec<&str> = described.keys().map(String::as_str).collect();
-        let mut routed: Vec<&str> = super::super::ROUTES.to_vec();
-        described.sort_unstable();
-        routed.sort_unstable();
-        assert_eq!(described, routed);
+    fn every_reference_resolves() {
+        fn references(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    members.values().for_each(|value| references(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50);
+        found.retain(|reference| document.pointer(reference.trim_start_matches('#')).is_none());
+        assert!(found.is_empty(), "dangling references: {found:?}");
     }
 }

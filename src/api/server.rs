@@ -1,4 +1,4 @@
-//! Listening: which doors are open, and how they close.
+//! Listening: which sockets are open, and how they close.
 
 use std::future::IntoFuture as _;
 use std::io;
@@ -12,10 +12,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::http::auth::Door;
-use super::http::keepalive::watch_over;
-use super::stream::feed::is_down;
-use super::{Api, Shared, router};
+use crate::api::http::auth::ListenerKind;
+use crate::api::http::keepalive::set_keepalive;
+use crate::api::router::router;
+use crate::api::state::{AppState, SharedState};
+use crate::api::stream::feed::wait_for_shutdown;
 use crate::runtime::{AuthMode, Listen, Runtime, Settings};
 use promptd_sys as sys;
 
@@ -25,9 +26,9 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 /// The control socket's mode: its owner's, and nobody else's, because it asks for no token.
 const CONTROL_MODE: u32 = 0o600;
 
-/// Which doors to open.
+/// What to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doors {
+pub enum Listeners {
     /// All of `settings.listen`, and the control socket.
     All,
     /// The control socket alone: what `promptd run` needs when there is no server.
@@ -76,36 +77,36 @@ pub enum ServeError {
 
 #[derive(Debug)]
 enum Bound {
-    Tcp(TcpListener, Door),
-    Unix(UnixListener, Door),
+    Tcp(TcpListener, ListenerKind),
+    Unix(UnixListener, ListenerKind),
 }
 
 /// A server that listens; connections wait until it runs.
 #[derive(Debug)]
 pub struct Server {
-    api: Shared,
+    api: SharedState,
     bound: Vec<Bound>,
     addresses: Vec<String>,
 }
 
 /// Listens and serves until the runtime shuts down.
-pub async fn serve(runtime: Arc<Runtime>, doors: Doors) -> Result<(), ServeError> {
-    Server::bind(runtime, doors).await?.run().await;
+pub async fn serve(runtime: Arc<Runtime>, listeners: Listeners) -> Result<(), ServeError> {
+    Server::bind(runtime, listeners).await?.run().await;
     Ok(())
 }
 
 impl Server {
-    /// Opens the doors.
-    pub async fn bind(runtime: Arc<Runtime>, doors: Doors) -> Result<Self, ServeError> {
+    /// Opens all listeners.
+    pub async fn bind(runtime: Arc<Runtime>, listeners: Listeners) -> Result<Self, ServeError> {
         let settings = runtime.settings();
         let mut server = Self {
-            api: Arc::new(Api::new(runtime)),
+            api: Arc::new(AppState::new(runtime)),
             bound: Vec::new(),
             addresses: Vec::new(),
         };
         // First, because it tells whether another server has this home.
         server.bind_control(&settings.home)?;
-        if doors == Doors::All {
+        if listeners == Listeners::All {
             for listen in &settings.listen {
                 match listen {
                     Listen::Tcp(address) => server.bind_tcp(*address, &settings).await?,
@@ -126,17 +127,17 @@ impl Server {
             return Err(ServeError::HomeInUse { home: home.to_owned() });
         }
         let listener = listen_unix(home, CONTROL_SOCKET, Some(CONTROL_MODE))?;
-        self.bound.push(Bound::Unix(listener, Door::Control));
+        self.bound.push(Bound::Unix(listener, ListenerKind::Control));
         Ok(())
     }
 
     async fn bind_tcp(&mut self, address: SocketAddr, settings: &Settings) -> Result<(), ServeError> {
-        let door = if address.ip().is_loopback() {
-            Door::Loopback
+        let kind = if address.ip().is_loopback() {
+            ListenerKind::Loopback
         } else {
-            Door::Public
+            ListenerKind::Public
         };
-        check_open(address, door, settings.auth, settings.insecure_public)?;
+        check_open(address, kind, settings.auth, settings.insecure_public)?;
         let refused = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => ServeError::InUse {
                 address: address.to_string(),
@@ -150,7 +151,7 @@ impl Server {
         let address = listener.local_addr().map_err(refused)?.to_string();
         tracing::info!(address, "listening");
         self.addresses.push(address);
-        self.bound.push(Bound::Tcp(listener, door));
+        self.bound.push(Bound::Tcp(listener, kind));
         Ok(())
     }
 
@@ -170,7 +171,7 @@ impl Server {
         let listener = listen_unix(folder, &name, None)?;
         tracing::info!(address, "listening");
         self.addresses.push(address);
-        self.bound.push(Bound::Unix(listener, Door::Unix));
+        self.bound.push(Bound::Unix(listener, ListenerKind::Unix));
         Ok(())
     }
 
@@ -179,28 +180,28 @@ impl Server {
         let runtime = Arc::clone(&self.api.runtime);
         let mut serving = JoinSet::new();
         for bound in self.bound {
-            let down = goes_down(runtime.shutdown());
+            let down = shut_down(runtime.shutdown());
             match bound {
-                Bound::Tcp(listener, door) => {
+                Bound::Tcp(listener, kind) => {
                     let listener = listener.tap_io(|connection| {
                         // A connection that is gone already tells so when it is read.
-                        let _gone = watch_over(connection);
+                        let _gone = set_keepalive(connection);
                     });
-                    let app = router(Arc::clone(&self.api), door);
+                    let app = router(Arc::clone(&self.api), kind);
                     serving.spawn(axum::serve(listener, app).with_graceful_shutdown(down).into_future());
                 }
-                Bound::Unix(listener, door) => {
-                    let app = router(Arc::clone(&self.api), door);
+                Bound::Unix(listener, kind) => {
+                    let app = router(Arc::clone(&self.api), kind);
                     serving.spawn(axum::serve(listener, app).with_graceful_shutdown(down).into_future());
                 }
             }
         }
-        goes_down(runtime.shutdown()).await;
+        shut_down(runtime.shutdown()).await;
         let grace = runtime.settings().grace;
         let over = async {
             serving.join_all().await;
             // WebSockets have left HTTP behind, and are waited for by themselves.
-            self.api.sockets.closed().await;
+            self.api.websockets.closed().await;
         };
         if tokio::time::timeout(grace, over).await.is_err() {
             tracing::warn!(?grace, "some connections did not end in time and are cut off");
@@ -208,13 +209,18 @@ impl Server {
     }
 }
 
-async fn goes_down(mut shutdown: watch::Receiver<bool>) {
-    is_down(&mut shutdown).await;
+async fn shut_down(mut shutdown: watch::Receiver<bool>) {
+    wait_for_shutdown(&mut shutdown).await;
 }
 
-fn check_open(address: SocketAddr, door: Door, auth: AuthMode, insecure_public: bool) -> Result<(), ServeError> {
-    match (auth, door) {
-        (AuthMode::None, Door::Public) if !insecure_public => Err(ServeError::OpenToEverybody { address }),
+fn check_open(
+    address: SocketAddr,
+    kind: ListenerKind,
+    auth: AuthMode,
+    insecure_public: bool,
+) -> Result<(), ServeError> {
+    match (auth, kind) {
+        (AuthMode::None, ListenerKind::Public) if !insecure_public => Err(ServeError::OpenToEverybody { address }),
         (AuthMode::None | AuthMode::Token | AuthMode::E2b, _) => Ok(()),
     }
 }
@@ -242,9 +248,9 @@ mod tests {
     #[test]
     fn no_auth_on_a_public_address_has_to_be_meant() {
         let address: SocketAddr = "0.0.0.0:80".parse().unwrap();
-        assert!(check_open(address, Door::Public, AuthMode::None, false).is_err());
-        assert!(check_open(address, Door::Public, AuthMode::None, true).is_ok());
-        assert!(check_open(address, Door::Public, AuthMode::Token, false).is_ok());
-        assert!(check_open(address, Door::Loopback, AuthMode::None, false).is_ok());
+        assert!(check_open(address, ListenerKind::Public, AuthMode::None, false).is_err());
+        assert!(check_open(address, ListenerKind::Public, AuthMode::None, true).is_ok());
+        assert!(check_open(address, ListenerKind::Public, AuthMode::Token, false).is_ok());
+        assert!(check_open(address, ListenerKind::Loopback, AuthMode::None, false).is_ok());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use super::Masker;
 
 impl Masker {
@@ -35,6 +37,20 @@ impl Masker {
         }
         masked.extend_from_slice(text.get(copied..).unwrap_or_default());
         Cow::Owned(masked)
+    }
+
+    /// Masks every string in a value; keys stay as they are.
+    pub fn json_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(masked) = self.text(text) {
+                    *text = masked;
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.json_value(value)),
+            Value::Object(values) => values.values_mut().for_each(|value| self.json_value(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     /// A string with its quotes, masked; `None` when there is nothing to mask.
@@ -82,6 +98,13 @@ mod tests {
         let expected = br#"{"seq":1, "type":"completed","completed":"a \"***\"", "list":["***",7,{"x":"***!"}]}"#;
         let masked = masker().json(text, &[b"type"]).into_owned();
         assert_eq!(String::from_utf8_lossy(&masked), String::from_utf8_lossy(expected));
+    }
+
+    #[test]
+    fn every_string_of_a_value_is_masked_and_no_key() {
+        let mut value = serde_json::json!({ "completed": ["a completed", 7, { "x": "completed" }] });
+        masker().json_value(&mut value);
+        assert_eq!(value, serde_json::json!({ "completed": ["a ***", 7, { "x": "***" }] }));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod masker;
 mod names;
 mod secrets;
 
-pub use masker::{Masker, Shown};
+pub use masker::{Masker, Shown, masked};
 pub use secrets::{Secrets, credentials};
 
 /// What stands in the place of a secret.

@@ -34,6 +34,11 @@ pub struct Shown<'a> {
     pub ends_hidden: bool,
 }
 
+/// A text without its secrets, where there may be none to hide.
+pub fn masked(masker: Option<&Masker>, text: &str) -> String {
+    masker.map_or_else(|| text.to_owned(), |masker| masker.text(text).into_owned())
+}
+
 impl Masker {
     /// A masker of these secrets; `None` where there is nothing to hide.
     pub fn new(secrets: &Secrets) -> Option<Self> {

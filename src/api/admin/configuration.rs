@@ -3,17 +3,13 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::api::http::json;
 use crate::api::http::problem::Problem;
-use crate::api::openapi::ProblemDetails;
-use crate::api::{Shared, to_the_end};
+use crate::api::operations::complete;
+use crate::api::state::SharedState;
 use crate::runtime;
-
-/// The route.
-pub(crate) const PATH: &str = "/v1/configuration";
 
 /// What shall be in force from now on; what is left out stays as it is.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -42,10 +38,12 @@ pub(crate) struct Configured {
 /// Sets tokens and the environment of agents, at once and for good. Over the control socket only.
 #[utoipa::path(put, path = "/v1/configuration", tag = "server", request_body = Configuration, responses(
     (status = 200, description = "What is in force now", body = Configured),
-    (status = 403, description = "Anywhere but on the control socket", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 403, description = "Anywhere but on the control socket"),
 ))]
-pub(crate) async fn configure(State(api): State<Shared>, request: Request) -> Result<axum::Json<Configured>, Problem> {
+pub(crate) async fn configure(
+    State(api): State<SharedState>,
+    request: Request,
+) -> Result<axum::Json<Configured>, Problem> {
     let body = json::read(request.into_body(), api.body_limit()).await?;
     let Configuration {
         tokens,
@@ -58,27 +56,20 @@ pub(crate) async fn configure(State(api): State<Shared>, request: Request) -> Re
         keep_old,
     };
     let runtime = std::sync::Arc::clone(&api.runtime);
-    let configured = to_the_end(async move { runtime.configure(wanted).await }).await?;
+    let configured = complete(async move { runtime.configure(wanted).await }).await?;
     Ok(axum::Json(Configured {
         tokens: configured.tokens,
         environment: configured.environment,
     }))
 }
 
-/// The library quotes what it found, and here everything may be a secret.
+/// serde quotes the value that it found, and here any value may be a secret.
 fn without_values(problem: Problem) -> Problem {
     if problem.code() != "invalid_field" {
         return problem;
     }
     let detail = "tokens is a list of texts, environment an object of names and texts, and keep_old is true or false";
     Problem::bad_request("invalid_field", detail)
-}
-
-/// The answer to everybody who did not come by the control socket.
-pub(crate) fn elsewhere() -> Problem {
-    let detail =
-        "a server is configured over its control socket only: run `promptd configure` where it runs, as the same user";
-    Problem::new(StatusCode::FORBIDDEN, "control_socket_only", detail)
 }
 
 #[cfg(test)]

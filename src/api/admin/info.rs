@@ -4,10 +4,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use crate::api::Shared;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
-use crate::api::openapi::ProblemDetails;
+use crate::api::state::SharedState;
 use crate::runtime::{AgentInfo, Listen, Sandbox};
 use promptd_agents::{Capabilities, Evidence};
 use promptd_model::{Limits, PermissionMode, SinkKind};
@@ -40,7 +39,7 @@ pub(crate) struct Readiness {
     (status = 200, description = "Ready", body = Readiness),
     (status = 503, description = "Not ready", body = Readiness),
 ))]
-pub(crate) async fn readyz(State(api): State<Shared>) -> (StatusCode, axum::Json<Readiness>) {
+pub(crate) async fn readyz(State(api): State<SharedState>) -> (StatusCode, axum::Json<Readiness>) {
     let problems = api.runtime.problems();
     let ready = problems.is_empty();
     let status = if ready {
@@ -140,9 +139,8 @@ struct ConfiguredSink {
 /// Version, epoch, limits and configuration.
 #[utoipa::path(get, path = "/v1/info", tag = "server", responses(
     (status = 200, description = "The server", body = Info),
-    (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn info(State(api): State<Shared>, query: Query) -> Result<axum::Json<Info>, Problem> {
+pub(crate) async fn info(State(api): State<SharedState>, query: Query) -> Result<axum::Json<Info>, Problem> {
     query.only(&[])?;
     let settings = api.runtime.settings();
     let configured = api.runtime.configured();
@@ -302,9 +300,8 @@ impl From<(AgentInfo, Option<String>)> for AgentView {
 /// Every known agent: installed or not, and what it can do.
 #[utoipa::path(get, path = "/v1/agents", tag = "server", responses(
     (status = 200, description = "The agents", body = Agents),
-    (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn agents(State(api): State<Shared>, query: Query) -> Result<axum::Json<Agents>, Problem> {
+pub(crate) async fn agents(State(api): State<SharedState>, query: Query) -> Result<axum::Json<Agents>, Problem> {
     query.only(&[])?;
     Ok(axum::Json(Agents {
         agents: api

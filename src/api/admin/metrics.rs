@@ -14,10 +14,9 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::Shared;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
-use crate::api::openapi::ProblemDetails;
+use crate::api::state::SharedState;
 use crate::runtime::Runtime;
 use promptd_model::SessionStatus;
 use promptd_sinks::{Counts, SinkState};
@@ -44,9 +43,8 @@ struct KindState {
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses(
     (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String),
-    (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn metrics(State(api): State<Shared>, query: Query) -> Result<impl IntoResponse, Problem> {
+pub(crate) async fn metrics(State(api): State<SharedState>, query: Query) -> Result<impl IntoResponse, Problem> {
     query.only(&[])?;
     let mut body = String::new();
     text::encode(&mut body, &registry(&api.runtime)).map_err(|error| Problem::internal(&error))?;

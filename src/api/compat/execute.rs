@@ -1,22 +1,20 @@
-//! `POST /execute` and `GET /health`: the shape that other sandboxes' servers have, over our sessions.
+//! `POST /execute` and `GET /health`: compatible with the servers of other sandboxes, over our sessions.
 //!
-//! Errors are `{"error"}` there. Fields we do not know are ignored, because callers of other servers send theirs.
+//! Errors are `{"error"}`. Unknown fields are ignored, because callers of other servers send theirs.
 
 use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Map;
 
-use crate::api::Shared;
 use crate::api::http::json::{self, parse};
 use crate::api::http::problem::Problem;
-use crate::api::sessions::view::time;
+use crate::api::state::SharedState;
 use crate::runtime::RuntimeError;
-use promptd_model::{SessionId, SessionRequest, SinkKind, SinkRequest};
+use promptd_mask::masked;
+use promptd_model::{SessionId, SessionRequest, SinkKind, SinkRequest, time_text};
 use promptd_sinks::{Scope, Sink};
 
 /// What `POST /execute` takes.
@@ -71,7 +69,7 @@ enum StorageKind {
 }
 
 impl Storage {
-    fn sink(self) -> SinkRequest {
+    fn into_sink(self) -> SinkRequest {
         match self.kind {
             StorageKind::Postgresql => studio(self.api_url, self.api_key),
             StorageKind::CloudflareKv => SinkRequest {
@@ -95,8 +93,8 @@ fn studio(api_url: Option<String>, api_key: Option<String>) -> SinkRequest {
     }
 }
 
-/// The backend that an environment names, as the callers of other servers have it.
-fn backend_of(read: impl Fn(&str) -> Option<String>) -> Option<SinkRequest> {
+/// The backend that environment variables name, as callers of other servers set them.
+fn backend_in_environment(read: impl Fn(&str) -> Option<String>) -> Option<SinkRequest> {
     let set = |name| read(name).filter(|value| !value.is_empty());
     let (url, key) = (set("BACKEND_API_URL")?, set("INTERNAL_API_KEY")?);
     Some(studio(Some(url), Some(key)))
@@ -114,46 +112,14 @@ pub(crate) struct ExecuteAnswer {
     message: String,
 }
 
-/// An error in that shape.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+/// A refusal.
+#[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct ExecuteError {
     /// What was wrong.
     error: String,
-    #[serde(skip)]
-    #[schema(ignore)]
-    problem: Option<Box<Problem>>,
 }
 
-impl ExecuteError {
-    fn bad_request(error: impl Into<String>) -> Self {
-        Self {
-            error: error.into(),
-            problem: None,
-        }
-    }
-}
-
-impl<T: Into<Problem>> From<T> for ExecuteError {
-    fn from(problem: T) -> Self {
-        let problem = problem.into();
-        Self {
-            error: problem.detail().to_owned(),
-            problem: Some(Box::new(problem)),
-        }
-    }
-}
-
-impl IntoResponse for ExecuteError {
-    fn into_response(self) -> Response {
-        match self.problem {
-            // Status and headers are the problem's; its body is written in this shape at the edge.
-            Some(problem) => problem.into_response(),
-            None => (StatusCode::BAD_REQUEST, axum::Json(json!({ "error": self.error }))).into_response(),
-        }
-    }
-}
-
-/// A request whose parts are all there.
+/// A request with all required fields.
 struct Execution {
     agent_id: String,
     id: SessionId,
@@ -170,9 +136,9 @@ struct Execution {
         (status = "default", description = "Refused", body = ExecuteError),
     ))]
 pub(crate) async fn execute(
-    State(api): State<Shared>,
+    State(api): State<SharedState>,
     request: Request,
-) -> Result<axum::Json<ExecuteAnswer>, ExecuteError> {
+) -> Result<axum::Json<ExecuteAnswer>, Problem> {
     let body = json::read(request.into_body(), api.body_limit()).await?;
     let Execution {
         agent_id,
@@ -182,7 +148,7 @@ pub(crate) async fn execute(
         env,
         sink,
     } = check(parse(&body)?)?;
-    let sink = sink.or_else(|| backend_of(|name| api.runtime.variable(name)));
+    let sink = sink.or_else(|| backend_in_environment(|name| api.runtime.variable(name)));
     let session_id = id.to_string();
     let turn = match api.runtime.session(id.as_str()) {
         Ok(session) => {
@@ -193,9 +159,7 @@ pub(crate) async fn execute(
             api.prompt(&session, prompt, None).await?.turn
         }
         Err(RuntimeError::SessionNotFound { .. }) => {
-            let metadata = [("agentId".to_owned(), Value::from(agent_id.clone()))]
-                .into_iter()
-                .collect();
+            let metadata = Map::from_iter([("agentId".to_owned(), agent_id.as_str().into())]);
             let request = SessionRequest {
                 id: Some(id),
                 prompt: Some(prompt),
@@ -210,12 +174,9 @@ pub(crate) async fn execute(
         Err(error) => return Err(error.into()),
     };
     // By now there is a session, unless somebody has just deleted it.
-    let masker = api
-        .runtime
-        .session(&session_id)
-        .ok()
-        .and_then(|session| api.runtime.masker(&session));
-    let agent_id = masker.map_or_else(|| agent_id.clone(), |masker| masker.text(&agent_id).into_owned());
+    let session = api.runtime.session(&session_id).ok();
+    let masker = session.and_then(|session| api.runtime.masker(&session));
+    let agent_id = masked(masker.as_deref(), &agent_id);
     let message = format!("turn {turn} was accepted; follow it at /v1/sessions/{session_id}/events");
     Ok(axum::Json(ExecuteAnswer {
         success: true,
@@ -227,7 +188,7 @@ pub(crate) async fn execute(
 }
 
 /// Creates the session with its first turn; or its next one, where somebody else has just created it.
-async fn start(api: &Shared, request: SessionRequest) -> Result<u32, Problem> {
+async fn start(api: &SharedState, request: SessionRequest) -> Result<u32, Problem> {
     let (id, prompt) = (request.id.clone(), request.prompt.clone().unwrap_or_default());
     match api.create(request, None).await {
         Ok(created) if created.new => return Ok(created.turn.unwrap_or(1)),
@@ -238,23 +199,23 @@ async fn start(api: &Shared, request: SessionRequest) -> Result<u32, Problem> {
     Ok(api.prompt(&session, prompt, None).await?.turn)
 }
 
-fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
+fn check(request: ExecuteRequest) -> Result<Execution, Problem> {
     let given = |field: Option<String>| field.filter(|text| !text.is_empty());
     let (Some(agent_id), Some(id), Some(prompt)) = (
         given(request.agent_id),
         given(request.session_id),
         given(request.prompt),
     ) else {
-        return Err(ExecuteError::bad_request("agentId, sessionId, and prompt are required"));
+        return Err(invalid("agentId, sessionId, and prompt are required"));
     };
     let env = request.env.unwrap_or_default();
-    let sink = request.storage.map(Storage::sink);
+    let sink = request.storage.map(Storage::into_sink);
     if let Err((_, error)) = Sink::all(sink.as_slice(), Scope::Session) {
         let error = format!("storage.{} {}", in_camel_case(&error.field), error.problem);
-        return Err(ExecuteError::bad_request(error));
+        return Err(invalid(error));
     }
-    let sink = sink.or_else(|| backend_of(|name| env.get(name).cloned()));
-    let id = SessionId::try_from(id).map_err(|error| ExecuteError::bad_request(format!("sessionId: {error}")))?;
+    let sink = sink.or_else(|| backend_in_environment(|name| env.get(name).cloned()));
+    let id = SessionId::try_from(id).map_err(|error| invalid(format!("sessionId: {error}")))?;
     Ok(Execution {
         agent_id,
         id,
@@ -263,6 +224,10 @@ fn check(request: ExecuteRequest) -> Result<Execution, ExecuteError> {
         env,
         sink,
     })
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::bad_request("invalid_field", detail)
 }
 
 /// A field as callers of this route write it.
@@ -288,12 +253,12 @@ pub(crate) struct Health {
 
 /// Alive, in the shape that other sandboxes' servers have. Needs no token.
 #[utoipa::path(get, path = "/health", tag = "elsewhere", responses((status = 200, description = "Alive", body = Health)))]
-pub(crate) async fn health(State(api): State<Shared>) -> axum::Json<Health> {
+pub(crate) async fn health(State(api): State<SharedState>) -> axum::Json<Health> {
     let global = !api.runtime.settings().sinks.is_empty();
     axum::Json(Health {
         status: "healthy",
-        timestamp: time(Timestamp::now()),
-        storage_configured: global || backend_of(|name| api.runtime.variable(name)).is_some(),
+        timestamp: time_text(Timestamp::now()),
+        storage_configured: global || backend_in_environment(|name| api.runtime.variable(name)).is_some(),
     })
 }
 
@@ -302,12 +267,12 @@ mod tests {
     use super::*;
 
     fn refusal(text: &str) -> String {
-        let checked = parse(text.as_bytes()).map_err(ExecuteError::from).and_then(check);
-        checked.map_or_else(|error| error.error, |_| "taken".to_owned())
+        let checked = parse(text.as_bytes()).and_then(check);
+        checked.map_or_else(|problem| problem.detail().to_owned(), |_| "accepted".to_owned())
     }
 
     #[test]
-    fn the_three_required_fields_are_asked_for_in_the_words_of_the_original() {
+    fn missing_fields_are_refused_with_the_original_text() {
         let words = "agentId, sessionId, and prompt are required";
         for text in [
             "{}",
@@ -319,15 +284,17 @@ mod tests {
         }
         assert_eq!(
             refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","other":1}"#),
-            "taken"
+            "accepted"
         );
     }
 
     #[test]
-    fn storage_and_the_environment_name_a_sink() {
+    fn storage_or_environment_choose_a_sink() {
         let sink = |rest: &str| {
             let text = format!(r#"{{"agentId":"a","sessionId":"s","prompt":"p",{rest}}}"#);
-            let execution = check(parse(text.as_bytes()).unwrap()).unwrap_or_else(|error| panic!("{}", error.error));
+            let execution = check(parse(text.as_bytes()).unwrap())
+                .map_err(|problem| problem.code())
+                .unwrap();
             execution.sink.map(|sink| (sink.kind, sink.api_url, sink.account_id))
         };
         let text = |text: &str| Some(text.to_owned());
@@ -346,12 +313,12 @@ mod tests {
     }
 
     #[test]
-    fn unknown_storage_and_impossible_ids_are_refused() {
+    fn unknown_storage_and_invalid_ids_are_refused() {
         let refused = refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":{"type":"redis"}}"#);
         assert!(refused.contains("postgresql"), "{refused}");
         assert_eq!(
             refusal(r#"{"agentId":"a","sessionId":"s","prompt":"p","storage":null}"#),
-            "taken"
+            "accepted"
         );
         assert!(refusal(r#"{"agentId":"a","sessionId":"a/b","prompt":"p"}"#).starts_with("sessionId: "));
         assert!(refusal("{").starts_with("the body is not JSON"));

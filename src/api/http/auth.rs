@@ -1,12 +1,13 @@
-//! Who may come in: a pure decision over token, `Host` and `Origin`.
+//! Authentication: a pure decision over token, `Host` and `Origin`.
 //!
-//! Without a token, only callers on this machine are served, and only if no browser was talked into calling on
-//! behalf of a foreign page: a page that rebinds its name to 127.0.0.1 still sends its own `Host`, and a page
-//! that calls us directly still sends its own `Origin`.
+//! Without a token only callers on this machine are served, and only if the request does not come from a foreign web
+//! page. A page whose name was rebound to 127.0.0.1 still sends its own `Host`; a page that calls us directly still
+//! sends its own `Origin`.
 
 use std::net::IpAddr;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use crate::api::http::problem::Problem;
@@ -16,11 +17,11 @@ use crate::runtime::{AuthMode, Token, opens};
 const PROTOCOL_PREFIX: &str = "promptd.bearer.";
 
 /// The sandbox's own token, as E2B's SDK sends it.
-const ACCESS_TOKEN: &str = "x-access-token";
+const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
-/// Where a request came in.
+/// The kind of listener that a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum ListenerKind {
     /// `control.sock`, whose file permissions are the authentication.
     Control,
     /// A Unix socket from the settings.
@@ -31,38 +32,36 @@ pub(crate) enum Door {
     Public,
 }
 
-/// What a request shows of its sender.
+/// What a request says about its sender.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Caller<'a> {
-    pub(crate) token: Option<&'a str>,
+    token: Option<&'a str>,
     /// `X-Access-Token`.
-    pub(crate) access: Option<&'a str>,
-    /// The platform vouches for the caller.
-    pub(crate) vouched: bool,
+    access: Option<&'a str>,
+    /// The platform has confirmed that the token is the sandbox's own.
+    pub(crate) confirmed: bool,
     pub(crate) host: Option<&'a str>,
-    pub(crate) origin: Option<&'a str>,
+    origin: Option<&'a str>,
 }
 
 impl<'a> Caller<'a> {
     pub(crate) fn of(headers: &'a HeaderMap, uri: &'a Uri) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let bearer = text(AUTHORIZATION).and_then(bearer);
         Self {
-            token: bearer.or_else(|| requested_protocol(headers)?.strip_prefix(PROTOCOL_PREFIX)),
-            access: text(HeaderName::from_static(ACCESS_TOKEN)),
-            vouched: false,
-            host: uri
-                .authority()
-                .map(axum::http::uri::Authority::as_str)
-                .or_else(|| text(HOST)),
+            token: text(AUTHORIZATION)
+                .and_then(bearer)
+                .or_else(|| requested_protocol(headers)?.strip_prefix(PROTOCOL_PREFIX)),
+            access: text(ACCESS_TOKEN),
+            confirmed: false,
+            host: uri.authority().map(Authority::as_str).or_else(|| text(HOST)),
             origin: headers.contains_key(ORIGIN).then(|| text(ORIGIN).unwrap_or("not text")),
         }
     }
 
-    /// What the platform has to be asked about before the caller can be let in; a page's WebSocket has no header but
-    /// the one for our own token.
-    pub(crate) fn to_be_vouched_for(self, door: Door, mode: AuthMode, tokens: &[Token]) -> Option<&'a str> {
-        let known = door == Door::Control || self.token.is_some_and(|token| opens(token, tokens));
+    /// The token that the platform has to confirm before the caller is authorized. The WebSocket of a page has no
+    /// header but the one for our own token.
+    pub(crate) fn token_to_confirm(self, listener: ListenerKind, mode: AuthMode, tokens: &[Token]) -> Option<&'a str> {
+        let known = listener == ListenerKind::Control || self.token.is_some_and(|token| opens(token, tokens));
         let given = self.access.or(self.token).filter(|token| !token.is_empty());
         given.filter(|_| mode == AuthMode::E2b && !known)
     }
@@ -75,34 +74,39 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// The WebSocket protocol that carries a token, to be echoed when the connection is accepted.
 pub(crate) fn requested_protocol(headers: &HeaderMap) -> Option<&str> {
-    let lists = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     lists
+        .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .map(str::trim)
         .find(|protocol| protocol.starts_with(PROTOCOL_PREFIX))
 }
 
-/// Lets a caller in, or says why not.
-pub(crate) fn admit(door: Door, mode: AuthMode, tokens: &[Token], caller: Caller<'_>) -> Result<(), Problem> {
-    if door == Door::Control || caller.vouched || caller.token.is_some_and(|token| opens(token, tokens)) {
+/// Decides whether a caller is served, or says why not.
+pub(crate) fn authorize(
+    listener: ListenerKind,
+    mode: AuthMode,
+    tokens: &[Token],
+    caller: Caller<'_>,
+) -> Result<(), Problem> {
+    let has_token = caller.token.is_some_and(|token| opens(token, tokens));
+    if listener == ListenerKind::Control || caller.confirmed || has_token {
         return Ok(());
     }
     if mode == AuthMode::E2b {
-        return Err(not_vouched_for(caller.token.is_some() || caller.access.is_some()));
+        return Err(unconfirmed(caller.token.is_some() || caller.access.is_some()));
     }
-    if caller.origin.is_some_and(|origin| is_foreign(origin, caller.host))
-        && (mode != AuthMode::Token || caller.token.is_none() || tokens.is_empty())
+    let asks_for_token = mode == AuthMode::Token && !tokens.is_empty();
+    if let Some(origin) = caller.origin.filter(|origin| is_foreign(origin, caller.host))
+        && !(asks_for_token && caller.token.is_some())
     {
-        return Err(forbidden_origin(caller.origin.unwrap_or_default()));
+        return Err(forbidden_origin(origin));
     }
-    match (mode, door) {
-        (AuthMode::Token, _) if !tokens.is_empty() => Err(unauthorized(caller.token.is_some())),
-        (AuthMode::Token, Door::Public) => Err(not_configured()),
-        (_, Door::Loopback) if !caller.host.is_some_and(is_loopback_host) => Err(forbidden_host(caller.host)),
-        (_, Door::Control | Door::Unix | Door::Loopback | Door::Public) => Ok(()),
+    match (mode, listener) {
+        _ if asks_for_token => Err(unauthorized(caller.token.is_some())),
+        (AuthMode::Token, ListenerKind::Public) => Err(not_configured()),
+        (_, ListenerKind::Loopback) if !caller.host.is_some_and(is_loopback_host) => Err(forbidden_host(caller.host)),
+        (_, ListenerKind::Control | ListenerKind::Unix | ListenerKind::Loopback | ListenerKind::Public) => Ok(()),
     }
 }
 
@@ -113,36 +117,38 @@ fn is_foreign(origin: &str, host: Option<&str>) -> bool {
 }
 
 fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
     };
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let is_loopback_name = name == "localhost" || name.ends_with(".localhost");
-    is_loopback_name || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn unauthorized(given: bool) -> Problem {
-    let what = if given {
-        "the token is not valid"
-    } else {
-        "no token was given"
-    };
-    let detail = format!(
-        "{what}; send `Authorization: Bearer <token>`, or on a WebSocket the protocol `{PROTOCOL_PREFIX}<token>`"
-    );
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
+    refuse_token(
+        if given {
+            "the token is not valid"
+        } else {
+            "no token was given"
+        },
+        "send `Authorization: Bearer <token>`",
+    )
 }
 
-fn not_vouched_for(given: bool) -> Problem {
-    let what = if given {
-        "the token is not this sandbox's"
-    } else {
-        "no token was given"
-    };
-    let detail = format!(
-        "{what}; send the sandbox's own token as `X-Access-Token` (`envdAccessToken` in E2B's SDK), or on a WebSocket the protocol `{PROTOCOL_PREFIX}<token>`"
-    );
+fn unconfirmed(given: bool) -> Problem {
+    refuse_token(
+        if given {
+            "the token is not this sandbox's"
+        } else {
+            "no token was given"
+        },
+        "send the sandbox's own token as `X-Access-Token` (`envdAccessToken` in E2B's SDK)",
+    )
+}
+
+fn refuse_token(what: &str, right: &str) -> Problem {
+    let detail = format!("{what}; {right}, or on a WebSocket the protocol `{PROTOCOL_PREFIX}<token>`");
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 
@@ -174,20 +180,20 @@ mod tests {
     const LOCAL: Caller<'_> = Caller {
         token: None,
         access: None,
-        vouched: false,
+        confirmed: false,
         host: Some("127.0.0.1:8080"),
         origin: None,
     };
 
-    fn code(door: Door, mode: AuthMode, tokens: &[&str], caller: Caller<'_>) -> &'static str {
+    fn code(listener: ListenerKind, mode: AuthMode, tokens: &[&str], caller: Caller<'_>) -> &'static str {
         let tokens: Vec<Token> = tokens.iter().map(|&token| Token::plain(token)).collect();
-        admit(door, mode, &tokens, caller).map_or_else(|problem| problem.code(), |()| "in")
+        authorize(listener, mode, &tokens, caller).map_or_else(|problem| problem.code(), |()| "in")
     }
 
     #[test]
-    fn with_a_token_set_nobody_comes_in_without_it() {
-        for door in [Door::Unix, Door::Loopback, Door::Public] {
-            let ask = |token| code(door, AuthMode::Token, &["old", "new"], Caller { token, ..LOCAL });
+    fn a_set_token_is_required() {
+        for listener in [ListenerKind::Unix, ListenerKind::Loopback, ListenerKind::Public] {
+            let ask = |token| code(listener, AuthMode::Token, &["old", "new"], Caller { token, ..LOCAL });
             assert_eq!(
                 (ask(None), ask(Some("wrong")), ask(Some(""))),
                 ("unauthorized", "unauthorized", "unauthorized")
@@ -197,24 +203,27 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_page_with_a_wrong_token_does_not_come_in_where_nobody_is_asked_for_one() {
+    fn without_auth_a_foreign_page_with_a_wrong_token_is_refused() {
         let page = Caller {
             token: Some("wrong"),
             origin: Some("https://evil.example"),
             ..LOCAL
         };
-        for door in [Door::Unix, Door::Loopback, Door::Public] {
-            let code = code(door, AuthMode::None, &["right"], page);
+        for listener in [ListenerKind::Unix, ListenerKind::Loopback, ListenerKind::Public] {
+            let code = code(listener, AuthMode::None, &["right"], page);
             assert!(code.starts_with("forbidden"), "{code}");
         }
     }
 
     #[test]
-    fn without_a_token_only_this_machine_comes_in() {
-        assert_eq!(code(Door::Public, AuthMode::Token, &[], LOCAL), "not_configured");
+    fn without_a_token_only_loopback_is_served() {
+        assert_eq!(
+            code(ListenerKind::Public, AuthMode::Token, &[], LOCAL),
+            "not_configured"
+        );
         assert_eq!(
             code(
-                Door::Public,
+                ListenerKind::Public,
                 AuthMode::Token,
                 &[],
                 Caller {
@@ -224,12 +233,12 @@ mod tests {
             ),
             "not_configured"
         );
-        assert_eq!(code(Door::Loopback, AuthMode::Token, &[], LOCAL), "in");
-        assert_eq!(code(Door::Unix, AuthMode::Token, &[], Caller::default()), "in");
+        assert_eq!(code(ListenerKind::Loopback, AuthMode::Token, &[], LOCAL), "in");
+        assert_eq!(code(ListenerKind::Unix, AuthMode::Token, &[], Caller::default()), "in");
     }
 
     #[test]
-    fn a_rebound_name_does_not_come_in() {
+    fn a_rebound_host_name_is_refused() {
         for mode in [AuthMode::Token, AuthMode::None] {
             for host in [
                 "evil.example",
@@ -240,7 +249,7 @@ mod tests {
             ] {
                 assert_eq!(
                     code(
-                        Door::Loopback,
+                        ListenerKind::Loopback,
                         mode,
                         &[],
                         Caller {
@@ -252,7 +261,7 @@ mod tests {
                 );
             }
             assert_eq!(
-                code(Door::Loopback, mode, &[], Caller { host: None, ..LOCAL }),
+                code(ListenerKind::Loopback, mode, &[], Caller { host: None, ..LOCAL }),
                 "forbidden_host"
             );
             for host in [
@@ -264,7 +273,7 @@ mod tests {
             ] {
                 assert_eq!(
                     code(
-                        Door::Loopback,
+                        ListenerKind::Loopback,
                         mode,
                         &[],
                         Caller {
@@ -279,21 +288,21 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_page_comes_in_with_the_token_only() {
+    fn a_foreign_page_needs_the_token() {
         let page = Caller {
             origin: Some("https://evil.example"),
             ..LOCAL
         };
-        for (door, mode) in [
-            (Door::Loopback, AuthMode::Token),
-            (Door::Public, AuthMode::None),
-            (Door::Unix, AuthMode::None),
+        for (listener, mode) in [
+            (ListenerKind::Loopback, AuthMode::Token),
+            (ListenerKind::Public, AuthMode::None),
+            (ListenerKind::Unix, AuthMode::None),
         ] {
-            assert_eq!(code(door, mode, &[], page), "forbidden_origin");
+            assert_eq!(code(listener, mode, &[], page), "forbidden_origin");
         }
         assert_eq!(
             code(
-                Door::Loopback,
+                ListenerKind::Loopback,
                 AuthMode::Token,
                 &[],
                 Caller {
@@ -305,7 +314,7 @@ mod tests {
         );
         assert_eq!(
             code(
-                Door::Loopback,
+                ListenerKind::Loopback,
                 AuthMode::Token,
                 &["t"],
                 Caller {
@@ -319,30 +328,33 @@ mod tests {
             origin: Some("http://127.0.0.1:8080"),
             ..LOCAL
         };
-        assert_eq!(code(Door::Loopback, AuthMode::Token, &[], own), "in");
+        assert_eq!(code(ListenerKind::Loopback, AuthMode::Token, &[], own), "in");
     }
 
     #[test]
-    fn none_serves_everybody_and_the_control_socket_asks_nothing() {
+    fn auth_none_and_the_control_socket_need_no_token() {
         let anyone = Caller {
             host: Some("sandbox.example"),
             ..LOCAL
         };
-        assert_eq!(code(Door::Public, AuthMode::None, &[], anyone), "in");
-        assert_eq!(code(Door::Control, AuthMode::Token, &["t"], Caller::default()), "in");
+        assert_eq!(code(ListenerKind::Public, AuthMode::None, &[], anyone), "in");
+        assert_eq!(
+            code(ListenerKind::Control, AuthMode::Token, &["t"], Caller::default()),
+            "in"
+        );
     }
 
     #[test]
-    fn with_e2b_only_whom_the_platform_vouches_for_comes_in_wherever_it_knocks() {
-        for door in [Door::Unix, Door::Loopback, Door::Public] {
-            let ask = |vouched, token| {
+    fn with_e2b_the_platform_confirms_every_caller() {
+        for listener in [ListenerKind::Unix, ListenerKind::Loopback, ListenerKind::Public] {
+            let ask = |confirmed, token| {
                 code(
-                    door,
+                    listener,
                     AuthMode::E2b,
                     &["t"],
                     Caller {
                         token,
-                        vouched,
+                        confirmed,
                         ..LOCAL
                     },
                 )
@@ -352,28 +364,28 @@ mod tests {
                 ("unauthorized", "unauthorized")
             );
             assert_eq!((ask(true, None), ask(false, Some("t"))), ("in", "in"));
-            assert_eq!(code(door, AuthMode::E2b, &[], LOCAL), "unauthorized");
+            assert_eq!(code(listener, AuthMode::E2b, &[], LOCAL), "unauthorized");
         }
-        assert_eq!(code(Door::Control, AuthMode::E2b, &[], LOCAL), "in");
+        assert_eq!(code(ListenerKind::Control, AuthMode::E2b, &[], LOCAL), "in");
     }
 
     #[test]
-    fn the_platform_is_asked_only_where_its_word_counts() {
-        let ask = |door, mode, token, access| {
+    fn the_platform_is_asked_only_with_e2b_auth() {
+        let ask = |listener, mode, token, access| {
             let caller = Caller { token, access, ..LOCAL };
-            caller.to_be_vouched_for(door, mode, &[Token::plain("t")])
+            caller.token_to_confirm(listener, mode, &[Token::plain("t")])
         };
-        let (public, e2b) = (Door::Public, AuthMode::E2b);
+        let (public, e2b) = (ListenerKind::Public, AuthMode::E2b);
         assert_eq!(ask(public, e2b, None, Some("a")), Some("a"));
         assert_eq!(ask(public, e2b, Some("b"), None), Some("b"));
         assert_eq!(ask(public, e2b, Some("t"), Some("a")), None);
         assert_eq!(ask(public, e2b, None, Some("")), None);
         assert_eq!(ask(public, AuthMode::Token, None, Some("a")), None);
-        assert_eq!(ask(Door::Control, e2b, None, Some("a")), None);
+        assert_eq!(ask(ListenerKind::Control, e2b, None, Some("a")), None);
     }
 
     #[test]
-    fn the_token_comes_in_a_header_or_as_a_websocket_protocol() {
+    fn a_token_is_a_header_or_a_websocket_protocol() {
         let mut headers = HeaderMap::new();
         let uri = Uri::from_static("/");
         headers.insert(

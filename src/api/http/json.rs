@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::time::Duration;
 
-use crate::api::Shared;
 use crate::api::http::problem::Problem;
+use crate::api::state::SharedState;
 use promptd_model::nearest;
 
 /// How long an oversized body is read and thrown away, so that the refusal is not lost in a reset connection.
@@ -23,10 +23,10 @@ pub(crate) struct Json<T>(pub(crate) T);
 /// A JSON body that may be left out.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<SharedState> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Shared) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &SharedState) -> Result<Self, Problem> {
         let content_type = content_type(&request);
         let body = read(request.into_body(), api.body_limit()).await?;
         check_content_type(content_type.as_deref())?;
@@ -34,10 +34,10 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     }
 }
 
-impl<T: DeserializeOwned + Default> FromRequest<Shared> for OptionalJson<T> {
+impl<T: DeserializeOwned + Default> FromRequest<SharedState> for OptionalJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Shared) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &SharedState) -> Result<Self, Problem> {
         let content_type = content_type(&request);
         let body = read(request.into_body(), api.body_limit()).await?;
         if body.is_empty() {

@@ -1,7 +1,7 @@
-//! Peers that are gone without a word: after a resume, connections from before look open and lead nowhere.
+//! Finds connections whose peer is gone: after a resume of the sandbox, old connections look open and are dead.
 //!
-//! The kernel finds them: whoever acknowledges nothing for a while is cut off, and where we have nothing to send the
-//! kernel asks. So does a `WebSocket`, end to end, since behind a proxy it is the proxy that acknowledges.
+//! The kernel cuts off a peer that acknowledges nothing for a while, and probes it where we have nothing to send. A
+//! WebSocket is pinged, too, because behind a proxy it is the proxy that acknowledges.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -10,53 +10,53 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::TcpStream;
 
-/// Whoever acknowledges nothing for so long is gone; or reads nothing for so long, and can come back to its cursor.
-const SILENCE: Duration = Duration::from_secs(30);
+/// A peer that acknowledges nothing for so long is gone; one that reads nothing for so long can reconnect at its cursor.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The kernel asks a silent peer after so many seconds, and again each time when they have passed.
-const ASK_EACH_SECONDS: u32 = 15;
+/// The kernel probes a silent peer after so many seconds, and then again at this interval.
+const PROBE_SECONDS: u32 = 15;
 
-/// As many pings in a row without any answer mean that nobody is there.
-const UNANSWERED: u32 = 2;
+/// A client that leaves so many pings in a row unanswered is gone.
+const MAX_UNANSWERED: u32 = 2;
 
-/// Has the kernel watch over a connection; records are small and wanted now.
-pub(crate) fn watch_over(connection: &TcpStream) -> io::Result<()> {
+/// Has the kernel probe a connection, and send small records at once.
+pub(crate) fn set_keepalive(connection: &TcpStream) -> io::Result<()> {
     connection.set_nodelay(true)?;
     setsockopt(connection, sockopt::KeepAlive, &true)?;
-    setsockopt(connection, sockopt::TcpKeepIdle, &ASK_EACH_SECONDS)?;
-    setsockopt(connection, sockopt::TcpKeepInterval, &ASK_EACH_SECONDS)?;
-    let silence = u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX);
-    Ok(setsockopt(connection, sockopt::TcpUserTimeout, &silence)?)
+    setsockopt(connection, sockopt::TcpKeepIdle, &PROBE_SECONDS)?;
+    setsockopt(connection, sockopt::TcpKeepInterval, &PROBE_SECONDS)?;
+    let timeout = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    Ok(setsockopt(connection, sockopt::TcpUserTimeout, &timeout)?)
 }
 
-/// Whether a `WebSocket`'s client is still there.
+/// Whether the client of a `WebSocket` is still there.
 ///
-/// Counted in pings, not in seconds: a pause of the machine is nobody's silence.
+/// Counts pings, not seconds: a pause of the machine is not the client's silence.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct PingMonitor {
     unanswered: AtomicU32,
-    /// Somebody reads what the client sends; while a command is being obeyed, nobody does.
-    listens: AtomicBool,
+    /// Somebody reads what the client sends. While a command is executed, nobody does.
+    reading: AtomicBool,
 }
 
-impl Pulse {
-    /// From now on what the client sends is read, or is not for a while.
-    pub(crate) fn listen(&self, listens: bool) {
-        self.listens.store(listens, Ordering::Relaxed);
-        self.heard();
+impl PingMonitor {
+    /// What the client sends is read from now on, or is not for a while.
+    pub(crate) fn set_reading(&self, reading: bool) {
+        self.reading.store(reading, Ordering::Relaxed);
+        self.record_activity();
     }
 
-    /// The client has sent something.
-    pub(crate) fn heard(&self) {
+    /// The client has sent or taken something.
+    pub(crate) fn record_activity(&self) {
         self.unanswered.store(0, Ordering::Relaxed);
     }
 
-    /// Before a ping: false when the ones before were not answered, and nobody is there.
-    pub(crate) fn beats(&self) -> bool {
-        if !self.listens.load(Ordering::Relaxed) {
+    /// Counts a ping that is about to be sent; false when too many before it were not answered.
+    pub(crate) fn count_ping(&self) -> bool {
+        if !self.reading.load(Ordering::Relaxed) {
             return true;
         }
-        self.unanswered.fetch_add(1, Ordering::Relaxed) < UNANSWERED
+        self.unanswered.fetch_add(1, Ordering::Relaxed) < MAX_UNANSWERED
     }
 }
 
@@ -65,24 +65,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_pings_without_an_answer_are_the_end() {
-        let pulse = Pulse::default();
-        assert!((0..10).all(|_| pulse.beats()), "nobody listens");
-        pulse.listen(true);
-        assert!(pulse.beats() && pulse.beats());
-        pulse.heard();
-        assert!(pulse.beats() && pulse.beats());
-        assert!(!pulse.beats());
+    fn two_unanswered_pings_are_the_end() {
+        let monitor = PingMonitor::default();
+        assert!((0..10).all(|_| monitor.count_ping()), "nobody reads");
+        monitor.set_reading(true);
+        assert!(monitor.count_ping() && monitor.count_ping());
+        monitor.record_activity();
+        assert!(monitor.count_ping() && monitor.count_ping());
+        assert!(!monitor.count_ping());
     }
 
     #[test]
-    fn a_long_command_is_no_silence_of_the_client() {
-        let pulse = Pulse::default();
-        pulse.listen(true);
-        assert!(pulse.beats() && pulse.beats());
-        pulse.listen(false);
-        assert!((0..10).all(|_| pulse.beats()));
-        pulse.listen(true);
-        assert!(pulse.beats());
+    fn pings_do_not_count_while_a_command_is_executed() {
+        let monitor = PingMonitor::default();
+        monitor.set_reading(true);
+        assert!(monitor.count_ping() && monitor.count_ping());
+        monitor.set_reading(false);
+        assert!((0..10).all(|_| monitor.count_ping()));
+        monitor.set_reading(true);
+        assert!(monitor.count_ping());
     }
 }

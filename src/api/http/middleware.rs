@@ -1,7 +1,6 @@
-//! What happens to every request and every answer: who may come in, and the headers that all answers carry.
+//! What happens to every request and every response: authentication, and the headers that all responses carry.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::header::ALLOW;
@@ -9,12 +8,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::api::Shared;
-use crate::api::admin::configuration;
-use crate::api::http::auth::{Caller, Door, admit};
+use crate::api::http::auth::{Caller, ListenerKind, authorize};
+use crate::api::http::path::session_id;
 use crate::api::http::problem::Problem;
-use crate::runtime::{AuthMode, Runtime};
-use promptd_mask::Masker;
+use crate::api::state::{AppState, SharedState};
+use crate::runtime::AuthMode;
 use promptd_sys as sys;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -27,94 +25,92 @@ const MAX_REQUEST_ID: usize = 128;
 /// These need no token, are answered during a shutdown, and tell nothing but health.
 const HEALTH: [&str; 2] = ["/healthz", "/health"];
 
-/// Who asks these does not use the server yet: they need no epoch, and a template's ready command may call them.
-const QUIET: [&str; 3] = ["/healthz", "/health", "/readyz"];
+/// Calls of these do not count as use of the server: they start no epoch, and a template's ready command may make them.
+const PASSIVE: [&str; 3] = ["/healthz", "/health", "/readyz"];
 
-/// The callers of these know refusals as `{"error"}`.
-const PLAIN: [&str; 2] = ["/execute", "/config"];
+/// Refusals of these are `{"error"}`.
+const PLAIN_ERRORS: [&str; 2] = ["/execute", "/config"];
 
-/// Stands for the epoch while there is none.
+/// This one is served on the control socket only.
+const CONTROL_ONLY: &str = "/v1/configuration";
+
+/// The value of `Promptd-Epoch` while there is no epoch.
 const DORMANT: &str = "dormant";
 
-/// Lets a request in or refuses it, and dresses the answer.
-pub(crate) async fn gate(api: Shared, door: Door, request: Request, next: Next) -> Response {
-    let id = request
-        .headers()
-        .get(REQUEST_ID)
-        .and_then(sane_id)
-        .unwrap_or_else(new_id);
-    let path = request.uri().path().to_owned();
-    tracing::debug!(id, method = %request.method(), path = request.uri().path(), "request");
-    let admitted = check(&api, door, request.uri(), request.headers()).await;
-    let used = admitted.is_ok() && !QUIET.contains(&path.as_str());
-    let mut answer = match admitted {
+/// Serves a request or refuses it, and completes the response.
+pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let given_id = parts.headers.get(REQUEST_ID).and_then(valid_id);
+    let id = given_id.unwrap_or_else(new_id);
+    let path = parts.uri.path().to_owned();
+    tracing::debug!(id, method = %parts.method, path, "request");
+    let session = session_id(&mut parts).await;
+    let checked = check(&api, listener, &parts.uri, &parts.headers).await;
+    let used = checked.is_ok() && !PASSIVE.contains(&path.as_str());
+    let mut response = match checked {
         Ok(()) => {
             if used {
-                let host = Caller::of(request.headers(), request.uri()).host.map(str::to_owned);
-                api.runtime.is_needed(host.as_deref()).await;
+                let host = Caller::of(&parts.headers, &parts.uri).host;
+                api.runtime.is_needed(host).await;
             }
-            next.run(request).await
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     };
-    if let Some(problem) = answer.extensions_mut().remove::<Problem>() {
-        let problem = problem.masked(masker_at(&api.runtime, &path).as_deref());
-        answer.extensions_mut().insert(problem);
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let session = session.and_then(|id| api.runtime.session(&id).ok());
+        response
+            .extensions_mut()
+            .insert(api.masked(session.as_deref(), problem));
     }
     let epoch = if used {
         Some(api.runtime.epoch())
     } else {
         api.runtime.known_epoch()
     };
-    let plain = PLAIN.contains(&path.as_str());
-    dress(answer, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
+    let plain = PLAIN_ERRORS.contains(&path.as_str());
+    complete(response, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
 }
 
-/// What hides secrets in a refusal: the session's that the path names, and the server's.
-fn masker_at(runtime: &Runtime, path: &str) -> Option<Arc<Masker>> {
-    let id = path
-        .strip_prefix("/v1/sessions/")
-        .and_then(|rest| rest.split('/').next());
-    match id.and_then(|id| runtime.session(id).ok()) {
-        Some(session) => runtime.masker(&session),
-        None => runtime.server_masker(),
-    }
-}
-
-async fn check(api: &Shared, door: Door, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+async fn check(api: &AppState, listener: ListenerKind, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     if HEALTH.contains(&uri.path()) {
         return Ok(());
     }
     let (mode, tokens) = (api.runtime.settings().auth, api.runtime.tokens());
-    let door = match door {
-        // The platform leads everybody to the ports of loopback, and hands on any `Host`.
-        Door::Loopback if mode == AuthMode::Token && api.runtime.is_in_a_sandbox() => Door::Public,
-        door => door,
+    let listener = match listener {
+        // In a sandbox the platform forwards callers from outside to the ports of loopback, with any `Host`.
+        ListenerKind::Loopback if mode == AuthMode::Token && api.runtime.is_in_a_sandbox() => ListenerKind::Public,
+        listener => listener,
     };
     let mut caller = Caller::of(headers, uri);
-    if let Some(token) = caller.to_be_vouched_for(door, mode, &tokens) {
-        caller.vouched = api.runtime.platform_vouches_for(token, caller.host).await?;
+    if let Some(token) = caller.token_to_confirm(listener, mode, &tokens) {
+        caller.confirmed = api.runtime.platform_vouches_for(token, caller.host).await?;
     }
-    admit(door, mode, &tokens, caller)?;
-    if uri.path() == configuration::PATH && door != Door::Control {
-        return Err(configuration::elsewhere());
+    authorize(listener, mode, &tokens, caller)?;
+    if uri.path() == CONTROL_ONLY && listener != ListenerKind::Control {
+        return Err(control_socket_only());
     }
     if *api.runtime.shutdown().borrow() {
-        Err(Problem::shutting_down())
-    } else {
-        Ok(())
+        return Err(Problem::shutting_down());
     }
+    Ok(())
 }
 
-/// Writes out a problem, and adds the headers of every answer.
-fn dress(mut answer: Response, epoch: &str, id: &str, plain: bool) -> Response {
-    if let Some(problem) = answer.extensions_mut().remove::<Problem>() {
+fn control_socket_only() -> Problem {
+    let detail =
+        "a server is configured over its control socket only: run `promptd configure` where it runs, as the same user";
+    Problem::new(StatusCode::FORBIDDEN, "control_socket_only", detail)
+}
+
+/// Writes out a problem, and adds the headers of every response.
+fn complete(mut response: Response, epoch: &str, id: &str, plain: bool) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         tracing::debug!(id, status = %problem.status(), code = problem.code(), "refused");
-        let allow = answer.headers_mut().remove(ALLOW);
-        answer = problem.render(id, plain);
-        answer.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
+        let allow = response.headers_mut().remove(ALLOW);
+        response = problem.render(id, plain);
+        response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
     }
-    let headers = answer.headers_mut();
+    let headers = response.headers_mut();
     headers.insert(PROMPTD_VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     for (name, text) in [(REQUEST_ID, id), (PROMPTD_EPOCH, epoch)] {
         // Both are made of characters that a header may have.
@@ -122,11 +118,11 @@ fn dress(mut answer: Response, epoch: &str, id: &str, plain: bool) -> Response {
             headers.insert(name, value);
         }
     }
-    answer
+    response
 }
 
-/// A caller's id, if it is one that may stand in logs.
-fn sane_id(id: &HeaderValue) -> Option<String> {
+/// A caller's id, if its characters are safe in logs.
+fn valid_id(id: &HeaderValue) -> Option<String> {
     let text = id.to_str().ok()?;
     let allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/' | b'+' | b'=');
@@ -142,7 +138,7 @@ fn new_id() -> String {
     })
 }
 
-/// The answer to a path that is none of ours.
+/// The response to an unknown path.
 pub(crate) async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(
@@ -152,7 +148,7 @@ pub(crate) async fn not_found(uri: Uri) -> Problem {
     )
 }
 
-/// The answer to a method that a path does not have; the router adds `Allow`.
+/// The response to a method that a path does not have; the router adds `Allow`.
 pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!(
         "{} cannot be called with {method}; the Allow header names what it can be called with",
@@ -166,23 +162,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_tells_version_epoch_and_request() {
-        for answer in [
+    fn every_response_has_version_epoch_and_request_id() {
+        for response in [
             StatusCode::OK.into_response(),
             Problem::bad_request("invalid_field", "x").into_response(),
         ] {
-            let answer = dress(answer, "e1", "r1", false);
-            assert_eq!(answer.headers()[PROMPTD_EPOCH], "e1");
-            assert_eq!(answer.headers()[REQUEST_ID], "r1");
-            assert!(answer.headers().contains_key(PROMPTD_VERSION));
+            let response = complete(response, "e1", "r1", false);
+            assert_eq!(response.headers()[PROMPTD_EPOCH], "e1");
+            assert_eq!(response.headers()[REQUEST_ID], "r1");
+            assert!(response.headers().contains_key(PROMPTD_VERSION));
         }
     }
 
     #[test]
-    fn a_callers_request_id_is_kept_when_it_is_sane() {
-        assert_eq!(sane_id(&HeaderValue::from_static("a-1:b")).as_deref(), Some("a-1:b"));
+    fn a_valid_request_id_of_the_caller_is_kept() {
+        assert_eq!(valid_id(&HeaderValue::from_static("a-1:b")).as_deref(), Some("a-1:b"));
         for strange in ["", "a b", "<script>", &"x".repeat(129)] {
-            assert_eq!(sane_id(&HeaderValue::try_from(strange).unwrap()), None);
+            assert_eq!(valid_id(&HeaderValue::try_from(strange).unwrap()), None);
         }
         assert_eq!(new_id().len(), 16);
         assert_ne!(new_id(), new_id());

@@ -4,18 +4,18 @@ use axum::extract::{FromRequestParts, Query as AxumQuery};
 use axum::http::Uri;
 use axum::http::request::Parts;
 
-use crate::api::Shared;
 use crate::api::http::problem::Problem;
+use crate::api::state::SharedState;
 use promptd_model::{View, nearest};
 
 /// The parameters of a request, in their order.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
 
-impl FromRequestParts<Shared> for Query {
+impl FromRequestParts<SharedState> for Query {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _api: &Shared) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _api: &SharedState) -> Result<Self, Problem> {
         Self::parse(&parts.uri)
     }
 }
@@ -69,6 +69,15 @@ impl Query {
         }
     }
 
+    /// `limit`: how many entries a page has.
+    pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Problem> {
+        match self.number::<usize>("limit")? {
+            None => Ok(default),
+            Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+            Some(limit) => Err(invalid("limit", &limit.to_string(), &format!("1 to {most}"))),
+        }
+    }
+
     /// `view`.
     pub(crate) fn view(&self) -> Result<View, Problem> {
         match self.text("view") {
@@ -107,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_shown_with_what_would_be_right() {
+    fn a_wrong_value_is_quoted_with_what_would_be_right() {
         let problem = query("after=abc").number::<u64>("after").unwrap_err();
         assert_eq!(
             problem.detail(),

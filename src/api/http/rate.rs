@@ -1,7 +1,6 @@
 //! Rate limits: off unless configured; pure but for the lock.
 //!
-//! A bucket per limit: it holds as many sessions and prompts as may come at once, and fills evenly. Small
-//! enough to need no crate, and the clock comes in as an argument.
+//! One token bucket per limit. Small enough to need no crate; the clock comes in as an argument.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +13,9 @@ use promptd_model::Limits;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// What has been accepted lately.
+/// How much has been accepted lately.
 #[derive(Debug, Default)]
-pub(crate) struct Rate(Mutex<[Option<Bucket>; 2]>);
+pub(crate) struct RateLimiter(Mutex<[Option<Bucket>; 2]>);
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
@@ -34,7 +33,7 @@ struct Exceeded {
     wait: Duration,
 }
 
-impl Rate {
+impl RateLimiter {
     /// Counts one session or prompt, or refuses it.
     pub(crate) fn take(&self, limits: &Limits, now: Instant) -> Result<(), Problem> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_counted() {
-        let (rate, now) = (Rate::default(), Instant::now());
+    fn without_a_limit_all_requests_pass() {
+        let (rate, now) = (RateLimiter::default(), Instant::now());
         assert!((0..10_000).all(|_| rate.take(&limits(None, None), now).is_ok()));
     }
 
     #[test]
-    fn a_burst_up_to_the_limit_passes_and_then_one_at_a_time() {
-        let (rate, now, limits) = (Rate::default(), Instant::now(), limits(Some(3), None));
+    fn a_burst_up_to_the_limit_passes_then_one_at_a_time() {
+        let (rate, now, limits) = (RateLimiter::default(), Instant::now(), limits(Some(3), None));
         assert!((0..3).all(|_| rate.take(&limits, now).is_ok()));
         let problem = rate.take(&limits, now).unwrap_err();
         assert_eq!((problem.status().as_u16(), problem.code()), (429, "rate_limited"));
@@ -124,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn both_limits_hold_and_a_refusal_counts_for_neither() {
-        let (rate, now, limits) = (Rate::default(), Instant::now(), limits(Some(1), Some(2)));
+    fn a_refusal_by_one_limit_does_not_count_for_the_other() {
+        let (rate, now, limits) = (RateLimiter::default(), Instant::now(), limits(Some(1), Some(2)));
         assert!(rate.take(&limits, now).is_ok());
         assert!((0..50).all(|_| rate.take(&limits, now).is_err()));
         assert!(rate.take(&limits, now + MINUTE).is_ok());

@@ -1,8 +1,5 @@
-//! The questions of agents, and their answers.
+//! Permission requests of agents, and their answers.
 
-use std::sync::Arc;
-
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,12 +9,9 @@ use crate::api::http::json::Json;
 use crate::api::http::path::SessionPath;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
-use crate::api::openapi::ProblemDetails;
-use crate::api::sessions::view::{mask_value, masked, time};
-use crate::api::{Api, Shared, to_the_end};
-use crate::runtime::{RuntimeError, Session};
-use promptd_mask::Masker;
-use promptd_model::{Permission, PermissionAnswer, PermissionOption, SessionState};
+use crate::api::state::SharedState;
+use promptd_mask::{Masker, masked};
+use promptd_model::{Permission, PermissionAnswer, PermissionOption, SessionState, time_text};
 
 /// A question that an agent waits on.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -42,23 +36,23 @@ pub(crate) struct PermissionView {
 
 impl PermissionView {
     fn of(turn: u32, (permission, asked_at): &(Permission, Timestamp), masker: Option<&Masker>) -> Self {
-        let permission = Self::hidden(permission, masker);
+        let permission = Self::masked(permission, masker);
         Self {
             id: permission.id,
             turn,
             title: permission.title,
             options: permission.options,
             tool_call: permission.tool_call,
-            asked_at: time(*asked_at),
-            expires_at: permission.expires_at.map(time),
+            asked_at: time_text(*asked_at),
+            expires_at: permission.expires_at.map(time_text),
         }
     }
 
-    /// A question without its secrets.
-    pub(crate) fn hidden(permission: &Permission, masker: Option<&Masker>) -> Permission {
+    /// A request without its secrets.
+    pub(crate) fn masked(permission: &Permission, masker: Option<&Masker>) -> Permission {
         let mut tool_call = permission.tool_call.clone();
         if let (Some(masker), Some(call)) = (masker, &mut tool_call) {
-            mask_value(masker, call);
+            masker.json_value(call);
         }
         let option = |option: &PermissionOption| PermissionOption {
             option_id: masked(masker, &option.option_id),
@@ -91,13 +85,11 @@ pub(crate) struct PermissionList {
 
 /// What the session's agent waits on.
 #[utoipa::path(get, path = "/v1/sessions/{id}/permissions", tag = "sessions",
-    params(("id" = String, Path, description = "The session")),
     responses(
         (status = 200, description = "Its open questions", body = PermissionList),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn list(
-    State(api): State<Shared>,
+    State(api): State<SharedState>,
     SessionPath(session): SessionPath,
     query: Query,
 ) -> Result<axum::Json<PermissionList>, Problem> {
@@ -127,41 +119,22 @@ pub(crate) struct Answer {
 /// Answers a question of the session's agent, which then goes on.
 #[utoipa::path(post, path = "/v1/sessions/{id}/permissions/{permission}", tag = "sessions", request_body = AnswerRequest,
     params(
-        ("id" = String, Path, description = "The session"),
         ("permission" = String, Path, description = "The question"),
     ),
     responses(
         (status = 200, description = "Answered; also when the same answer is given again", body = Answer),
-        (status = 400, description = "`invalid_field`: no such option", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, description = "`permission_not_found`, `session_not_found`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 409, description = "`permission_answered`", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid_field`: no such option"),
+        (status = 404, description = "`permission_not_found`, `session_not_found`"),
+        (status = 409, description = "`permission_answered`"),
     ))]
 pub(crate) async fn answer(
-    State(api): State<Shared>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    State(api): State<SharedState>,
+    SessionPath(session): SessionPath,
+    Path((_, permission)): Path<(String, String)>,
     query: Query,
     Json(request): Json<AnswerRequest>,
 ) -> Result<axum::Json<Answer>, Problem> {
     query.only(&[])?;
-    // Not UTF-8 after decoding, so no id of ours.
-    let Path((id, permission)) = path.map_err(|rejection| RuntimeError::SessionNotFound {
-        id: rejection.to_string(),
-    })?;
-    let session = api.runtime.session(&id)?;
-    let answer = api.answer(&session, permission, request.option).await;
-    let PermissionAnswer { id, option, .. } = answer.map_err(|problem| api.hide(Some(&session), problem))?;
+    let PermissionAnswer { id, option, .. } = api.answer_permission(&session, permission, request.option).await?;
     Ok(axum::Json(Answer { id, option }))
-}
-
-impl Api {
-    pub(crate) async fn answer(
-        &self,
-        session: &Arc<Session>,
-        permission: String,
-        option: String,
-    ) -> Result<PermissionAnswer, Problem> {
-        let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
-        to_the_end(async move { runtime.answer(&session, permission, option).await }).await
-    }
 }

@@ -1,15 +1,12 @@
-//! What a session looks like from outside: the contract's fields, never `env`, and no secret in any of them.
+//! A session as callers see it: never its `env`, and no secret in any field.
 
-use std::borrow::Cow;
-
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::sessions::permissions::PermissionView;
 use crate::runtime::{Runtime, Session};
-use promptd_mask::Masker;
-use promptd_model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage};
+use promptd_mask::{Masker, masked};
+use promptd_model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage, time_text};
 use promptd_sinks::SinkStatus;
 
 /// A session.
@@ -137,7 +134,7 @@ impl SessionView {
         let masker = masker.as_deref();
         let mut metadata = session.request().metadata.clone();
         if let Some(masker) = masker {
-            metadata.values_mut().for_each(|value| mask_value(masker, value));
+            metadata.values_mut().for_each(|value| masker.json_value(value));
         }
         Self {
             id: session.id().to_string(),
@@ -147,8 +144,8 @@ impl SessionView {
             turns: state.turns.iter().map(|turn| TurnView::of(turn, masker)).collect(),
             queue_position: runtime.queue_position(session),
             last_seq: state.last_seq,
-            created_at: time(created_at),
-            updated_at: time(state.updated_at.unwrap_or(created_at)),
+            created_at: time_text(created_at),
+            updated_at: time_text(state.updated_at.unwrap_or(created_at)),
             cwd: masked(masker, &session.cwd().display().to_string()),
             agent_session_id: state.agent_session_id().map(|id| masked(masker, id)),
             pending_permissions: PermissionView::all(&state, masker),
@@ -174,8 +171,8 @@ impl TurnView {
             stop_reason: ended.and_then(|ended| ended.stop_reason),
             exit_code: exited.and_then(|exited| exited.code),
             signal: exited.and_then(|exited| exited.signal.clone()),
-            started_at: turn.started.as_ref().map(|(_, at)| time(*at)),
-            ended_at: turn.ended_at.map(time),
+            started_at: turn.started.as_ref().map(|(_, at)| time_text(*at)),
+            ended_at: turn.ended_at.map(time_text),
             duration: exited.map(|exited| exited.duration),
             result: ended.and_then(|ended| Some(masked(masker, ended.result.as_ref()?))),
             usage: ended.and_then(|ended| ended.usage),
@@ -184,38 +181,5 @@ impl TurnView {
             attempt: turn.attempt,
             leftover_processes: exited.map_or(0, |exited| exited.leftover_processes),
         }
-    }
-}
-
-pub(crate) fn masked(masker: Option<&Masker>, text: &str) -> String {
-    masker.map_or_else(|| text.to_owned(), |masker| masker.text(text).into_owned())
-}
-
-/// Masks every text in a value; keys are the caller's names for them.
-pub(crate) fn mask_value(masker: &Masker, value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Cow::Owned(masked) = masker.text(text) {
-                *text = masked;
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask_value(masker, value)),
-        Value::Object(values) => values.values_mut().for_each(|value| mask_value(masker, value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-/// RFC 3339 in UTC, with microseconds, always.
-pub(crate) fn time(time: Timestamp) -> String {
-    format!("{time:.6}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_microseconds_even_when_they_are_zero() {
-        assert_eq!(time(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000000Z");
     }
 }

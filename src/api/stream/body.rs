@@ -5,24 +5,25 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 
+use crate::api::http::negotiate::StreamFormat;
 use crate::api::http::problem::Problem;
 use crate::api::stream::feed::{Feed, Step, Until};
-use crate::api::stream::framer::{Framer, Wire};
+use crate::api::stream::framer::Framer;
 use crate::runtime::{Runtime, Session};
 use promptd_journal::ReadError;
 use promptd_model::View;
 
-/// Tells a browser to come back a second after it lost us.
+/// Has a browser reconnect a second after the connection broke.
 const RETRY: &[u8] = b"retry: 1000\n\n";
-/// Tells that nothing more will come, so that nobody comes back for it.
+/// The stream is complete: a client need not reconnect.
 const END: &[u8] = b"event: end\ndata: {}\n\n";
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-/// Proxies such as nginx would else collect events before they pass them on.
+/// Keeps proxies such as nginx from buffering events.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Which part of a journal to stream.
@@ -39,16 +40,16 @@ pub(crate) struct Part {
 struct Events {
     feed: Feed,
     framer: Framer,
-    wire: Wire,
-    place: Place,
+    format: StreamFormat,
+    phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Phase {
     Begin,
-    Middle,
-    /// Everything is out but the word that it is.
-    Last,
+    Records,
+    /// All records are sent, and the end is not.
+    End,
     Over,
 }
 
@@ -57,81 +58,76 @@ pub(crate) fn response(
     runtime: &Arc<Runtime>,
     session: &Arc<Session>,
     part: Part,
-    wire: Wire,
+    format: StreamFormat,
 ) -> Result<Response, Problem> {
     let feed = Feed::open(runtime, session, part.after, part.until, part.view)?;
     let events = Events {
         feed,
-        framer: Framer::new(wire, part.turn, part.after),
-        wire,
-        place: Place::Begin,
+        framer: Framer::new(format, part.turn, part.after),
+        format,
+        phase: Phase::Begin,
     };
     let body = Body::from_stream(stream::unfold(events, |mut events| async {
         let next = events.next().await?;
         Some((next, events))
     }));
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    let kind = if wire == Wire::Sse {
-        "text/event-stream"
-    } else {
-        "application/x-ndjson"
-    };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (NO_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    Ok((headers, body).into_response())
 }
 
 impl Events {
     async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
-        if self.place == Place::Begin {
-            self.place = Place::Middle;
-            if let Some(retry) = self.word(RETRY) {
+        if self.phase == Phase::Begin {
+            self.phase = Phase::Records;
+            if let Some(retry) = self.control(RETRY) {
                 return Some(Ok(retry));
             }
         }
-        while self.place == Place::Middle {
+        while self.phase == Phase::Records {
             let bytes = match self.feed.next(self.framer.seq()).await {
                 Ok(Step::Piece(piece)) => self.framer.frame(&piece),
                 Ok(Step::Lines(lines)) => self.framer.lines(&lines),
                 Ok(Step::Silence) => {
-                    if let Some(comment) = self.word(KEEP_ALIVE) {
+                    if let Some(comment) = self.control(KEEP_ALIVE) {
                         return Some(Ok(comment));
                     }
                     continue;
                 }
                 Ok(Step::End) => {
-                    self.place = Place::Last;
+                    self.phase = Phase::End;
                     continue;
                 }
                 Ok(Step::Shutdown) => {
-                    self.place = Place::Over;
-                    return self.word(RETRY).map(Ok);
+                    self.phase = Phase::Over;
+                    return self.control(RETRY).map(Ok);
                 }
                 Err(error) => {
-                    self.place = Place::Over;
+                    self.phase = Phase::Over;
                     tracing::error!(%error, cause = %error.source, "an event stream breaks off");
                     return Some(Err(error));
                 }
             };
-            if self.framer.ended() {
-                self.place = Place::Last;
+            if self.framer.has_ended() {
+                self.phase = Phase::End;
             }
             if !bytes.is_empty() {
-                self.feed.sent();
+                self.feed.reset_silence();
                 return Some(Ok(bytes));
             }
         }
-        if self.place == Place::Last {
-            self.place = Place::Over;
-            return self.word(END).map(Ok);
+        if self.phase == Phase::End {
+            self.phase = Phase::Over;
+            return self.control(END).map(Ok);
         }
         None
     }
 
-    /// What is not a record has no place in NDJSON.
-    fn word(&self, text: &'static [u8]) -> Option<Bytes> {
-        (self.wire == Wire::Sse).then(|| Bytes::from_static(text))
+    /// What is not a record is sent in SSE only.
+    fn control(&self, text: &'static [u8]) -> Option<Bytes> {
+        (self.format == StreamFormat::Sse).then(|| Bytes::from_static(text))
     }
 }

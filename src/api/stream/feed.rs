@@ -1,4 +1,4 @@
-//! The one loop under every event stream: read, and where there is nothing to read, wait or end.
+//! The loop under every event stream: read, and where there is nothing to read, wait or end.
 //!
 //! A feed holds a cursor and nothing else, so a reader that stalls costs its socket and the piece it has not
 //! taken yet.
@@ -15,17 +15,17 @@ use promptd_follow::Follower;
 use promptd_journal::{Piece, ReadError};
 use promptd_model::{SessionState, View};
 
-/// After this much silence a comment is sent, so that no proxy takes the connection for dead.
+/// After this much silence a comment is sent, so that no proxy closes the connection as idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// When a feed ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// When what is there has been read.
+    /// At the end of the journal as it is now.
     Now,
-    /// When all turns are over, too.
+    /// At the end of the journal once all turns have ended.
     Settled,
-    /// Never.
+    /// When the session is deleted.
     Deleted,
 }
 
@@ -39,17 +39,17 @@ pub(crate) enum Step {
     Silence,
     /// Nothing will come any more.
     End,
-    /// The server goes down; the rest can be had from the next one.
+    /// The server shuts down; the next server has the rest.
     Shutdown,
 }
 
-/// A cursor in a session's journal, with everything that may end its way.
+/// A cursor in a session's journal, with everything that may end the stream.
 #[derive(Debug)]
 pub(crate) struct Feed {
     runtime: Arc<Runtime>,
     session: Arc<Session>,
     follower: Follower,
-    /// The journal itself is given where there is none.
+    /// From records to lines of the view; none where the view is the journal itself.
     translation: Option<Translation>,
     shutdown: watch::Receiver<bool>,
     changes: watch::Receiver<Arc<SessionState>>,
@@ -58,7 +58,7 @@ pub(crate) struct Feed {
     silent_since: Instant,
     /// The piece before reached the journal's end.
     at_end: bool,
-    /// What is secret may change while the feed lasts; it does not where somebody has measured before what is shown.
+    /// Takes up secrets that become known while the feed lasts. Not where the length of the masked text was promised.
     renews_mask: bool,
     /// The piece before ended in the middle of a line.
     in_line: bool,
@@ -73,12 +73,12 @@ impl Feed {
         until: Until,
         view: View,
     ) -> Result<Self, RuntimeError> {
-        // Whoever asks for what is not there hears of it, in any view.
+        // A cursor outside the journal is refused in every view.
         let mut follower = runtime.follow(session, after)?;
         if view == View::Raw {
             return Ok(Self {
                 renews_mask: true,
-                ..Self::of(runtime, session, follower, until)
+                ..Self::from_follower(runtime, session, follower, until)
             });
         }
         let begin = updates::replay_start(&session.state(), after);
@@ -88,12 +88,17 @@ impl Feed {
         Ok(Self {
             translation: Some(runtime.translation(session, after)),
             renews_mask: true,
-            ..Self::of(runtime, session, follower, until)
+            ..Self::from_follower(runtime, session, follower, until)
         })
     }
 
     /// A feed of the journal as a follower gives it, with the follower's mask.
-    pub(crate) fn of(runtime: &Arc<Runtime>, session: &Arc<Session>, follower: Follower, until: Until) -> Self {
+    pub(crate) fn from_follower(
+        runtime: &Arc<Runtime>,
+        session: &Arc<Session>,
+        follower: Follower,
+        until: Until,
+    ) -> Self {
         Self {
             follower,
             translation: None,
@@ -110,23 +115,23 @@ impl Feed {
         }
     }
 
-    /// The last record that was read, where that may say nothing in the view.
-    pub(crate) fn passed(&self) -> Option<u64> {
+    /// The `seq` of the last record that was read, where records may have no line in the view.
+    pub(crate) fn last_read(&self) -> Option<u64> {
         self.translation.as_ref().map(Translation::seq)
     }
 
-    /// Something was sent: the silence begins anew.
-    pub(crate) fn sent(&mut self) {
+    /// Something was sent: the silence starts again.
+    pub(crate) fn reset_silence(&mut self) {
         self.silent_since = Instant::now();
     }
 
-    /// What comes next; `seen` is the `seq` of the last record that came out of this feed.
+    /// Waits for what comes next; `seen` is the `seq` of the last record that came out of this feed.
     pub(crate) async fn next(&mut self, seen: u64) -> Result<Step, ReadError> {
         loop {
             if *self.shutdown.borrow() {
                 return Ok(Step::Shutdown);
             }
-            // Behind the last record of the moment, its bytes go out before the journal is asked again.
+            // The last bytes of the journal go out before the journal is read again.
             if !std::mem::take(&mut self.at_end)
                 && let Some(piece) = self.read().await?
             {
@@ -138,11 +143,11 @@ impl Feed {
                 if !lines.is_empty() {
                     return Ok(Step::Lines(lines));
                 }
-                // What lies before the cursor can be long, and others want to go on, too.
+                // What lies before the cursor can be long; other tasks get their turn.
                 tokio::task::yield_now().await;
                 continue;
             }
-            let seen = self.passed().unwrap_or(seen);
+            let seen = self.last_read().unwrap_or(seen);
             self.changes.mark_unchanged();
             let state = self.session.state();
             if self.is_over(&state, seen) {
@@ -151,21 +156,21 @@ impl Feed {
             let silence_ends = self.silent_since + KEEP_ALIVE;
             let silent = tokio::select! {
                 () = self.follower.changed() => false,
-                // The state is folded by another hand, and lags behind what we have read.
+                // Another task folds the state, which lags behind what we have read.
                 changed = self.changes.changed(), if state.last_seq < seen => changed.is_err(),
                 () = tokio::time::sleep_until(silence_ends) => true,
-                // What is said now tells the kernel whether the reader is still there.
+                // Sending now lets the kernel find out whether the reader is still there.
                 _ = self.breaks.changed() => true,
-                () = is_down(&mut self.shutdown) => return Ok(Step::Shutdown),
+                () = wait_for_shutdown(&mut self.shutdown) => return Ok(Step::Shutdown),
             };
             if silent {
-                self.sent();
+                self.reset_silence();
                 return Ok(if self.is_deleted() { Step::End } else { Step::Silence });
             }
         }
     }
 
-    /// A turn that begins can bring secrets that nobody knew when the feed was opened.
+    /// A turn that begins can add secrets that were not known when the feed was opened.
     async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
         if self.renews_mask && !self.in_line {
             self.follower.mask_with(self.runtime.masker(&self.session))?;
@@ -189,8 +194,8 @@ impl Feed {
     }
 }
 
-/// Waits until the server goes down.
-pub(crate) async fn is_down(shutdown: &mut watch::Receiver<bool>) {
+/// Waits until the server shuts down.
+pub(crate) async fn wait_for_shutdown(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone is a runtime that is gone.
     drop(shutdown.wait_for(|down| *down).await);
 }

@@ -1,27 +1,18 @@
 //! Records to the bytes of an event stream: SSE, NDJSON or WebSocket messages; pure.
 //!
-//! NDJSON is the journal's bytes, and passes without a copy where it is not narrowed to one turn. SSE writes
-//! around them into one buffer per piece. A WebSocket message must be whole, so only there does a large record
-//! wait for its end.
+//! NDJSON is the journal's bytes, and passes without a copy unless it is limited to one turn. SSE adds its fields in one
+//! buffer per piece. A WebSocket message must be whole, so only there does a large record wait for its end.
 
 use bytes::{Bytes, BytesMut};
 
+use crate::api::http::negotiate::StreamFormat;
 use crate::api::stream::scan::{Records, Scanner};
 use promptd_agents::updates::Line;
 use promptd_journal::Piece;
 use promptd_model::{Head, RecordKind, parse_head};
 
-/// A piece this small is copied, so that a reader that stalls does not hold the whole block it lies in.
+/// A piece this small is copied, so that a reader that stalls does not hold the whole block around it.
 const SMALL: usize = 64 << 10;
-
-/// What an event stream is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
-    /// `text/event-stream`.
-    Sse,
-    /// `application/x-ndjson`.
-    Ndjson,
-}
 
 /// Turns pieces into the bytes of one stream.
 #[derive(Debug)]
@@ -32,11 +23,11 @@ pub(crate) struct Framer {
 
 #[derive(Debug)]
 struct Frames {
-    wire: Wire,
+    format: StreamFormat,
     /// Only this turn's records and the session's own, up to its `turn_ended`.
     turn: Option<u32>,
     buffer: BytesMut,
-    place: Place,
+    fate: LineFate,
     /// The `seq` of the last record that began.
     seq: u64,
     ended: bool,
@@ -44,7 +35,7 @@ struct Frames {
 
 /// What becomes of the current line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum LineFate {
     Skipped,
     Sent,
     /// Sent, and the last one of its turn.
@@ -53,12 +44,12 @@ enum Place {
 
 impl Framer {
     /// A framer for what follows the record `after`.
-    pub(crate) fn new(wire: Wire, turn: Option<u32>, after: u64) -> Self {
+    pub(crate) fn new(format: StreamFormat, turn: Option<u32>, after: u64) -> Self {
         let out = Frames {
-            wire,
+            format,
             turn,
             buffer: BytesMut::new(),
-            place: Place::Skipped,
+            fate: LineFate::Skipped,
             seq: after,
             ended: false,
         };
@@ -68,19 +59,19 @@ impl Framer {
         }
     }
 
-    /// The `seq` of the last record that has come by.
+    /// The `seq` of the last record that has been read.
     pub(crate) fn seq(&self) -> u64 {
         self.out.seq
     }
 
-    /// The turn's last record has come by: nothing is sent any more.
-    pub(crate) fn ended(&self) -> bool {
+    /// The turn's last record has been read: nothing is sent any more.
+    pub(crate) fn has_ended(&self) -> bool {
         self.out.ended
     }
 
     /// The stream's bytes for a piece; none when nothing of it is to be sent.
     pub(crate) fn frame(&mut self, piece: &Piece) -> Bytes {
-        if self.out.wire == Wire::Ndjson && self.out.turn.is_none() && piece.starts_line && piece.ends_line {
+        if self.out.format == StreamFormat::Ndjson && self.out.turn.is_none() && piece.starts_line && piece.ends_line {
             self.out.seq = last_seq(&piece.bytes).unwrap_or(self.out.seq);
             return if piece.bytes.len() > SMALL {
                 piece.bytes.clone()
@@ -88,19 +79,15 @@ impl Framer {
                 Bytes::copy_from_slice(&piece.bytes)
             };
         }
-        self.out.buffer.reserve(
-            piece
-                .bytes
-                .len()
-                .saturating_add(piece.bytes.len() / 4)
-                .saturating_add(64),
-        );
+        // SSE adds some bytes to each line.
+        let size = piece.bytes.len();
+        self.out
+            .buffer
+            .reserve(size.saturating_add(size / 4).saturating_add(64));
         self.scanner.scan(&piece.bytes, &mut self.out);
         self.out.buffer.split().freeze()
     }
-}
 
-impl Framer {
     /// The stream's bytes for lines of a view, which come whole; none when nothing of them is to be sent.
     pub(crate) fn lines(&mut self, lines: &[Line]) -> Bytes {
         for line in lines {
@@ -126,26 +113,29 @@ impl Records for Frames {
     }
 
     fn text(&mut self, text: &[u8]) {
-        if self.place != Place::Skipped {
+        if self.fate != LineFate::Skipped {
             self.buffer.extend_from_slice(text);
         }
     }
 
     fn end(&mut self) {
-        if self.place != Place::Skipped {
-            self.buffer
-                .extend_from_slice(if self.wire == Wire::Sse { b"\n\n" } else { b"\n" });
+        if self.fate != LineFate::Skipped {
+            self.buffer.extend_from_slice(if self.format == StreamFormat::Sse {
+                b"\n\n"
+            } else {
+                b"\n"
+            });
         }
-        self.ended |= self.place == Place::Last;
+        self.ended |= self.fate == LineFate::Last;
     }
 }
 
 impl Frames {
-    /// Begins a line; `last`: whoever has it has all that comes from its record, and may go on behind it.
+    /// Begins a line. `last`: it is the last line of its record, so that a cursor may point behind it.
     fn open(&mut self, head: Option<Head<'_>>, line: &[u8], last: bool) {
         self.seq = head.map_or(self.seq, |head| head.seq);
-        self.place = self.place_for(head);
-        if self.place == Place::Skipped || self.wire == Wire::Ndjson {
+        self.fate = self.fate_of(head);
+        if self.fate == LineFate::Skipped || self.format == StreamFormat::Ndjson {
             return;
         }
         if let Some(head) = head {
@@ -161,14 +151,14 @@ impl Frames {
         self.buffer.extend_from_slice(b"data: ");
     }
 
-    fn place_for(&self, head: Option<Head<'_>>) -> Place {
+    fn fate_of(&self, head: Option<Head<'_>>) -> LineFate {
         match (self.turn, head) {
-            (_, _) if self.ended => Place::Skipped,
+            (_, _) if self.ended => LineFate::Skipped,
             (Some(turn), Some(head)) if head.turn == turn && head.kind == RecordKind::Other("turn_ended") => {
-                Place::Last
+                LineFate::Last
             }
-            (Some(turn), Some(head)) if head.turn != turn && head.turn != 0 => Place::Skipped,
-            (Some(_) | None, Some(_) | None) => Place::Sent,
+            (Some(turn), Some(head)) if head.turn != turn && head.turn != 0 => LineFate::Skipped,
+            (Some(_) | None, Some(_) | None) => LineFate::Sent,
         }
     }
 }
@@ -202,7 +192,7 @@ impl Messages {
         std::mem::take(&mut self.out.lines)
     }
 
-    /// The `seq` of the last record that has come by.
+    /// The `seq` of the last record that has been read.
     pub(crate) fn seq(&self) -> u64 {
         self.out.seq
     }
@@ -230,23 +220,23 @@ pub(crate) mod tests {
     use promptd_agents::{Translator, Update};
     use proptest::prelude::*;
 
-    /// Says everything twice, and of an empty line nothing.
+    /// Two updates for each line, and none for an empty one.
     #[derive(Clone)]
     struct Twice;
 
     impl Translator for Twice {
         fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
-            let said = Update::message(String::from_utf8(line.to_vec()).ok()?);
+            let update = Update::message(String::from_utf8(line.to_vec()).ok()?);
             Some(if line.is_empty() {
                 Vec::new()
             } else {
-                vec![said.clone(), said]
+                vec![update.clone(), update]
             })
         }
     }
 
     /// The view of a turn that writes these lines.
-    pub(crate) fn said_twice(lines: &[&str]) -> Vec<Line> {
+    pub(crate) fn lines_sent_twice(lines: &[&str]) -> Vec<Line> {
         let record = |seq: usize, turn: u32, rest: &str| {
             format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:00.123456Z\",\"turn\":{turn},{rest}}}\n")
         };
@@ -261,9 +251,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_several_events_from_one_record_only_the_last_has_its_id() {
-        let mut framer = Framer::new(Wire::Sse, Some(1), 0);
-        let text = String::from_utf8(framer.lines(&said_twice(&["a", "", "b"])).to_vec()).unwrap();
+    fn only_the_last_event_of_a_record_has_its_id() {
+        let mut framer = Framer::new(StreamFormat::Sse, Some(1), 0);
+        let text = String::from_utf8(framer.lines(&lines_sent_twice(&["a", "", "b"])).to_vec()).unwrap();
         let heads: Vec<Vec<&str>> = text
             .split_terminator("\n\n")
             .map(|event| event.lines().filter(|line| !line.starts_with("data: {")).collect())
@@ -279,7 +269,7 @@ pub(crate) mod tests {
                 vec!["id: 6", "event: turn_ended"],
             ]
         );
-        assert!(framer.ended() && framer.seq() == 6);
+        assert!(framer.has_ended() && framer.seq() == 6);
     }
 
     /// Pieces as a reader gives them, wherever they are cut.
@@ -296,19 +286,19 @@ pub(crate) mod tests {
         cut(text, sizes).into_iter().map(make).collect()
     }
 
-    fn framed(wire: Wire, turn: Option<u32>, text: &[u8], sizes: &[usize]) -> (Vec<u8>, u64, bool) {
-        let mut framer = Framer::new(wire, turn, 0);
+    fn framed(format: StreamFormat, turn: Option<u32>, text: &[u8], sizes: &[usize]) -> (Vec<u8>, u64, bool) {
+        let mut framer = Framer::new(format, turn, 0);
         let bytes = pieces(text, sizes)
             .iter()
             .flat_map(|piece| framer.frame(piece))
             .collect();
-        (bytes, framer.seq(), framer.ended())
+        (bytes, framer.seq(), framer.has_ended())
     }
 
     #[test]
     fn an_sse_event_has_id_type_and_the_record() {
         let text = br#"{"seq":12,"time":"2026-11-21T02:40:00.123456Z","turn":1,"type":"stdout","to":3,"data":"hi"}"#;
-        let (bytes, seq, _) = framed(Wire::Sse, None, &[text.as_slice(), b"\n"].concat(), &[1_000]);
+        let (bytes, seq, _) = framed(StreamFormat::Sse, None, &[text.as_slice(), b"\n"].concat(), &[1_000]);
         let expected = [b"id: 12\nevent: stdout\ndata: ".as_slice(), text, b"\n\n"].concat();
         assert_eq!(
             (String::from_utf8(bytes).unwrap(), seq),
@@ -317,10 +307,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_turns_stream_ends_with_its_end_and_has_nothing_of_others() {
+    fn the_stream_of_a_turn_has_only_its_records_and_ends() {
         let text = journal(&[3; 20]);
         // Records 7 to 13 are turn 2, whose end is record 10.
-        let (bytes, _, ended) = framed(Wire::Ndjson, Some(2), &text, &[100_000]);
+        let (bytes, _, ended) = framed(StreamFormat::Ndjson, Some(2), &text, &[100_000]);
         let lines: Vec<_> = String::from_utf8(bytes)
             .unwrap()
             .lines()
@@ -333,10 +323,10 @@ pub(crate) mod tests {
         #[test]
         fn every_cut_gives_the_same_bytes(lengths in proptest::collection::vec(0_usize..700, 0..20), sizes in proptest::collection::vec(1_usize..900, 1..9), turn in proptest::option::of(1_u32..4)) {
             let text = journal(&lengths);
-            for wire in [Wire::Sse, Wire::Ndjson] {
-                prop_assert_eq!(framed(wire, turn, &text, &sizes), framed(wire, turn, &text, &[usize::MAX]));
+            for format in [StreamFormat::Sse, StreamFormat::Ndjson] {
+                prop_assert_eq!(framed(format, turn, &text, &sizes), framed(format, turn, &text, &[usize::MAX]));
             }
-            prop_assert_eq!(framed(Wire::Ndjson, None, &text, &sizes).0, text.clone());
+            prop_assert_eq!(framed(StreamFormat::Ndjson, None, &text, &sizes).0, text.clone());
             let mut messages = Messages::default();
             let lines: Vec<Bytes> = pieces(&text, &sizes).iter().flat_map(|piece| messages.split(piece)).collect();
             let expected: Vec<Bytes> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Bytes::copy_from_slice).collect();

@@ -9,6 +9,8 @@ pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod framer;
 pub(crate) mod output;
+pub(crate) mod output_range;
 pub(crate) mod page;
 pub(crate) mod scan;
+pub(crate) mod websocket;
 pub(crate) mod ws;

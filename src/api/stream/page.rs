@@ -18,25 +18,61 @@ pub(crate) const MAX_LIMIT: usize = 10_000;
 /// A page that has reached this many bytes takes no further record; the first one always fits.
 const MAX_BYTES: usize = 4 << 20;
 
+/// A page of the journal.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct EventPage {
+    /// Records, as the journal has them; with `view=updates` among them `UpdateEvent`s.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<serde_json::Value>,
+    /// The `after` of the next page; the lines of one record are always in one page.
+    next: u64,
+}
+
+/// What an agent says, as a line of `view=updates`. All other records are there as the journal has them.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct UpdateEvent {
+    /// The record that it comes from; several lines can come from one.
+    seq: u64,
+    /// When that was written.
+    time: String,
+    /// The turn.
+    turn: u32,
+    /// Which of its record's updates it is, from 0; absent where there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    /// ACP's `SessionUpdate` (<https://agentclientprotocol.com/protocol/schema#sessionupdate>), distinguished by
+    /// `sessionUpdate`: `user_message_chunk`, `agent_message_chunk`, `agent_thought_chunk`, `tool_call`,
+    /// `tool_call_update`, `plan`, `usage_update`; or `_raw`, output that has no ACP update: `stream`, `line` or
+    /// `base64`, and `eol`, false where the line goes on.
+    #[schema(value_type = Object)]
+    update: serde_json::Value,
+}
+
 #[derive(Debug)]
 struct Page {
     text: BytesMut,
     left: usize,
     taken: bool,
     next: u64,
-    /// The `seq` of the last record that came by, in the page or not.
+    /// The `seq` of the last record that was read, in the page or not.
     seen: u64,
+}
+
+impl Page {
+    fn new(text: &str, limit: usize, after: u64) -> Self {
+        Self {
+            text: BytesMut::from(text),
+            left: limit,
+            taken: false,
+            next: after,
+            seen: after,
+        }
+    }
 }
 
 /// Reads a page of at most `limit` records behind `after`.
 pub(crate) async fn read(mut feed: Feed, after: u64, limit: usize) -> Result<Response, Problem> {
-    let mut page = Page {
-        text: BytesMut::from("{\"events\":["),
-        left: limit,
-        taken: false,
-        next: after,
-        seen: after,
-    };
+    let mut page = Page::new("{\"events\":[", limit, after);
     let mut scanner = Scanner::default();
     while page.has_room() || page.taken {
         match feed.next(page.seen).await? {
@@ -44,8 +80,8 @@ pub(crate) async fn read(mut feed: Feed, after: u64, limit: usize) -> Result<Res
             Step::Lines(lines) => page.lines(&lines),
             Step::Silence => {}
             Step::End => {
-                // Records that say nothing in this view have been read, too.
-                page.next = feed.passed().unwrap_or(page.next);
+                // Also past records that have no line in this view.
+                page.next = feed.last_read().unwrap_or(page.next);
                 break;
             }
             Step::Shutdown => return Err(Problem::shutting_down()),
@@ -75,12 +111,12 @@ impl Page {
 
 impl Records for Page {
     fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
-        // A line that is no record has no place in a document of records.
+        // A line that is no record is left out of a document of records.
         let Some(head) = head else { return };
-        // What comes from one record is never parted: the next page begins behind a record.
-        let goes_on = head.seq == self.next && head.seq == self.seen;
+        // The lines of one record are never split: the next page begins behind a record.
+        let same_record = head.seq == self.next && head.seq == self.seen;
         self.seen = head.seq;
-        self.taken = self.has_room() || goes_on;
+        self.taken = self.has_room() || same_record;
         if self.taken {
             if self.text.last() != Some(&b'[') {
                 self.text.extend_from_slice(b",");
@@ -88,7 +124,7 @@ impl Records for Page {
             self.left = self.left.saturating_sub(1);
             self.next = self.seen;
         } else {
-            // Nothing behind a record that found no room may find some.
+            // No later record may take the room that this one did not find.
             self.left = 0;
         }
     }
@@ -110,14 +146,8 @@ mod tests {
     use crate::api::stream::scan::tests::journal;
 
     #[test]
-    fn a_page_ends_at_its_limit_and_tells_where_the_next_begins() {
-        let mut page = Page {
-            text: BytesMut::from("["),
-            left: 3,
-            taken: false,
-            next: 0,
-            seen: 0,
-        };
+    fn a_page_ends_at_its_limit_with_the_next_cursor() {
+        let mut page = Page::new("[", 3, 0);
         Scanner::default().scan(&journal(&[5; 9]), &mut page);
         page.text.extend_from_slice(b"]");
         let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
@@ -127,28 +157,16 @@ mod tests {
 
     #[test]
     fn the_first_record_fits_whatever_its_size() {
-        let mut page = Page {
-            text: BytesMut::from("["),
-            left: 3,
-            taken: false,
-            next: 0,
-            seen: 0,
-        };
+        let mut page = Page::new("[", 3, 0);
         Scanner::default().scan(&journal(&[MAX_BYTES + 1, 1]), &mut page);
         assert_eq!(page.next, 1);
     }
 
     #[test]
-    fn what_comes_from_one_record_is_never_parted() {
-        let lines = crate::api::stream::framer::tests::said_twice(&["a", "b"]);
+    fn the_lines_of_one_record_are_never_split() {
+        let lines = crate::api::stream::framer::tests::lines_sent_twice(&["a", "b"]);
         for (limit, count, next) in [(1, 1, 1), (2, 3, 2), (3, 3, 2), (4, 5, 3), (9, 7, 5)] {
-            let mut page = Page {
-                text: BytesMut::from("["),
-                left: limit,
-                taken: false,
-                next: 0,
-                seen: 0,
-            };
+            let mut page = Page::new("[", limit, 0);
             page.lines(&lines);
             page.text.extend_from_slice(b"]");
             let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();

@@ -1,14 +1,14 @@
 //! Pieces of the journal to records, whatever the cut; pure.
 //!
-//! A piece is usually many whole lines, but a line may be larger than a piece, and a crash of timing may cut one
-//! anywhere. What the scanner tells is the same for every cut, and it keeps nothing but a head that is not whole.
+//! A piece is usually many whole lines, but a line may be larger than a piece, and a piece may end
+//! anywhere. What the scanner reports is the same for every cut, and it keeps nothing but a head that is not whole.
 
 use promptd_model::{Head, parse_head};
 
 /// A head fits in this many bytes.
 const HEAD: usize = 256;
 
-/// What a scanner tells about the records it comes by.
+/// What a scanner reports about the records it reads.
 pub(crate) trait Records {
     /// A record begins. `line` is its beginning (at least its head); no `head` means that it is not one of ours.
     fn begin(&mut self, head: Option<Head<'_>>, line: &[u8]);
@@ -105,9 +105,9 @@ pub(crate) mod tests {
     }
 
     #[derive(Debug, Default, PartialEq)]
-    struct Told(Vec<(Option<u64>, Vec<u8>)>, usize);
+    struct Recorded(Vec<(Option<u64>, Vec<u8>)>, usize);
 
-    impl Records for Told {
+    impl Records for Recorded {
         fn begin(&mut self, head: Option<Head<'_>>, line: &[u8]) {
             assert!(head.is_none() || parse_head(line) == head);
             self.0.push((head.map(|head| head.seq), Vec::new()));
@@ -121,22 +121,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_record_is_told_without_a_head() {
-        let mut told = Told::default();
-        Scanner::default().scan(b"garbage\n\nmore\n", &mut told);
+    fn a_line_that_is_no_record_has_no_head() {
+        let mut recorded = Recorded::default();
+        Scanner::default().scan(b"garbage\n\nmore\n", &mut recorded);
         let expected = vec![
             (None, b"garbage".to_vec()),
             (None, Vec::new()),
             (None, b"more".to_vec()),
         ];
-        assert_eq!(told, Told(expected, 3));
+        assert_eq!(recorded, Recorded(expected, 3));
     }
 
     proptest! {
         #[test]
-        fn every_cut_tells_the_same(lengths in proptest::collection::vec(0_usize..700, 0..20), sizes in proptest::collection::vec(1_usize..900, 1..9)) {
+        fn every_cut_gives_the_same_records(lengths in proptest::collection::vec(0_usize..700, 0..20), sizes in proptest::collection::vec(1_usize..900, 1..9)) {
             let text = journal(&lengths);
-            let (mut whole, mut pieces) = (Told::default(), Told::default());
+            let (mut whole, mut pieces) = (Recorded::default(), Recorded::default());
             Scanner::default().scan(&text, &mut whole);
             let mut scanner = Scanner::default();
             for piece in cut(&text, &sizes) {
@@ -148,7 +148,7 @@ pub(crate) mod tests {
 
         #[test]
         fn garbage_never_panics(text in proptest::collection::vec(any::<u8>(), 0..600)) {
-            Scanner::default().scan(&text, &mut Told::default());
+            Scanner::default().scan(&text, &mut Recorded::default());
         }
     }
 }

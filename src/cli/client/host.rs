@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{CONTROL_SOCKET, Doors, Server};
+use crate::api::{CONTROL_SOCKET, Listeners, Server};
 use crate::cli::error::CliError;
 use crate::cli::stdio;
 use crate::runtime::config::{self, Flags};
@@ -32,7 +32,7 @@ pub(crate) struct Host {
 
 impl Host {
     async fn serve(runtime: Arc<Runtime>) -> Result<Self, CliError> {
-        let server = Server::bind(Arc::clone(&runtime), Doors::ControlOnly).await?;
+        let server = Server::bind(Arc::clone(&runtime), Listeners::ControlOnly).await?;
         Ok(Self {
             runtime,
             server: tokio::spawn(server.run()),

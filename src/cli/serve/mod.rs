@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config_watch::ConfigWatch;
-use crate::api::{Doors, Server};
+use crate::api::{Listeners, Server};
 use crate::cli::client::take_home;
 use crate::cli::error::{CliError, exit};
 use crate::cli::global::Global;
@@ -53,7 +53,7 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
         runtime = take_home(&settings) => runtime?,
         _ = ends.next() => return Ok(exit::DONE),
     };
-    let server = Server::bind(Arc::clone(&runtime), Doors::All).await?;
+    let server = Server::bind(Arc::clone(&runtime), Listeners::All).await?;
     tokio::spawn(reload(
         Arc::clone(&runtime),
         flags,

@@ -1,4 +1,4 @@
-//! What is said of a session that the client has opened: its journal in ACP's words, and the answers to its prompts.
+//! Follows a session that the client has opened: sends its journal as ACP updates, and the answers to its prompts.
 
 use std::sync::Arc;
 
@@ -9,18 +9,20 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::message::{notification, told};
-use super::{Connection, Open, words};
+use super::connection::Connection;
+use super::message::{meta, notification, rpc_error, value};
+use super::open::OpenSession;
+use super::outcome::outcome;
 use crate::api::http::problem::Problem;
 use crate::api::stream::feed::{Feed, Step, Until};
-use crate::api::stream::ws::Gone;
+use crate::api::stream::websocket::Disconnected;
 use crate::runtime::{RuntimeError, Session};
 use promptd_agents::updates::Line;
 use promptd_journal::ReadError;
 use promptd_model::{Body, TurnEnded, View};
 use promptd_model::{RecordKind, decode};
 
-/// For what ACP has no word for.
+/// The notification for output that has no ACP update.
 const RAW: &str = "_promptd/raw";
 
 /// A line of `view=updates` that is an update.
@@ -33,29 +35,34 @@ struct UpdateLine<'a> {
     update: &'a RawValue,
 }
 
-/// Tells what comes, until the session or the client has gone, or the client wants to hear no more of it.
-pub(super) async fn follow(connection: Arc<Connection>, open: Arc<Open>, mut feed: Feed) {
-    // Who has gone needs no answer, and is noticed by who reads what it says.
+/// Sends updates until the session is deleted, the client is gone, or it closes the session.
+pub(super) async fn follow(connection: Arc<Connection>, open: Arc<OpenSession>, mut feed: Feed) {
+    // The receiving loop notices that the client is gone.
     let ended = tokio::select! {
-        told = connection.tell(&open, &mut feed) => told.is_ok(),
+        sent = connection.send_updates(&open, &mut feed) => sent.is_ok(),
         () = open.closed.notified() => false,
     };
     if ended {
-        connection.give_up(&open).await;
+        connection.stop_following(&open).await;
     }
 }
 
-/// Tells all that has been, answers the request, and goes on with what comes unless somebody does so already.
-pub(super) async fn load(connection: Arc<Connection>, open: Arc<Open>, first: bool, id: RequestId, answer: Value) {
+/// Replays the journal, answers the request, and follows the session unless another task does so already.
+pub(super) async fn load(
+    connection: Arc<Connection>,
+    open: Arc<OpenSession>,
+    first: bool,
+    id: RequestId,
+    answer: Value,
+) {
     let replay = async {
         let runtime = &connection.api.runtime;
         let mut feed = Feed::open(runtime, &open.session, 0, Until::Now, View::Updates).map_err(Problem::from)?;
-        match connection.tell(&open, &mut feed).await {
-            Ok(told) => told.map_err(RuntimeError::from)?,
-            // Who has gone needs no answer.
-            Err(Gone) => return Ok(None),
+        match connection.send_updates(&open, &mut feed).await {
+            Ok(sent) => sent?,
+            Err(Disconnected) => return Ok(None),
         }
-        let passed = feed.passed().unwrap_or(0);
+        let passed = feed.last_read().unwrap_or(0);
         let next = first.then(|| connection.feed(&open.session, passed)).transpose()?;
         Ok(Some(next))
     };
@@ -69,11 +76,11 @@ pub(super) async fn load(connection: Arc<Connection>, open: Arc<Open>, first: bo
         }
         Err(problem) => {
             if first {
-                // Nobody follows it: whoever hears of that and prompts opens it anew.
-                connection.give_up(&open).await;
+                // No task follows it: the next prompt opens it again.
+                connection.stop_following(&open).await;
             }
-            let problem: Problem = connection.api.hide(Some(&open.session), problem);
-            drop(connection.respond(id, Err(problem.json_rpc())).await);
+            let error = connection.masked(&open.session, problem);
+            drop(connection.respond(id, Err(error)).await);
         }
     }
 }
@@ -90,17 +97,17 @@ impl Connection {
         )?)
     }
 
-    /// Tells what a feed gives until it ends, or breaks off.
-    async fn tell(&self, open: &Open, feed: &mut Feed) -> Result<Result<(), ReadError>, Gone> {
+    /// Sends what a feed gives until it ends, or breaks off.
+    async fn send_updates(&self, open: &OpenSession, feed: &mut Feed) -> Result<Result<(), ReadError>, Disconnected> {
         let mut seen = 0;
         loop {
             match feed.next(seen).await {
                 Ok(Step::Lines(lines)) => {
                     for line in lines {
                         seen = line.seq;
-                        self.line(open, &line).await?;
+                        self.send_line(open, &line).await?;
                     }
-                    self.client.is_heard();
+                    self.sender.record_activity();
                 }
                 // A feed of updates gives no pieces.
                 Ok(Step::Piece(_) | Step::Silence) => {}
@@ -114,15 +121,17 @@ impl Connection {
         }
     }
 
-    async fn line(&self, open: &Open, line: &Line) -> Result<(), Gone> {
+    async fn send_line(&self, open: &OpenSession, line: &Line) -> Result<(), Disconnected> {
         match line.head().map(|head| head.kind) {
-            Some(RecordKind::Other("update")) => self.update(open, line).await,
-            Some(RecordKind::Other("permission" | "permission_answer" | "turn_ended")) => self.record(open, line).await,
+            Some(RecordKind::Other("update")) => self.send_update(open, line).await,
+            Some(RecordKind::Other("permission" | "permission_answer" | "turn_ended")) => {
+                self.handle_record(open, line).await
+            }
             Some(RecordKind::Other(_) | RecordKind::Output(..)) | None => Ok(()),
         }
     }
 
-    async fn update(&self, open: &Open, line: &Line) -> Result<(), Gone> {
+    async fn send_update(&self, open: &OpenSession, line: &Line) -> Result<(), Disconnected> {
         let Ok(update) = serde_json::from_slice::<UpdateLine<'_>>(&line.text) else {
             return Ok(());
         };
@@ -130,21 +139,23 @@ impl Connection {
         let about = json!({ "seq": seq, "turn": turn, "time": time });
         let session = open.session.id().to_string();
         match serde_json::from_str::<SessionUpdate>(update.update.get()) {
-            // The client has just said it itself.
-            Ok(SessionUpdate::UserMessageChunk(_)) if open.awaits(turn).await => Ok(()),
+            // The client has just sent it itself.
+            Ok(SessionUpdate::UserMessageChunk(_)) if open.is_own_turn(turn).await => Ok(()),
             Ok(update) => {
-                let notified = SessionNotification::new(session, update).meta(words::meta(about));
-                self.client.say(notification(CLIENT.session_update, notified)).await
+                let notified = SessionNotification::new(session, update).meta(meta(about));
+                self.sender
+                    .send_text(notification(CLIENT.session_update, notified))
+                    .await
             }
-            Err(_) if self.wishes.raw => {
-                let raw = json!({ "sessionId": session, "update": update.update, "_meta": words::meta(about) });
-                self.client.say(notification(RAW, raw)).await
+            Err(_) if self.defaults.raw => {
+                let raw = json!({ "sessionId": session, "update": update.update, "_meta": meta(about) });
+                self.sender.send_text(notification(RAW, raw)).await
             }
             Err(_) => Ok(()),
         }
     }
 
-    async fn record(&self, open: &Open, line: &Line) -> Result<(), Gone> {
+    async fn handle_record(&self, open: &OpenSession, line: &Line) -> Result<(), Disconnected> {
         let Some(record) = decode(&line.text) else {
             return Ok(());
         };
@@ -153,47 +164,51 @@ impl Connection {
                 let state = open.session.latest();
                 let mut pending = state.pending_permissions();
                 if pending.any(|(waits, _)| waits.id == permission.id) {
-                    self.ask(&open.session, permission).await?;
+                    self.request_permission(&open.session, permission).await?;
                 }
                 Ok(())
             }
-            Body::PermissionAnswer(answer) => self.withdraw(&open.session, &answer.id).await,
-            Body::TurnEnded(ended) => self.ended(open, record.turn, record.seq, ended).await,
+            Body::PermissionAnswer(answer) => self.withdraw_permission(&open.session, &answer.id).await,
+            Body::TurnEnded(ended) => self.answer_prompt(open, record.turn, record.seq, ended).await,
             _ => Ok(()),
         }
     }
 
     /// Answers the prompt of a turn, if it was this client's.
-    async fn ended(&self, open: &Open, turn: u32, seq: u64, ended: TurnEnded) -> Result<(), Gone> {
-        // Held until it is answered: who closes the session waits for that.
-        let mut awaited = open.awaited.lock().await;
-        let Some(id) = awaited.as_mut().and_then(|awaited| awaited.remove(&turn)) else {
+    async fn answer_prompt(
+        &self,
+        open: &OpenSession,
+        turn: u32,
+        seq: u64,
+        ended: TurnEnded,
+    ) -> Result<(), Disconnected> {
+        // Held until the prompt is answered: `session/close` waits for that.
+        let mut waiting = open.waiting.lock().await;
+        let Some(id) = waiting.as_mut().and_then(|waiting| waiting.remove(&turn)) else {
             return Ok(());
         };
-        let outcome = words::outcome(turn, seq, ended);
-        let outcome = outcome.and_then(|outcome| super::methods::value(&outcome));
-        let answered = self.respond(id, outcome).await;
-        drop(awaited);
-        open.has_answered();
+        let answer = outcome(turn, seq, ended).and_then(|outcome| value(&outcome));
+        let answered = self.respond(id, answer).await;
+        drop(waiting);
+        open.notify_answered();
         answered
     }
 
-    /// Nothing more will be told of a session: whoever waits hears of it, and who wants to know more opens it anew.
-    async fn give_up(&self, open: &Arc<Open>) {
-        self.forget(open);
-        let awaited = open.take_all().await;
+    /// Closes a session that cannot be followed any more: the prompts that wait are answered with the reason.
+    async fn stop_following(&self, open: &Arc<OpenSession>) {
+        self.open.remove(open);
+        let waiting = open.take_waiting().await;
         let id = open.session.id().as_str();
         let gone = self.api.runtime.session(id).err();
-        let error = if let Some(error @ RuntimeError::SessionNotFound { .. }) = gone {
-            Problem::from(error).json_rpc()
+        let error: Error = if let Some(not_found @ RuntimeError::SessionNotFound { .. }) = gone {
+            Problem::from(not_found).into()
         } else {
-            let message = "the session cannot be followed any more; its turn goes on, and session/load tells it";
-            told(ErrorCode::InternalError, message)
+            let message = "the session cannot be followed any more; its turn goes on, and session/load replays it";
+            rpc_error(ErrorCode::InternalError, message)
         };
-        for request in awaited.into_values() {
-            let error: Error = error.clone();
-            drop(self.respond(request, Err(error)).await);
+        for request in waiting.into_values() {
+            drop(self.respond(request, Err(error.clone())).await);
         }
-        open.has_answered();
+        open.notify_answered();
     }
 }

@@ -2,44 +2,52 @@
 
 use std::sync::Arc;
 
-use agent_client_protocol_schema::v1::{Error, ErrorCode, JsonRpcMessage, Notification, Request, RequestId, Response};
+use agent_client_protocol_schema::v1::{
+    Error, ErrorCode, JsonRpcMessage, Meta, Notification, Request, RequestId, Response,
+};
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// What a client says.
+use crate::api::http::problem::Problem;
+
+/// Our member of `_meta`.
+pub(super) const META: &str = "promptd";
+
+/// A message of a client.
 #[derive(Debug, PartialEq)]
 pub(super) enum Incoming {
-    /// It wants an answer.
+    /// It expects a response.
     Request {
         id: RequestId,
         method: String,
         params: Value,
     },
-    /// It wants none.
+    /// It expects none.
     Notification { method: String, params: Value },
     /// It answers a request of ours.
-    Answer {
+    Response {
         id: RequestId,
         result: Result<Value, Value>,
     },
 }
 
-/// A frame that is no message; the answer says why.
+/// A frame that is no message; the error says why.
 #[derive(Debug, PartialEq)]
-pub(super) struct Refusal {
+pub(super) struct InvalidFrame {
     /// The frame's own id, where it could be read.
     pub(super) id: RequestId,
     pub(super) error: Box<Error>,
 }
 
-/// Reads a frame.
-pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
+/// Parses a frame.
+pub(super) fn parse(text: &str) -> Result<Incoming, InvalidFrame> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let why = format!("the frame is not JSON ({error}); send one JSON-RPC message per text frame");
-        Refusal {
+        InvalidFrame {
             id: RequestId::Null,
-            error: Box::new(told(ErrorCode::ParseError, why)),
+            error: Box::new(rpc_error(ErrorCode::ParseError, why)),
         }
     })?;
     let Value::Object(mut message) = value else {
@@ -55,9 +63,11 @@ pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
         return Err(invalid(RequestId::Null, "\"id\" must be a string or a whole number"));
     }
     match message.remove("method") {
-        Some(Value::String(method)) => called(id.flatten(), method, message).map_err(|why| invalid(readable, why)),
+        Some(Value::String(method)) => {
+            request_or_notification(id.flatten(), method, message).map_err(|why| invalid(readable, why))
+        }
         Some(_) => Err(invalid(readable, "\"method\" must be a string")),
-        None => answered(id.flatten(), message).ok_or_else(|| {
+        None => response_to_us(id.flatten(), message).ok_or_else(|| {
             invalid(
                 RequestId::Null,
                 "there is no \"method\", and no answer to a request either",
@@ -66,7 +76,11 @@ pub(super) fn read(text: &str) -> Result<Incoming, Refusal> {
     }
 }
 
-fn called(id: Option<RequestId>, method: String, mut message: Map<String, Value>) -> Result<Incoming, &'static str> {
+fn request_or_notification(
+    id: Option<RequestId>,
+    method: String,
+    mut message: Map<String, Value>,
+) -> Result<Incoming, &'static str> {
     let params = message.remove("params").unwrap_or(Value::Null);
     if !(params.is_object() || params.is_null()) {
         return Err("\"params\" must be an object");
@@ -77,13 +91,13 @@ fn called(id: Option<RequestId>, method: String, mut message: Map<String, Value>
     })
 }
 
-fn answered(id: Option<RequestId>, mut message: Map<String, Value>) -> Option<Incoming> {
+fn response_to_us(id: Option<RequestId>, mut message: Map<String, Value>) -> Option<Incoming> {
     let id = id?;
     let result = match message.remove("error") {
         Some(error) => Err(error),
         None => Ok(message.remove("result")?),
     };
-    Some(Incoming::Answer { id, result })
+    Some(Incoming::Response { id, result })
 }
 
 fn request_id(value: Value) -> Option<RequestId> {
@@ -95,15 +109,15 @@ fn request_id(value: Value) -> Option<RequestId> {
     }
 }
 
-/// An error with a sentence of its own.
-pub(super) fn told(code: ErrorCode, message: impl Into<String>) -> Error {
+/// An error with its own message.
+pub(super) fn rpc_error(code: ErrorCode, message: impl Into<String>) -> Error {
     Error::new(code.into(), message)
 }
 
-fn invalid(id: RequestId, why: &str) -> Refusal {
-    Refusal {
+fn invalid(id: RequestId, why: &str) -> InvalidFrame {
+    InvalidFrame {
         id,
-        error: Box::new(told(ErrorCode::InvalidRequest, why)),
+        error: Box::new(rpc_error(ErrorCode::InvalidRequest, why)),
     }
 }
 
@@ -112,7 +126,7 @@ pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, Error> {
     let params = if params.is_null() { json!({}) } else { params };
     serde_path_to_error::deserialize(params).map_err(|error| {
         let field = error.path().to_string();
-        // The library quotes what it found, and in there that can be a key.
+        // serde quotes the value that it found, which may be a secret.
         let what = if field.starts_with("mcpServers") {
             "it is a list of servers, such as {\"name\":\"docs\",\"command\":\"/bin/docs\",\"args\":[],\"env\":[]} or \
              {\"type\":\"http\",\"name\":\"docs\",\"url\":\"https://…\",\"headers\":[]}"
@@ -120,10 +134,35 @@ pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, Error> {
         } else {
             error.inner().to_string()
         };
-        // A dot is the whole.
+        // A dot is the whole value.
         let message = if field == "." { what } else { format!("{field}: {what}") };
-        told(ErrorCode::InvalidParams, message)
+        rpc_error(ErrorCode::InvalidParams, message)
     })
+}
+
+/// A result as JSON.
+pub(super) fn value(of: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(of).map_err(|cause| rpc_error(ErrorCode::InternalError, cause.to_string()))
+}
+
+/// Our part of a `_meta`, where ACP lets implementations put what its types do not have.
+pub(super) fn meta(value: Value) -> Meta {
+    Meta::from_iter([(META.to_owned(), value)])
+}
+
+/// A problem as an error of JSON-RPC, with the codes of ACP.
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        let code = match problem.status() {
+            StatusCode::NOT_FOUND => ErrorCode::ResourceNotFound,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => ErrorCode::InvalidParams,
+            _ => ErrorCode::InternalError,
+        };
+        let mut data = problem.extra().clone();
+        data.insert("status".to_owned(), problem.status().as_u16().into());
+        data.insert("code".to_owned(), problem.code().into());
+        rpc_error(code, problem.detail()).data(Value::Object(data))
+    }
 }
 
 /// The frame that answers a request.
@@ -151,7 +190,7 @@ pub(super) fn request(id: RequestId, method: &str, params: impl Serialize) -> St
 }
 
 fn frame(message: impl Serialize) -> String {
-    // ACP's types hold nothing that JSON cannot say.
+    // All of ACP's types can be written as JSON.
     serde_json::to_string(&JsonRpcMessage::wrap(message)).unwrap_or_default()
 }
 
@@ -161,15 +200,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn code(text: &str) -> i32 {
-        read(text).unwrap_err().error.code.into()
+        parse(text).unwrap_err().error.code.into()
     }
 
     #[test]
-    fn a_message_is_a_request_a_notification_or_an_answer() {
+    fn a_frame_is_a_request_a_notification_or_a_response() {
         let id = RequestId::Number(7);
         let params = json!({ "a": 1 });
         assert_eq!(
-            read(r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":1}}"#),
+            parse(r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":1}}"#),
             Ok(Incoming::Request {
                 id: id.clone(),
                 method: "m".to_owned(),
@@ -177,28 +216,28 @@ mod tests {
             })
         );
         assert_eq!(
-            read(r#"{"jsonrpc":"2.0","method":"m"}"#),
+            parse(r#"{"jsonrpc":"2.0","method":"m"}"#),
             Ok(Incoming::Notification {
                 method: "m".to_owned(),
                 params: Value::Null
             })
         );
         assert_eq!(
-            read(r#"{"jsonrpc":"2.0","id":7,"result":null}"#),
-            Ok(Incoming::Answer {
+            parse(r#"{"jsonrpc":"2.0","id":7,"result":null}"#),
+            Ok(Incoming::Response {
                 id: id.clone(),
                 result: Ok(Value::Null)
             })
         );
         let error = json!({ "code": 1 });
         assert_eq!(
-            read(r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#),
-            Ok(Incoming::Answer { id, result: Err(error) })
+            parse(r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#),
+            Ok(Incoming::Response { id, result: Err(error) })
         );
     }
 
     #[test]
-    fn what_is_no_message_is_refused_with_the_code_of_json_rpc() {
+    fn an_invalid_frame_has_the_error_code_of_json_rpc() {
         assert_eq!(code("hello"), -32700);
         assert_eq!(code(""), -32700);
         for wrong in [
@@ -215,7 +254,7 @@ mod tests {
         ] {
             assert_eq!(code(wrong), -32600, "{wrong}");
         }
-        let refusal = read(r#"{"jsonrpc":"2.0","id":"a","method":2}"#).unwrap_err();
+        let refusal = parse(r#"{"jsonrpc":"2.0","id":"a","method":2}"#).unwrap_err();
         assert_eq!(refusal.id, RequestId::Str("a".to_owned()));
     }
 
@@ -237,11 +276,11 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_is_refused_and_never_panics(text in prop_oneof![".*", nearly()]) {
-            if let Err(refusal) = read(&text) {
+            if let Err(refusal) = parse(&text) {
                 let code = i32::from(refusal.error.code);
                 prop_assert!(code == -32700 || code == -32600);
                 // Whatever was said, the refusal itself is a message.
-                prop_assert!(read(&response(refusal.id, Err(*refusal.error))).is_ok());
+                prop_assert!(parse(&response(refusal.id, Err(*refusal.error))).is_ok());
             }
         }
 
@@ -249,16 +288,16 @@ mod tests {
         fn what_is_written_is_read_again(id in id(), method in "[a-z_$/]{1,20}", text in ".*") {
             let params = json!({ "text": text });
             prop_assert_eq!(
-                read(&request(id.clone(), &method, &params)),
+                parse(&request(id.clone(), &method, &params)),
                 Ok(Incoming::Request { id: id.clone(), method: method.clone(), params: params.clone() })
             );
             prop_assert_eq!(
-                read(&notification(&method, &params)),
+                parse(&notification(&method, &params)),
                 Ok(Incoming::Notification { method, params: params.clone() })
             );
             prop_assert_eq!(
-                read(&response(id.clone(), Ok(params.clone()))),
-                Ok(Incoming::Answer { id, result: Ok(params) })
+                parse(&response(id.clone(), Ok(params.clone()))),
+                Ok(Incoming::Response { id, result: Ok(params) })
             );
         }
     }

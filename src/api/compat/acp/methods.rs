@@ -1,4 +1,4 @@
-//! What a client may ask for.
+//! The methods that a client may call.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,104 +10,92 @@ use agent_client_protocol_schema::v1::{
     SessionCapabilities, SessionCloseCapabilities, SessionDeleteCapabilities, SessionListCapabilities,
     SessionResumeCapabilities,
 };
-use serde::Serialize;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
-use super::message::{params, told};
-use super::{Connection, words};
+use super::connection::{Connection, Tasks};
+use super::message::{params, rpc_error, value};
+use super::requests;
 use crate::api::http::problem::Problem;
-use crate::api::stream::ws::Gone;
+use crate::api::stream::websocket::Disconnected;
 use crate::runtime::Session;
 
 impl Connection {
-    /// Does what a request asks for. What takes its time is answered later: `session/prompt` and `session/load` by who
-    /// follows the session, `session/close` and `session/delete` when its work has ended.
-    pub(super) async fn request(
+    /// Handles a request. What takes its time is answered later: `session/prompt` and `session/load` by the follower of
+    /// the session, `session/close` and `session/delete` when its work has ended.
+    pub(super) async fn handle_request(
         self: &Arc<Self>,
         id: RequestId,
         method: &str,
         given: Value,
-        followers: &mut JoinSet<()>,
-    ) -> Result<(), Gone> {
-        let answer = if method == METHODS.initialize {
-            value(&initialize())
+        tasks: &mut Tasks,
+    ) -> Result<(), Disconnected> {
+        let answer_later = |result: Result<(), Error>| result.map(|()| None);
+        let own_id = id.clone();
+        let result = if method == METHODS.initialize {
+            value(&initialize()).map(Some)
         } else if method == METHODS.authenticate {
-            value(&AuthenticateResponse::new())
+            value(&AuthenticateResponse::new()).map(Some)
         } else if method == METHODS.session_new {
-            self.new_session(given, followers).await
+            self.new_session(given, tasks).await.map(Some)
         } else if method == METHODS.session_list {
-            self.list(given)
+            self.list(given).map(Some)
         } else if method == METHODS.session_resume {
-            self.resume(given, followers).await
+            self.resume(given, tasks).await.map(Some)
         } else if method == METHODS.session_close {
-            match self.close(id.clone(), given, followers).await {
-                Ok(()) => return Ok(()),
-                Err(error) => Err(error),
-            }
+            answer_later(self.close(own_id, given, tasks).await)
         } else if method == METHODS.session_delete {
-            match self.delete(id.clone(), given, followers) {
-                Ok(()) => return Ok(()),
-                Err(error) => Err(error),
-            }
+            answer_later(self.delete(own_id, given, tasks))
         } else if method == METHODS.session_load {
-            match self.load(id.clone(), given, followers) {
-                Ok(()) => return Ok(()),
-                Err(error) => Err(error),
-            }
+            answer_later(self.load(own_id, given, tasks))
         } else if method == METHODS.session_prompt {
-            match self.prompt(id.clone(), given, followers).await {
-                Ok(()) => return Ok(()),
-                Err(error) => Err(error),
-            }
+            answer_later(self.prompt(own_id, given, tasks).await)
         } else {
             let method: String = method.chars().take(200).collect();
             let message = format!("there is no method {method:?}; initialize tells what there is");
-            Err(told(ErrorCode::MethodNotFound, message))
+            Err(rpc_error(ErrorCode::MethodNotFound, message))
         };
-        self.respond(id, answer).await
+        match result.transpose() {
+            Some(result) => self.respond(id, result).await,
+            None => Ok(()),
+        }
     }
 
-    /// Hears what needs no answer; what is not known may be passed over.
-    pub(super) async fn notified(&self, method: &str, given: Value) {
+    /// Handles a notification; unknown ones are ignored.
+    pub(super) async fn handle_notification(&self, method: &str, given: Value) {
         if method != METHODS.session_cancel {
             return;
         }
         let Ok(cancel) = params::<CancelNotification>(given) else {
             return;
         };
-        if let Ok(session) = self.api.runtime.session(&cancel.session_id.0) {
-            // Nobody waits for an answer.
+        if let Ok(session) = self.find(&cancel.session_id.0) {
+            // A notification has no answer.
             drop(self.cancel(&session).await);
         }
     }
 
-    /// Ends what the session does, and the prompts of this client that wait behind it.
+    /// Interrupts the running turn, and ends the prompts of this client that wait behind it.
     pub(super) async fn cancel(&self, session: &Arc<Session>) -> Result<(), Problem> {
-        let own = match self.known(session) {
+        let own = match self.open.get(session) {
             Some(open) => open.own_turns().await,
             None => BTreeSet::new(),
         };
-        match self.api.cancel(session, own).await {
-            // What has ended by itself meanwhile needs no interrupt.
-            Err(problem) if problem.code() != "not_running" => Err(problem),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        self.api.interrupt_if_running(session, own).await
     }
 
-    async fn prompt(self: &Arc<Self>, id: RequestId, given: Value, followers: &mut JoinSet<()>) -> Result<(), Error> {
+    async fn prompt(self: &Arc<Self>, id: RequestId, given: Value, tasks: &mut Tasks) -> Result<(), Error> {
         let wanted: PromptRequest = params(given)?;
         let session = self.find(&wanted.session_id.0)?;
-        let text = words::prompt(wanted.prompt)?;
-        let open = self.join(&session, followers).await?;
-        let mut awaited = open.awaited.lock().await;
-        let Some(awaited) = awaited.as_mut() else {
+        let text = requests::prompt(wanted.prompt)?;
+        let open = self.join(&session, tasks).await?;
+        let mut waiting = open.waiting.lock().await;
+        let Some(waiting) = waiting.as_mut() else {
             let message = "the session has just been closed; open it again with session/load";
-            return Err(told(ErrorCode::InvalidRequest, message));
+            return Err(rpc_error(ErrorCode::InvalidRequest, message));
         };
         let prompted = self.api.prompt(&session, text, None).await;
-        let prompted = prompted.map_err(|problem| self.api.hide(Some(&session), problem).json_rpc())?;
-        awaited.insert(prompted.turn, id);
+        let prompted = prompted.map_err(|problem| self.masked(&session, problem))?;
+        waiting.insert(prompted.turn, id);
         Ok(())
     }
 }
@@ -126,9 +114,4 @@ fn initialize() -> InitializeResponse {
     InitializeResponse::new(ProtocolVersion::V1)
         .agent_capabilities(capabilities)
         .agent_info(Implementation::new("promptd", env!("CARGO_PKG_VERSION")))
-}
-
-/// A result as JSON.
-pub(super) fn value(of: &impl Serialize) -> Result<Value, Error> {
-    serde_json::to_value(of).map_err(|error| told(ErrorCode::InternalError, error.to_string()))
 }

@@ -1,111 +1,110 @@
-//! The sessions that a client has opened, and which of its requests wait for them.
+//! The sessions that a client has opened, and which of its prompts wait for them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent_client_protocol_schema::v1::RequestId;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
-use super::Connection;
 use crate::runtime::Session;
 
+/// The open sessions of a client, by their ids.
+#[derive(Default)]
+pub(super) struct OpenSessions(Mutex<BTreeMap<String, Arc<OpenSession>>>);
+
 /// A session that the client has opened.
-pub(super) struct Open {
+pub(super) struct OpenSession {
     pub(super) session: Arc<Session>,
-    /// The turns that requests of this client wait for; `None` when nobody tells of the session any more. Held while a
-    /// prompt is accepted, so that whoever reads of a turn in the journal knows whose it is.
-    pub(super) awaited: Mutex<Option<BTreeMap<u32, RequestId>>>,
-    /// One of them was answered.
+    /// The turns that prompts of this client wait for; `None` once the session is no longer followed. Held while a prompt
+    /// is accepted, so that the follower that reads of a turn in the journal knows whose it is.
+    pub(super) waiting: tokio::sync::Mutex<Option<BTreeMap<u32, RequestId>>>,
+    /// A prompt was answered.
     answered: Notify,
-    /// Nothing more is to be told.
+    /// The client has closed the session.
     pub(super) closed: Notify,
 }
 
-impl Open {
+impl OpenSession {
     fn new(session: &Arc<Session>) -> Self {
         Self {
             session: Arc::clone(session),
-            awaited: Mutex::new(Some(BTreeMap::new())),
+            waiting: tokio::sync::Mutex::new(Some(BTreeMap::new())),
             answered: Notify::new(),
             closed: Notify::new(),
         }
     }
 
     /// Whether a turn is one of this client's own.
-    pub(super) async fn awaits(&self, turn: u32) -> bool {
-        let awaited = self.awaited.lock().await;
-        awaited.as_ref().is_some_and(|awaited| awaited.contains_key(&turn))
+    pub(super) async fn is_own_turn(&self, turn: u32) -> bool {
+        self.own_turns().await.contains(&turn)
     }
 
-    /// The turns of this client's own.
+    /// The turns of this client's own prompts.
     pub(super) async fn own_turns(&self) -> BTreeSet<u32> {
-        let awaited = self.awaited.lock().await;
-        awaited.iter().flat_map(BTreeMap::keys).copied().collect()
+        let waiting = self.waiting.lock().await;
+        waiting.iter().flat_map(BTreeMap::keys).copied().collect()
     }
 
-    /// Gives all requests that wait, to be answered by the caller; there will be no further ones.
-    pub(super) async fn take_all(&self) -> BTreeMap<u32, RequestId> {
-        self.awaited.lock().await.take().unwrap_or_default()
+    /// Takes all prompts that wait, to be answered by the caller; no further ones are accepted.
+    pub(super) async fn take_waiting(&self) -> BTreeMap<u32, RequestId> {
+        self.waiting.lock().await.take().unwrap_or_default()
     }
 
-    /// A request that waited has been answered.
-    pub(super) fn has_answered(&self) {
+    /// Reports that a prompt was answered.
+    pub(super) fn notify_answered(&self) {
         self.answered.notify_waiters();
     }
 
-    /// Waits until every request is answered; there will be no further ones.
+    /// Waits until every prompt is answered; no further ones are accepted.
     async fn finish(&self) {
         loop {
             let answered = self.answered.notified();
-            let mut awaited = self.awaited.lock().await;
-            if awaited.as_ref().is_none_or(BTreeMap::is_empty) {
-                *awaited = None;
+            let mut waiting = self.waiting.lock().await;
+            if waiting.as_ref().is_none_or(BTreeMap::is_empty) {
+                *waiting = None;
                 return;
             }
-            drop(awaited);
+            drop(waiting);
             answered.await;
         }
     }
 }
 
-impl Connection {
-    /// The open session, and whether it has just become so.
-    pub(super) fn opened(&self, session: &Arc<Session>) -> (Arc<Open>, bool) {
-        let known = self.known(session);
-        if let Some(known) = known {
-            return (known, false);
+impl OpenSessions {
+    /// The open session, and whether this call has opened it.
+    pub(super) fn open(&self, session: &Arc<Session>) -> (Arc<OpenSession>, bool) {
+        if let Some(open) = self.get(session) {
+            return (open, false);
         }
-        let new = Arc::new(Open::new(session));
-        self.sessions().insert(session.id().to_string(), Arc::clone(&new));
-        (new, true)
+        let open = Arc::new(OpenSession::new(session));
+        self.lock().insert(session.id().to_string(), Arc::clone(&open));
+        (open, true)
     }
 
     /// The open session, if the client has opened it.
-    pub(super) fn known(&self, session: &Arc<Session>) -> Option<Arc<Open>> {
-        let open = self.sessions();
-        let known = open.get(session.id().as_str());
-        known.filter(|known| Arc::ptr_eq(&known.session, session)).cloned()
+    pub(super) fn get(&self, session: &Arc<Session>) -> Option<Arc<OpenSession>> {
+        let open = self.lock().get(session.id().as_str()).cloned();
+        open.filter(|open| Arc::ptr_eq(&open.session, session))
     }
 
-    /// The client has not opened it any more.
-    pub(super) fn forget(&self, open: &Arc<Open>) {
-        let mut sessions = self.sessions();
+    pub(super) fn remove(&self, open: &Arc<OpenSession>) {
+        let mut sessions = self.lock();
         let id = open.session.id().as_str();
         if sessions.get(id).is_some_and(|known| Arc::ptr_eq(known, open)) {
             sessions.remove(id);
         }
     }
 
-    /// Tells no more of a session, once all that the client waits for is answered.
-    pub(super) async fn let_go(&self, session: &Arc<Session>) {
-        if let Some(open) = self.known(session) {
+    /// Closes a session once all that the client waits for is answered.
+    pub(super) async fn close(&self, session: &Arc<Session>) {
+        if let Some(open) = self.get(session) {
             open.finish().await;
-            self.forget(&open);
+            self.remove(&open);
             open.closed.notify_one();
         }
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Open>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<OpenSession>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /config` and `GET /config`: what the shared session is to be like.
+//! `POST /config` and `GET /config`: the configuration of the shared session.
 
 use axum::extract::{Request, State};
 use serde::Serialize;
@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::api::http::json;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
-use crate::api::sessions::view::mask_value;
-use crate::api::{Api, Shared, to_the_end};
+use crate::api::operations::complete;
+use crate::api::state::{AppState, SharedState};
 use promptd_model::{InvalidSubagent, SdkConfig};
 
 /// What `POST /config` answers.
@@ -44,7 +44,7 @@ pub(crate) struct Refused {
         (status = "default", description = "Refused", body = Refused),
     ))]
 pub(crate) async fn configure(
-    State(api): State<Shared>,
+    State(api): State<SharedState>,
     query: Query,
     request: Request,
 ) -> Result<axum::Json<Configured>, Problem> {
@@ -54,10 +54,10 @@ pub(crate) async fn configure(
     let wrong =
         |wrong: InvalidSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");
     config.check().map_err(wrong)?;
-    // Nobody begins a session of the old configuration meanwhile.
-    let _one = api.sharing.lock().await;
+    // No session of the old configuration is created meanwhile.
+    let _locked = api.sdk_session_lock.lock().await;
     let runtime = std::sync::Arc::clone(&api.runtime);
-    to_the_end(async move { runtime.configure_sdk(config).await }).await?;
+    complete(async move { runtime.configure_sdk(config).await }).await?;
     Ok(axum::Json(Configured {
         success: true,
         config: in_force(&api),
@@ -70,16 +70,16 @@ pub(crate) async fn configure(
         (status = 200, description = "In force", body = InForce),
         (status = "default", description = "Refused", body = Refused),
     ))]
-pub(crate) async fn show(State(api): State<Shared>, query: Query) -> Result<axum::Json<InForce>, Problem> {
+pub(crate) async fn show(State(api): State<SharedState>, query: Query) -> Result<axum::Json<InForce>, Problem> {
     query.only(&[])?;
     Ok(axum::Json(InForce { config: in_force(&api) }))
 }
 
-fn in_force(api: &Api) -> serde_json::Value {
+fn in_force(api: &AppState) -> serde_json::Value {
     // It came as JSON and is one again.
     let mut config = serde_json::to_value(api.runtime.sdk().config.without_secrets()).unwrap_or_default();
     if let Some(masker) = api.runtime.server_masker() {
-        mask_value(&masker, &mut config);
+        masker.json_value(&mut config);
     }
     config
 }

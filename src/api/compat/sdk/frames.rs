@@ -1,9 +1,10 @@
-//! Records to the pattern's frames, and its messages to prompts; pure.
+//! Records to frames of the pattern, and its messages to prompts; pure.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use promptd_model::{Body, Output, Record, Status, Stream};
 use promptd_model::{LineAssembler, LinePart, decode};
@@ -36,7 +37,7 @@ struct UserContent {
 
 /// Reads what a client sends.
 pub(super) fn message(text: &str) -> Result<Message, Problem> {
-    match crate::api::http::json::parse(text.as_bytes())? {
+    match parse(text.as_bytes())? {
         Input::UserMessage { data } => prompt(data.message.content).map(Message::User),
         Input::Interrupt {} => Ok(Message::Interrupt),
     }
@@ -65,12 +66,12 @@ fn not_text(what: &str) -> Problem {
 #[derive(Debug)]
 pub(super) struct Frames {
     session: String,
-    /// What is told by records up to this one is not said.
+    /// Records up to this one give no frames.
     after: u64,
     partial: bool,
     lines: [LineAssembler; 2],
     in_setup: bool,
-    /// The turn has told its result itself.
+    /// The agent has sent its own result in this turn.
     has_result: bool,
 }
 
@@ -92,7 +93,7 @@ impl Frames {
         }
     }
 
-    /// What a line of the journal says.
+    /// The frames of a line of the journal.
     pub(super) fn record(&mut self, line: &[u8]) -> Vec<String> {
         let Some(Record { seq, body, .. }) = decode(line) else {
             return Vec::new();
@@ -128,8 +129,8 @@ impl Frames {
             }
             Body::TurnEnded(ended) => {
                 let mut frames = self.rest(seq);
-                let told = std::mem::take(&mut self.has_result) || ended.status == Status::Completed;
-                if !told {
+                let reported = std::mem::take(&mut self.has_result) || ended.status == Status::Completed;
+                if !reported {
                     let cause = ended.cause.map(|cause| json!(cause));
                     let cause = cause.as_ref().and_then(Value::as_str).unwrap_or("no cause is known");
                     let error = ended.error.filter(|_| ended.status != Status::Cancelled);
@@ -149,7 +150,7 @@ impl Frames {
         self.part(seq, stream, part)
     }
 
-    /// What no newline has ended.
+    /// Output that no newline has ended.
     fn rest(&mut self, seq: u64) -> Vec<String> {
         let [stdout, stderr] = &mut self.lines;
         let parts = [(Stream::Stdout, stdout.finish()), (Stream::Stderr, stderr.finish())];
@@ -164,7 +165,7 @@ impl Frames {
         let message = (stream == Stream::Stdout && !self.in_setup && part.is_whole())
             .then(|| serde_json::from_str::<&RawValue>(&text).ok())
             .flatten();
-        // What is JSON but no object is no message either.
+        // JSON that is no object is no message either.
         let kind = message.and_then(|message| serde_json::from_str::<Kind>(message.get()).ok());
         let (Some(message), Some(Kind { kind })) = (message, kind) else {
             return (!text.is_empty()).then(|| self.frame(seq, "info", "data", &Value::from(text.as_ref())));
@@ -172,7 +173,7 @@ impl Frames {
         self.has_result |= kind == "result";
         let left_out = match kind.as_str() {
             "stream_event" => !self.partial,
-            // What the agent and promptd say to each other.
+            // Control messages between the agent and promptd.
             "control_request" | "control_response" | "control_cancel_request" => true,
             _ => false,
         };
@@ -204,7 +205,7 @@ mod tests {
         line(seq, &format!(r#""stdout","to":{seq},"eol":{eol},"data":{data}"#))
     }
 
-    fn said(frames: &[String]) -> Vec<Value> {
+    fn parsed(frames: &[String]) -> Vec<Value> {
         frames
             .iter()
             .map(|frame| serde_json::from_str(frame).unwrap())
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_agent_is_a_message_as_it_is_whatever_records_it_came_in() {
+    fn an_agents_line_is_one_message_whatever_records_it_came_in() {
         let mut frames = Frames::new("s", 0, false);
         assert!(frames.record(&stdout(1, r#"{"type":"assist"#, false)).is_empty());
         let found = frames.record(&stdout(2, r#"ant","big":12345678901234567890123}"#, true));
@@ -225,31 +226,31 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_before_the_cursor_is_read_and_not_said() {
+    fn records_before_the_cursor_are_read_and_not_sent() {
         let mut frames = Frames::new("s", 1, false);
         assert!(frames.record(&stdout(1, r#"{"type":"a"#, false)).is_empty());
-        assert_eq!(said(&frames.record(&stdout(2, "\"}", true)))[0]["data"]["type"], "a");
+        assert_eq!(parsed(&frames.record(&stdout(2, "\"}", true)))[0]["data"]["type"], "a");
     }
 
     #[test]
-    fn what_is_no_message_is_information() {
+    fn other_output_is_sent_as_info() {
         let mut frames = Frames::new("s", 0, false);
         for text in ["Warning: x", "[1]", "17"] {
-            let found = said(&frames.record(&stdout(1, text, true)));
+            let found = parsed(&frames.record(&stdout(1, text, true)));
             assert_eq!(
                 found,
                 [json!({ "type": "info", "data": text, "seq": 1, "session": "s" })]
             );
         }
         let stderr = line(2, r#""stderr","to":9,"data":"{\"type\":\"assistant\"}""#);
-        assert_eq!(said(&frames.record(&stderr))[0]["type"], "info");
+        assert_eq!(parsed(&frames.record(&stderr))[0]["type"], "info");
     }
 
     #[test]
-    fn a_turn_without_a_result_of_its_own_ends_with_an_error() {
+    fn a_failed_turn_without_its_own_result_sends_an_error() {
         let failed = r#""turn_ended","status":"failed","cause":"spawn_failed","error":"no such program""#;
         let mut frames = Frames::new("s", 0, false);
-        let found = said(&frames.record(&line(5, failed)));
+        let found = parsed(&frames.record(&line(5, failed)));
         assert_eq!(found[0]["error"], "no such program");
         assert_eq!(frames.record(&stdout(6, r#"{"type":"result"}"#, true)).len(), 1);
         assert!(frames.record(&line(7, failed)).is_empty());

@@ -9,5 +9,6 @@
 //! runtime's.
 
 pub(crate) mod config;
-pub(crate) mod connection;
+
 mod frames;
+pub(crate) mod ws;

@@ -1,28 +1,19 @@
-//! ACP's words to ours and back; pure.
+//! Requests of ACP to our requests; pure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agent_client_protocol_schema::v1::{
-    ContentBlock, EmbeddedResourceResource, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as Server, Meta,
-    NewSessionRequest, PromptResponse, StopReason as AcpStopReason,
+    ContentBlock, EmbeddedResourceResource, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as AcpServer,
+    NewSessionRequest,
 };
-use serde_json::{Value, json};
 
-use super::message::told;
+use super::message::{META, rpc_error};
 use crate::api::http::json;
 use crate::api::http::problem::Problem;
-use promptd_model::{McpServer, McpTransport, SessionRequest, Status, StopReason, TurnEnded};
+use promptd_model::{McpServer, McpTransport, SessionRequest};
 
-/// Our member of `_meta`, where ACP lets implementations put what it has no word for.
-pub(super) const META: &str = "promptd";
-
-/// Our part of a `_meta`.
-pub(super) fn meta(value: Value) -> Meta {
-    Meta::from_iter([(META.to_owned(), value)])
-}
-
-/// A prompt as one text: agents get no more. What is linked is named, what is embedded stands where it stood.
+/// A prompt as one text: links are named, embedded texts stay where they were.
 pub(super) fn prompt(blocks: Vec<ContentBlock>) -> Result<String, Error> {
     let mut text = String::new();
     for block in blocks {
@@ -48,10 +39,10 @@ fn not_text(what: &str) -> Error {
     let message = format!(
         "the prompt holds {what}, and promptd hands text to agents; put it into a file of the workspace and link it"
     );
-    told(ErrorCode::InvalidParams, message)
+    rpc_error(ErrorCode::InvalidParams, message)
 }
 
-/// The create request that `session/new` means. `_meta.promptd` may hold any of its fields but the prompt.
+/// The create request of a `session/new`. `_meta.promptd` may hold any of its fields but the prompt.
 pub(super) fn session(new: NewSessionRequest) -> Result<SessionRequest, Problem> {
     let given = new.meta.and_then(|mut meta| meta.remove(META));
     let mut request: SessionRequest = match given {
@@ -68,9 +59,12 @@ pub(super) fn session(new: NewSessionRequest) -> Result<SessionRequest, Problem>
     Ok(request)
 }
 
-/// Whether a session is what `session/load` or `session/resume` asks for beyond its folder: it has the servers that it
-/// was created with.
-pub(super) fn reopen(session: &SessionRequest, directories: &[PathBuf], given: Vec<Server>) -> Result<(), Problem> {
+/// Refuses a `session/load` or `session/resume` that asks for other directories or MCP servers than the session has.
+pub(super) fn check_reopen(
+    session: &SessionRequest,
+    directories: &[PathBuf],
+    given: Vec<AcpServer>,
+) -> Result<(), Problem> {
     no_directories(directories)?;
     let is_own = |(name, server): &(&String, &McpServer)| {
         let own = session.mcp_servers.get(*name).map(|own| McpServer {
@@ -100,46 +94,31 @@ fn no_directories(directories: &[PathBuf]) -> Result<(), Problem> {
     Err(Problem::bad_request("invalid_field", detail).with("field", field))
 }
 
-fn servers(servers: Vec<Server>) -> Result<BTreeMap<String, McpServer>, Problem> {
+fn servers(servers: Vec<AcpServer>) -> Result<BTreeMap<String, McpServer>, Problem> {
     servers.into_iter().map(server).collect()
 }
 
-fn server(server: Server) -> Result<(String, McpServer), Problem> {
-    let headers = |headers: Vec<HttpHeader>| headers.into_iter().map(|header| (header.name, header.value)).collect();
-    let env = |env: Vec<EnvVariable>| {
-        env.into_iter()
-            .map(|variable| (variable.name, variable.value))
-            .collect()
+fn server(server: AcpServer) -> Result<(String, McpServer), Problem> {
+    let remote = |transport, url, headers: Vec<HttpHeader>| McpServer {
+        transport: Some(transport),
+        url: Some(url),
+        headers: headers.into_iter().map(|header| (header.name, header.value)).collect(),
+        ..McpServer::default()
     };
+    let pair = |variable: EnvVariable| (variable.name, variable.value);
     Ok(match server {
-        Server::Http(http) => (
-            http.name,
-            McpServer {
-                transport: Some(McpTransport::Http),
-                url: Some(http.url),
-                headers: headers(http.headers),
-                ..McpServer::default()
-            },
-        ),
-        Server::Sse(sse) => (
-            sse.name,
-            McpServer {
-                transport: Some(McpTransport::Sse),
-                url: Some(sse.url),
-                headers: headers(sse.headers),
-                ..McpServer::default()
-            },
-        ),
-        Server::Stdio(stdio) => (
-            stdio.name,
-            McpServer {
+        AcpServer::Http(http) => (http.name, remote(McpTransport::Http, http.url, http.headers)),
+        AcpServer::Sse(sse) => (sse.name, remote(McpTransport::Sse, sse.url, sse.headers)),
+        AcpServer::Stdio(stdio) => {
+            let server = McpServer {
                 transport: Some(McpTransport::Stdio),
                 command: Some(text_of(&stdio.command)),
                 args: stdio.args,
-                env: env(stdio.env),
+                env: stdio.env.into_iter().map(pair).collect(),
                 ..McpServer::default()
-            },
-        ),
+            };
+            (stdio.name, server)
+        }
         _ => {
             let detail = "mcpServers holds one that is neither stdio nor http nor sse; use one of these";
             return Err(Problem::bad_request("invalid_field", detail).with("field", "mcpServers"));
@@ -152,49 +131,17 @@ fn text_of(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// What `session/prompt` answers when its turn is over.
-pub(super) fn outcome(turn: u32, seq: u64, ended: TurnEnded) -> Result<PromptResponse, Error> {
-    let reason = match (ended.status, ended.stop_reason) {
-        (Status::Completed, reason) => stop_reason(reason),
-        (Status::Cancelled, _) => AcpStopReason::Cancelled,
-        // To us a failure, to ACP an end that has a name.
-        (Status::Failed, Some(StopReason::MaxTurnRequests)) => AcpStopReason::MaxTurnRequests,
-        (Status::Failed | Status::TimedOut | Status::Lost, _) => return Err(failure(turn, ended)),
-    };
-    let about = json!({ "turn": turn, "seq": seq, "usage": ended.usage });
-    Ok(PromptResponse::new(reason).meta(meta(about)))
-}
-
-fn stop_reason(reason: Option<StopReason>) -> AcpStopReason {
-    match reason {
-        None | Some(StopReason::EndTurn) => AcpStopReason::EndTurn,
-        Some(StopReason::MaxTokens) => AcpStopReason::MaxTokens,
-        Some(StopReason::MaxTurnRequests) => AcpStopReason::MaxTurnRequests,
-        Some(StopReason::Refusal) => AcpStopReason::Refusal,
-        Some(StopReason::Cancelled) => AcpStopReason::Cancelled,
-    }
-}
-
-fn failure(turn: u32, ended: TurnEnded) -> Error {
-    let said = ended.error.or(ended.result).filter(|text| !text.is_empty());
-    let message = said.clone().unwrap_or_else(|| {
-        format!("turn {turn} did not end well; its records tell more: GET /v1/sessions/{{sessionId}}/events")
-    });
-    let data = json!({ "turn": turn, "status": ended.status, "cause": ended.cause, "error": said });
-    told(ErrorCode::InternalError, message).data(data)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use promptd_model::Cause;
+    use serde_json::{Value, json};
 
     fn blocks(value: Value) -> Vec<ContentBlock> {
         serde_json::from_value(value).unwrap()
     }
 
     #[test]
-    fn a_prompt_is_its_texts_links_and_embedded_texts_in_their_order() {
+    fn a_prompt_joins_texts_links_and_embedded_texts() {
         let text = prompt(blocks(json!([
             { "type": "text", "text": "look at " },
             { "type": "resource_link", "name": "a.rs", "uri": "file:///w/a.rs" },
@@ -206,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_refused_and_named() {
+    fn blocks_that_are_not_text_are_refused() {
         for (block, named) in [
             (
                 json!({ "type": "image", "data": "", "mimeType": "image/png" }),
@@ -254,34 +201,5 @@ mod tests {
         };
         assert_eq!(wrong(json!({ "agnet": "codex" })), "unknown_field");
         assert_eq!(wrong(json!({ "prompt": "hi" })), "invalid_field");
-    }
-
-    #[test]
-    fn a_turns_end_is_a_stop_reason_or_an_error_that_says_why() {
-        let ended = |status, stop_reason| TurnEnded {
-            status,
-            cause: Some(Cause::Auth),
-            stop_reason,
-            result: None,
-            error: Some("no key".to_owned()),
-            usage: None,
-            agent_session_id: None,
-        };
-        let reason = |status, stop_reason| outcome(1, 9, ended(status, stop_reason)).unwrap().stop_reason;
-        assert_eq!(reason(Status::Completed, None), AcpStopReason::EndTurn);
-        assert_eq!(
-            reason(Status::Completed, Some(StopReason::MaxTurnRequests)),
-            AcpStopReason::MaxTurnRequests
-        );
-        assert_eq!(reason(Status::Cancelled, None), AcpStopReason::Cancelled);
-        assert_eq!(
-            reason(Status::Failed, Some(StopReason::MaxTurnRequests)),
-            AcpStopReason::MaxTurnRequests
-        );
-        for status in [Status::Failed, Status::TimedOut, Status::Lost] {
-            let error = outcome(1, 9, ended(status, None)).unwrap_err();
-            assert_eq!((i32::from(error.code), error.message.as_str()), (-32603, "no key"));
-            assert_eq!(error.data.unwrap()["cause"], "auth");
-        }
     }
 }

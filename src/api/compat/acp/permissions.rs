@@ -1,4 +1,4 @@
-//! Questions of agents that wait for the client's answer.
+//! Permission requests to the client that wait for its answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -10,21 +10,21 @@ use agent_client_protocol_schema::v1::{
 };
 use serde_json::{Value, json};
 
-use super::message::{notification, params, request};
-use super::{Connection, words};
-use crate::api::stream::ws::Gone;
+use super::connection::Connection;
+use super::message::{meta, notification, params, request};
+use crate::api::stream::websocket::Disconnected;
 use crate::runtime::Session;
 use promptd_model::{Permission, PermissionKind, PermissionOption};
 
-/// What the client was asked and has not answered.
+/// The permission requests that the client has not answered.
 #[derive(Default)]
-pub(super) struct Questions {
+pub(super) struct PermissionRequests {
     /// The id of the last request.
     last: i64,
     open: BTreeMap<i64, (Arc<Session>, String)>,
 }
 
-impl Questions {
+impl PermissionRequests {
     fn add(&mut self, session: &Arc<Session>, permission: &str) -> i64 {
         self.last = self.last.saturating_add(1);
         self.open
@@ -32,7 +32,7 @@ impl Questions {
         self.last
     }
 
-    /// Whoever loads a session twice is asked twice.
+    /// A client that loads a session twice is asked twice.
     fn remove(&mut self, session: &Arc<Session>, permission: &str) -> Vec<i64> {
         let is_it = |_: &i64, (of, id): &mut (Arc<Session>, String)| Arc::ptr_eq(of, session) && id == permission;
         self.open.extract_if(.., is_it).map(|(id, _)| id).collect()
@@ -41,31 +41,38 @@ impl Questions {
 
 impl Connection {
     /// Asks the client.
-    pub(super) async fn ask(&self, session: &Arc<Session>, permission: Permission) -> Result<(), Gone> {
-        let id = self.questions().add(session, &permission.id);
-        let asked = question(session.id().as_str(), permission);
-        self.client
-            .say(request(RequestId::Number(id), CLIENT.session_request_permission, asked))
-            .await
+    pub(super) async fn request_permission(
+        &self,
+        session: &Arc<Session>,
+        permission: Permission,
+    ) -> Result<(), Disconnected> {
+        let id = self.lock_permissions().add(session, &permission.id);
+        let asked = permission_request(session.id().as_str(), permission);
+        let frame = request(RequestId::Number(id), CLIENT.session_request_permission, asked);
+        self.sender.send_text(frame).await
     }
 
-    /// Somebody has answered: the client need not any more, if it has not.
-    pub(super) async fn withdraw(&self, session: &Arc<Session>, permission: &str) -> Result<(), Gone> {
-        let withdrawn = self.questions().remove(session, permission);
+    /// Withdraws requests that were answered elsewhere.
+    pub(super) async fn withdraw_permission(
+        &self,
+        session: &Arc<Session>,
+        permission: &str,
+    ) -> Result<(), Disconnected> {
+        let withdrawn = self.lock_permissions().remove(session, permission);
         for id in withdrawn {
             let cancelled = CancelRequestNotification::new(RequestId::Number(id));
-            self.client
-                .say(notification(PROTOCOL.cancel_request, cancelled))
+            self.sender
+                .send_text(notification(PROTOCOL.cancel_request, cancelled))
                 .await?;
         }
         Ok(())
     }
 
-    /// Takes an answer of the client. Without a choice in it the question stays open: for others, or for the interrupt
-    /// that the client means by it.
-    pub(super) async fn answered(&self, id: &RequestId, result: Result<Value, Value>) {
+    /// Handles a response of the client. Without a choice in it the request stays open: for other clients, or for the
+    /// interrupt that follows.
+    pub(super) async fn handle_response(&self, id: &RequestId, result: Result<Value, Value>) {
         let RequestId::Number(id) = id else { return };
-        let Some((session, permission)) = self.questions().open.remove(id) else {
+        let Some((session, permission)) = self.lock_permissions().open.remove(id) else {
             return;
         };
         let answer = result
@@ -75,18 +82,17 @@ impl Connection {
             return;
         };
         let option = selected.option_id.0.to_string();
-        if let Err(problem) = self.api.answer(&session, permission, option).await {
-            let problem = self.api.hide(Some(&session), problem);
-            tracing::debug!(session = %session.id(), code = problem.code(), "an answer came too late, or was none");
+        if let Err(problem) = self.api.answer_permission(&session, permission, option).await {
+            tracing::debug!(session = %session.id(), code = problem.code(), "a permission answer was refused");
         }
     }
 
-    fn questions(&self) -> std::sync::MutexGuard<'_, Questions> {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_permissions(&self) -> std::sync::MutexGuard<'_, PermissionRequests> {
+        self.permissions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn question(session: &str, permission: Permission) -> RequestPermissionRequest {
+fn permission_request(session: &str, permission: Permission) -> RequestPermissionRequest {
     let call = permission.tool_call.and_then(|call| serde_json::from_value(call).ok());
     let call: ToolCallUpdate = call.unwrap_or_else(|| {
         let fields = ToolCallUpdateFields::new().title(permission.title);
@@ -94,7 +100,7 @@ fn question(session: &str, permission: Permission) -> RequestPermissionRequest {
     });
     let options = permission.options.into_iter().map(option).collect();
     let about = json!({ "permission": permission.id });
-    RequestPermissionRequest::new(session.to_owned(), call, options).meta(words::meta(about))
+    RequestPermissionRequest::new(session.to_owned(), call, options).meta(meta(about))
 }
 
 fn option(option: PermissionOption) -> AcpOption {
@@ -112,8 +118,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_without_a_call_is_one_about_its_title() {
-        let asked = question(
+    fn a_request_without_a_tool_call_has_its_title() {
+        let asked = permission_request(
             "s",
             Permission {
                 id: "p1".to_owned(),

@@ -1,0 +1,52 @@
+//! One client and what belongs to its connection.
+
+use std::sync::{Arc, Mutex};
+
+use agent_client_protocol_schema::v1::{Error, RequestId};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::message;
+use super::open::OpenSessions;
+use super::permissions::PermissionRequests;
+use crate::api::http::problem::Problem;
+use crate::api::state::SharedState;
+use crate::api::stream::websocket::{Disconnected, Sender};
+use crate::runtime::Session;
+use promptd_model::PermissionMode;
+
+/// One client.
+pub(super) struct Connection {
+    pub(super) api: SharedState,
+    pub(super) sender: Arc<Sender>,
+    pub(super) defaults: Defaults,
+    pub(super) open: OpenSessions,
+    pub(super) permissions: Mutex<PermissionRequests>,
+}
+
+/// What the URL of the connection says about all of its sessions.
+pub(super) struct Defaults {
+    pub(super) agent: Option<String>,
+    pub(super) permission: Option<PermissionMode>,
+    /// Output that has no ACP update is sent as `_promptd/raw`.
+    pub(super) raw: bool,
+}
+
+/// Tasks that send to the client; they end with its connection.
+pub(super) type Tasks = JoinSet<()>;
+
+impl Connection {
+    pub(super) async fn respond(&self, id: RequestId, result: Result<Value, Error>) -> Result<(), Disconnected> {
+        self.sender.send_text(message::response(id, result)).await
+    }
+
+    /// The session of this id.
+    pub(super) fn find(&self, id: &str) -> Result<Arc<Session>, Problem> {
+        Ok(self.api.runtime.session(id)?)
+    }
+
+    /// A refusal without the secrets of the session.
+    pub(super) fn masked(&self, session: &Session, problem: Problem) -> Error {
+        self.api.masked(Some(session), problem).into()
+    }
+}
