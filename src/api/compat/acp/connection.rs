@@ -1,6 +1,6 @@
 //! One client and what belongs to its connection.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agent_client_protocol_schema::v1::{Error, RequestId};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::message;
 use super::open::OpenSessions;
-use super::permissions::PermissionRequests;
+use super::pending::PendingPermissions;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use crate::api::stream::websocket::{Disconnected, Sender};
@@ -21,7 +21,7 @@ pub(super) struct Connection {
     pub(super) sender: Arc<Sender>,
     pub(super) defaults: Defaults,
     pub(super) open: OpenSessions,
-    pub(super) permissions: Mutex<PermissionRequests>,
+    pub(super) pending: PendingPermissions,
 }
 
 /// What the URL of the connection says about all of its sessions.

@@ -1,7 +1,6 @@
 //! Permission requests to the client that wait for its answer.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use agent_client_protocol_schema::v1::{
     CLIENT_METHOD_NAMES as CLIENT, CancelRequestNotification, PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL,
@@ -16,29 +15,6 @@ use crate::api::stream::websocket::Disconnected;
 use crate::runtime::Session;
 use promptd_model::{Permission, PermissionKind, PermissionOption};
 
-/// The permission requests that the client has not answered.
-#[derive(Default)]
-pub(super) struct PermissionRequests {
-    /// The id of the last request.
-    last: i64,
-    open: BTreeMap<i64, (Arc<Session>, String)>,
-}
-
-impl PermissionRequests {
-    fn add(&mut self, session: &Arc<Session>, permission: &str) -> i64 {
-        self.last = self.last.saturating_add(1);
-        self.open
-            .insert(self.last, (Arc::clone(session), permission.to_owned()));
-        self.last
-    }
-
-    /// A client that loads a session twice is asked twice.
-    fn remove(&mut self, session: &Arc<Session>, permission: &str) -> Vec<i64> {
-        let is_it = |_: &i64, (of, id): &mut (Arc<Session>, String)| Arc::ptr_eq(of, session) && id == permission;
-        self.open.extract_if(.., is_it).map(|(id, _)| id).collect()
-    }
-}
-
 impl Connection {
     /// Asks the client.
     pub(super) async fn request_permission(
@@ -46,7 +22,7 @@ impl Connection {
         session: &Arc<Session>,
         permission: Permission,
     ) -> Result<(), Disconnected> {
-        let id = self.lock_permissions().add(session, &permission.id);
+        let id = self.pending.add(session, &permission.id);
         let asked = permission_request(session.id().as_str(), permission);
         let frame = request(RequestId::Number(id), CLIENT.session_request_permission, asked);
         self.sender.send_text(frame).await
@@ -58,7 +34,7 @@ impl Connection {
         session: &Arc<Session>,
         permission: &str,
     ) -> Result<(), Disconnected> {
-        let withdrawn = self.lock_permissions().remove(session, permission);
+        let withdrawn = self.pending.remove(session, permission);
         for id in withdrawn {
             let cancelled = CancelRequestNotification::new(RequestId::Number(id));
             self.sender
@@ -72,7 +48,7 @@ impl Connection {
     /// interrupt that follows.
     pub(super) async fn handle_response(&self, id: &RequestId, result: Result<Value, Value>) {
         let RequestId::Number(id) = id else { return };
-        let Some((session, permission)) = self.lock_permissions().open.remove(id) else {
+        let Some((session, permission)) = self.pending.take(*id) else {
             return;
         };
         let answer = result
@@ -85,10 +61,6 @@ impl Connection {
         if let Err(problem) = self.api.answer_permission(&session, permission, option).await {
             tracing::debug!(session = %session.id(), code = problem.code(), "a permission answer was refused");
         }
-    }
-
-    fn lock_permissions(&self) -> std::sync::MutexGuard<'_, PermissionRequests> {
-        self.permissions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The route: upgrades the connection and reads its frames.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agent_client_protocol_schema::v1::RequestId;
 use axum::extract::State;
@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::connection::{Connection, Defaults, Tasks};
 use super::message::{self, Incoming};
 use super::open::OpenSessions;
+use super::pending::PendingPermissions;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::{Query, invalid};
 use crate::api::state::SharedState;
@@ -45,7 +46,7 @@ pub(crate) async fn acp(
             sender,
             defaults,
             open: OpenSessions::default(),
-            permissions: Mutex::default(),
+            pending: PendingPermissions::default(),
         });
         serve(&connection, receiver).await
     }))
