@@ -98,7 +98,7 @@ impl Agent {
         }
     }
 
-    /// Reads the agent's output for the turn's end; `None` if only the exit code tells how a turn went.
+    /// Reads the agent's output for the turn's end; `None` if only the exit code shows how a turn went.
     #[must_use]
     pub fn observer(&self, permission: PermissionMode) -> Option<Box<dyn Observer>> {
         self.format(permission).observer.map(|new| new())

@@ -8,14 +8,14 @@ use crate::output::update::Translator;
 pub struct Format {
     /// The name by which a configuration selects it.
     pub name: &'static str,
-    /// Its stream ends with an event that tells how the turn went.
+    /// Its stream ends with an event that has the outcome of the turn.
     pub final_event: bool,
     /// Whether [`Usage`](promptd_model::Usage) counts over all turns of the conversation. A turn's own usage is then the
     /// difference to the turn before.
     pub usage_is_cumulative: bool,
     /// An agent that writes this is started for a dialog in every permission mode.
     pub is_dialog: bool,
-    /// Reads it for the turn's end; none if only the exit code tells it.
+    /// Reads it for the turn's end; none if only the exit code shows it.
     pub(crate) observer: Option<NewObserver>,
     /// Turns it into ACP updates; none if the bytes themselves are the answer.
     pub(crate) translator: Option<NewTranslator>,

@@ -151,11 +151,11 @@ fn acp_agents_get_servers_by_the_launch_only() {
         driver.take_effects();
         let able = br#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1,"agentCapabilities":{}}}"#;
         driver.observe_line(Stream::Stdout, able);
-        let [Effect::Write(said)] = &driver.take_effects()[..] else {
+        let [Effect::Write(line)] = &driver.take_effects()[..] else {
             panic!("{name} gets no request for a session");
         };
-        let said: Value = serde_json::from_slice(said).unwrap();
-        assert_eq!(said["params"]["mcpServers"], json!([]), "{name}");
+        let request: Value = serde_json::from_slice(line).unwrap();
+        assert_eq!(request["params"]["mcpServers"], json!([]), "{name}");
     }
 }
 

@@ -16,7 +16,7 @@ pub trait Observer: Send {
 /// The most that is kept of an answer's text: a record has to carry it, and the journal has all of it.
 pub(crate) const TEXT_LIMIT: usize = 1 << 20;
 
-/// Keeps a line of stderr that tells why the agent failed. A line with a known cause replaces one that only says "Error".
+/// Keeps a line of stderr with the reason why the agent failed. A line with a known cause replaces one that only says "Error".
 /// Of two equal lines the first one is kept: it is nearer to the reason.
 pub(crate) fn keep_stderr(seen: &mut Observation, line: &[u8]) {
     seen.last_line_known = false;

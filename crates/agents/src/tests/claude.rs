@@ -80,23 +80,6 @@ fn root_declares_a_sandbox_only_to_skip_permissions() {
 }
 
 #[test]
-fn a_plain_turn_has_answer_and_usage() {
-    let seen = observe("claude", PLAIN);
-    assert!(seen.agent_session_id.is_some());
-    let event = seen.final_event.unwrap();
-    assert_eq!(event.outcome, Ok(()));
-    assert_eq!(event.stop_reason, Some(StopReason::EndTurn));
-    assert_eq!(event.result.as_deref(), Some("Answer 1."));
-    let usage = Usage {
-        input_tokens: Some(110),
-        output_tokens: Some(7),
-        cached_tokens: Some(30),
-        cost_usd: Some(0.000_466),
-    };
-    assert_eq!(event.usage, usage);
-}
-
-#[test]
 fn a_follow_up_turn_has_its_own_cost() {
     assert!(FOLLOW_UP.contains(r#""total_cost_usd":0.000932"#));
     let event = final_event("claude", FOLLOW_UP);

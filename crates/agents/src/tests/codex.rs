@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{final_event, launch, observe, plain, recorded};
 use crate::launch::command::Stdin;
 use crate::{BuiltIn, TurnRequest, find};
-use promptd_model::{Cause, StopReason, Usage};
+use promptd_model::{Cause, Usage};
 
 const PLAIN: &str = recorded!("codex-plain");
 
@@ -64,19 +64,9 @@ fn the_native_binary_is_inside_the_package_or_beside_it() {
 fn warnings_do_not_change_a_plain_turn() {
     let warning = r#"{"type":"item.completed","item":{"id":"item_0","type":"error","message":"Model metadata for `gpt-5` not found. Defaulting to fallback metadata; this can degrade performance and cause issues."}}"#;
     let seen = observe("codex", &format!("{warning}\n{PLAIN}"));
-    assert!(seen.agent_session_id.is_some());
     assert_eq!(seen.failure, None);
     let event = seen.final_event.unwrap();
-    assert_eq!(event.outcome, Ok(()));
-    assert_eq!(event.stop_reason, Some(StopReason::EndTurn));
-    assert_eq!(event.result.as_deref(), Some("Answer 1."));
-    let usage = Usage {
-        input_tokens: Some(110),
-        output_tokens: Some(7),
-        cached_tokens: Some(30),
-        cost_usd: None,
-    };
-    assert_eq!(event.usage, usage);
+    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("Answer 1.")));
 }
 
 #[test]

@@ -56,9 +56,9 @@ fn prompted(permission: PermissionMode) -> Box<dyn Driver> {
     let mut driver = new(&request);
     due(&mut *driver);
     receive(&mut *driver, &result(INITIALIZE, &json!({ "protocolVersion": 1 })));
-    let said = receive(&mut *driver, &result(SESSION, &json!({ "sessionId": "s" })));
+    let effects = receive(&mut *driver, &result(SESSION, &json!({ "sessionId": "s" })));
     assert_eq!(
-        said,
+        effects,
         [
             json!({ "jsonrpc": "2.0", "id": PROMPT, "method": "session/prompt", "params": {
         "sessionId": "s", "prompt": [{ "type": "text", "text": "hello" }]
@@ -75,19 +75,19 @@ fn last(driver: &dyn Driver) -> FinalEvent {
 #[test]
 fn bypass_allows_every_question() {
     let mut driver = prompted(PermissionMode::Bypass);
-    let chosen = |said: Vec<Value>| said.first().map(|said| said["result"]["outcome"].clone());
-    let said = receive(&mut *driver, &ask(7, &["reject_once", "allow_always", "allow_once"]));
+    let chosen = |effects: Vec<Value>| effects.first().map(|effects| effects["result"]["outcome"].clone());
+    let effects = receive(&mut *driver, &ask(7, &["reject_once", "allow_always", "allow_once"]));
     assert_eq!(
-        chosen(said),
+        chosen(effects),
         Some(json!({ "outcome": "selected", "optionId": "allow_once" }))
     );
-    let said = receive(&mut *driver, &ask(8, &["allow_always"]));
+    let effects = receive(&mut *driver, &ask(8, &["allow_always"]));
     assert_eq!(
-        chosen(said),
+        chosen(effects),
         Some(json!({ "outcome": "selected", "optionId": "allow_always" }))
     );
-    let said = receive(&mut *driver, &ask(9, &["reject_once"]));
-    assert_eq!(chosen(said), Some(json!({ "outcome": "cancelled" })));
+    let effects = receive(&mut *driver, &ask(9, &["reject_once"]));
+    assert_eq!(chosen(effects), Some(json!({ "outcome": "cancelled" })));
 }
 
 #[test]
@@ -107,9 +107,12 @@ fn a_withdrawn_question_is_closed() {
     let mut driver = prompted(PermissionMode::Ask);
     receive(&mut *driver, &ask(0, &["allow_once"]));
     let withdrawal = json!({ "jsonrpc": "2.0", "method": "$/cancel_request", "params": { "requestId": 0 } });
-    let said = receive(&mut *driver, &withdrawal);
-    assert_eq!(said[0], json!({ "withdraw": "1" }));
-    assert_eq!((&said[1]["id"], &said[1]["error"]["code"]), (&json!(0), &json!(-32800)));
+    let effects = receive(&mut *driver, &withdrawal);
+    assert_eq!(effects[0], json!({ "withdraw": "1" }));
+    assert_eq!(
+        (&effects[1]["id"], &effects[1]["error"]["code"]),
+        (&json!(0), &json!(-32800))
+    );
     driver.answer("1", "allow_once");
     assert_eq!(due(&mut *driver), Vec::<Value>::new());
     assert_eq!(receive(&mut *driver, &withdrawal), Vec::<Value>::new());
@@ -120,10 +123,10 @@ fn an_interrupt_cancels_first_and_survives_a_replay() {
     let mut live = prompted(PermissionMode::Ask);
     receive(&mut *live, &ask(0, &["allow_once"]));
     live.interrupt();
-    let said = due(&mut *live);
-    let methods: Vec<_> = said.iter().map(|line| line["method"].clone()).collect();
+    let effects = due(&mut *live);
+    let methods: Vec<_> = effects.iter().map(|line| line["method"].clone()).collect();
     assert_eq!(methods, [json!("session/cancel"), Value::Null]);
-    let cancel = said.first().expect("a line").to_string();
+    let cancel = effects.first().expect("a line").to_string();
     for by in [0, 1] {
         let mut replay = prompted(PermissionMode::Ask);
         receive(&mut *replay, &ask(0, &["allow_once"]));
@@ -132,7 +135,7 @@ fn an_interrupt_cancels_first_and_survives_a_replay() {
         } else {
             replay.answer("1", CANCELLED);
         }
-        assert_eq!(due(&mut *replay), said);
+        assert_eq!(due(&mut *replay), effects);
     }
     // Later questions are cancelled.
     let late = receive(&mut *live, &ask(1, &["allow_once"]));
@@ -157,19 +160,21 @@ fn an_interrupt_before_the_prompt_ends_the_turn() {
 #[test]
 fn unknown_methods_are_refused() {
     let mut driver = prompted(PermissionMode::Ask);
-    let said = receive(
+    let effects = receive(
         &mut *driver,
         &json!({ "jsonrpc": "2.0", "id": "x", "method": "fs/read_text_file", "params": {} }),
     );
-    let [refusal] = said.as_slice() else { panic!("{said:?}") };
+    let [refusal] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
     assert_eq!(
         (&refusal["id"], &refusal["error"]["code"]),
         (&json!("x"), &json!(-32601))
     );
     let broken = json!({ "jsonrpc": "2.0", "id": 4, "method": "session/request_permission", "params": [] });
-    let said = receive(&mut *driver, &broken);
+    let effects = receive(&mut *driver, &broken);
     assert_eq!(
-        said.first().map(|said| said["error"]["code"].clone()),
+        effects.first().map(|effects| effects["error"]["code"].clone()),
         Some(json!(-32602))
     );
 }
@@ -193,12 +198,15 @@ fn the_model_is_selected_if_it_is_offered() {
         });
         due(&mut *driver);
         receive(&mut *driver, &result(INITIALIZE, &json!({ "protocolVersion": 1 })));
-        let said = receive(&mut *driver, &result(SESSION, &offer));
-        assert_eq!(said.first().map(|said| said["method"].clone()), Some(json!(method)));
+        let effects = receive(&mut *driver, &result(SESSION, &offer));
+        assert_eq!(
+            effects.first().map(|effects| effects["method"].clone()),
+            Some(json!(method))
+        );
         if method != "session/prompt" {
-            let said = receive(&mut *driver, &result(MODEL, &json!({})));
+            let effects = receive(&mut *driver, &result(MODEL, &json!({})));
             assert_eq!(
-                said.first().map(|said| said["method"].clone()),
+                effects.first().map(|effects| effects["method"].clone()),
                 Some(json!("session/prompt"))
             );
         }
@@ -273,9 +281,9 @@ fn mcp_servers_are_sent_in_acps_terms() {
     due(&mut *driver);
     let able = json!({ "mcpCapabilities": { "http": true, "sse": true } });
     let offer = json!({ "protocolVersion": 1, "agentCapabilities": able });
-    let said = receive(&mut *driver, &result(INITIALIZE, &offer));
+    let effects = receive(&mut *driver, &result(INITIALIZE, &offer));
     assert_eq!(
-        said.first().map(|said| said["params"]["mcpServers"].clone()),
+        effects.first().map(|effects| effects["params"]["mcpServers"].clone()),
         Some(json!([
             { "name": "here", "command": "run", "args": ["a"], "env": [{ "name": "K", "value": "v" }] },
             { "type": "sse", "name": "old", "url": "http://y", "headers": [] },

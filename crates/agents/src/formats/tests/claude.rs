@@ -118,8 +118,8 @@ fn the_answer_of_a_command_is_in_the_result() {
 #[test]
 fn only_the_first_user_text_is_the_prompt() {
     let user = |text: &str| json!({"type": "user", "message": {"content": [{"type": "text", "text": text}]}});
-    let said = message(&json!([{"type": "text", "text": "x"}]));
-    let lines = stream(&[user("the prompt"), said, user("[Request interrupted by user]")]);
+    let text_line = message(&json!([{"type": "text", "text": "x"}]));
+    let lines = stream(&[user("the prompt"), text_line, user("[Request interrupted by user]")]);
     let updates = updates(&CLAUDE_STREAM_JSON, &lines);
     assert_eq!(text(&updates, "user_message_chunk"), "[Request interrupted by user]");
 }
