@@ -1,15 +1,14 @@
-//! `promptd answer`: answers what an agent asks.
+//! `promptd answer`: answers a permission question of an agent.
 
 use clap::Args;
 
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, exit};
 use crate::cli::follow;
-use crate::cli::global::Global;
 
 const AFTER_HELP: &str = "\
-An agent that was started with `run --permission ask` waits for it; `promptd ps` shows who waits, and
-`promptd attach SESSION` shows the question, where a key answers it.
+An agent that was started with `run --permission ask` waits for the answer. `promptd ps` lists sessions that wait, and
+`promptd attach SESSION` shows the question; there, a key answers it.
 
 Examples:
   promptd ps --status waiting
@@ -17,7 +16,7 @@ Examples:
   curl -X POST \"$URL/v1/sessions/0193…/permissions/1.1.1\" -d '{\"option\":\"allow_once\"}' \\
     -H \"authorization: Bearer $PROMPTD_TOKEN\" -H 'content-type: application/json'";
 
-/// Answer what an agent asks
+/// Answer a permission question of an agent
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct AnswerArgs {
@@ -29,9 +28,7 @@ pub(super) struct AnswerArgs {
     option: String,
 }
 
-pub(super) async fn answer(global: &Global, args: AnswerArgs) -> Result<u8, CliError> {
-    let client = Client::new(global)?;
-    let answered = follow::answer(&client, &args.session, &args.permission, &args.option).await;
-    client.leave().await;
-    answered.map(|()| exit::DONE)
+pub(super) async fn answer(client: &Client, args: &AnswerArgs) -> Result<u8, CliError> {
+    follow::answer(client, &args.session, &args.permission, &args.option).await?;
+    Ok(exit::DONE)
 }

@@ -1,58 +1,50 @@
-//! `promptd attach`: follows a session from its last turn on.
+//! `promptd attach`: follows a session from the start of its last turn.
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, exit};
-use crate::cli::follow::{Filter, Follow, Look, Printer, Until, exit_code, follow};
-use crate::cli::global::Global;
+use crate::cli::follow::{Filter, Follow, OutputArgs, Printer, Until, exit_code, follow};
 use crate::cli::terminal::{self, Colour, quit};
 
 const AFTER_HELP: &str = "\
-Follows until the session's turns are over; Ctrl-C leaves the agent running. On a terminal a key answers what the
-agent asks: its number, or y, n and a where they are shown.
+Follows until all turns have ended. Ctrl-C ends this command; the agent keeps running. On a terminal, a key answers a
+question of the agent: the option's number, or y, n or a where they are shown.
 
 Examples:
   promptd attach 0193…                      from the start of the last turn
-  promptd attach 0193… --after 1200         from where you were
+  promptd attach 0193… --after 1200         from the record after 1200
   promptd attach 0193… --json | jq .seq
   promptd --url https://8080-id.e2b.app attach 0193…";
 
-/// Follow a session's output
+/// Follow the output of a session
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct AttachArgs {
     /// The session
     id: String,
-    /// Begin after this record instead of at the start of the last turn
+    /// Start after this record instead of at the last turn
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
     #[command(flatten)]
-    look: Look,
+    output: OutputArgs,
 }
 
-pub(super) async fn attach(global: &Global, args: AttachArgs) -> Result<u8, CliError> {
-    let client = Client::new(global)?;
-    let result = attach_with(&client, &args, global.color).await;
-    client.leave().await;
-    result
-}
-
-async fn attach_with(client: &Client, args: &AttachArgs, colour: Colour) -> Result<u8, CliError> {
+pub(super) async fn attach(client: &Client, args: &AttachArgs, colour: Colour) -> Result<u8, CliError> {
     let session = client.session(&args.id).await?;
     let last = session.turns.last();
     let (after, from_turn) = match (args.after, last) {
         (Some(after), _) => (after, 0),
-        // A server that does not tell where the turn begins has to be read from the start.
+        // An older server does not say where the turn starts.
         (None, Some(last)) => (last.first_seq.map_or(0, |seq| seq.saturating_sub(1)), last.number),
         (None, None) => (0, 0),
     };
-    if terminal::is_read() {
+    if terminal::is_interactive() {
         leave_on_interrupt()?;
     }
     let mut printer = Printer::new(
-        args.look.form(&session, colour, true),
+        args.output.form(&session, colour, true),
         Filter {
             from_turn,
             ..Filter::default()
@@ -69,11 +61,11 @@ async fn attach_with(client: &Client, args: &AttachArgs, colour: Colour) -> Resu
     )
     .await?;
     let Some(end) = end else { return Ok(exit::DONE) };
-    args.look.last_words(&session, &end, colour);
+    args.output.print_end(&session, &end, colour);
     Ok(exit_code(&end))
 }
 
-/// From now on Ctrl-C leaves the agent running, and the terminal as it was.
+/// Makes Ctrl-C restore the terminal and end this process; the agent keeps running.
 fn leave_on_interrupt() -> Result<(), CliError> {
     let mut signals = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! What can go wrong on the command line, and the exit code that says so.
+//! Errors of the command line, and their exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::runtime::RuntimeError;
 use crate::runtime::config::ConfigError;
 
-/// The exit codes of the contract.
+/// Exit codes.
 pub(crate) mod exit {
     pub(crate) const DONE: u8 = 0;
     pub(crate) const FAILED: u8 = 1;
@@ -14,42 +14,42 @@ pub(crate) mod exit {
     pub(crate) const NO_SERVER: u8 = 3;
     pub(crate) const TIMED_OUT: u8 = 124;
     pub(crate) const INTERRUPTED: u8 = 130;
-    /// What a shell reports of a program that a closed pipe ended.
+    /// As a shell reports a program that a closed pipe has ended.
     pub(crate) const CLOSED_PIPE: u8 = 141;
 }
 
-/// A subcommand that could not do what it was asked for.
+/// An error of a subcommand.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    /// The arguments do not fit.
+    /// Wrong arguments.
     #[error("{0}")]
     Usage(String),
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Nobody answers.
-    #[error("no server at {place}: {reason}")]
+    /// No server answers.
+    #[error("no server at {address}: {reason}")]
     NoServer {
-        /// Where we looked.
-        place: String,
-        /// What happened.
+        /// The URL or the path of the control socket.
+        address: String,
+        /// Why.
         reason: String,
     },
-    /// The server said no.
+    /// The server refused the request.
     #[error("{detail}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What was wrong, in the server's words.
+        /// The server's message.
         detail: String,
     },
-    /// The server said something that we do not understand.
+    /// The answer is not understood.
     #[error("the server's answer cannot be read: {0}")]
     BadAnswer(String),
     /// The server could not be started.
     #[error("cannot start the server")]
     Start(#[from] RuntimeError),
-    /// The server could not listen, or had to give up.
+    /// The server could not listen, or failed.
     #[error("cannot serve")]
     Serve(#[from] crate::api::ServeError),
     /// The client could not be set up.
@@ -67,15 +67,15 @@ pub(super) enum CliError {
     /// Standard output could not be written to.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
-    /// Anything else the system refused.
-    #[error("the system refuses")]
+    /// Another system call failed.
+    #[error("a system call failed")]
     Io(#[source] io::Error),
 }
 
 impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            // Of what the server refuses, what the caller can put right is usage; that it has too much to do is not.
+            // Usage: what the caller can correct. That the server is busy is not.
             Self::Usage(_) | Self::Config(_) | Self::Refused { status: 400..=428, .. } => exit::USAGE,
             Self::NoServer { .. } => exit::NO_SERVER,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::CLOSED_PIPE,
@@ -90,7 +90,7 @@ impl CliError {
         }
     }
 
-    /// Nothing has to be said: whoever read our output has gone, as `head` does.
+    /// No message: the reader of the output is gone, such as `head`.
     pub(super) fn is_silent(&self) -> bool {
         self.exit_code() == exit::CLOSED_PIPE
     }

@@ -1,35 +1,35 @@
-//! `promptd logs`: what a session's agent has written.
+//! `promptd logs`: prints the output of a session's agent.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, exit};
 use crate::cli::follow::{Filter, Follow, Form, Printer, Until, follow};
-use crate::cli::global::Global;
+use crate::cli::global::one_of;
 use promptd_model::{Stream, View};
 
 const AFTER_HELP: &str = "\
-Prints the agent's exact bytes, its standard error to standard error.
+Prints the exact bytes of the agent; its standard error goes to standard error.
 
 Examples:
-  promptd logs 0193…                              all of it, from the first turn on
+  promptd logs 0193…                              all turns
   promptd logs 0193… --stream stdout --turn 2     one stream of one turn
-  promptd logs 0193… -f                           and what comes, until the turns are over
+  promptd logs 0193… -f                           follow until all turns have ended
   promptd logs 0193… --json                       the journal's records";
 
-/// Print what a session's agent has written
+/// Print the output of a session's agent
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct LogsArgs {
     /// The session
     id: String,
-    /// One of the two streams
-    #[arg(long, value_enum)]
-    stream: Option<StreamName>,
-    /// One turn alone
+    /// Only this stream
+    #[arg(long, value_parser = one_of::<Stream>(&["stdout", "stderr"]))]
+    stream: Option<Stream>,
+    /// Only this turn
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     turn: Option<u32>,
-    /// Go on until the session's turns are over
+    /// Follow until all turns have ended
     #[arg(short, long)]
     follow: bool,
     /// Print the journal's records, one JSON document per line
@@ -37,20 +37,7 @@ pub(super) struct LogsArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StreamName {
-    Stdout,
-    Stderr,
-}
-
-pub(super) async fn logs(global: &Global, args: LogsArgs) -> Result<u8, CliError> {
-    let client = Client::new(global)?;
-    let result = logs_with(&client, &args).await;
-    client.leave().await;
-    result
-}
-
-async fn logs_with(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
+pub(super) async fn logs(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
     let session = client.session(&args.id).await?;
     if let Some(turn) = args.turn.filter(|&turn| session.turn(turn).is_none() && !args.follow) {
         return Err(CliError::Usage(format!(
@@ -59,14 +46,10 @@ async fn logs_with(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
             session.turns.len()
         )));
     }
-    let stream = args.stream.map(|stream| match stream {
-        StreamName::Stdout => Stream::Stdout,
-        StreamName::Stderr => Stream::Stderr,
-    });
     let until = match (args.follow, args.turn) {
         (true, Some(turn)) => Until::Turn(turn),
         (true, None) => Until::Settled,
-        // What is written while we print belongs to the next call.
+        // Without --follow, only what was there at the start.
         (false, _) => Until::Seq(session.last_seq),
     };
     if until == Until::Seq(0) {
@@ -81,7 +64,7 @@ async fn logs_with(client: &Client, args: &LogsArgs) -> Result<u8, CliError> {
         form,
         Filter {
             turn: args.turn,
-            stream,
+            stream: args.stream,
             ..Filter::default()
         },
     );

@@ -1,10 +1,10 @@
-//! The command line: arguments become one subcommand.
+//! The command line: one subcommand per folder or file.
 //!
-//! `serve` runs the server. All others are clients of one, over the home's control socket or `--url`, and
-//! where the home has none, they host one in this process and talk to it all the same: one code path.
+//! `serve` runs the server. The others are clients of a server, over the home's control socket or `--url`. If the home has no
+//! server, a client hosts one in its own process and uses the same API.
 //!
-//! Promises: standard output carries what was asked for and nothing else; what we have to say goes to standard
-//! error; exit codes as the contract words them. May use every other module, and none may use it.
+//! Promises: standard output has the result and nothing else; messages go to standard error; exit codes are those of
+//! [`error::exit`]. May use every other module; no other module may use it.
 
 mod answer;
 mod attach;
@@ -26,32 +26,34 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use self::client::Client;
 use self::error::{CliError, exit};
 use self::global::Global;
-use self::stdio::{complain, log_to_stderr};
+use self::stdio::{log_to_stderr, print_error};
 use crate::runtime::config;
 use promptd_sys as sys;
 
-/// Stack of a worker or blocking thread; only what is touched takes memory.
+/// Stack of a worker or blocking thread; only used pages take memory.
 const THREAD_STACK: usize = 1 << 20;
 
-/// The most worker threads: the work is system calls, and more workers would only take memory from agents.
+/// Maximum worker threads: the work is system calls, and more threads would only take memory from agents.
 const MAX_WORKERS: usize = 4;
 
 const AFTER_HELP: &str = "\
 Examples:
-  promptd run -a shell 'echo hello'             run a prompt here and now, without a server
+  promptd run -a shell 'echo hello'             run a prompt now, without a server
   promptd run -a claude 'fix the failing test'  let claude work in ~/workspace
   promptd serve                                 listen on 127.0.0.1:8080
-  promptd ps                                    sessions and what they do
+  promptd ps                                    list sessions
 
 Exit codes: 0 done, 1 the agent failed, 2 usage, 3 no server, 124 timed out, 130 interrupted.";
 
-/// Runs coding agents: a prompt goes in, a detached agent runs, every byte comes out.
+/// Run coding agents: a prompt goes in, a detached agent runs, every byte comes out
 #[derive(Debug, Parser)]
 #[command(name = "promptd", version, after_help = AFTER_HELP, propagate_version = true)]
 struct Cli {
@@ -77,7 +79,7 @@ enum Command {
 
 /// Runs the subcommand that `args` name; the first is the program's own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // Before there is a second thread: agents run as the same user, and what we know is none of their business.
+    // Before there is a second thread. Agents run as the same user and must not read this process's memory or token.
     sys::make_private();
     config::hide_token();
     let command = config::prepare_variables(Cli::command());
@@ -87,7 +89,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are what was asked for, and go to standard output. A closed one is no error of ours.
+            // Help and version go to standard output; that it is closed is not an error.
             let _printed = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
@@ -96,7 +98,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             if !error.is_silent() {
-                complain(&error);
+                print_error(&error);
             }
             ExitCode::from(error.exit_code())
         }
@@ -104,31 +106,40 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<u8, CliError> {
-    let global = cli.global;
-    match cli.command {
-        Command::Serve(args) => {
-            log_to_stderr(LevelFilter::INFO);
-            block_on(serve::serve(&global, args))
-        }
+    let Cli { global, command } = cli;
+    let color = global.color;
+    log_to_stderr(match command {
+        Command::Serve(_) => LevelFilter::INFO,
+        _ => LevelFilter::ERROR,
+    });
+    match command {
+        Command::Serve(args) => block_on(serve::serve(&global, args)),
         Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Openapi(_) => openapi::openapi(),
-        Command::Run(args) => as_client(run::run(&global, *args)),
-        Command::Attach(args) => as_client(attach::attach(&global, args)),
-        Command::Answer(args) => as_client(answer::answer(&global, args)),
-        Command::Ps(args) => as_client(ps::ps(&global, args)),
-        Command::Logs(args) => as_client(logs::logs(&global, args)),
-        Command::Stop(args) => as_client(stop::stop(&global, args)),
-        Command::Configure(args) => as_client(configure::configure(&global, args)),
+        Command::Configure(args) => block_on(configure::configure(&global, args)),
+        Command::Run(args) => with_client(&global, async |client| run::run(client, *args, color).await),
+        Command::Attach(args) => with_client(&global, async |client| attach::attach(&client, &args, color).await),
+        Command::Answer(args) => with_client(&global, async |client| answer::answer(&client, &args).await),
+        Command::Ps(args) => with_client(&global, async |client| ps::ps(&client, &args, global.colours()).await),
+        Command::Logs(args) => with_client(&global, async |client| logs::logs(&client, &args).await),
+        Command::Stop(args) => with_client(&global, async |client| stop::stop(&client, &args).await),
     }
 }
 
-/// Runs a client subcommand. Its future stays on this thread, so that a slow reader of our standard output
-/// blocks nobody but us: a server that is hosted here runs on the workers.
-fn as_client(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
-    log_to_stderr(LevelFilter::ERROR);
-    block_on(command)
+fn with_client(
+    global: &Global,
+    command: impl AsyncFnOnce(Arc<Client>) -> Result<u8, CliError>,
+) -> Result<u8, CliError> {
+    block_on(async {
+        let client = Arc::new(Client::new(global)?);
+        let result = command(Arc::clone(&client)).await;
+        client.leave().await;
+        result
+    })
 }
 
+/// Runs a subcommand on this thread. A slow reader of standard output then blocks only this thread: a server that is hosted
+/// in this process runs on the worker threads.
 fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let workers = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -140,7 +151,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
         .build()
         .map_err(CliError::Io)?;
     let result = runtime.block_on(future);
-    // A read that waits for a disk, or a connection that nobody answers, is no reason to stay.
+    // Does not wait for blocked reads or connections.
     runtime.shutdown_background();
     result
 }
@@ -150,12 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_subcommand_shows_examples() {
+    fn every_help_has_an_example() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("promptd "), "{} has no example", command.get_name());
@@ -163,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_flag_is_usage_and_help_is_not() {
+    fn wrong_flag_exits_2_and_version_exits_0() {
         let code = |args: &[&str]| format!("{:?}", main(args.iter().map(OsString::from)));
         assert_eq!(
             code(&["promptd", "run", "--no-such-flag"]),

@@ -1,4 +1,4 @@
-//! `promptd ps`: the sessions and what they do.
+//! `promptd ps`: lists sessions.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use crate::cli::client::{Client, Request, escape};
 use crate::cli::client::{Session, SessionPage, Sink};
 use crate::cli::error::{CliError, exit};
-use crate::cli::global::Global;
 use crate::cli::stdio::print;
 use crate::cli::terminal::{Cell, Paint, render};
 use promptd_model::SessionStatus;
@@ -33,16 +32,13 @@ pub(super) struct PsArgs {
     agent: Option<String>,
 }
 
-pub(super) async fn ps(global: &Global, args: PsArgs) -> Result<u8, CliError> {
-    let client = Client::new(global)?;
-    let sessions = sessions(&client, &args).await;
-    client.leave().await;
-    let sessions = sessions?;
+pub(super) async fn ps(client: &Client, args: &PsArgs, colours: bool) -> Result<u8, CliError> {
+    let sessions = sessions(client, args).await?;
     let text = if args.json {
         let text = serde_json::to_string_pretty(&sessions).map_err(|error| CliError::BadAnswer(error.to_string()))?;
         format!("{text}\n")
     } else {
-        table(sessions, Timestamp::now(), global.colours())?
+        table(sessions, Timestamp::now(), colours)?
     };
     print(&text)?;
     Ok(exit::DONE)
@@ -61,7 +57,7 @@ async fn sessions(client: &Client, args: &PsArgs) -> Result<Vec<serde_json::Valu
             .json(&Request::get(format!("/v1/sessions?{}", query.join("&"))))
             .await?;
         sessions.extend(page.sessions);
-        // A server that gives the same cursor again would keep us here for ever.
+        // The same cursor again would never end.
         if page.next.is_none() || page.next == cursor {
             return Ok(sessions);
         }
@@ -100,7 +96,7 @@ fn table(sessions: Vec<serde_json::Value>, now: Timestamp, colours: bool) -> Res
     ))
 }
 
-/// How far the sinks are: the worst of them tells.
+/// The state of the sink that is furthest behind.
 fn delivery(sinks: &[Sink]) -> Cell {
     let rank = |sink: &&Sink| {
         ["idle", "delivering", "retrying", "paused"]
@@ -129,7 +125,7 @@ fn paint(status: SessionStatus) -> Paint {
     }
 }
 
-/// Seconds as one number and a unit; the clock may have been set back since.
+/// Seconds as a number and a unit. Negative if the clock was set back.
 fn age(seconds: i64) -> String {
     let seconds = seconds.max(0);
     match seconds {
@@ -145,13 +141,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_is_one_number_and_a_unit() {
+    fn age_is_a_number_and_a_unit() {
         let ages = [-5, 0, 99, 100, 5_999, 6_000, 172_799, 172_800].map(age);
         assert_eq!(ages, ["0s", "0s", "99s", "1m", "99m", "1h", "47h", "2d"]);
     }
 
     #[test]
-    fn a_session_is_one_row() {
+    fn each_session_is_a_row() {
         let session = serde_json::json!({"id": "s", "agent": "shell", "status": "timed_out", "last_seq": 9, "created_at": "2026-11-21T02:40:00Z",
             "turns": [{"turn": 1, "status": "completed"}, {"turn": 2, "status": "timed_out"}], "metadata": {},
             "sinks": [{"state": "idle", "lag_records": 0}, {"state": "paused", "lag_records": 7}, {"state": "retrying", "lag_records": 2}]});

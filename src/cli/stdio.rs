@@ -12,10 +12,10 @@ use crate::cli::terminal;
 use crate::runtime::{ServerMask, config};
 use promptd_mask::{Masker, Secrets};
 
-/// The secrets of a server that runs in this process.
+/// The secrets of a server that is hosted in this process.
 static SERVER: OnceLock<ServerMask> = OnceLock::new();
 
-/// Those of the environment, before there is a server; made with the first line.
+/// The secrets of the environment, until there is a server. Computed for the first line.
 static ENVIRONMENT: OnceLock<Option<Arc<Masker>>> = OnceLock::new();
 
 /// Sends log messages to standard error, without colours: mostly programs read them. `RUST_LOG` says which messages.
@@ -51,19 +51,19 @@ fn filter(value: Option<&str>, default: LevelFilter) -> Result<Targets, String> 
     })
 }
 
-/// From now on a server's secrets stay out of the log, too.
-pub(crate) fn hide(secrets: ServerMask) {
-    // Only one server runs in a process; a second try to start it has the same secrets.
+/// Masks the secrets of a server, too.
+pub(crate) fn mask_secrets_of(secrets: ServerMask) {
+    // A process hosts one server; a second attempt to start it has the same secrets.
     let _known = SERVER.set(secrets);
 }
 
-/// A line on standard error; there is nobody to tell when that is closed.
+/// Prints a line to standard error; ignores that it is closed.
 pub(crate) fn say(line: &str) {
     let _written = writeln!(Stderr, "{line}");
 }
 
-/// Says what went wrong, with its causes.
-pub(crate) fn complain(error: &dyn std::error::Error) {
+/// Prints an error with its causes.
+pub(crate) fn print_error(error: &dyn std::error::Error) {
     let mut text = format!("promptd: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -77,7 +77,7 @@ pub(crate) fn complain(error: &dyn std::error::Error) {
     say(&text);
 }
 
-/// Writes text to standard output.
+/// Prints text to standard output.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
@@ -85,7 +85,7 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
         .map_err(CliError::Output)
 }
 
-/// Standard error, without secrets. What is written at once is masked as one, and logs are written line by line.
+/// Standard error, with secrets masked. Each write is masked as a whole; log messages are written line by line.
 #[derive(Debug)]
 struct Stderr;
 

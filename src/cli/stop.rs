@@ -1,4 +1,4 @@
-//! `promptd stop`: ends a session's turn and its whole process tree.
+//! `promptd stop`: ends the running turn of a session and all its processes.
 
 use std::time::Duration;
 
@@ -7,35 +7,27 @@ use clap::Args;
 use crate::cli::client::Stopped;
 use crate::cli::client::{Client, Request, session_path};
 use crate::cli::error::{CliError, exit};
-use crate::cli::global::Global;
 use crate::cli::stdio::{print, say};
 
 const AFTER_HELP: &str = "\
-Asks the agent first, then takes everything it started; the answer counts what is left.
+First asks the agent to end, then kills every process that it started. Prints how many processes are left.
 
 Examples:
   promptd stop 0193…
   promptd stop 0193… --grace 0.5      less time to end by itself";
 
-/// End a session's turn and all its processes
+/// End the running turn of a session and all its processes
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct StopArgs {
     /// The session
     id: String,
-    /// Seconds the agent gets to end by itself
+    /// Seconds that the agent has to end by itself
     #[arg(long, value_name = "SECONDS", value_parser = grace)]
     grace: Option<f64>,
 }
 
-pub(super) async fn stop(global: &Global, args: StopArgs) -> Result<u8, CliError> {
-    let client = Client::new(global)?;
-    let result = stop_with(&client, &args).await;
-    client.leave().await;
-    result
-}
-
-async fn stop_with(client: &Client, args: &StopArgs) -> Result<u8, CliError> {
+pub(super) async fn stop(client: &Client, args: &StopArgs) -> Result<u8, CliError> {
     let body = args
         .grace
         .map_or_else(|| serde_json::json!({}), |grace| serde_json::json!({ "grace": grace }));
@@ -46,11 +38,11 @@ async fn stop_with(client: &Client, args: &StopArgs) -> Result<u8, CliError> {
     if stopped.survivors == 0 {
         return Ok(exit::DONE);
     }
-    say("promptd: some processes could not be ended; they may wait in the kernel, or belong to another user");
+    say("promptd: some processes could not be killed; they wait in the kernel, or belong to another user");
     Ok(exit::FAILED)
 }
 
-/// A day is longer than anybody waits, and keeps the number one that a duration can hold.
+/// A day: no agent needs longer to end.
 const MAX_GRACE: f64 = 86_400.0;
 
 fn grace(text: &str) -> Result<f64, String> {

@@ -1,4 +1,4 @@
-//! A session's records over HTTP, from any point on and across broken connections.
+//! The records of a session over HTTP, from any position and across broken connections.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::cli::error::CliError;
 use promptd_model::View;
 use promptd_model::{Head, RecordKind, parse_head};
 
-/// How long after a broken connection the next one is tried; a server that is not there is the client's affair.
+/// The delay before reconnecting; the client waits for a server that is unreachable.
 const RECONNECT: Duration = Duration::from_millis(100);
 
-/// A cursor in a session's journal, wherever that is.
+/// A cursor in a session's journal.
 #[derive(Debug)]
 pub(crate) struct Events<'a> {
     client: &'a Client,
     session: String,
     view: View,
-    /// The last record of which anything was given out.
+    /// The last record of which a line was returned.
     after: u64,
-    /// How many lines of it: in `updates`, a record can give several.
-    given: u64,
-    /// How many of the next lines have been given out before.
+    /// How many lines of it were returned: in `updates`, a record can have several.
+    returned: u64,
+    /// How many of the next lines were returned before.
     skip: u64,
     follow: bool,
     answer: Option<Response>,
-    /// What came behind the last newline.
+    /// What came after the last newline.
     rest: BytesMut,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Events<'a> {
             session: session.to_owned(),
             view,
             after,
-            given: 0,
+            returned: 0,
             skip: 0,
             follow,
             answer: None,
@@ -49,13 +49,12 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// The `seq` of the last record that was given out.
+    /// The `seq` of the last record that was returned.
     pub(crate) fn after(&self) -> u64 {
         self.after
     }
 
-    /// The next records, as whole lines; `None` when the server says that there are no more. Called again after
-    /// that, it asks again.
+    /// The next records as whole lines; `None` when the server ends the stream. The next call connects again.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, CliError> {
         loop {
             let mut answer = match self.answer.take() {
@@ -71,27 +70,27 @@ impl<'a> Events<'a> {
                 }
                 Ok(None) => return Ok(None),
                 Err(error) => {
-                    tracing::debug!(%error, after = self.after, "the event stream broke; coming back");
+                    tracing::debug!(%error, after = self.after, "the event stream broke; connecting again");
                     tokio::time::sleep(RECONNECT).await;
                 }
             }
         }
     }
 
-    /// Waits a little before asking a server again that ended a stream before its time.
+    /// Waits before connecting again to a server that ended the stream too early.
     pub(crate) async fn pause(&self) {
         tokio::time::sleep(RECONNECT).await;
     }
 
     async fn connect(&mut self) -> Result<Response, CliError> {
-        // A torn line comes again, whole.
+        // An incomplete line is sent again.
         self.rest.clear();
         let (view, after) = match self.view {
             View::Raw => ("raw", self.after),
-            // The connection may have broken between two lines of one record, so it comes again, and the same.
-            View::Updates => ("updates", self.after.saturating_sub(u64::from(self.given > 0))),
+            // The connection may have broken between two lines of one record, so that record is read again.
+            View::Updates => ("updates", self.after.saturating_sub(u64::from(self.returned > 0))),
         };
-        self.skip = if self.view == View::Updates { self.given } else { 0 };
+        self.skip = if self.view == View::Updates { self.returned } else { 0 };
         let query = format!("/events?after={after}&follow={}&view={view}", self.follow);
         self.client
             .send(&Request::get(session_path(&self.session, &query)).ndjson())
@@ -110,7 +109,7 @@ impl<'a> Events<'a> {
         self.rest.extend_from_slice(torn);
         while self.skip > 0 && !lines.is_empty() {
             let end = memchr::memchr(b'\n', &lines).map_or(lines.len(), |at| at.saturating_add(1));
-            // A record that has become fewer lines since: nothing of the next one is left out for it.
+            // The record has fewer lines now: skip nothing of the next one.
             if lines.get(..end).and_then(seq_of) != Some(self.after) {
                 self.skip = 0;
                 break;
@@ -120,8 +119,8 @@ impl<'a> Events<'a> {
         }
         for line in lines.split(|&byte| byte == b'\n') {
             if let Some(seq) = seq_of(line) {
-                self.given = if seq == self.after {
-                    self.given.saturating_add(1)
+                self.returned = if seq == self.after {
+                    self.returned.saturating_add(1)
                 } else {
                     1
                 };
@@ -132,12 +131,12 @@ impl<'a> Events<'a> {
     }
 }
 
-/// The record of a line, in either view.
+/// The `seq` of a line, in either view.
 fn seq_of(line: &[u8]) -> Option<u64> {
     head_of(line).map(|head| head.seq)
 }
 
-/// What a line of either view belongs to: an update has the head of its record, and no type.
+/// The head of a line in either view. An update has the head of its record, without a type.
 pub(crate) fn head_of(line: &[u8]) -> Option<Head<'_>> {
     parse_head(line).or_else(|| {
         let begin = line.get(..memmem::find(line, b"\"update\":")?)?;

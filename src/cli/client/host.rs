@@ -1,4 +1,4 @@
-//! A server in this very process, for a home that has none.
+//! A server in this process, for a home that has none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, RuntimeError, Settings};
 use promptd_sys as sys;
 
-/// How long we wait for a process that has the home to answer, or to leave.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long another process that has the home may take to answer, or to release it.
+const MAX_WAIT: Duration = Duration::from_secs(15);
 
-/// How often we look; neither a lock nor a socket can be waited for with a limit.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often to check: there is no wait with a timeout for a lock or a socket.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long our readers get to notice that we leave; they come back to whoever hosts next.
-const LEAVE: Duration = Duration::from_secs(2);
+/// How long connected readers have to disconnect; they reconnect to the next server.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server in this process.
 #[derive(Debug)]
@@ -39,27 +39,29 @@ impl Host {
         })
     }
 
-    /// True while it serves.
-    pub(crate) fn serves(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         !self.server.is_finished()
     }
 
-    /// Stops serving; agents go on, and other clients of ours find or become the next host.
+    /// Stops the server. Agents keep running; other clients find or become the next host.
     pub(crate) async fn leave(mut self) {
         self.runtime.begin_shutdown();
-        // What comes too late is delivered by whoever hosts next.
+        // The next server delivers the rest.
         let _late = tokio::time::timeout(self.runtime.settings().grace, self.runtime.flush()).await;
-        if tokio::time::timeout(LEAVE, &mut self.server).await.is_err() {
+        if tokio::time::timeout(DISCONNECT_TIMEOUT, &mut self.server)
+            .await
+            .is_err()
+        {
             self.server.abort();
         }
     }
 }
 
-/// Sees to it that the home has a server: the one that is there, or ours.
+/// Makes sure that the home has a server: the one that runs, or one in this process.
 ///
-/// The configuration is read only where we host: that of a running server is its own affair.
+/// The configuration is read only for a hosted server: a running one has its own.
 pub(crate) async fn connect_or_host(home: &Path) -> Result<Option<Host>, CliError> {
-    if answers(home) {
+    if is_serving(home) {
         return Ok(None);
     }
     let flags = Flags::from_environment(Some(home.to_owned()))?;
@@ -69,40 +71,40 @@ pub(crate) async fn connect_or_host(home: &Path) -> Result<Option<Host>, CliErro
         if let Some(runtime) = start(&settings).await? {
             return Host::serve(runtime).await.map(Some);
         }
-        // Somebody is about to serve, or to leave.
-        if answers(home) {
+        // Another process is starting or stopping.
+        if is_serving(home) {
             return Ok(None);
         }
-        if begin.elapsed() > PATIENCE {
-            let reason = "another promptd has this home and does not answer".to_owned();
+        if begin.elapsed() > MAX_WAIT {
+            let reason = "another promptd has this home but does not answer".to_owned();
             return Err(CliError::NoServer {
-                place: place(home),
+                address: socket_path(home),
                 reason,
             });
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-/// Takes the home for a server, and waits for a predecessor that is about to leave.
+/// Starts a runtime in the home; waits for a previous server that is stopping.
 pub(crate) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliError> {
     let begin = Instant::now();
-    let mut told = false;
+    let mut logged = false;
     loop {
         if let Some(runtime) = start(settings).await? {
             return Ok(runtime);
         }
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > MAX_WAIT {
             return Err(RuntimeError::HomeInUse {
                 home: settings.home.clone(),
             }
             .into());
         }
-        if !told {
-            tracing::info!(home = %settings.home.display(), "another promptd serves this home; waiting for it to leave");
-            told = true;
+        if !logged {
+            tracing::info!(home = %settings.home.display(), "another promptd serves this home; waiting until it has stopped");
+            logged = true;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -110,7 +112,7 @@ pub(crate) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliEr
 async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError> {
     match Runtime::start(settings.clone()).await {
         Ok(runtime) => {
-            stdio::hide(runtime.server_mask());
+            stdio::mask_secrets_of(runtime.server_mask());
             Ok(Some(runtime))
         }
         Err(RuntimeError::HomeInUse { .. }) => Ok(None),
@@ -118,12 +120,12 @@ async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError
     }
 }
 
-/// Somebody listens on the control socket.
-pub(crate) fn answers(home: &Path) -> bool {
+/// Whether a server listens on the control socket.
+pub(crate) fn is_serving(home: &Path) -> bool {
     sys::connect_in(home, CONTROL_SOCKET).is_ok()
 }
 
-/// The control socket, for people.
-pub(crate) fn place(home: &Path) -> String {
+/// The path of the control socket, for messages.
+pub(crate) fn socket_path(home: &Path) -> String {
     home.join(CONTROL_SOCKET).display().to_string()
 }

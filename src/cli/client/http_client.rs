@@ -1,8 +1,7 @@
-//! The client of every subcommand: HTTP over the home's control socket, or to a remote server.
+//! The HTTP client of every subcommand, over the home's control socket or to a remote server.
 //!
-//! A request is sent again when the connection breaks: each is either a question, or means the same when it
-//! is said twice (`stop`, `interrupt`, and `create` with its idempotency key). With a local home, the next try
-//! may find another server there, or host one itself.
+//! Requests are sent again when the connection breaks: all of them are idempotent (`create` has an idempotency key). With a
+//! local home, the next attempt may find another server, or host one itself.
 
 use std::fs::{DirBuilder, File};
 use std::os::fd::AsRawFd as _;
@@ -25,36 +24,35 @@ use crate::cli::error::CliError;
 use crate::cli::global::Global;
 use crate::runtime::config;
 
-/// How long a server that answered before may be away: a restart, a new version, a sandbox that is resumed.
-const AWAY: Duration = Duration::from_mins(1);
+/// How long a server that has answered may be unreachable: it restarts, or the sandbox is resumed.
+const MAX_OUTAGE: Duration = Duration::from_mins(1);
 
-/// How long a server that never answered may be "not ready" (502 to 504), as a platform's proxy says it.
-const NOT_READY: Duration = Duration::from_secs(5);
+/// How long a server that has never answered may be not ready (502 to 504, from a platform's proxy).
+const MAX_NOT_READY: Duration = Duration::from_secs(5);
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(3);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Finds out that a peer has gone without a word, as a paused sandbox does.
+/// Detects a peer that is gone without closing the connection, such as a paused sandbox.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// A server, wherever it is.
+/// A client of one server.
 #[derive(Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     authorization: Option<HeaderValue>,
     local: Option<Local>,
-    /// It has answered before.
-    met: AtomicBool,
+    has_answered: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Local {
     home: PathBuf,
-    /// Keeps the short name of the control socket valid.
-    _opened: File,
+    /// The socket's address refers to this descriptor.
+    _directory: File,
     host: Mutex<Option<Host>>,
 }
 
@@ -81,13 +79,14 @@ impl Client {
         let builder = reqwest::Client::builder()
             .tcp_keepalive(TCP_KEEPALIVE)
             .connect_timeout(CONNECT_TIMEOUT);
-        // Certificates are read where they are needed, so that a machine without any can speak plain HTTP.
+        // Plain HTTP must also work on a machine without certificates.
         let builder = if encrypted { builder } else { builder.tls_certs_only([]) };
-        // The first of several tokens: the server takes a list, a client has one.
+        // The server accepts a list of tokens; a client sends the first.
         let token = token.and_then(|token| config::split_tokens(token).next());
         let authorization = token.map(|token| {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| CliError::Usage("PROMPTD_TOKEN has characters that no token can have".to_owned()))?;
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                CliError::Usage("PROMPTD_TOKEN has characters that are not allowed in a token".to_owned())
+            })?;
             value.set_sensitive(true);
             Ok::<_, CliError>(value)
         });
@@ -97,15 +96,15 @@ impl Client {
             base: base.to_owned(),
             authorization,
             local: None,
-            met: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn local(home: Option<PathBuf>) -> Result<Self, CliError> {
         let home = config::home_of(home, &config::environment())?;
-        let opened = open_home(&home)?;
-        // A socket's address has room for 108 bytes, and a home may be deeper.
-        let socket = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", opened.as_raw_fd());
+        let directory = open_home(&home)?;
+        // A socket's address has at most 108 bytes; the path of the home may be longer.
+        let socket = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", directory.as_raw_fd());
         let builder = reqwest::Client::builder()
             .unix_socket(socket)
             .no_proxy()
@@ -116,14 +115,14 @@ impl Client {
             authorization: None,
             local: Some(Local {
                 home,
-                _opened: opened,
+                _directory: directory,
                 host: Mutex::new(None),
             }),
-            met: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
         })
     }
 
-    /// We serve the home ourselves.
+    /// Whether this process hosts the server.
     pub(crate) async fn is_host(&self) -> bool {
         match &self.local {
             Some(local) => local.host.lock().await.is_some(),
@@ -131,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Stops hosting, if we did.
+    /// Stops the server if this process hosts it.
     pub(crate) async fn leave(&self) {
         if let Some(local) = &self.local {
             let host = local.host.lock().await.take();
@@ -141,7 +140,7 @@ impl Client {
         }
     }
 
-    /// Sends a request until it is answered; an answer that is no success is an error.
+    /// Sends a request, again if necessary. A response that is not a success is an error.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response, CliError> {
         let begin = Instant::now();
         let mut delay = FIRST_DELAY;
@@ -149,13 +148,13 @@ impl Client {
             if let Some(local) = &self.local {
                 local.connect_or_host().await?;
             }
-            let (reason, patience) = match self.attempt(request).await {
-                Ok(response) if is_passing(response.status()) => {
-                    let patience = if self.is_patient() { AWAY } else { NOT_READY };
-                    (refusal(response).await.to_string(), patience)
+            let (reason, limit) = match self.attempt(request).await {
+                Ok(response) if is_temporary(response.status()) => {
+                    let limit = if self.is_known() { MAX_OUTAGE } else { MAX_NOT_READY };
+                    (refusal(response).await.to_string(), limit)
                 }
                 Ok(response) => {
-                    self.met.store(true, Ordering::Relaxed);
+                    self.has_answered.store(true, Ordering::Relaxed);
                     return if response.status().is_success() {
                         Ok(response)
                     } else {
@@ -163,14 +162,14 @@ impl Client {
                     };
                 }
                 Err(error) if error.is_builder() => return Err(CliError::Usage(innermost(&error))),
-                Err(error) if self.is_patient() => (innermost(&error), AWAY),
-                // A stranger who does not even listen is a wrong address.
+                Err(error) if self.is_known() => (innermost(&error), MAX_OUTAGE),
+                // Nothing listens: probably a wrong address.
                 Err(error) if error.is_connect() => (innermost(&error), Duration::ZERO),
-                Err(error) => (innermost(&error), NOT_READY),
+                Err(error) => (innermost(&error), MAX_NOT_READY),
             };
-            if begin.elapsed().saturating_add(delay) > patience {
+            if begin.elapsed().saturating_add(delay) > limit {
                 return Err(CliError::NoServer {
-                    place: self.place(),
+                    address: self.address(),
                     reason,
                 });
             }
@@ -179,7 +178,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and parses the response.
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CliError> {
         let response = self.send(request).await?;
         let bytes = response
@@ -214,31 +213,31 @@ impl Client {
         builder.send().await
     }
 
-    fn is_patient(&self) -> bool {
-        self.local.is_some() || self.met.load(Ordering::Relaxed)
+    fn is_known(&self) -> bool {
+        self.local.is_some() || self.has_answered.load(Ordering::Relaxed)
     }
 
-    fn place(&self) -> String {
+    fn address(&self) -> String {
         self.local
             .as_ref()
-            .map_or_else(|| self.base.clone(), |local| host::place(&local.home))
+            .map_or_else(|| self.base.clone(), |local| host::socket_path(&local.home))
     }
 }
 
 impl Local {
     async fn connect_or_host(&self) -> Result<(), CliError> {
         let mut host = self.host.lock().await;
-        if host.as_ref().is_some_and(Host::serves) {
+        if host.as_ref().is_some_and(Host::is_running) {
             return Ok(());
         }
-        // A server of ours that has given up lets go of the home before anybody looks for the next.
+        // A hosted server that has ended must release the home before the next one can start.
         drop(host.take());
         *host = host::connect_or_host(&self.home).await?;
         Ok(())
     }
 }
 
-/// Opens the home, made for its owner alone where there is none.
+/// Opens the home. Creates it, for its owner only, where there is none.
 fn open_home(home: &Path) -> Result<File, CliError> {
     let opened = DirBuilder::new()
         .recursive(true)
@@ -252,7 +251,7 @@ fn open_home(home: &Path) -> Result<File, CliError> {
 }
 
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, CliError> {
-    // Fails only where one is installed already, which is as good.
+    // Fails only if a provider is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     builder
         .user_agent(concat!("promptd/", env!("CARGO_PKG_VERSION")))
@@ -260,8 +259,8 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, CliError> {
         .map_err(CliError::Client)
 }
 
-/// Says "not now": a server that starts or leaves, or a proxy in front of one.
-fn is_passing(status: StatusCode) -> bool {
+/// A server that starts or stops, or the proxy before it.
+fn is_temporary(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
@@ -282,7 +281,7 @@ async fn refusal(response: Response) -> CliError {
     }
 }
 
-/// The cause at the bottom: "connection refused" tells more than "error sending request".
+/// The root cause: "connection refused" says more than "error sending request".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,14 +1,14 @@
-//! Requests that can be sent again.
+//! Requests to the server.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::Method;
 
-/// How long an answer that is no stream may take.
-const ANSWER: Duration = Duration::from_mins(1);
+/// How long a response may take that is not a stream.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A request that can be sent more than once.
+/// An idempotent request, which can be sent again.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(super) method: Method,
@@ -27,7 +27,7 @@ impl Request {
             accept: "application/json",
             body: None,
             idempotency_key: None,
-            timeout: Some(ANSWER),
+            timeout: Some(TIMEOUT),
         }
     }
 
@@ -53,15 +53,15 @@ impl Request {
         }
     }
 
-    /// For an answer that takes `more` to be ready.
+    /// For a response that takes longer.
     pub(crate) fn allow(self, more: Duration) -> Self {
         Self {
-            timeout: Some(ANSWER.saturating_add(more)),
+            timeout: Some(TIMEOUT.saturating_add(more)),
             ..self
         }
     }
 
-    /// For an answer that has no end of its own.
+    /// For a stream, which has no timeout.
     pub(crate) fn ndjson(self) -> Self {
         Self {
             accept: "application/x-ndjson",
@@ -71,15 +71,12 @@ impl Request {
     }
 }
 
-/// `/v1/sessions/{id}…`, with what a URL needs escaped, so that a wrong id is the server's to refuse.
+/// `/v1/sessions/{id}…`, percent-encoded: the server refuses a wrong id.
 pub(crate) fn session_path(id: &str, rest: &str) -> String {
-    let mut path = "/v1/sessions/".to_owned();
-    path.push_str(&escape(id));
-    path.push_str(rest);
-    path
+    format!("/v1/sessions/{}{rest}", escape(id))
 }
 
-/// Percent-encodes all that is not unreserved (RFC 3986, 2.3).
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {

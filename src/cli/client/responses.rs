@@ -1,4 +1,5 @@
-//! What a client reads of the server's answers; unknown fields are for others.
+//! The parts of the server's answers that a client uses. Servers may be older or newer: other fields are ignored, and most
+//! are optional.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use promptd_model::{Cause, SessionStatus, TurnEnded, Usage};
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) agent: String,
-    /// What its agent writes, where the server tells it.
+    /// The format of its agent's output, where the server says it.
     #[serde(default)]
     pub(crate) format: Option<String>,
     pub(crate) status: SessionStatus,
@@ -21,7 +22,7 @@ pub(crate) struct Session {
     pub(crate) sinks: Vec<Sink>,
 }
 
-/// What a session's agent writes where that is plain text.
+/// The format of plain text.
 const PLAIN_TEXT: &str = "lines";
 
 /// A turn of a session object.
@@ -30,7 +31,7 @@ pub(crate) struct Turn {
     #[serde(rename = "turn")]
     pub(crate) number: u32,
     pub(crate) status: SessionStatus,
-    /// The `seq` of its `prompt` record, where the server tells it.
+    /// The `seq` of its `prompt` record, where the server says it.
     #[serde(default)]
     pub(crate) first_seq: Option<u64>,
     #[serde(default)]
@@ -64,13 +65,13 @@ pub(crate) struct Problem {
 }
 
 impl Session {
-    /// All its turns are over, and there was one.
+    /// Whether all turns have ended, and there was one.
     pub(crate) fn is_settled(&self) -> bool {
         !self.turns.is_empty() && is_end(self.status)
     }
 
-    /// Its agent's bytes have words in them, which `view=updates` tells. A server that does not say so has no such view.
-    pub(crate) fn has_words(&self) -> bool {
+    /// Whether `view=updates` shows more than plain text. A server that does not say so has no such view.
+    pub(crate) fn has_updates(&self) -> bool {
         self.format.as_deref().is_some_and(|format| format != PLAIN_TEXT)
     }
 
@@ -79,7 +80,7 @@ impl Session {
     }
 }
 
-/// The status of a turn that is over.
+/// Whether a turn with this status has ended.
 pub(crate) fn is_end(status: SessionStatus) -> bool {
     match status {
         SessionStatus::Idle | SessionStatus::Queued | SessionStatus::Running | SessionStatus::Waiting => false,
@@ -98,7 +99,7 @@ pub(crate) struct Sink {
     pub(crate) lag_records: u64,
 }
 
-/// How a turn ended, for the last line and the exit code.
+/// How a turn ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TurnEnd {
     pub(crate) status: SessionStatus,

@@ -304,8 +304,8 @@ fn platform(settings: &Settings) -> Check {
 }
 
 fn server(settings: &Settings) -> Check {
-    let place = client::place(&settings.home);
-    if client::answers(&settings.home) {
+    let place = client::socket_path(&settings.home);
+    if client::is_serving(&settings.home) {
         Check::ok("server", format!("answers on {place}"))
     } else {
         Check::ok(

@@ -112,7 +112,7 @@ fn render(checks: &[Check], colours: bool) -> String {
             State::Warn => ("warn", Paint::Busy),
             State::Fail => ("fail", Paint::Bad),
         };
-        let word = if colours { paint.on(word) } else { word.to_owned() };
+        let word = if colours { paint.apply(word) } else { word.to_owned() };
         // Writing to a String cannot fail.
         let _written = writeln!(text, "{word}  {:width$}  {}", check.name, check.detail);
         if let Some(hint) = &check.hint {

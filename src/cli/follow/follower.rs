@@ -1,34 +1,34 @@
-//! Printing a session's records until a turn, or all there is, has come to its end.
+//! Prints a session's records until a turn or the session has ended.
 
 use std::io::Write;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::activity::Watch;
+use super::activity::Activity;
 use super::printer::Printer;
 use crate::cli::client::TurnEnd;
 use crate::cli::client::{Client, Request, escape, session_path};
 use crate::cli::client::{Events, head_of};
 use crate::cli::error::{CliError, exit};
 use crate::cli::show::chosen;
-use crate::cli::stdio::complain;
+use crate::cli::stdio::print_error;
 use crate::cli::terminal;
 use promptd_model::{Body, SessionStatus};
 use promptd_model::{RecordKind, decode};
 
-/// When it is enough.
+/// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// This turn is over.
+    /// This turn has ended.
     Turn(u32),
-    /// All turns are over.
+    /// All turns have ended.
     Settled,
     /// This record has been printed.
     Seq(u64),
 }
 
-/// What is followed.
+/// What to follow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Follow<'a> {
     pub(crate) client: &'a Client,
@@ -37,7 +37,7 @@ pub(crate) struct Follow<'a> {
     pub(crate) until: Until,
 }
 
-/// Prints, and answers how the last turn that ended did so.
+/// Prints records, and returns how the last turn ended.
 pub(crate) async fn follow<Out: Write, Err: Write>(
     what: Follow<'_>,
     printer: &mut Printer<Out, Err>,
@@ -60,28 +60,28 @@ async fn print_until<Out: Write, Err: Write>(
         until,
     } = what;
     let mut events = Events::new(client, session, after, !matches!(until, Until::Seq(_)), printer.view());
-    let mut watch = Watch::of(printer.show());
+    let mut activity = Activity::new(printer.show());
     let mut seen = Seen::default();
     loop {
-        while let Some(lines) = next(&mut events, printer, &mut watch, what).await? {
-            let mut done = false;
+        while let Some(lines) = next(&mut events, printer, &mut activity, what).await? {
+            let mut is_done = false;
             for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
                 printer.line(line)?;
-                done = seen.is_enough(line, until);
-                if done {
+                is_done = seen.observe(line, until);
+                if is_done {
                     break;
                 }
             }
             printer.flush()?;
-            watch.printed();
+            activity.reset();
             if printer.show().is_none_or(|show| show.question().is_none()) {
                 terminal::leave();
             }
-            if done {
+            if is_done {
                 return Ok(seen.end);
             }
         }
-        // The stream has ended: because all is said, or because the server leaves.
+        // The stream has ended: all records were read, or the server stops.
         let state = client.session(session).await?;
         let read_all = state.last_seq <= events.after();
         match until {
@@ -100,11 +100,11 @@ async fn print_until<Out: Write, Err: Write>(
     }
 }
 
-/// The next lines; meanwhile a person sees that something happens, and can answer what is asked.
+/// The next lines. Until they come, draws the activity line and answers questions by keys.
 async fn next<Out: Write, Err: Write>(
     events: &mut Events<'_>,
     printer: &Printer<Out, Err>,
-    watch: &mut Watch,
+    activity: &mut Activity,
     what: Follow<'_>,
 ) -> Result<Option<Bytes>, CliError> {
     let lines = events.next();
@@ -112,13 +112,13 @@ async fn next<Out: Write, Err: Write>(
     let Some(show) = printer.show() else { return lines.await };
     loop {
         let question = show.question().filter(|_| show.style().keys);
-        let pressed = tokio::select! {
+        let keys = tokio::select! {
             biased;
             lines = &mut lines => return lines,
-            pressed = watch.key_or_tick(question.is_some()) => pressed,
+            keys = activity.key_or_tick(question.is_some()) => keys,
         };
-        let Some(keys) = pressed else {
-            watch.draw(show);
+        let Some(keys) = keys else {
+            activity.draw(show);
             continue;
         };
         let chosen = question.and_then(|question| {
@@ -127,15 +127,15 @@ async fn next<Out: Write, Err: Write>(
         });
         if let Some((question, option)) = chosen {
             match answer(what.client, what.session, &question.id, option).await {
-                // Somebody else, or time, was faster; the record says so.
+                // It was answered meanwhile; a record says so.
                 Ok(()) | Err(CliError::Refused { status: 404 | 409, .. }) => {}
-                Err(error) => complain(&error),
+                Err(error) => print_error(&error),
             }
         }
     }
 }
 
-/// Answers a question of the agent.
+/// Answers a permission question.
 pub(crate) async fn answer(client: &Client, session: &str, question: &str, option: &str) -> Result<(), CliError> {
     let path = session_path(session, &format!("/permissions/{}", escape(question)));
     let body = serde_json::json!({ "option": option }).to_string();
@@ -143,7 +143,7 @@ pub(crate) async fn answer(client: &Client, session: &str, question: &str, optio
     Ok(())
 }
 
-/// What the records that went by have told.
+/// What the records so far say about the turn.
 #[derive(Debug, Default)]
 struct Seen {
     started: Option<Timestamp>,
@@ -151,10 +151,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn is_enough(&mut self, line: &[u8], until: Until) -> bool {
+    /// Takes the next record; returns whether it is the last one to print.
+    fn observe(&mut self, line: &[u8], until: Until) -> bool {
         let Some(head) = head_of(line) else { return false };
         if let RecordKind::Other(name @ ("started" | "turn_ended")) = head.kind {
-            self.life(name, line);
+            self.observe_turn(name, line);
         }
         match until {
             Until::Turn(turn) => head.turn == turn && head.kind == RecordKind::Other("turn_ended"),
@@ -163,10 +164,10 @@ impl Seen {
         }
     }
 
-    fn life(&mut self, name: &str, line: &[u8]) {
+    fn observe_turn(&mut self, name: &str, line: &[u8]) {
         let Some(record) = decode(line) else { return };
         match (name, record.body) {
-            // A retry is part of the turn's time.
+            // The turn's duration includes retries.
             ("started", _) => self.started = self.started.or(Some(record.time)),
             (_, Body::TurnEnded(ended)) => {
                 let started = self.started.take();
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_those_of_the_contract() {
+    fn exit_code_says_how_the_turn_ended() {
         let code = |status| exit_code(&end(status));
         assert_eq!(code(SessionStatus::Completed), 0);
         assert_eq!(code(SessionStatus::Failed), 1);
@@ -218,21 +219,21 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_turn_runs_from_its_first_start() {
+    fn duration_includes_all_attempts() {
         let line = |seq: u64, second: u8, rest: &str| {
             format!("{{\"seq\":{seq},\"time\":\"2026-11-21T02:40:0{second}.000000Z\",\"turn\":1,{rest}}}")
         };
         let mut seen = Seen::default();
-        assert!(!seen.is_enough(line(1, 0, r#""type":"prompt","text":"x""#).as_bytes(), Until::Turn(1)));
+        assert!(!seen.observe(line(1, 0, r#""type":"prompt","text":"x""#).as_bytes(), Until::Turn(1)));
         for (seq, second) in [(2, 1), (3, 3)] {
             let started = line(
                 seq,
                 second,
                 r#""type":"started","pid":1,"start_ticks":1,"boot_id":"b","program":"p","attempt":1"#,
             );
-            assert!(!seen.is_enough(started.as_bytes(), Until::Turn(1)));
+            assert!(!seen.observe(started.as_bytes(), Until::Turn(1)));
         }
-        assert!(seen.is_enough(
+        assert!(seen.observe(
             line(4, 5, r#""type":"turn_ended","status":"completed""#).as_bytes(),
             Until::Turn(1)
         ));

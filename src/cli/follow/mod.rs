@@ -1,4 +1,6 @@
-//! Following a session: its records from the server, printed until a turn or the session is over.
+//! Following a session: its records are printed until a turn or the session has ended.
+//!
+//! Promises that every record is printed once, across broken connections and new servers.
 
 mod activity;
 mod follower;
@@ -8,5 +10,5 @@ mod printer;
 mod tests;
 
 pub(crate) use self::follower::{Follow, Until, answer, exit_code, follow};
-pub(crate) use self::output_args::Look;
+pub(crate) use self::output_args::OutputArgs;
 pub(crate) use self::printer::{Filter, Form, Printer};

@@ -1,52 +1,43 @@
-//! How `run` and `attach` print: for a person, as bytes, or as a view's lines.
+//! How `run` and `attach` print: for a person, as bytes, or as the lines of a view.
 
 use std::io::{self, IsTerminal as _};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::printer::Form;
 use crate::cli::client::{Session, TurnEnd};
+use crate::cli::global::one_of;
 use crate::cli::show::{Show, Style, hint, summary};
 use crate::cli::stdio::say;
 use crate::cli::terminal::{self, Colour};
 use promptd_model::{SessionStatus, View};
 
-/// The flags of it.
+/// The flags of the output.
 #[derive(Debug, Args)]
-pub(crate) struct Look {
+pub(crate) struct OutputArgs {
     /// Print the session's events, one JSON document per line
     #[arg(long)]
     json: bool,
-    /// In which words: `raw`, the journal's own records, or `updates`, the same for every agent
-    #[arg(long, value_enum, value_name = "VIEW", default_value = "raw", requires = "json")]
-    view: Words,
-    /// Print the lines of the agent that have no other form, and its thoughts where that is no terminal
+    /// Which view: `raw` for the journal's records, or `updates` for ACP updates, the same for every agent
+    #[arg(long, value_parser = one_of::<View>(&["raw", "updates"]), default_value = "raw", requires = "json")]
+    view: View,
+    /// Print also lines of the agent that are not understood, and its thoughts if output is not a terminal
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
 }
 
-/// [`View`], as an argument.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Words {
-    Raw,
-    Updates,
-}
-
-impl Look {
-    /// The form for a session. An agent that writes plain text is given as it is, byte for byte.
+impl OutputArgs {
+    /// The form of the output. Plain text of an agent is printed unchanged.
     pub(crate) fn form(&self, session: &Session, colour: Colour, prompts: bool) -> Form {
         if self.json {
-            return Form::Json(match self.view {
-                Words::Raw => View::Raw,
-                Words::Updates => View::Updates,
-            });
+            return Form::Json(self.view);
         }
-        if !session.has_words() {
+        if !session.has_updates() {
             return Form::Raw;
         }
         let terminal = io::stdout().is_terminal();
         let style = Style {
-            colours: colour.on(terminal),
+            colours: colour.is_on(terminal),
             terminal,
             width: terminal::width(),
             verbose: self.verbose,
@@ -56,16 +47,16 @@ impl Look {
         Form::Show(Box::new(Show::new(&session.id, style)))
     }
 
-    /// How a turn ended: for a person always, and wherever an agent's own words do not say it.
-    pub(crate) fn last_words(&self, session: &Session, end: &TurnEnd, colour: Colour) {
+    /// Prints how the turn ended: on a terminal always, elsewhere if it failed.
+    pub(crate) fn print_end(&self, session: &Session, end: &TurnEnd, colour: Colour) {
         let terminal = io::stderr().is_terminal();
-        let failed = end.status != SessionStatus::Completed && session.has_words() && !self.json;
+        let failed = end.status != SessionStatus::Completed && session.has_updates() && !self.json;
         if !terminal && !failed {
             return;
         }
-        let colours = colour.on(terminal);
+        let colours = colour.is_on(terminal);
         say(&summary(end, colours));
-        if terminal && session.has_words() {
+        if terminal && session.has_updates() {
             say(&hint(&session.id, colours));
         }
     }

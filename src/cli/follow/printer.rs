@@ -1,4 +1,4 @@
-//! Printing records: as the agent's own bytes, as lines of a view, or as a person reads them.
+//! Prints records: as the agent's bytes, as lines of a view, or for a person.
 
 use std::io::{self, Write};
 
@@ -9,25 +9,25 @@ use crate::cli::terminal;
 use promptd_model::{Body, Stream, View};
 use promptd_model::{RecordKind, decode, decode_output};
 
-/// What is printed.
+/// The form of the output.
 #[derive(Debug)]
 pub(crate) enum Form {
-    /// The agent's bytes, each stream to its like.
+    /// The agent's bytes; its standard error goes to standard error.
     Raw,
-    /// The lines of a view, as the server gives them.
+    /// The lines of a view, as the server sends them.
     Json(View),
-    /// What the agent says and does, for people.
+    /// Text for a person.
     Show(Box<Show>),
 }
 
 /// Which records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// This turn's and later ones'.
+    /// This turn and later ones.
     pub(crate) from_turn: u32,
-    /// This turn's alone.
+    /// Only this turn.
     pub(crate) turn: Option<u32>,
-    /// This stream's output alone.
+    /// Only this stream.
     pub(crate) stream: Option<Stream>,
 }
 
@@ -63,7 +63,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         }
     }
 
-    /// The view whose lines are wanted.
+    /// The view to request from the server.
     pub(crate) fn view(&self) -> View {
         match &self.form {
             Form::Raw => View::Raw,
@@ -72,7 +72,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         }
     }
 
-    /// What a person is shown, where there is one.
+    /// The state of the text for a person.
     pub(crate) fn show(&self) -> Option<&Show> {
         match &self.form {
             Form::Show(show) => Some(show),
@@ -80,11 +80,11 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         }
     }
 
-    /// Prints one line of the view, if it is wanted.
+    /// Prints one line of the view, unless the filter excludes it.
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
         terminal::erase();
         let Some(head) = head_of(line) else { return Ok(()) };
-        // What belongs to the session (turn 0) is printed with any turn.
+        // Records of the session (turn 0) are printed with every turn.
         let turn = head.turn == 0
             || (head.turn >= self.filter.from_turn && self.filter.turn.is_none_or(|turn| turn == head.turn));
         let stream = match head.kind {
@@ -109,7 +109,7 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
         }
     }
 
-    /// Ends what is open on a person's screen.
+    /// Ends an open line on the terminal.
     pub(crate) fn finish(&mut self) -> Result<(), CliError> {
         terminal::erase();
         if let Form::Show(show) = &mut self.form {
@@ -141,18 +141,18 @@ impl<Out: Write, Err: Write> Printer<Out, Err> {
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), CliError> {
-        terminal::wrote(bytes);
+        terminal::note_output(bytes);
         match stream {
             Stream::Stdout => self.out.write_all(bytes).map_err(CliError::Output),
             Stream::Stderr => {
-                // On a terminal the two streams meet, and what came first has to stand first.
+                // On a terminal both streams are mixed: keep their order.
                 self.flush()?;
                 self.err.write_all(bytes).map_err(CliError::Output)
             }
         }
     }
 
-    /// Passes on what is buffered.
+    /// Writes what is buffered.
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         self.out.flush().map_err(CliError::Output)
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_gives_each_stream_its_exact_bytes() {
+    fn raw_prints_the_exact_bytes_of_each_stream() {
         assert_eq!(
             printed(Form::Raw, Filter::default()),
             (b"ab\nc".to_vec(), vec![0xff, 0])
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_picks_turn_and_stream() {
+    fn filter_selects_turn_and_stream() {
         let second = Filter {
             turn: Some(2),
             ..Filter::default()
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn json_gives_the_journals_own_lines() {
+    fn json_prints_the_journals_lines() {
         let expected = format!("{}\n", LINES[..4].join("\n"));
         assert_eq!(
             printed(Form::Json(View::Raw), Filter::default()).0,

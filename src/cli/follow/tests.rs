@@ -1,4 +1,4 @@
-//! Client, events and follow against a server that misbehaves on purpose.
+//! The client against a server that misbehaves.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -44,7 +44,7 @@ struct Fake {
     last_seq: AtomicU64,
 }
 
-/// Each stream gives one record and a half; the first breaks off, the second ends cleanly, and so on.
+/// Each stream has one and a half records. Every other one breaks, the others end cleanly.
 async fn events(State(fake): State<Arc<Fake>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     fake.asked.lock().unwrap().push(query.clone());
@@ -79,7 +79,7 @@ async fn session(State(fake): State<Arc<Fake>>) -> Response {
     axum::Json(session).into_response()
 }
 
-/// Says "not now" twice, and then answers.
+/// Is not ready twice, then answers.
 async fn stop(State(fake): State<Arc<Fake>>) -> Response {
     if fake.connections.fetch_add(1, Ordering::Relaxed) < 2 {
         return (StatusCode::SERVICE_UNAVAILABLE, "{\"detail\":\"leaving\"}").into_response();
@@ -113,7 +113,7 @@ async fn start() -> (Arc<Fake>, String) {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_and_ends_early_gives_every_record_once() {
+async fn every_record_is_printed_once_when_streams_break() {
     let (fake, url) = start().await;
     fake.last_seq.store(RECORDS, Ordering::Relaxed);
     for until in [Until::Turn(1), Until::Settled, Until::Seq(RECORDS)] {
@@ -153,7 +153,7 @@ async fn a_stream_that_breaks_and_ends_early_gives_every_record_once() {
 }
 
 #[tokio::test]
-async fn following_from_behind_the_end_still_tells_how_it_ended() {
+async fn following_after_the_end_reports_how_it_ended() {
     let (fake, url) = start().await;
     fake.last_seq.store(RECORDS, Ordering::Relaxed);
     let client = Client::remote(&url, None).unwrap();
@@ -174,7 +174,7 @@ async fn following_from_behind_the_end_still_tells_how_it_ended() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_ready_is_asked_again() {
+async fn server_that_is_not_ready_is_asked_again() {
     let (_fake, url) = start().await;
     let client = Client::remote(&url, None).unwrap();
     let stopped: Stopped = client
@@ -185,7 +185,7 @@ async fn a_server_that_is_not_ready_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_refusal_tells_the_servers_words_and_is_usage() {
+async fn refusal_shows_the_servers_message() {
     let (_fake, url) = start().await;
     let client = Client::remote(&url, Some("first,second")).unwrap();
     let error = client.session("../x y").await.unwrap_err();
@@ -196,7 +196,7 @@ async fn a_refusal_tells_the_servers_words_and_is_usage() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_no_server_at_once() {
+async fn refused_connection_fails_at_once() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -207,7 +207,7 @@ async fn nobody_there_is_no_server_at_once() {
 }
 
 #[tokio::test]
-async fn a_home_whose_path_is_too_long_for_a_socket_works() {
+async fn home_with_a_long_path_works() {
     let home: PathBuf = std::env::temp_dir()
         .join(format!("promptd-client-{}", std::process::id()))
         .join("x".repeat(120));
@@ -225,7 +225,7 @@ async fn a_home_whose_path_is_too_long_for_a_socket_works() {
 }
 
 #[test]
-fn a_url_needs_its_scheme() {
+fn url_needs_a_scheme() {
     let error = Client::remote("8080-id.e2b.app", None).unwrap_err();
     assert_eq!(
         error.to_string(),

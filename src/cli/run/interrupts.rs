@@ -1,6 +1,6 @@
-//! Ctrl-C: once interrupts the turn, twice stops it, a third time leaves at once.
+//! Ctrl-C: the first interrupts the turn, the second stops it, the third ends this process.
 //!
-//! A task of its own, so that it works while the one who prints is blocked by a reader.
+//! Runs in its own task, so that it works while printing is blocked by a slow reader.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,58 +8,56 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::client::{Client, Request, session_path};
 use crate::cli::error::{CliError, exit};
-use crate::cli::stdio::{complain, say};
+use crate::cli::stdio::{print_error, say};
 use crate::cli::terminal::quit;
 
-/// What Ctrl-C acts on.
+/// The session that Ctrl-C applies to.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupts {
     session: Arc<OnceLock<String>>,
 }
 
 impl Interrupts {
-    /// Begins to listen; until there is a session, Ctrl-C ends this process.
+    /// Starts to listen. Until there is a session, Ctrl-C ends this process.
     pub(crate) fn listen(client: Arc<Client>) -> Result<Self, CliError> {
         let signals = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
         let session = Arc::new(OnceLock::new());
-        tokio::spawn(act(signals, client, Arc::clone(&session)));
+        tokio::spawn(handle_signals(signals, client, Arc::clone(&session)));
         Ok(Self { session })
     }
 
-    /// From now on Ctrl-C means this session's turn.
-    pub(crate) fn mean(&self, session: &str) {
-        // A second session is never meant.
+    /// Makes Ctrl-C apply to this session.
+    pub(crate) fn apply_to(&self, session: &str) {
+        // There is only one session.
         let _first = self.session.set(session.to_owned());
     }
 }
 
-async fn act(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<String>>) {
+async fn handle_signals(mut signals: Signal, client: Arc<Client>, session: Arc<OnceLock<String>>) {
     let mut count = 0_u32;
     while signals.recv().await.is_some() {
         let Some(id) = session.get() else {
             quit(exit::INTERRUPTED)
         };
         count = count.saturating_add(1);
-        let request = match count {
-            1 => {
-                say("promptd: interrupting the turn; Ctrl-C again stops it");
-                Request::post(session_path(id, "/interrupt"), b"{}".to_vec())
-            }
-            2 => {
-                say("promptd: stopping the turn; Ctrl-C again leaves it behind");
-                Request::post(session_path(id, "/stop"), b"{}".to_vec())
-            }
+        let (message, action) = match count {
+            1 => ("interrupting the turn; Ctrl-C again stops it", "/interrupt"),
+            2 => ("stopping the turn; Ctrl-C again leaves it running", "/stop"),
             _ => {
-                say(&format!("promptd: leaving; `promptd attach {id}` comes back to it"));
+                say(&format!(
+                    "promptd: leaving; `promptd attach {id}` follows the session again"
+                ));
                 quit(exit::INTERRUPTED);
             }
         };
+        say(&format!("promptd: {message}"));
+        let request = Request::post(session_path(id, action), b"{}".to_vec());
         let client = Arc::clone(&client);
         tokio::spawn(async move {
             match client.send(&request).await {
-                // 409: the turn was over before we could say so.
+                // 409: the turn has ended meanwhile.
                 Ok(_) | Err(CliError::Refused { status: 409, .. }) => {}
-                Err(error) => complain(&error),
+                Err(error) => print_error(&error),
             }
         });
     }

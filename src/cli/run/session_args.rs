@@ -1,59 +1,60 @@
-//! What `promptd run` asks for: its flags, as the request they make.
+//! The flags of `promptd run` that describe a new session, and the request that they make.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 
 use crate::cli::error::CliError;
+use crate::cli::global::one_of;
 use promptd_model::{McpServer, PermissionMode, RepoRequest, SessionId, SessionRequest};
 
-/// What a new session is to be.
+/// A new session.
 #[derive(Debug, Args)]
-pub(crate) struct JobArgs {
-    /// The agent: claude, codex, gemini, shell, another one that `promptd doctor` names, or one from config.toml
+pub(crate) struct SessionArgs {
+    /// The agent: one that `promptd doctor` lists, such as claude, codex, gemini or shell, or one from config.toml
     /// [default: the server's default agent]
     #[arg(short, long, value_name = "NAME")]
     agent: Option<String>,
-    /// The model, in the agent's words
+    /// The model, by the agent's name for it
     #[arg(short, long)]
     model: Option<String>,
     /// Text for the agent's system prompt
     #[arg(long, value_name = "TEXT")]
     system_prompt: Option<String>,
-    /// What the agent may do without asking; with `ask`, a key answers on a terminal, and `promptd answer` elsewhere
-    /// [default: the server's, which is bypass unless configured]
-    #[arg(long, value_enum, value_name = "MODE")]
-    permission: Option<Mode>,
+    /// What the agent may do without asking. `bypass`: everything; the sandbox is the boundary. `ask`: it asks, and a key
+    /// on a terminal or `promptd answer` answers [default: the server's, which is bypass unless configured]
+    #[arg(long, value_name = "MODE", value_parser = one_of::<PermissionMode>(&["ask", "bypass"]))]
+    permission: Option<PermissionMode>,
     /// A tool the agent may use; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     allowed_tool: Vec<String>,
-    /// The most model requests in a turn
+    /// Maximum model requests in a turn
     #[arg(long, value_name = "N")]
     max_turns: Option<u32>,
-    /// Servers of tools for the agent: a JSON file with `mcpServers`, as many agents have it
+    /// MCP servers for the agent: a JSON file with `mcpServers`, as many agents use it
     #[arg(long, value_name = "FILE")]
     mcp_config: Option<PathBuf>,
     /// The working directory, relative to the workspace
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// A git repository to clone before; the agent works in it
+    /// A git repository to clone first; the agent works in it
     #[arg(long, value_name = "URL")]
     repo: Option<String>,
     /// The repository's branch, tag or commit [default: its default branch]
     #[arg(long = "ref", value_name = "REF", requires = "repo")]
     reference: Option<String>,
-    /// The variable that has the repository's token; see --env
+    /// The name of the variable with the repository's token; see --env
     #[arg(long, value_name = "NAME", requires = "repo")]
     token_env: Option<String>,
-    /// A shell command to run before, behind the clone; may be repeated
+    /// A shell command to run before the agent, after the clone; may be repeated
     #[arg(long, value_name = "COMMAND")]
     setup: Vec<String>,
-    /// A variable for the agent; `NAME` alone passes on this shell's
+    /// A variable for the agent; `NAME` alone takes the value from this shell; may be repeated
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
-    /// The most seconds a turn may take
+    /// Maximum seconds of a turn
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<f64>,
     /// The session's id [default: a new one]
@@ -61,23 +62,14 @@ pub(crate) struct JobArgs {
     id: Option<SessionId>,
 }
 
-/// [`PermissionMode`], as an argument.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Mode {
-    /// The agent asks, as it would a person before it.
-    Ask,
-    /// Everything: the sandbox is the boundary.
-    Bypass,
-}
-
-/// The file of `--mcp-config`, of which other parts are for others.
+/// The file of `--mcp-config`. It may have other keys.
 #[derive(Deserialize)]
 struct McpConfig {
     #[serde(rename = "mcpServers", alias = "mcp_servers")]
     servers: BTreeMap<String, McpServer>,
 }
 
-impl JobArgs {
+impl SessionArgs {
     pub(crate) fn request(self, prompt: String) -> Result<SessionRequest, CliError> {
         let mcp_servers = self.mcp_config.as_deref().map(mcp_servers).transpose()?;
         Ok(SessionRequest {
@@ -87,10 +79,7 @@ impl JobArgs {
             cwd: self.cwd,
             model: self.model,
             system_prompt: self.system_prompt,
-            permission: self.permission.map(|mode| match mode {
-                Mode::Ask => PermissionMode::Ask,
-                Mode::Bypass => PermissionMode::Bypass,
-            }),
+            permission: self.permission,
             allowed_tools: self.allowed_tool,
             max_turns: self.max_turns,
             mcp_servers: mcp_servers.unwrap_or_default(),
@@ -113,10 +102,10 @@ fn mcp_servers(path: &Path) -> Result<BTreeMap<String, McpServer>, CliError> {
         path: path.to_owned(),
         source,
     })?;
-    // Of a value that does not fit, serde's message would show a part, and values are secret.
+    // Without serde's message: it can contain a value, and values are secret.
     let config: McpConfig = serde_json::from_slice(&text).map_err(|error| {
         CliError::Usage(format!(
-            "{}:{}:{} is no list of servers; write {{\"mcpServers\": {{\"NAME\": {{\"command\": …}}}}}}, or \"url\" for one \
+            "{}:{}:{} is not a list of MCP servers; write {{\"mcpServers\": {{\"NAME\": {{\"command\": …}}}}}}, or \"url\" for one \
              elsewhere",
             path.display(),
             error.line(),
@@ -154,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_is_given_or_passed_on() {
+    fn variable_has_a_value_or_takes_the_shells() {
         assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
         assert_eq!(variable("PATH"), Ok(("PATH".into(), std::env::var("PATH").unwrap())));
         assert!(variable("=x").is_err());
@@ -162,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_a_positive_number() {
+    fn timeout_must_be_positive() {
         assert_eq!(seconds("0.5"), Ok(0.5));
         for bad in ["0", "-1", "inf", "nan", "ten"] {
             assert!(seconds(bad).is_err(), "{bad}");

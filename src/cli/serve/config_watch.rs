@@ -1,4 +1,4 @@
-//! Waking when the configuration file has changed, appeared or gone.
+//! Notices that the configuration file was changed, created or removed.
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -10,17 +10,17 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use promptd_sys as sys;
 
-/// Watches one file by way of its folder: editors and deployments replace files instead of writing to them.
+/// Watches one file by its directory: editors and deployments replace files instead of writing to them.
 #[derive(Debug)]
 pub(super) struct ConfigWatch {
-    /// `None` where the kernel has no watch for us; then SIGHUP has to do.
+    /// `None` if the kernel has no watch left; then only SIGHUP reloads.
     inotify: Option<sys::Registered<Inotify>>,
     name: OsString,
 }
 
 impl ConfigWatch {
-    pub(super) fn of(file: &Path) -> Self {
-        let watched = watch_folder(file);
+    pub(super) fn new(file: &Path) -> Self {
+        let watched = watch_directory(file);
         if let Err(error) = &watched {
             tracing::warn!(%error, file = %file.display(), "changes of the configuration are not noticed; SIGHUP reloads it");
         }
@@ -30,7 +30,7 @@ impl ConfigWatch {
         }
     }
 
-    /// Waits until the file may have another content.
+    /// Waits until the file may have changed.
     pub(super) async fn changed(&mut self) {
         let Some(inotify) = &self.inotify else {
             return pending().await;
@@ -49,17 +49,17 @@ impl ConfigWatch {
     }
 }
 
-fn watch_folder(file: &Path) -> io::Result<sys::Registered<Inotify>> {
-    let folder = file
+fn watch_directory(file: &Path) -> io::Result<sys::Registered<Inotify>> {
+    let directory = file
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
+        .filter(|directory| !directory.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     let changes = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MOVED_TO
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_DELETE;
-    inotify.add_watch(folder, changes)?;
+    inotify.add_watch(directory, changes)?;
     sys::register_inotify(inotify)
 }
 
@@ -70,11 +70,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_is_written_or_replaced_wakes_and_its_neighbours_do_not() {
+    async fn writing_or_replacing_the_file_wakes() {
         let folder = std::env::temp_dir().join(format!("promptd-config-watch-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("config.toml");
-        let mut watch = ConfigWatch::of(&file);
+        let mut watch = ConfigWatch::new(&file);
         let mut wakes = async |within| {
             tokio::time::timeout(Duration::from_millis(within), watch.changed())
                 .await

@@ -1,4 +1,4 @@
-//! `promptd serve`: the server, from its flags to its last signal.
+//! `promptd serve`: runs the server until a signal ends it.
 
 mod config_watch;
 
@@ -17,11 +17,11 @@ use crate::runtime::config::{self, Flags};
 use crate::runtime::{Runtime, Settings};
 
 const AFTER_HELP: &str = "\
-Every flag has a PROMPTD_… variable and a key in config.toml; the flag wins, then the variable, then the file.
-PORT=9000 in the environment means --listen 0.0.0.0:9000. RUST_LOG sets what is logged (default: info).
+Every flag has a PROMPTD_… variable and a key in config.toml. The flag wins, then the variable, then the file.
+PORT=9000 in the environment means --listen 0.0.0.0:9000. RUST_LOG selects log messages (default: info).
 
-Signals: SIGTERM or SIGINT once ends streams and exits 0 while agents go on, for the next server to adopt;
-twice exits at once. SIGHUP, or a change of the file, reloads the configuration.
+Signals: SIGTERM or SIGINT ends streams and exits 0; agents keep running, and the next server adopts them. The second
+signal exits at once. SIGHUP, or a change of the file, reloads the configuration.
 
 Examples:
   promptd serve
@@ -45,25 +45,25 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Result<u8, CliErr
 }
 
 async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
-    // First, so that a signal during a long start is not the default action.
-    let mut ends = Ends::listen()?;
+    // First, so that a signal during a long start does not kill the process.
+    let mut signals = Signals::listen()?;
     let hangups = signal(SignalKind::hangup()).map_err(CliError::Io)?;
     let config_file = settings.config_file.clone();
     let runtime = tokio::select! {
         runtime = take_home(&settings) => runtime?,
-        _ = ends.next() => return Ok(exit::DONE),
+        _ = signals.next() => return Ok(exit::DONE),
     };
     let server = Server::bind(Arc::clone(&runtime), Listeners::All).await?;
     tokio::spawn(reload(
         Arc::clone(&runtime),
         flags,
         hangups,
-        ConfigWatch::of(&config_file),
+        ConfigWatch::new(&config_file),
     ));
     let mut server = tokio::spawn(server.run());
     tokio::select! {
         _ended = &mut server => return Ok(exit::FAILED),
-        name = ends.next() => tracing::info!(signal = name, "shutting down; agents go on unless --stop-agents says otherwise"),
+        name = signals.next() => tracing::info!(signal = name, "shutting down; agents keep running unless --stop-agents is set"),
     }
     runtime.begin_shutdown();
     let settings = runtime.settings();
@@ -73,30 +73,30 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
         }
     };
     let delivered = async {
-        // What the agents say at their end is delivered, too.
+        // The agents' last output is delivered, too.
         agents.await;
         if tokio::time::timeout(settings.grace, runtime.flush()).await.is_err() {
-            tracing::warn!("not everything could be delivered in time; the next server goes on from there");
+            tracing::warn!("not everything could be delivered in time; the next server delivers the rest");
         }
     };
     let over = async { tokio::join!(server, delivered) };
     tokio::select! {
         _over = over => Ok(exit::DONE),
-        name = ends.next() => {
-            tracing::warn!(signal = name, "leaving at once");
+        name = signals.next() => {
+            tracing::warn!(signal = name, "exiting at once");
             quit(exit::INTERRUPTED)
         }
     }
 }
 
-/// The signals that ask us to end.
+/// The signals that end the server.
 #[derive(Debug)]
-struct Ends {
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Ends {
+impl Signals {
     fn listen() -> Result<Self, CliError> {
         let terminate = signal(SignalKind::terminate()).map_err(CliError::Io)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(CliError::Io)?;
@@ -113,23 +113,23 @@ impl Ends {
 
 /// Reloads the configuration whenever it may have changed.
 async fn reload(runtime: Arc<Runtime>, flags: Flags, mut hangups: Signal, mut file: ConfigWatch) {
-    // At once: it may have changed between its first reading and the beginning of the watch.
-    weigh_anew(&runtime, &flags);
+    // It may have changed between the first reading and the start of the watch.
+    apply(&runtime, &flags);
     loop {
         tokio::select! {
             _ = hangups.recv() => {
                 tracing::info!("SIGHUP: reading the configuration");
-                weigh_anew(&runtime, &flags);
-                // Whoever asks for this may have put something right at a backend.
+                apply(&runtime, &flags);
+                // The backend may have been repaired.
                 runtime.deliver_now();
             }
-            () = file.changed() => weigh_anew(&runtime, &flags),
+            () = file.changed() => apply(&runtime, &flags),
         }
     }
 }
 
-/// Puts the configuration in force as it is now; a bad one leaves the old.
-fn weigh_anew(runtime: &Arc<Runtime>, flags: &Flags) {
+/// Applies the current configuration; an invalid one changes nothing.
+fn apply(runtime: &Arc<Runtime>, flags: &Flags) {
     let old = runtime.settings();
     let new = match config::load(flags.clone(), &config::environment()) {
         Ok(new) => new,
@@ -142,7 +142,7 @@ fn weigh_anew(runtime: &Arc<Runtime>, flags: &Flags) {
         return;
     }
     if new.listen != old.listen || new.workspace != old.workspace {
-        tracing::warn!("a change of `listen` or `workspace` needs a restart; all else is in force");
+        tracing::warn!("a change of `listen` or `workspace` needs a restart; the rest is in force");
     }
     runtime.reload(new);
     tracing::info!("the configuration was reloaded");

@@ -45,5 +45,5 @@ impl Style {
 
 /// The text in a colour, where there are any.
 pub(crate) fn on(colours: bool, paint: Paint, text: &str) -> String {
-    if colours { paint.on(text) } else { text.to_owned() }
+    if colours { paint.apply(text) } else { text.to_owned() }
 }

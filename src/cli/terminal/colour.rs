@@ -1,11 +1,11 @@
-//! Colours: whether there are any, and what each means.
+//! Colours: when to use them, and what each means.
 
 use clap::ValueEnum;
 
-/// When there are colours.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Colour {
-    /// On a terminal, unless `NO_COLOR` is set or it is a dumb one.
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is dumb.
     #[default]
     Auto,
     /// Always.
@@ -15,10 +15,12 @@ pub(crate) enum Colour {
 }
 
 impl Colour {
-    /// Whether what goes to a terminal, or to none, has colours (<https://no-color.org>).
-    pub(crate) fn on(self, terminal: bool) -> bool {
+    /// Whether output has colours (<https://no-color.org>).
+    pub(crate) fn is_on(self, is_terminal: bool) -> bool {
         match self {
-            Self::Auto => terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Self::Auto => {
+                is_terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
             Self::Always => true,
             Self::Never => false,
         }
@@ -29,7 +31,7 @@ pub(crate) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// A colour, by what it says.
+/// A colour, by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paint {
     Good,
@@ -51,7 +53,7 @@ impl Paint {
     }
 
     /// The text in this colour.
-    pub(crate) fn on(self, text: &str) -> String {
+    pub(crate) fn apply(self, text: &str) -> String {
         format!("\x1b[{}m{text}\x1b[0m", self.code())
     }
 }

@@ -1,4 +1,4 @@
-//! Single keys from the terminal, without showing them.
+//! Reads single keys from the terminal, without echo.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -8,12 +8,12 @@ use nix::unistd::read;
 
 use promptd_sys as sys;
 
-/// How the terminal was before single keys were read.
+/// The terminal's settings before [`key`] changed them.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Waits for keys, unseen on the terminal: one, or several that were pressed together. What was typed before the question does not answer it.
+/// Waits for one or more keys. Discards what was typed before the first call.
 pub(crate) async fn key(keys: &mut Option<sys::Registered<io::Stdin>>) -> Vec<u8> {
-    let Some(stdin) = keys.as_ref().filter(|_| listen()) else {
+    let Some(stdin) = keys.as_ref().filter(|_| enable()) else {
         return std::future::pending().await;
     };
     let mut bytes = vec![0; 64];
@@ -27,41 +27,41 @@ pub(crate) async fn key(keys: &mut Option<sys::Registered<io::Stdin>>) -> Vec<u8
     };
     let count = pressed.unwrap_or(0);
     if count == 0 {
-        // The terminal has gone; the question waits for somebody else.
+        // The terminal is gone.
         *keys = None;
         return std::future::pending().await;
     }
     bytes.truncate(count);
-    // An arrow is none of the letters that it sends.
+    // An escape sequence, such as an arrow key.
     if bytes.first() == Some(&b'\x1b') {
         bytes.clear();
     }
     bytes
 }
 
-/// Has the terminal give single keys, without showing them; whether it does. Ctrl-C stays what it is.
-fn listen() -> bool {
+/// Switches the terminal to single keys without echo; returns whether it did. Ctrl-C still sends its signal.
+fn enable() -> bool {
     let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
     if before.is_some() {
         return true;
     }
-    let Ok(as_it_was) = tcgetattr(io::stdin()) else {
+    let Ok(original) = tcgetattr(io::stdin()) else {
         return false;
     };
-    let mut single = as_it_was.clone();
+    let mut single = original.clone();
     single.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
     if tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &single).is_err() {
         return false;
     }
-    *before = Some(as_it_was);
+    *before = Some(original);
     true
 }
 
-/// Gives the terminal its own way of reading lines back.
+/// Restores the terminal's settings.
 pub(super) fn restore() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = before {
-        // A terminal that has gone needs nothing.
+        // If the terminal is gone, there is nothing to restore.
         let _restored = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
     }
 }

@@ -1,6 +1,4 @@
-//! What a terminal shows: how wide it is, where its cursor stands, and a last line that can be erased.
-//!
-//! [`leave`] gives it back as it was, for those ways to end that run no destructor.
+//! The state of the terminal: its width, whether a line is open, and a last line that can be erased.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,81 +7,81 @@ use nix::unistd::{getpgrp, tcgetpgrp};
 
 use super::keys;
 
-/// How wide a terminal is that does not say so, and a line of a pipe.
-const WIDTH: usize = 80;
-/// The narrowest that is written for.
-const NARROWEST: usize = 20;
+/// The width of a terminal that does not report one, and of a pipe.
+const DEFAULT_WIDTH: usize = 80;
+const MIN_WIDTH: usize = 20;
 
 const ERASE: &[u8] = b"\r\x1b[K";
 
-/// The last line of the terminal is ours, to be erased before anything else is written.
+/// The last line was drawn by [`draw`] and must be erased before other output.
 static DRAWN: AtomicBool = AtomicBool::new(false);
 
-/// What was written last did not end its line.
+/// The last output did not end its line.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
-/// A person reads what we write.
-pub(crate) fn is_read() -> bool {
+/// Whether a person sees the output.
+pub(crate) fn is_interactive() -> bool {
     io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// A person can press a key, and we are the ones who get it: a job in the background would be stopped for asking.
+/// Whether this process can read keys. A background job would be stopped if it did.
 pub(crate) fn has_keys() -> bool {
     let stdin = io::stdin();
-    stdin.is_terminal() && is_read() && tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp())
+    stdin.is_terminal() && is_interactive() && tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp())
 }
 
-/// How many characters a line has room for.
+/// The number of columns.
 pub(crate) fn width() -> usize {
-    let size = if is_read() {
+    let size = if is_interactive() {
         terminal_size::terminal_size()
     } else {
         None
     };
-    size.map_or(WIDTH, |(width, _)| usize::from(width.0)).max(NARROWEST)
+    size.map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
+        .max(MIN_WIDTH)
 }
 
-/// Draws the line that [`erase`] takes away.
+/// Draws a line that [`erase`] removes.
 pub(crate) fn draw(text: &str) {
     DRAWN.store(true, Ordering::Relaxed);
-    // The next write tells when the terminal has gone.
+    // If the terminal is gone, the next write reports it.
     let _written = write!(io::stdout(), "\r\x1b[K{text}").and_then(|()| io::stdout().flush());
 }
 
-/// Takes our line away; whoever writes to the terminal calls it before.
+/// Removes the drawn line. Must be called before other output.
 pub(crate) fn erase() {
     if DRAWN.swap(false, Ordering::Relaxed) {
-        // Nobody is there to be told when the terminal has gone.
+        // If the terminal is gone, there is nothing to erase.
         let _written = io::stdout().write_all(ERASE).and_then(|()| io::stdout().flush());
     }
 }
 
-/// Notes where the cursor stands behind what was written.
-pub(crate) fn wrote(bytes: &[u8]) {
+/// Notes whether the output ended its line.
+pub(crate) fn note_output(bytes: &[u8]) {
     if let Some(last) = bytes.last() {
         OPEN.store(*last != b'\n', Ordering::Relaxed);
     }
 }
 
-/// What is written next stands on a line of its own, for a person.
+/// Starts a new line on a terminal, unless the cursor is at one.
 pub(crate) fn begin_line() {
     erase();
-    if OPEN.swap(false, Ordering::Relaxed) && is_read() {
+    if OPEN.swap(false, Ordering::Relaxed) && is_interactive() {
         // As above.
         let _written = io::stdout().write_all(b"\n").and_then(|()| io::stdout().flush());
     }
 }
 
-/// Gives the terminal back as it was.
+/// Restores the terminal. Also for exits that run no destructor.
 pub(crate) fn leave() {
     erase();
     keys::restore();
 }
 
-/// Ends this process now; agents go on, and whatever we hosted is taken over.
+/// Ends this process now. Agents keep running; another process takes over a hosted server.
 #[expect(
     clippy::exit,
-    reason = "the user has said so three times, or the supervisor twice; nothing here needs to be put in order first"
+    reason = "the user or the supervisor has asked for it more than once; nothing has to be cleaned up"
 )]
 pub(crate) fn quit(code: u8) -> ! {
     leave();

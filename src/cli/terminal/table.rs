@@ -1,10 +1,10 @@
-//! Columns of text for people.
+//! Tables of text.
 
 use unicode_width::UnicodeWidthStr as _;
 
 use super::colour::Paint;
 
-/// A cell, and how a terminal paints it.
+/// A cell and its colour.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {
     pub(crate) text: String,
@@ -17,7 +17,7 @@ impl From<String> for Cell {
     }
 }
 
-/// Lays rows out in columns; the last one is as long as it is.
+/// Renders rows in columns.
 pub(crate) fn render<const N: usize>(head: [&str; N], rows: &[[Cell; N]], colours: bool) -> String {
     let mut widths = head.map(str::len);
     for row in rows {
@@ -41,7 +41,7 @@ fn line(row: &[Cell], widths: &[usize], colours: bool) -> String {
     for (cell, width) in row.iter().zip(widths) {
         line.push_str(&" ".repeat(gap));
         match cell.paint.filter(|_| colours) {
-            Some(paint) => line.push_str(&paint.on(&cell.text)),
+            Some(paint) => line.push_str(&paint.apply(&cell.text)),
             None => line.push_str(&cell.text),
         }
         gap = width.saturating_sub(cell.text.width()).saturating_add(2);
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_colours_do_not_count() {
+    fn columns_are_aligned_without_counting_colours() {
         let rows = [
             [
                 "abc".to_owned().into(),

@@ -1,14 +1,14 @@
-//! Text of agents on its way to a terminal: nothing in it that a terminal would obey.
+//! Text of agents for a terminal, without control characters.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// What makes a picture of the character before it, which then takes a column more.
+/// Shows the character before it as an emoji, which takes one more column.
 const EMOJI: char = '\u{fe0f}';
 
-/// Replaces what a terminal would obey by what a person can read, across any split of the text.
+/// Replaces control characters by visible text. The result does not depend on how the text is split.
 #[derive(Debug, Default)]
 pub(crate) struct Cleaner {
-    /// The last character was a carriage return, and what it means is told by the next one.
+    /// The last character was a carriage return; its meaning depends on the next one.
     returned: bool,
 }
 
@@ -27,7 +27,7 @@ impl Cleaner {
         }
     }
 
-    /// Nothing follows.
+    /// The text has ended.
     pub(crate) fn finish(&mut self, out: &mut String) {
         if std::mem::take(&mut self.returned) {
             out.push_str("^M");
@@ -35,13 +35,13 @@ impl Cleaner {
     }
 }
 
-/// A character, in caret notation where it is a control character. Those that turn the direction of a text around
-/// would show it as something else than it is.
+/// A character, in caret notation if it is a control character. Bidirectional controls are replaced, too: they could make
+/// a text look like another one.
 fn visible(char: char, out: &mut String) {
     match char {
         '\0'..='\x1f' => {
             out.push('^');
-            // @, A … _ are 64 behind.
+            // ^@, ^A … ^_.
             out.extend(char::from_u32(u32::from(char).saturating_add(64)));
         }
         '\x7f' => out.push_str("^?"),
@@ -52,13 +52,13 @@ fn visible(char: char, out: &mut String) {
     }
 }
 
-/// A text that stands on one line of its own, without what a terminal would obey: its first line that says anything.
+/// The first line of a text that is not empty, without control characters.
 pub(crate) fn first_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     one_line(line.unwrap_or_default())
 }
 
-/// All of a text on one line.
+/// A text on one line, without control characters.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.trim().chars() {
@@ -70,7 +70,7 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Cuts a text to a number of columns on a terminal, of which some characters take two.
+/// Cuts a text to a number of columns; some characters take two.
 pub(crate) fn clip(text: &str, most: usize) -> String {
     if text.width() <= most {
         return text.to_owned();
@@ -85,7 +85,7 @@ pub(crate) fn clip(text: &str, most: usize) -> String {
     fitting.chain(['…']).collect()
 }
 
-/// Seconds as people say them.
+/// A duration for people.
 pub(crate) fn seconds(seconds: f64) -> String {
     let whole = std::time::Duration::try_from_secs_f64(seconds)
         .unwrap_or_default()
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_becomes_readable() {
+    fn control_characters_become_visible() {
         let text = "a\x1b[31mb\x07\x7f\u{9b}2J\u{202e}\tc\r\nd\re\n\r";
         assert_eq!(cleaned(&[text]), "a^[[31mb^G^?<009B>2J<202E>\tc\nd^Me\n^M");
         assert_eq!(one_line(" a\r\n\tb\x1b "), "a   b^[");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_characters_by_the_columns_that_they_take() {
+    fn text_is_cut_by_columns() {
         assert_eq!(clip("äöü", 3), "äöü");
         assert_eq!(clip("äöüß", 3), "äö…");
         assert_eq!(clip("x", 0), "…");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_as_people_tell_them() {
+    fn durations_are_readable() {
         assert_eq!(
             [2.06, 59.0, 61.0, 3_720.0, -1.0].map(seconds),
             ["2.1 s", "59.0 s", "1 min 1 s", "1 h 2 min", "-1.0 s"]
@@ -142,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_however_split_reaches_a_terminal_as_a_command(text in any::<String>(), at in any::<prop::sample::Index>()) {
+        fn no_text_keeps_a_control_character(text in any::<String>(), at in any::<prop::sample::Index>()) {
             let cut = text.floor_char_boundary(at.index(text.len() + 1));
             let (left, right) = text.split_at(cut);
             let whole = cleaned(&[&text]);
