@@ -2,7 +2,7 @@
 # general: all agents, and a browser for them.
 #
 # For E2B, template/template.ts and template/template.py are the way; `e2b template create` takes this file, too. It
-# keeps to what `fromDockerfile` understands. Plain Docker builds it as it is, after `cargo build --release`:
+# keeps to what `fromDockerfile` understands. Plain Docker builds it as it is, after `cargo build --profile dist`:
 #   docker build -t promptd . && docker run --init -p 8080:8080 -e PROMPTD_TOKEN=sha256:… promptd
 FROM debian:trixie-slim
 # Packages.
@@ -32,7 +32,7 @@ RUN /usr/local/bin/npm install --global --prefix /opt/agents --ignore-scripts --
 RUN playwright install-deps chromium
 RUN su user -c 'playwright install chromium'
 COPY template/image /opt/promptd/
-COPY target/x86_64-unknown-linux-gnu/release/promptd /opt/promptd/promptd
+COPY target/x86_64-unknown-linux-gnu/dist/promptd /opt/promptd/promptd
 RUN mkdir -p /etc/systemd/system/multi-user.target.wants \
     && ln -sf /opt/promptd/promptd.service /etc/systemd/system/promptd.service \
     && ln -sf ../promptd.service /etc/systemd/system/multi-user.target.wants/promptd.service \

@@ -13,7 +13,7 @@ ROOT = HERE.parent
 VARIANTS = json.loads((HERE / "variants.json").read_text())
 VERSIONS = json.loads((HERE / "versions.json").read_text())
 REGISTRY = "https://registry.npmjs.org"
-BINARY = "target/x86_64-unknown-linux-gnu/release/promptd"
+BINARY = "target/x86_64-unknown-linux-gnu/dist/promptd"
 START = "/opt/promptd/start"
 READY = "/opt/promptd/ready"
 
@@ -108,7 +108,7 @@ def main():
     if len(sys.argv) not in (2, 3):
         sys.exit(f"usage: template.py VARIANT [NAME]\nvariants: {', '.join(VARIANTS)}")
     if not (ROOT / BINARY).is_file():
-        sys.exit(f"{BINARY} is missing; `cargo build --release` makes it")
+        sys.exit(f"{BINARY} is missing; `cargo build --profile dist` makes it")
     name = sys.argv[2] if len(sys.argv) > 2 else f"promptd-{sys.argv[1]}"
     of = variant(sys.argv[1])
     built = Template.build(

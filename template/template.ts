@@ -25,7 +25,7 @@ const root = dirname(here)
 const variants: Record<string, Partial<Variant>> = JSON.parse(readFileSync(join(here, 'variants.json'), 'utf8'))
 const versions: Record<string, Pin> = JSON.parse(readFileSync(join(here, 'versions.json'), 'utf8'))
 const registry = 'https://registry.npmjs.org'
-const binary = 'target/x86_64-unknown-linux-gnu/release/promptd'
+const binary = 'target/x86_64-unknown-linux-gnu/dist/promptd'
 
 /** A variant over the one below it: lists grow, everything else is replaced. */
 function variant(name: string): Variant {
@@ -106,7 +106,7 @@ const [chosen, name = `promptd-${chosen}`, ...more] = process.argv.slice(2)
 if (!chosen || more.length > 0) {
   fail(`usage: template.ts VARIANT [NAME]\nvariants: ${Object.keys(variants).join(', ')}`)
 }
-if (!existsSync(join(root, binary))) fail(`${binary} is missing; \`cargo build --release\` makes it`)
+if (!existsSync(join(root, binary))) fail(`${binary} is missing; \`cargo build --profile dist\` makes it`)
 const of = variant(chosen)
 const built = await Template.build(template(of), name, {
   cpuCount: of.cpu,

@@ -17,7 +17,7 @@ from platform_stand_in import Platform  # `platform` is the standard library's
 TEMPLATE = Path(__file__).resolve().parent.parent
 ROOT = TEMPLATE.parent
 VARIANTS = json.loads((TEMPLATE / "variants.json").read_text())
-BINARY = "target/x86_64-unknown-linux-gnu/release/promptd"
+BINARY = "target/x86_64-unknown-linux-gnu/dist/promptd"
 PLATFORM = Platform()
 ENV = {
     **os.environ,
@@ -188,7 +188,7 @@ def a_missing_binary_is_noticed(root):
         run(*command, cwd=root / "template", fails=True)
     for program in (("node", "template/template.ts"), (sys.executable, "template/template.py")):
         told = run(*program, "minimal", cwd=root, fails=True)
-        assert "cargo build --release" in told, told
+        assert "cargo build --profile dist" in told, told
     (root / "elsewhere").rename(root / BINARY)
 
 
