@@ -123,7 +123,7 @@ impl Server {
     }
 
     fn bind_control(&mut self, home: &Path) -> Result<(), ServeError> {
-        if sys::connect_in(home, CONTROL_SOCKET).is_ok() {
+        if sys::connect_unix(home, CONTROL_SOCKET).is_ok() {
             return Err(ServeError::HomeInUse { home: home.to_owned() });
         }
         let listener = listen_unix(home, CONTROL_SOCKET, Some(CONTROL_MODE))?;
@@ -165,7 +165,7 @@ impl Server {
         if std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
             return Err(ServeError::NotASocket { path: path.to_owned() });
         }
-        if sys::connect_in(folder, &name).is_ok() {
+        if sys::connect_unix(folder, &name).is_ok() {
             return Err(ServeError::InUse { address });
         }
         let listener = listen_unix(folder, &name, None)?;
@@ -228,7 +228,7 @@ fn check_open(
 fn listen_unix(folder: &Path, name: &str, mode: Option<u32>) -> Result<UnixListener, ServeError> {
     let path = folder.join(name);
     let listen = || {
-        let listener = sys::bind_in(folder, name)?;
+        let listener = sys::bind_unix(folder, name)?;
         if let Some(mode) = mode {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
         }

@@ -4,26 +4,26 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::runtime::{Runtime, Session};
-use promptd_artifacts::Place;
+use promptd_artifacts::Baseline;
 
 /// Folders that are ours while somebody looks begin with this, and go on with our process id.
 const SCRATCH: &str = "artifacts-";
 
 impl Runtime {
     /// What is to be compared with what; nothing before the session's first agent has begun.
-    pub fn artifacts(&self, session: &Session) -> Option<Place> {
+    pub fn artifacts(&self, session: &Session) -> Option<Baseline> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let state = session.latest();
         let (started, recorded) = state.first_start.clone()?;
         let ours = format!("{SCRATCH}{}-", std::process::id());
         remove_stale(&session.folder, &ours);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Some(Place {
+        Some(Baseline {
             cwd: session.cwd().to_owned(),
             commit: started.commit,
             since: started.begun.unwrap_or(recorded),
             scratch: session.folder.join(format!("{ours}{count}")),
-            except: self.settings().home.clone(),
+            exclude: self.settings().home.clone(),
         })
     }
 }

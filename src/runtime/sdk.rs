@@ -57,7 +57,7 @@ impl SdkFile {
         if new == *old {
             return Ok(());
         }
-        sys::replace(&path(home), &serde_json::to_vec(&new)?)?;
+        sys::replace_file(&path(home), &serde_json::to_vec(&new)?)?;
         drop(self.current(home));
         self.changes.send_replace(());
         Ok(())

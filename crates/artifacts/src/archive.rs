@@ -1,7 +1,7 @@
-//! Changed files as an archive.
+//! An archive of changed files.
 //!
-//! Each file is opened below the working directory without following any symbolic link (`openat2`), so that nothing
-//! from elsewhere gets in, whatever the agent does meanwhile. A link is packed as a link.
+//! Each file is opened below the working directory without following symbolic links (`openat2`), so the archive cannot
+//! contain other files, whatever the agent does meanwhile. A symbolic link is archived as a link.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,18 +15,21 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use tar::{Builder, EntryType, Header};
 
-use super::{ArtifactError, Change, Status, io_error};
+use super::{ArtifactError, Change, ChangeStatus, io_error};
 
-/// Writes the files that are there as a `tar.gz`.
+/// Writes the existing files as a `tar.gz`.
 pub fn write(cwd: &Path, files: &[Change], out: impl Write) -> Result<(), ArtifactError> {
     let mut builder = Builder::new(GzEncoder::new(out, Compression::fast()));
     let failed = |path: &Path| io_error(&cwd.join(path));
-    let there: Vec<_> = files.iter().filter(|file| file.status != Status::Deleted).collect();
+    let existing: Vec<_> = files
+        .iter()
+        .filter(|file| file.status != ChangeStatus::Deleted)
+        .collect();
     // An empty archive needs no folder.
-    if !there.is_empty() {
+    if !existing.is_empty() {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(cwd, flags, Mode::empty()).map_err(|errno| io_error(cwd)(errno.into()))?;
-        for file in there {
+        for file in existing {
             append(&mut builder, &root, &file.path).map_err(failed(&file.path))?;
         }
     }
@@ -43,7 +46,7 @@ fn append(builder: &mut Builder<impl Write>, root: &OwnedFd, path: &Path) -> io:
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
     let found = match openat2(root, path, how) {
         Ok(found) => found,
-        // It has gone since the files were listed, or its folder is another one now.
+        // It was deleted or its folder was replaced after the files were listed.
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => return Ok(()),
         Err(errno) => return Err(errno.into()),
     };
@@ -60,9 +63,9 @@ fn append(builder: &mut Builder<impl Write>, root: &OwnedFd, path: &Path) -> io:
             let size = u64::try_from(stat.st_size).unwrap_or(0);
             header.set_entry_type(EntryType::Regular);
             header.set_size(size);
-            // Only now for reading: before, it might have been a device.
+            // Opened for reading only now that it is known to be a regular file and not a device.
             let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
-            // Whatever becomes of it meanwhile, the size is promised.
+            // The header has this size, even if the file changes meanwhile.
             let content = file.chain(io::repeat(0)).take(size);
             builder.append_data(&mut header, path, content)
         }
@@ -74,7 +77,7 @@ fn header(stat: &FileStat) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(stat.st_mode & 0o7777);
     header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    // Whose they are in the sandbox means nothing elsewhere.
+    // Owners in the sandbox mean nothing elsewhere.
     header.set_uid(0);
     header.set_gid(0);
     header
@@ -90,15 +93,14 @@ mod tests {
         Change {
             path: PathBuf::from(path),
             from: None,
-            status: Status::Added,
+            status: ChangeStatus::Added,
             size: None,
         }
     }
 
     #[test]
-    fn links_are_packed_as_links_and_nothing_behind_them() {
-        let root = std::env::temp_dir().join(format!("promptd-archive-{}", std::process::id()));
-        let _old = std::fs::remove_dir_all(&root);
+    fn symbolic_links_are_not_followed() {
+        let root = promptd_sys::TemporaryFolder::new("archive").unwrap();
         std::fs::create_dir_all(root.join("cwd")).unwrap();
         std::fs::create_dir_all(root.join("outside")).unwrap();
         std::fs::write(root.join("outside/secret"), "secret").unwrap();
@@ -141,6 +143,5 @@ mod tests {
                 (long, None, "content".to_owned())
             ]
         );
-        std::fs::remove_dir_all(root).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A child whose output is read as it comes, and which is ended when it takes too long.
+//! Runs a child with streamed output and a timeout.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -14,61 +14,61 @@ use nix::unistd::Pid;
 
 use super::ArtifactError;
 
-/// How long we wait for the child, in all; what the reader takes for itself is not counted.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time to wait for the child in total, without the time that the reader of its output needs.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A grandchild may hold the pipe though the child has gone: so it is looked at now and then.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the child is checked: a grandchild may keep the pipe open after the child's exit.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 const BLOCK: usize = 64 << 10;
 
-/// How much of what it complains is repeated.
-const LAST_WORDS: u64 = 4 << 10;
+/// Maximum bytes of stderr that are searched for the error message.
+const MAX_STDERR: u64 = 4 << 10;
 
-/// Runs a command to its end; `take` gets its standard output.
+/// Runs a command to its end, and passes its standard output to `write`.
 pub(super) fn run(
     mut command: Command,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
 ) -> Result<(), ArtifactError> {
     let failed = |error: std::io::Error| ArtifactError::Git(format!("it cannot be started: {error}"));
-    let complaints =
+    let stderr_file =
         File::from(memfd_create(c"promptd-git", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed(errno.into()))?);
-    let stderr = complaints.try_clone().map_err(failed)?;
+    let stderr = stderr_file.try_clone().map_err(failed)?;
     command.stdout(Stdio::piped()).stderr(stderr).process_group(0);
     let child = command.spawn().map_err(failed)?;
     let mut running = Running(child);
-    let ended = running.read(take)?;
+    let ended = running.read(write)?;
     if ended {
         return Ok(());
     }
-    Err(ArtifactError::Git(last_line(complaints)))
+    Err(ArtifactError::Git(last_line(stderr_file)))
 }
 
-/// A child that does not outlive us, nor do those that it has started.
+/// A child whose process group is killed when this is dropped.
 struct Running(Child);
 
 impl Running {
-    fn read(&mut self, take: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>) -> Result<bool, ArtifactError> {
+    fn read(&mut self, write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>) -> Result<bool, ArtifactError> {
         let mut pipe = self.0.stdout.take();
         let mut block = vec![0; BLOCK];
         let mut waited = Duration::ZERO;
         loop {
             let begun = Instant::now();
             let ready = if let Some(pipe) = &pipe {
-                let timeout = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
+                let timeout = PollTimeout::try_from(CHECK_INTERVAL).unwrap_or(PollTimeout::ZERO);
                 poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout).unwrap_or(0) > 0
             } else {
-                std::thread::sleep(LOOK / 25);
+                std::thread::sleep(CHECK_INTERVAL / 25);
                 false
             };
             waited += begun.elapsed();
-            if waited > PATIENCE {
-                return Err(ArtifactError::Slow(PATIENCE.as_secs()));
+            if waited > TIMEOUT {
+                return Err(ArtifactError::Slow(TIMEOUT.as_secs()));
             }
             if ready && let Some(open) = &mut pipe {
                 match open.read(&mut block) {
                     Ok(0) | Err(_) => pipe = None,
-                    Ok(read) => take(block.get(..read).unwrap_or_default())?,
+                    Ok(read) => write(block.get(..read).unwrap_or_default())?,
                 }
             } else if let Ok(Some(status)) = self.0.try_wait() {
                 return Ok(status.success());
@@ -79,7 +79,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Its group is its own until it is reaped; one that has ended well was reaped already, and has left nobody.
+        // The group's number is not reused until the child is reaped. A child that was reaped needs no signal.
         if let (Ok(None), Ok(group)) = (self.0.try_wait(), i32::try_from(self.0.id())) {
             let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
             let _reaped = self.0.wait();
@@ -87,11 +87,11 @@ impl Drop for Running {
     }
 }
 
-fn last_line(mut complaints: File) -> String {
+fn last_line(mut stderr_file: File) -> String {
     let mut text = Vec::new();
-    let read = complaints
+    let read = stderr_file
         .rewind()
-        .and_then(|()| complaints.take(LAST_WORDS).read_to_end(&mut text));
+        .and_then(|()| stderr_file.take(MAX_STDERR).read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let line = line.filter(|_| read.is_ok()).unwrap_or("it does not say why");
@@ -105,24 +105,24 @@ mod tests {
     fn shell(script: &str) -> (Result<(), ArtifactError>, Vec<u8>) {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null());
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         let result = run(command, &mut |bytes| {
-            said.extend_from_slice(bytes);
+            output.extend_from_slice(bytes);
             Ok(())
         });
-        (result, said)
+        (result, output)
     }
 
     #[test]
-    fn all_that_is_said_comes_though_a_grandchild_keeps_the_pipe() {
+    fn output_is_complete_if_a_grandchild_keeps_the_pipe() {
         let begun = Instant::now();
-        let (result, said) = shell("head -c 300000 /dev/zero; setsid sleep 5 & exit 0");
-        assert!(result.is_ok() && said.len() == 300_000);
+        let (result, output) = shell("head -c 300000 /dev/zero; setsid sleep 5 & exit 0");
+        assert!(result.is_ok() && output.len() == 300_000);
         assert!(begun.elapsed() < Duration::from_secs(4));
     }
 
     #[test]
-    fn a_failure_is_told_in_the_last_words() {
+    fn error_has_the_last_line_of_stderr() {
         let (result, _) = shell("echo first >&2; echo 'fatal: no' >&2; exit 3");
         assert_eq!(
             result.unwrap_err().to_string(),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_goes_ends_the_child() {
+    fn child_is_killed_if_the_reader_fails() {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "yes"]).stdin(Stdio::null());
         let result = run(command, &mut |_| Err(ArtifactError::ReaderGone));

@@ -1,23 +1,23 @@
-//! Changes as git sees them: the working directory against a commit.
+//! Changes in a git repository: the working directory compared with a commit.
 //!
-//! A plain `git diff <commit>` knows nothing of files that were never added. So it gets an index of its own, a copy
-//! of the real one (whose file times save it from reading everything), to which they are added as empty: then their
-//! content is what differs.
+//! `git diff <commit>` does not show untracked files. So git gets a copy of the index (whose file times save it from reading
+//! all files), to which untracked files are added as empty files: then their content is a difference.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::child::run;
-use super::{ArtifactError, Change, MOST_FILES, Place, Status, io_error, size};
+use super::{ArtifactError, Baseline, Change, ChangeStatus, MAX_FILES, io_error, size};
+use promptd_sys::TemporaryFolder;
 
-/// The empty file, as the two kinds of repositories name it.
+/// The id of the empty file in repositories with SHA-1 and with SHA-256.
 const EMPTY_SHA1: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
 const EMPTY_SHA256: &str = "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813";
 
-/// What a repository's configuration may not decide: how it looks, and what runs.
+/// Settings that the repository's configuration may not change: the format, and which programs run.
 const SETTINGS: [&str; 9] = [
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",
@@ -30,64 +30,53 @@ const SETTINGS: [&str; 9] = [
     "diff.relative=false",
 ];
 
-/// The same for `git diff`.
+/// Options of `git diff` for the same purpose.
 const PLAIN: [&str; 12] = [
     "--no-ext-diff",
     "--no-textconv",
     "--no-color",
     "--find-renames",
     "--relative",
-    // Git would run in a submodule with the submodule's own configuration.
+    // Otherwise git would run in a submodule with the submodule's configuration.
     "--ignore-submodules=dirty",
     "--submodule=short",
     "--diff-algorithm=default",
-    // Without context `git apply` refuses a patch, and of a path it takes one folder away.
+    // `git apply` needs context lines, and removes one folder from each path.
     "--unified=3",
     "--inter-hunk-context=0",
     "--src-prefix=a/",
     "--dst-prefix=b/",
 ];
 
-/// A repository, and a view of it that is ours.
+/// A repository with its own index.
 #[derive(Debug)]
 pub(super) struct Repository {
     cwd: PathBuf,
     base: String,
-    scratch: Scratch,
+    scratch: TemporaryFolder,
     truncated: bool,
 }
 
-/// A folder that goes when it is no longer needed.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed now goes with the session's folder.
-        let _gone = fs::remove_dir_all(&self.0);
-    }
-}
-
 impl Repository {
-    /// The repository that the session began in; `None` where there is none, or its commit is no longer known.
-    pub(super) fn open(place: &Place) -> Result<Option<Self>, ArtifactError> {
-        let Some(base) = place.commit.clone().filter(|_| place.cwd.is_dir()) else {
+    /// Opens the repository of the session; `None` if there is none, or if its commit is not known any more.
+    pub(super) fn open(baseline: &Baseline) -> Result<Option<Self>, ArtifactError> {
+        let Some(base) = baseline.commit.clone().filter(|_| baseline.cwd.is_dir()) else {
             return Ok(None);
         };
-        fs::create_dir_all(&place.scratch).map_err(io_error(&place.scratch))?;
+        let scratch = TemporaryFolder::create(baseline.scratch.clone()).map_err(io_error(&baseline.scratch))?;
         let mut repository = Self {
-            cwd: place.cwd.clone(),
+            cwd: baseline.cwd.clone(),
             base,
-            scratch: Scratch(place.scratch.clone()),
+            scratch,
             truncated: false,
         };
         let commit = format!("{}^{{commit}}", repository.base);
-        // The agent may have made a new repository in the place of the old one, and git may be gone.
-        if repository.ask(&["cat-file", "-e", &commit]).is_err() {
+        // The agent may have replaced the repository, and git may be missing.
+        if repository.query(&["cat-file", "-e", &commit]).is_err() {
             return Ok(None);
         }
-        // A folder that a repository around it ignores is none of that repository's.
-        if repository.ask(&["check-ignore", "--quiet", "."]).is_ok() {
+        // A folder that is ignored by a surrounding repository does not belong to that repository.
+        if repository.query(&["check-ignore", "--quiet", "."]).is_ok() {
             return Ok(None);
         }
         repository.prepare_index()?;
@@ -104,7 +93,7 @@ impl Repository {
         for name in ["PATH", "HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        // No lock of the user's is taken, nobody is asked, and nothing is fetched because it is missing.
+        // No locks, no prompts, and no fetching of missing objects.
         for (name, value) in [
             ("GIT_OPTIONAL_LOCKS", "0"),
             ("GIT_TERMINAL_PROMPT", "0"),
@@ -113,7 +102,7 @@ impl Repository {
             command.env(name, value);
         }
         command.env("GIT_INDEX_FILE", self.index());
-        // Not `current_dir`, which would make this a fork.
+        // Not `current_dir`, which would need a fork instead of `posix_spawn`.
         command.arg("-C").arg(&self.cwd);
         for setting in SETTINGS {
             command.arg("-c").arg(setting);
@@ -122,7 +111,7 @@ impl Repository {
         command
     }
 
-    fn ask(&self, args: &[&str]) -> Result<Vec<u8>, ArtifactError> {
+    fn query(&self, args: &[&str]) -> Result<Vec<u8>, ArtifactError> {
         let mut answer = Vec::new();
         run(self.git(args), &mut |bytes| {
             answer.extend_from_slice(bytes);
@@ -132,25 +121,25 @@ impl Repository {
     }
 
     fn index(&self) -> PathBuf {
-        self.scratch.0.join("index")
+        self.scratch.join("index")
     }
 
     fn prepare_index(&mut self) -> Result<(), ArtifactError> {
-        let folder = self.ask(&["rev-parse", "--absolute-git-dir"])?;
+        let folder = self.query(&["rev-parse", "--absolute-git-dir"])?;
         let theirs = path_of(folder.strip_suffix(b"\n").unwrap_or(&folder)).join("index");
         match copy_with_time(&theirs, &self.index()) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&theirs)(error)),
         }
-        let prefix = self.ask(&["rev-parse", "--show-prefix"])?;
+        let prefix = self.query(&["rev-parse", "--show-prefix"])?;
         let prefix = prefix.strip_suffix(b"\n").unwrap_or(&prefix).to_vec();
         let empty = if self.base.len() > EMPTY_SHA1.len() {
             EMPTY_SHA256
         } else {
             EMPTY_SHA1
         };
-        let list = self.scratch.0.join("untracked");
+        let list = self.scratch.join("untracked");
         let mut entries = Vec::new();
         let mut rest = Vec::new();
         let mut count = 0_usize;
@@ -161,12 +150,12 @@ impl Repository {
                 while let Some(end) = memchr::memchr(0, &rest) {
                     let path: Vec<u8> = rest.drain(..=end).collect();
                     let path = path.strip_suffix(b"\0").unwrap_or_default();
-                    // Repositories in the repository are not its files.
+                    // A nested repository is not a file of this one.
                     if path.ends_with(b"/") || path.is_empty() {
                         continue;
                     }
                     count = count.saturating_add(1);
-                    if count <= MOST_FILES {
+                    if count <= MAX_FILES {
                         entries.extend_from_slice(format!("100644 {empty} 0\t").as_bytes());
                         entries.extend_from_slice(&prefix);
                         entries.extend_from_slice(path);
@@ -176,7 +165,7 @@ impl Repository {
                 Ok(())
             },
         )?;
-        self.truncated = count > MOST_FILES;
+        self.truncated = count > MAX_FILES;
         if entries.is_empty() {
             return Ok(());
         }
@@ -197,13 +186,13 @@ impl Repository {
     pub(super) fn changes(&self) -> Result<(Vec<Change>, bool), ArtifactError> {
         let mut parser = Parser::default();
         run(self.diff(&["--name-status", "-z"]), &mut |bytes| {
-            parser.take(bytes);
+            parser.push(bytes);
             Ok(())
         })?;
         for change in parser
             .changes
             .iter_mut()
-            .filter(|change| change.status != Status::Deleted)
+            .filter(|change| change.status != ChangeStatus::Deleted)
         {
             change.size = size(&self.cwd.join(&change.path));
         }
@@ -213,16 +202,16 @@ impl Repository {
     pub(super) fn patch(
         &self,
         applicable: bool,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
         let more: &[&str] = if applicable { &["--binary", "--full-index"] } else { &[] };
-        run(self.diff(more), take)
+        run(self.diff(more), write)
     }
 }
 
-/// The time belongs to what an index says: git reads each file again that is not older than the index, for it may have
-/// been changed within the same second (git's `Documentation/technical/racy-git.txt`). In a copy that looks younger than it
-/// is, such a change is none.
+/// Copies the index with its modification time: git reads each file again that is not older than the index, because it may
+/// have been changed within the same second (git's `Documentation/technical/racy-git.txt`). With a newer time git would miss
+/// such a change.
 fn copy_with_time(from: &Path, to: &Path) -> std::io::Result<()> {
     let mut original = File::open(from)?;
     let written = original.metadata()?.modified()?;
@@ -235,18 +224,18 @@ fn path_of(bytes: &[u8]) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
 }
 
-/// Reads `--name-status -z`: a letter and a path, each ended by a NUL; of a rename, two paths.
+/// Parses `--name-status -z`: a letter and a path, each ended by a NUL; two paths for a rename.
 #[derive(Debug, Default)]
 struct Parser {
     rest: Vec<u8>,
-    /// What was read of the current entry.
+    /// The fields of the current entry.
     fields: Vec<Vec<u8>>,
     changes: Vec<Change>,
     more: bool,
 }
 
 impl Parser {
-    fn take(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == 0) {
             self.rest.extend_from_slice(part);
             if self.rest.last() == Some(&0) {
@@ -267,20 +256,20 @@ impl Parser {
         let mut paths = std::mem::take(&mut self.fields).into_iter().skip(1).map(path_from);
         let (first, second) = (paths.next().unwrap_or_default(), paths.next());
         let status = match letter {
-            Some(b'A' | b'C') => Status::Added,
-            Some(b'D') => Status::Deleted,
-            Some(b'R') => Status::Renamed,
-            Some(_) | None => Status::Modified,
+            Some(b'A' | b'C') => ChangeStatus::Added,
+            Some(b'D') => ChangeStatus::Deleted,
+            Some(b'R') => ChangeStatus::Renamed,
+            Some(_) | None => ChangeStatus::Modified,
         };
         let (path, from) = match second {
-            Some(path) => (path, Some(first).filter(|_| status == Status::Renamed)),
+            Some(path) => (path, Some(first).filter(|_| status == ChangeStatus::Renamed)),
             None => (first, None),
         };
-        // A file with a conflict comes twice.
+        // A file with a conflict is listed twice.
         if self.changes.last().is_some_and(|last| last.path == path) {
             return;
         }
-        if self.changes.len() >= MOST_FILES {
+        if self.changes.len() >= MAX_FILES {
             self.more = true;
             return;
         }
@@ -305,12 +294,12 @@ mod tests {
     fn parse(bytes: &[u8], cut: usize) -> Vec<Change> {
         let mut parser = Parser::default();
         for block in bytes.chunks(cut.max(1)) {
-            parser.take(block);
+            parser.push(block);
         }
         parser.changes
     }
 
-    fn change(status: Status, path: &str, from: Option<&str>) -> Change {
+    fn change(status: ChangeStatus, path: &str, from: Option<&str>) -> Change {
         let (path, from, size) = (PathBuf::from(path), from.map(PathBuf::from), None);
         Change {
             path,
@@ -321,18 +310,18 @@ mod tests {
     }
 
     #[test]
-    fn every_status_and_every_name_is_read() {
+    fn every_status_and_name_is_parsed() {
         let text = b"A\0new\nline\0D\0gone\0R086\0old name\0new name\0T\0link\0U\0both\0M\0both\0C100\0a\0b\0";
         for cut in [1, 3, 100] {
             assert_eq!(
                 parse(text, cut),
                 [
-                    change(Status::Added, "new\nline", None),
-                    change(Status::Deleted, "gone", None),
-                    change(Status::Renamed, "new name", Some("old name")),
-                    change(Status::Modified, "link", None),
-                    change(Status::Modified, "both", None),
-                    change(Status::Added, "b", None),
+                    change(ChangeStatus::Added, "new\nline", None),
+                    change(ChangeStatus::Deleted, "gone", None),
+                    change(ChangeStatus::Renamed, "new name", Some("old name")),
+                    change(ChangeStatus::Modified, "link", None),
+                    change(ChangeStatus::Modified, "both", None),
+                    change(ChangeStatus::Added, "b", None),
                 ]
             );
         }
@@ -340,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_in_any_pieces_are_read_the_same(bytes in proptest::collection::vec(prop_oneof![Just(0_u8), Just(b'R'), any::<u8>()], 0..80), cut in 1_usize..9) {
+        fn result_does_not_depend_on_blocks(bytes in proptest::collection::vec(prop_oneof![Just(0_u8), Just(b'R'), any::<u8>()], 0..80), cut in 1_usize..9) {
             prop_assert_eq!(parse(&bytes, cut), parse(&bytes, 1000));
         }
     }

@@ -1,15 +1,15 @@
 //! What a session's turns changed in its working directory.
 //!
-//! Where the first agent began in a git repository: the difference to the commit of that moment, commits and files
-//! that git does not know included, ignored ones left out. Elsewhere: the files that changed since, by the times that
-//! the kernel keeps; what was deleted cannot be seen there.
+//! In a git repository: the difference to the commit at the start of the first agent, including commits and untracked files,
+//! but not ignored files. Elsewhere: the files that were changed since then, by the change times that the kernel keeps;
+//! there deleted files cannot be found.
 //!
-//! Promises that nothing in the working directory changes by being looked at (git works on a copy of its index, in the
-//! session's folder), that symbolic links are never followed, and that memory and time are bound. Whoever calls it may
-//! wait: git runs as a child, and files are read. Secrets are the caller's business.
+//! Owns how changes are found, and the patch and archive formats. Promises that nothing in the working directory changes
+//! (git works on a copy of its index in the session's folder), that symbolic links are never followed, and that memory and
+//! time are limited. Calls may block: git runs as a child, and files are read. May not mask secrets: callers do that.
 //!
-//! A repository's own configuration can name programs, and the agent may have written it: git gets an environment
-//! without secrets, and everything that can be turned off is.
+//! The configuration of a repository can name programs, and the agent may have written it. So git gets an environment
+//! without secrets, and everything that runs programs is turned off.
 #![forbid(unsafe_code)]
 
 mod archive;
@@ -26,39 +26,39 @@ use serde::Serialize;
 pub use archive::write as write_archive;
 use git::Repository;
 
-/// More changed files are not listed: nobody reads them one by one.
-pub const MOST_FILES: usize = 10_000;
+/// Maximum number of changed files that are listed.
+pub const MAX_FILES: usize = 10_000;
 
-/// More bytes are not packed into an archive.
-pub const MOST_BYTES: u64 = 1 << 30;
+/// Maximum bytes of the files in an archive.
+pub const MAX_BYTES: u64 = 1 << 30;
 
-/// Where to look, and since when.
+/// What to compare.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Baseline {
     /// The working directory.
     pub cwd: PathBuf,
-    /// The commit with which the first agent began.
+    /// The commit at the start of the first agent.
     pub commit: Option<String>,
-    /// A moment just before it did.
+    /// A time just before that start.
     pub since: Timestamp,
-    /// A folder of ours that does not exist yet, for what git needs.
+    /// A folder that does not exist yet, for the copy of the index.
     pub scratch: PathBuf,
-    /// A folder that is none of the session's work: our own home.
-    pub except: PathBuf,
+    /// A folder to skip: promptd's home.
+    pub exclude: PathBuf,
 }
 
-/// What became of a file.
+/// How a file was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = ChangeStatus)]
-pub enum Status {
+
+pub enum ChangeStatus {
     /// It is new.
     Added,
-    /// It has other content, another mode or another kind.
+    /// Its content, mode or type was changed.
     Modified,
-    /// It is no longer there.
+    /// It was deleted.
     Deleted,
-    /// It has another name, and perhaps other content.
+    /// It was renamed, and its content may have changed.
     Renamed,
 }
 
@@ -67,15 +67,15 @@ pub enum Status {
 pub struct Change {
     /// Its path, relative to the working directory.
     pub path: PathBuf,
-    /// Its path before it was renamed.
+    /// Its path before the rename.
     pub from: Option<PathBuf>,
-    /// What became of it.
-    pub status: Status,
-    /// Its size in bytes; a symbolic link's is that of its text.
+    /// How it was changed.
+    pub status: ChangeStatus,
+    /// Its size in bytes; for a symbolic link the length of its target.
     pub size: Option<u64>,
 }
 
-/// Why it cannot be told.
+/// Why changes cannot be found or returned.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// Git failed.
@@ -90,12 +90,12 @@ pub enum ArtifactError {
     )]
     NoRepository,
     /// Too many files.
-    #[error("more than {MOST_FILES} files have changed; format=json lists the first of them")]
+    #[error("more than {MAX_FILES} files have changed; format=json lists the first of them")]
     TooMany,
     /// Too many bytes.
-    #[error("the changed files have {0} bytes, and an archive at most {MOST_BYTES}; read them one by one")]
+    #[error("the changed files have {0} bytes, and an archive at most {MAX_BYTES}; read them one by one")]
     TooLarge(u64),
-    /// Whoever asked has gone.
+    /// The reader of the output is gone.
     #[error("the reader has gone")]
     ReaderGone,
     /// A file could not be used.
@@ -109,27 +109,27 @@ pub enum ArtifactError {
     },
 }
 
-/// The changes of one moment.
+/// The changes at one time.
 #[derive(Debug)]
 pub struct Artifacts {
-    /// The changed files, sorted by path; at most [`MOST_FILES`].
+    /// The changed files, sorted by path; at most [`MAX_FILES`].
     pub files: Vec<Change>,
-    /// There are more.
+    /// There are more changed files.
     pub truncated: bool,
     repository: Option<Repository>,
 }
 
 impl Artifacts {
-    /// Looks what has changed.
-    pub fn find(place: &Place) -> Result<Self, ArtifactError> {
-        let repository = Repository::open(place)?;
+    /// Finds the changes.
+    pub fn find(baseline: &Baseline) -> Result<Self, ArtifactError> {
+        let repository = Repository::open(baseline)?;
         let (mut files, mut truncated) = match &repository {
             Some(repository) => repository.changes()?,
-            None => scan::changes(place),
+            None => scan::changes(baseline),
         };
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        truncated |= files.len() > MOST_FILES;
-        files.truncate(MOST_FILES);
+        truncated |= files.len() > MAX_FILES;
+        files.truncate(MAX_FILES);
         Ok(Self {
             files,
             truncated,
@@ -137,23 +137,23 @@ impl Artifacts {
         })
     }
 
-    /// The commit that all is compared with.
+    /// The commit that the files are compared with.
     pub fn base(&self) -> Option<&str> {
         self.repository.as_ref().map(Repository::base)
     }
 
-    /// The patch, block by block; `applicable` with all that `git apply` needs, binary content included.
+    /// Writes the patch block by block. With `applicable` it has all that `git apply` needs, including binary content.
     pub fn patch(
         &self,
         applicable: bool,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
         let repository = self.repository.as_ref().ok_or(ArtifactError::NoRepository)?;
-        repository.patch(applicable, take)
+        repository.patch(applicable, write)
     }
 
-    /// Refuses what cannot be given whole.
-    pub fn check_whole(&self, with_content: bool) -> Result<(), ArtifactError> {
+    /// Refuses changes that cannot be returned completely.
+    pub fn check_complete(&self, with_content: bool) -> Result<(), ArtifactError> {
         if self.truncated {
             return Err(ArtifactError::TooMany);
         }
@@ -162,7 +162,7 @@ impl Artifacts {
             .iter()
             .filter_map(|file| file.size)
             .fold(0, u64::saturating_add);
-        if with_content && bytes > MOST_BYTES {
+        if with_content && bytes > MAX_BYTES {
             return Err(ArtifactError::TooLarge(bytes));
         }
         Ok(())
@@ -177,7 +177,7 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> ArtifactError + use<> {
     }
 }
 
-/// The size of what is there, links not followed; none of what is no file.
+/// The size of a file or of a symbolic link; `None` for anything else.
 fn size(path: &Path) -> Option<u64> {
     let metadata = path.symlink_metadata().ok()?;
     let is_content = metadata.is_file() || metadata.is_symlink();

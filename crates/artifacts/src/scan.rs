@@ -1,7 +1,7 @@
-//! Changes without git: files whose content, name or mode changed since a moment.
+//! Changes without git: files whose content, name or mode was changed since a time.
 //!
-//! By the inode's change time, which no program can set. A file that was born since is `added`, also one that took an
-//! older one's place, as editors do it; any other is `modified`. What was deleted leaves no trace.
+//! Uses the inode's change time, which programs cannot set. A file that was created since then is `added`, also if it
+//! replaced an older one, as editors do; any other changed file is `modified`. Deleted files cannot be found.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,31 +10,31 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Change, MOST_FILES, Place, Status};
+use super::{Baseline, Change, ChangeStatus, MAX_FILES};
 
-/// A folder that takes longer is looked through in part.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum time for a scan; after it the result is incomplete.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The changed files, and whether there may be more.
-pub(super) fn changes(place: &Place) -> (Vec<Change>, bool) {
+pub(super) fn changes(baseline: &Baseline) -> (Vec<Change>, bool) {
     let begun = Instant::now();
     let mut changes = Vec::new();
-    let mut folders = vec![place.cwd.clone()];
+    let mut folders = vec![baseline.cwd.clone()];
     while let Some(folder) = folders.pop() {
-        if begun.elapsed() > PATIENCE || changes.len() > MOST_FILES {
+        if begun.elapsed() > TIMEOUT || changes.len() > MAX_FILES {
             return (changes, true);
         }
-        // What cannot be read, or has gone meanwhile, tells nothing.
+        // A folder that cannot be read, or was deleted meanwhile, is skipped.
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
-                if entry.file_name() != ".git" && path != place.except {
+                if entry.file_name() != ".git" && path != baseline.exclude {
                     folders.push(path);
                 }
-            } else if let Some(status) = status(&metadata, place.since)
-                && let Ok(inside) = path.strip_prefix(&place.cwd)
+            } else if let Some(status) = status(&metadata, baseline.since)
+                && let Ok(inside) = path.strip_prefix(&baseline.cwd)
             {
                 changes.push(Change {
                     path: Path::new(inside).to_owned(),
@@ -48,17 +48,17 @@ pub(super) fn changes(place: &Place) -> (Vec<Change>, bool) {
     (changes, false)
 }
 
-/// Links are files here, and sockets and the like are not.
-fn status(metadata: &Metadata, since: Timestamp) -> Option<Status> {
+/// How a file or symbolic link was changed; `None` for other types.
+fn status(metadata: &Metadata, since: Timestamp) -> Option<ChangeStatus> {
     let nanoseconds = i32::try_from(metadata.ctime_nsec()).ok()?;
     let changed = Timestamp::new(metadata.ctime(), nanoseconds).ok()?;
     if !(metadata.is_file() || metadata.is_symlink()) || changed < since {
         return None;
     }
     let born = metadata.created().ok().and_then(|born| Timestamp::try_from(born).ok());
-    // Not every file system keeps it.
+    // Some file systems do not store the creation time.
     Some(match born {
-        Some(born) if born >= since => Status::Added,
-        Some(_) | None => Status::Modified,
+        Some(born) if born >= since => ChangeStatus::Added,
+        Some(_) | None => ChangeStatus::Modified,
     })
 }

@@ -1,4 +1,4 @@
-//! A reader that waits for what is not written yet.
+//! A reader that can wait for more records.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::watcher::{Watch, Watcher};
 use promptd_journal::{MaskedReader, Piece, ReadError, SeekError};
 use promptd_mask::Masker;
 
-/// A cursor that can wait.
+/// A cursor that can wait for more records.
 #[derive(Debug)]
 pub struct Follower {
     reader: Option<MaskedReader>,
@@ -16,7 +16,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Opens a session's journal behind the record `after`; without a masker it gives the journal's very bytes.
+    /// Opens a session's journal after the record `after`. Without a masker the journal is not masked.
     pub fn open(
         watcher: &Arc<Watcher>,
         folder: &Path,
@@ -24,7 +24,7 @@ impl Follower {
         masker: Option<Arc<Masker>>,
     ) -> Result<Self, SeekError> {
         let mut reader = MaskedReader::open(folder, masker)?;
-        // The watch comes first: what is appended between the two wakes us once for nothing, instead of never.
+        // The watch comes first: a record that is appended in between causes an extra wake-up, and is not missed.
         let watch = watcher.watch(&folder.join(promptd_journal::FILE_NAME));
         reader.seek(after)?;
         Ok(Self {
@@ -33,14 +33,14 @@ impl Follower {
         })
     }
 
-    /// Hides other secrets from here on, where they have changed. To be called between two lines.
+    /// Changes the masker for the following lines. May only be called between two lines.
     pub fn mask_with(&mut self, masker: Option<Arc<Masker>>) -> Result<(), ReadError> {
         self.reader.as_mut().map_or(Ok(()), |reader| reader.mask_with(masker))
     }
 
     /// The next piece, or `None` at the journal's end.
     ///
-    /// Reads inline what the page cache holds; a read that must wait for the disk goes to a thread.
+    /// Reads from the page cache directly. A read that would wait for the disk runs on a blocking thread.
     pub async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
         let Some(reader) = &mut self.reader else {
             return Ok(None);
@@ -56,7 +56,7 @@ impl Follower {
             let piece = reader.read();
             (reader, piece)
         });
-        // A thread that panicked has taken the reader along; then this follower is at its end.
+        // If the thread panics, the reader is lost, and this follower ends.
         let Ok((reader, piece)) = read.await else {
             return Ok(None);
         };
@@ -64,17 +64,17 @@ impl Follower {
         piece
     }
 
-    /// Whether there is nothing more to read before [`Follower::changed`] returns.
+    /// Whether a read before the next [`Follower::changed`] is useless.
     pub fn at_end(&self) -> bool {
         self.reader.as_ref().is_some_and(MaskedReader::at_end)
     }
 
-    /// Waits until there may be more.
+    /// Waits until there may be more records.
     pub async fn changed(&mut self) {
         self.watch.changed().await;
     }
 
-    /// The next piece, however long it takes to come.
+    /// Waits for the next piece.
     pub async fn next(&mut self) -> Result<Piece, ReadError> {
         loop {
             if let Some(piece) = self.read().await? {

@@ -1,7 +1,8 @@
-//! Waiting for a journal to grow: one inotify instance wakes all readers of all sessions.
+//! Following a journal: waiting until it grows.
 //!
-//! Owns the watcher and the follower, a masked reader that can wait. Promises that what is appended wakes its readers,
-//! that a reader never blocks a runtime thread on the disk, and that nobody polls while inotify works. May not write.
+//! Owns the watcher, which has one inotify instance for all sessions, and the follower, a masked reader that can wait.
+//! Promises that appended records wake their readers, that a read never blocks a runtime thread, and that nothing is
+//! polled while inotify works. May not write.
 #![forbid(unsafe_code)]
 
 mod follower;

@@ -1,7 +1,7 @@
-//! Waking readers when a journal has grown: one inotify instance for the whole server.
+//! Wakes readers when a journal has grown: one inotify instance for the whole server.
 //!
-//! Readers are woken at once. Who only keeps a state up to date is woken a moment later, once for a whole burst: a
-//! second task that wakes at the same time would be handed to another processor, and readers would wait for that.
+//! Readers are woken immediately. Tasks that keep a session's state are woken a moment later, once for a burst of records:
+//! a second task that listeners at the same time would move to another processor, and delay the readers.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,39 +16,39 @@ use tokio::time::Instant;
 
 use promptd_sys as sys;
 
-/// How often a journal is looked at when the kernel has no inotify instance or watch left for us.
+/// How often a journal is checked if the kernel has no inotify instance or watch left.
 const WITHOUT_INOTIFY: Duration = Duration::from_millis(20);
 
-/// So much later than readers the keepers of a state are woken.
-const LATER: Duration = Duration::from_millis(1);
+/// How much later than readers the tasks that keep a state are woken.
+const STATE_DELAY: Duration = Duration::from_millis(1);
 
-/// Watches the journals that somebody reads.
+/// Watches all journals that have readers.
 #[derive(Debug)]
 pub struct Watcher {
-    /// `None` when the user's inotify instances (128 by default) are used up.
+    /// `None` if the user has no inotify instance left (of 128 by default).
     inotify: Option<sys::Registered<Inotify>>,
     watched: Mutex<Watched>,
 }
 
-type Watched = HashMap<WatchDescriptor, Wakes>;
+type Watched = HashMap<WatchDescriptor, Listeners>;
 
-/// Who is woken for one journal.
+/// The listeners of one journal.
 #[derive(Debug, Default)]
-struct Wakes {
+struct Listeners {
     readers: watch::Sender<()>,
     states: watch::Sender<()>,
 }
 
-/// Wakes one reader of one journal.
+/// Waits for changes of one journal.
 #[derive(Debug)]
 pub struct Watch {
     watcher: Arc<Watcher>,
-    /// The kernel's watch, and how we hear of it; `None` where a timer must do.
+    /// The kernel's watch and its notifications; `None` if a timer is used.
     watched: Option<(WatchDescriptor, watch::Receiver<()>)>,
 }
 
 impl Watcher {
-    /// Starts watching; needs a tokio runtime, on which a task distributes what the kernel says.
+    /// Starts watching. Needs a tokio runtime, on which a task dispatches the events.
     pub fn start() -> Arc<Self> {
         let instance = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(io::Error::from);
         let inotify = instance.and_then(sys::register_inotify);
@@ -59,26 +59,26 @@ impl Watcher {
             inotify,
             watched: Mutex::default(),
         });
-        tokio::spawn(distribute(Arc::clone(&watcher)));
+        tokio::spawn(dispatch_events(Arc::clone(&watcher)));
         watcher
     }
 
     /// Watches one journal for a reader.
     pub fn watch(self: &Arc<Self>, path: &Path) -> Watch {
-        self.subscribe(path, |wakes| &wakes.readers)
+        self.subscribe(path, |listeners| &listeners.readers)
     }
 
-    /// Watches one journal for who keeps a state of it: woken a moment after readers.
+    /// Watches one journal for a task that keeps its state: woken a moment after readers.
     pub fn watch_for_state(self: &Arc<Self>, path: &Path) -> Watch {
-        self.subscribe(path, |wakes| &wakes.states)
+        self.subscribe(path, |listeners| &listeners.states)
     }
 
-    fn subscribe(self: &Arc<Self>, path: &Path, whose: impl Fn(&Wakes) -> &watch::Sender<()>) -> Watch {
+    fn subscribe(self: &Arc<Self>, path: &Path, listener: impl Fn(&Listeners) -> &watch::Sender<()>) -> Watch {
         let watched = self.inotify.as_ref().and_then(|inotify| {
             let mut watched = self.lock();
-            // The kernel gives the same descriptor again for a file that is watched already.
+            // The kernel returns the same descriptor for a file that is watched already.
             let descriptor = inotify.get_ref().add_watch(path, AddWatchFlags::IN_MODIFY).ok()?;
-            Some((descriptor, whose(watched.entry(descriptor).or_default()).subscribe()))
+            Some((descriptor, listener(watched.entry(descriptor).or_default()).subscribe()))
         });
         let watcher = Arc::clone(self);
         Watch { watcher, watched }
@@ -89,18 +89,18 @@ impl Watcher {
     }
 }
 
-async fn distribute(watcher: Arc<Watcher>) {
+async fn dispatch_events(watcher: Arc<Watcher>) {
     let Some(inotify) = &watcher.inotify else { return };
-    // Journals whose states are to be woken, and when.
-    let (mut later, mut due) = (HashSet::new(), Instant::now());
+    // The journals whose state listeners will be woken, and when.
+    let (mut delayed, mut due) = (HashSet::new(), Instant::now());
     loop {
         let ready = tokio::select! {
             ready = inotify.readable() => ready,
-            () = tokio::time::sleep_until(due), if !later.is_empty() => {
+            () = tokio::time::sleep_until(due), if !delayed.is_empty() => {
                 let watched = watcher.lock();
-                for descriptor in later.drain() {
-                    if let Some(wakes) = watched.get(&descriptor) {
-                        wakes.states.send_replace(());
+                for descriptor in delayed.drain() {
+                    if let Some(listeners) = watched.get(&descriptor) {
+                        listeners.states.send_replace(());
                     }
                 }
                 continue;
@@ -110,16 +110,18 @@ async fn distribute(watcher: Arc<Watcher>) {
         match ready.get_inner().read_events() {
             Ok(events) => {
                 let watched = watcher.lock();
-                if later.is_empty() {
-                    due = Instant::now() + LATER;
+                if delayed.is_empty() {
+                    due = Instant::now() + STATE_DELAY;
                 }
                 for event in events {
                     if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-                        watched.values().for_each(|wakes| wakes.readers.send_replace(()));
-                        later.extend(watched.keys().copied());
-                    } else if let Some(wakes) = watched.get(&event.wd) {
-                        wakes.readers.send_replace(());
-                        later.insert(event.wd);
+                        watched
+                            .values()
+                            .for_each(|listeners| listeners.readers.send_replace(()));
+                        delayed.extend(watched.keys().copied());
+                    } else if let Some(listeners) = watched.get(&event.wd) {
+                        listeners.readers.send_replace(());
+                        delayed.insert(event.wd);
                     }
                 }
             }
@@ -134,12 +136,12 @@ async fn distribute(watcher: Arc<Watcher>) {
 }
 
 impl Watch {
-    /// Waits until the journal has grown since the last call (or since the watch was made).
+    /// Waits until the journal has grown since the last call, or since the watch was created.
     pub async fn changed(&mut self) {
         match &mut self.watched {
             Some((_, receiver)) => {
                 if receiver.changed().await.is_err() {
-                    // The file was deleted: nothing will come any more.
+                    // The file was deleted, so there will be no more records.
                     std::future::pending::<()>().await;
                 }
             }
@@ -157,11 +159,11 @@ impl Drop for Watch {
         drop(receiver);
         if watched
             .get(&descriptor)
-            .is_some_and(|wakes| wakes.readers.receiver_count() == 0 && wakes.states.receiver_count() == 0)
+            .is_some_and(|listeners| listeners.readers.receiver_count() == 0 && listeners.states.receiver_count() == 0)
         {
             watched.remove(&descriptor);
             if let Some(inotify) = &self.watcher.inotify {
-                // Fails when the file has been deleted, and the watch with it.
+                // This fails if the file was deleted, because the watch was deleted with it.
                 let _gone = inotify.get_ref().rm_watch(descriptor);
             }
         }

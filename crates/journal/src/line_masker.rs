@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
-use promptd_mask::{Masker, Shown};
+use promptd_mask::{MaskedChunk, Masker};
 use promptd_model::{Head, RecordKind, parse_head, whole_lines};
 use promptd_model::{Stream, len64};
 
@@ -159,7 +159,7 @@ impl LineMasker {
         let Some(bytes) = bytes else {
             return self.masker.bytes(line);
         };
-        let Shown { bytes: shown, .. } = self.chunk(key, &bytes, ends, begin, end);
+        let MaskedChunk { bytes: shown, .. } = self.chunk(key, &bytes, ends, begin, end);
         let Cow::Owned(shown) = shown else {
             return Cow::Borrowed(line);
         };
@@ -174,7 +174,7 @@ impl LineMasker {
         Cow::Owned(masked)
     }
 
-    fn chunk<'a>(&mut self, key: (u32, Channel), bytes: &'a [u8], ends: bool, begin: u64, end: u64) -> Shown<'a> {
+    fn chunk<'a>(&mut self, key: (u32, Channel), bytes: &'a [u8], ends: bool, begin: u64, end: u64) -> MaskedChunk<'a> {
         let mut unfinished = self.unfinished.remove(&key).unwrap_or_default();
         unfinished.forget_before(begin);
         let before = unfinished.bytes.make_contiguous();

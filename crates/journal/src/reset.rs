@@ -13,7 +13,7 @@ use promptd_sys as sys;
 pub fn reset_journal(folder: &Path, seq: u64, now: Timestamp, body: &Body) -> io::Result<()> {
     let mut line = Vec::new();
     encode(&mut line, seq, &time_text(now), 0, body)?;
-    sys::replace(&folder.join(super::FILE_NAME), &line)
+    sys::replace_file(&folder.join(super::FILE_NAME), &line)
 }
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ impl Batch<'_> {
             return Ok(());
         };
         let reserved = if self.writer.preallocate {
-            sys::reserve(file, self.writer.size, len64(&self.writer.buffer))
+            sys::reserve_space(file, self.writer.size, len64(&self.writer.buffer))
         } else {
             Ok(())
         };

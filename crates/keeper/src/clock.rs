@@ -63,7 +63,7 @@ impl AgentAge {
         }
         // Set also if writing fails: on a full disk it would fail again every second.
         self.paused = paused;
-        sys::replace(&self.file, paused.as_secs_f64().to_string().as_bytes())
+        sys::replace_file(&self.file, paused.as_secs_f64().to_string().as_bytes())
     }
 }
 

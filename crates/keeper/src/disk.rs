@@ -44,7 +44,7 @@ impl DiskGuard {
     /// Freezes or thaws the tree according to the free space, and answers the record of that. `full` means that a write
     /// has just failed.
     pub(crate) fn check(&mut self, agent: &Agent, folder: &Path, full: bool, now: Instant) -> Option<Body> {
-        let space = sys::space(folder).ok()?;
+        let space = sys::disk_space(folder).ok()?;
         // More than the minimum, or the tree would be frozen again with the next block.
         let enough = self.min_free.saturating_add(self.min_free / 8);
         let record = if !self.frozen && (full || space.free < self.min_free) {

@@ -1,33 +1,37 @@
-//! A secret to all the forms in which it may leave; pure.
+//! The forms in which a secret can appear in output.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// Shorter forms would hide words of ordinary output.
-const LEAST: usize = 6;
+/// Shorter forms would hide ordinary words.
+const MIN_LEN: usize = 6;
 
-/// Longer forms are cut into several patterns: this bounds what a reader keeps of an unfinished line.
-const LONGEST: usize = 1 << 10;
+/// Longer forms are divided into several patterns. This limits how much a reader keeps of an unfinished line.
+const MAX_PATTERN: usize = 1 << 10;
 
-/// By how much the patterns of one form overlap: wherever a chunk ends in it, enough of one is before the end.
+/// The overlap between the patterns of a form, so that a chunk that ends anywhere in the form ends with enough of a pattern.
 const OVERLAP: usize = 16;
 
-/// Columns at which programs wrap base64: coreutils and MIME, openssl and PEM.
+/// Line lengths of wrapped base64: coreutils and MIME, openssl and PEM.
 const COLUMNS: [usize; 2] = [76, 64];
 
-/// All patterns to look for, in decoded text as well as in the journal's own JSON.
+/// Characters that percent-encoders keep besides letters and digits: RFC 3986 (Go, Rust), `encodeURIComponent`
+/// (JavaScript), paths (Python), HTML forms.
+const PERCENT_KEPT: [&str; 4] = ["-_.~", "-_.!~*'()", "-_.~/", "-_.*"];
+
+/// All patterns to search for, in decoded text and in the JSON of the journal.
 pub(super) fn patterns<'a>(values: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let mut shown = BTreeSet::new();
+    let mut patterns = BTreeSet::new();
     for value in values {
-        add_forms(value, &mut |form| shown.extend(pieces(&form)));
+        add_forms(value, &mut |form| patterns.extend(divide(&form)));
     }
-    // As they stand in the journal's lines, where every string is escaped once more.
-    let wire: Vec<String> = shown.iter().flat_map(|form| pieces(&json(form))).collect();
-    shown.extend(wire);
-    shown
+    // In the lines of the journal every string is escaped once more.
+    let escaped: Vec<String> = patterns.iter().flat_map(|form| divide(&json(form))).collect();
+    patterns.extend(escaped);
+    patterns
 }
 
 fn add_forms(value: &str, add: &mut impl FnMut(String)) {
@@ -36,18 +40,18 @@ fn add_forms(value: &str, add: &mut impl FnMut(String)) {
     add(ascii(&escaped));
     add(escaped.replace('/', "\\/"));
     add(escaped);
-    for kept in ["-_.~", "-_.!~*'()", "-_.~/", "-_.*"] {
+    for kept in PERCENT_KEPT {
         for upper in [true, false] {
             let encoded = percent(value, kept, upper);
             add(encoded.replace("%20", "+"));
             add(encoded);
         }
     }
-    for encode in [base64_of, base64url_of] {
+    for alphabet in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
         for before in 0..3 {
-            add(encode(value, before));
+            add(base64(value, before, &alphabet));
         }
-        let alone = encode(value, 0);
+        let alone = base64(value, 0, &alphabet);
         for columns in COLUMNS.into_iter().filter(|columns| *columns < alone.len()) {
             let mut rest = alone.as_str();
             while let Some((line, behind)) = rest.split_at_checked(columns) {
@@ -59,15 +63,15 @@ fn add_forms(value: &str, add: &mut impl FnMut(String)) {
     }
 }
 
-/// Cuts a form into patterns; none when it is too short to be told from ordinary output.
-fn pieces(form: &str) -> Vec<String> {
-    if form.len() < LEAST {
+/// Divides a form into patterns; none if the form is too short.
+fn divide(form: &str) -> Vec<String> {
+    if form.len() < MIN_LEN {
         return Vec::new();
     }
     let mut pieces = Vec::new();
     let mut rest = form;
-    while rest.len() > LONGEST {
-        let (piece, _) = rest.split_at(rest.floor_char_boundary(LONGEST));
+    while rest.len() > MAX_PATTERN {
+        let (piece, _) = rest.split_at(rest.floor_char_boundary(MAX_PATTERN));
         pieces.push(piece.to_owned());
         let (_, behind) = rest.split_at(rest.floor_char_boundary(piece.len().saturating_sub(OVERLAP)));
         rest = behind;
@@ -76,14 +80,14 @@ fn pieces(form: &str) -> Vec<String> {
     pieces
 }
 
-/// As it stands inside a JSON string, the way serde and `JSON.stringify` write it.
+/// The form inside a JSON string, as serde and `JSON.stringify` write it.
 fn json(text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap_or_default();
     let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inside.unwrap_or(text).to_owned()
 }
 
-/// What Python's `json.dumps` makes of characters beyond ASCII.
+/// Escapes characters that are not ASCII, like Python's `json.dumps`.
 fn ascii(escaped: &str) -> String {
     let mut text = String::with_capacity(escaped.len());
     for letter in escaped.chars() {
@@ -99,7 +103,7 @@ fn ascii(escaped: &str) -> String {
     text
 }
 
-/// Percent-encoding; encoders differ in what they keep beside letters and digits.
+/// Percent-encodes all but letters, digits and the `kept` characters.
 fn percent(value: &str, kept: &str, upper: bool) -> String {
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {
@@ -117,22 +121,14 @@ fn percent(value: &str, kept: &str, upper: bool) -> String {
     text
 }
 
-fn base64_of(value: &str, before: usize) -> String {
-    determined(value, before, |bytes| STANDARD_NO_PAD.encode(bytes))
-}
-
-fn base64url_of(value: &str, before: usize) -> String {
-    determined(value, before, |bytes| URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// Those characters of the encoding that are the same whatever stands around the value, `before` bytes of which
-/// are in its first group of three.
-fn determined(value: &str, before: usize, encode: impl Fn(&[u8]) -> String) -> String {
+/// The characters of the base64 encoding that do not depend on the bytes around the value. `before` is the number of
+/// other bytes in the first group of three.
+fn base64(value: &str, before: usize, alphabet: &GeneralPurpose) -> String {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(value.as_bytes());
     let bits = |count: usize| count.saturating_mul(8);
     let (begin, end) = (bits(before).div_ceil(6), bits(bytes.len()) / 6);
-    encode(&bytes).get(begin..end).unwrap_or_default().to_owned()
+    alphabet.encode(&bytes).get(begin..end).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -146,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_token_has_few_forms() {
+    fn plain_token_has_four_forms() {
         assert_eq!(of("abcdef0123456789").len(), 4, "itself and three alignments of base64");
     }
 
     #[test]
-    fn encoders_of_many_languages_are_met() {
+    fn forms_of_many_encoders_are_known() {
         let forms = of("a b/c+d\"ü'(x)");
         for expected in [
             "a b/c+d\"ü'(x)",
@@ -168,10 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn a_long_secret_is_cut_into_patterns_that_overlap() {
+    fn long_secret_has_overlapping_patterns() {
         let value = "0123456789äöü".repeat(400);
-        let all = pieces(&value);
-        assert!(all.len() > 5 && all.iter().all(|piece| piece.len() <= LONGEST && value.contains(piece)));
+        let all = divide(&value);
+        assert!(
+            all.len() > 5
+                && all
+                    .iter()
+                    .all(|piece| piece.len() <= MAX_PATTERN && value.contains(piece))
+        );
         assert!(all.windows(2).all(|two| {
             let tail = two[0]
                 .get(two[0].ceil_char_boundary(two[0].len() - OVERLAP + 4)..)
@@ -182,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn base64_is_found_whatever_stands_around(secret in "[ -~äö]{6,40}", before in proptest::collection::vec(any::<u8>(), 0..9), after in proptest::collection::vec(any::<u8>(), 0..9)) {
+        fn base64_is_found_between_other_bytes(secret in "[ -~äö]{6,40}", before in proptest::collection::vec(any::<u8>(), 0..9), after in proptest::collection::vec(any::<u8>(), 0..9)) {
             let whole = [before.as_slice(), secret.as_bytes(), after.as_slice()].concat();
             let forms = of(&secret);
             for encoded in [STANDARD.encode(&whole), URL_SAFE.encode(&whole)] {

@@ -1,4 +1,4 @@
-//! The string values of a JSON text, each without its secrets; all other bytes stay as they are.
+//! Masks the string values of a JSON text; all other bytes are unchanged.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::Masker;
 
 impl Masker {
-    /// Masks every string value of a JSON text, but for those of the keys in `skipped`: words of ours, by which
-    /// callers branch. What is not JSON is masked as bytes.
+    /// Masks every string value of a JSON text, except for the values of the `skipped` keys, which are fixed words that
+    /// callers compare. Text that is not JSON is masked as bytes.
     pub fn json<'a>(&self, text: &'a [u8], skipped: &[&[u8]]) -> Cow<'a, [u8]> {
         let mut masked = Vec::new();
-        // How far `text` is in `masked`.
+        // The position up to which `text` was copied to `masked`.
         let mut copied = 0;
         let mut key: &[u8] = &[];
         let mut at = 0;
@@ -39,7 +39,7 @@ impl Masker {
         Cow::Owned(masked)
     }
 
-    /// Masks every string in a value; keys stay as they are.
+    /// Masks every string in a value, but no key.
     pub fn json_value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
@@ -53,10 +53,10 @@ impl Masker {
         }
     }
 
-    /// A string with its quotes, masked; `None` when there is nothing to mask.
+    /// Masks a string with its quotes; `None` if there is nothing to mask.
     fn token(&self, token: &[u8]) -> Option<Vec<u8>> {
         let Ok(value) = serde_json::from_slice::<Cow<'_, str>>(token) else {
-            // No string of ours; its bytes are masked all the same.
+            // Not a valid JSON string; its bytes are masked.
             return Some(self.bytes(token).into_owned()).filter(|masked| masked != token);
         };
         match self.text(&value) {
@@ -66,7 +66,7 @@ impl Masker {
     }
 }
 
-/// The string at the beginning of a JSON text, with its quotes.
+/// The string at the start of a JSON text, with its quotes.
 fn string(text: &[u8]) -> Option<&[u8]> {
     let mut at = 1;
     loop {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_values_change_and_all_else_stays_as_it_is() {
+    fn only_string_values_are_masked() {
         let text = br#"{"seq":1, "type":"completed","completed":"a \"s3cret\\\"value\"", "list":["completed",7,{"x":"s3cret\"value!"}]}"#;
         let expected = br#"{"seq":1, "type":"completed","completed":"a \"***\"", "list":["***",7,{"x":"***!"}]}"#;
         let masked = masker().json(text, &[b"type"]).into_owned();
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn every_string_of_a_value_is_masked_and_no_key() {
+    fn all_strings_of_a_value_are_masked() {
         let mut value = serde_json::json!({ "completed": ["a completed", 7, { "x": "completed" }] });
         masker().json_value(&mut value);
         assert_eq!(value, serde_json::json!({ "completed": ["a ***", 7, { "x": "***" }] }));
     }
 
     #[test]
-    fn what_is_cut_off_is_masked_as_bytes() {
+    fn incomplete_json_is_masked_as_bytes() {
         assert_eq!(
             *masker().json(br#"{"a":"completed","b":"x"#, &[]),
             *br#"{"a":"***","b":"x"#
@@ -117,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_string_is_masked_and_stays_a_string(words in proptest::collection::vec("(\\PC{0,9}|completed|s3cret\"value|[\"\\\\\n:]){0,5}", 0..5)) {
+        fn every_string_is_masked_and_stays_valid(words in proptest::collection::vec("(\\PC{0,9}|completed|s3cret\"value|[\"\\\\\n:]){0,5}", 0..5)) {
             let (text, masker) = (serde_json::to_vec(&words).unwrap(), masker());
             let masked: Vec<String> = serde_json::from_slice(&masker.json(&text, &[])).unwrap();
             let expected: Vec<_> = words.iter().map(|word| masker.text(word).into_owned()).collect();
@@ -125,7 +125,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(text in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\')], 0..60)) {
+        fn garbage_does_not_panic(text in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\')], 0..60)) {
             masker().json(&text, &[]);
         }
     }

@@ -1,15 +1,16 @@
-//! Values that are secret, found in whatever leaves and replaced by `***`; pure.
+//! Masking: finds known secrets in everything that leaves, and replaces them by `***`.
 //!
-//! [`Secrets`] collects values, [`Masker`] finds them: as they are, JSON-escaped, percent-encoded and in base64.
-//! What is hidden is the union of all occurrences of all forms, so that of two secrets that overlap no tail is
-//! left, and whether a byte is hidden depends on its neighbourhood only, never on where a search began.
+//! Owns the collection of secrets ([`Secrets`]), the forms in which they are searched, and the search ([`Masker`]): as they
+//! are, JSON-escaped, percent-encoded and in base64. Promises that the union of all occurrences is hidden, so nothing is
+//! left of overlapping secrets, and that whether a byte is hidden only depends on bytes near it, not on where the search
+//! started.
 //!
-//! Limits, which the documentation repeats: values shorter than six bytes are not hidden, nor forms that are not
-//! listed in `forms` (hex, compression, encryption, a value cut into pieces by something else than a chunk's
-//! border); base64 of more than the value shows at both ends the one character that the value determines only in
-//! part; base64 that is wrapped is found where the value was encoded alone, at 64 or 76 columns.
+//! Limits (also in the documentation): values shorter than six bytes are not hidden, nor other forms (hex, compression,
+//! encryption, or a value that is split by anything but a chunk's border). In base64 of more than the value, one
+//! character at each end stays visible. Wrapped base64 is only found if the value was encoded alone, with lines of 64 or
+//! 76 characters: tools wrap every key that is longer than 48 bytes.
 //!
-//! May use no other module.
+//! May not do I/O, and may not use another crate of the workspace.
 #![forbid(unsafe_code)]
 
 mod forms;
@@ -18,8 +19,8 @@ mod masker;
 mod names;
 mod secrets;
 
-pub use masker::{Masker, Shown, masked};
+pub use masker::{MaskedChunk, Masker, masked};
 pub use secrets::{Secrets, credentials};
 
-/// What stands in the place of a secret.
+/// Replaces a secret.
 pub const MASK: &str = "***";

@@ -1,4 +1,4 @@
-//! Finding secrets and putting `***` in their place.
+//! Finds secrets and replaces them by `***`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,38 +9,38 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use super::forms::patterns;
 use super::{MASK, Secrets};
 
-/// A chunk may end with this many first bytes of a secret and show them: fewer mean nothing, and more are hidden.
-const LEAST_BEGINNING: usize = 4;
+/// A chunk that ends with at least this many first bytes of a secret hides them. Fewer bytes stay visible.
+const MIN_PREFIX: usize = 4;
 
-/// Up to so many bytes of patterns the fastest automaton is small enough; beyond, a compact one is taken.
-const SMALL: usize = 8 << 10;
+/// Up to this size of all patterns the fastest automaton is used; above it a compact one.
+const MAX_FAST: usize = 8 << 10;
 
-/// Finds secrets; shared by all readers that know the same ones.
+/// Finds secrets. Shared by all readers with the same secrets.
 pub struct Masker {
     automaton: AhoCorasick,
-    /// The patterns in order, to look up which of them begin with something.
+    /// The sorted patterns, for finding those with a prefix.
     sorted: Vec<Box<str>>,
-    /// With which bytes patterns begin.
-    first: Box<[bool; 256]>,
+    /// The first bytes of all patterns.
+    first_bytes: Box<[bool; 256]>,
     longest: usize,
 }
 
-/// What is shown of a chunk.
+/// A masked chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown<'a> {
-    /// Its bytes, secrets hidden.
+pub struct MaskedChunk<'a> {
+    /// Its bytes with masked secrets.
     pub bytes: Cow<'a, [u8]>,
-    /// Its last byte is hidden: what follows and is hidden, too, needs no second `***`.
+    /// Its last byte is hidden, so hidden bytes that follow need no second `***`.
     pub ends_hidden: bool,
 }
 
-/// A text without its secrets, where there may be none to hide.
+/// Masks a text; without a masker the text is unchanged.
 pub fn masked(masker: Option<&Masker>, text: &str) -> String {
     masker.map_or_else(|| text.to_owned(), |masker| masker.text(text).into_owned())
 }
 
 impl Masker {
-    /// A masker of these secrets; `None` where there is nothing to hide.
+    /// A masker for these secrets; `None` if there are none.
     pub fn new(secrets: &Secrets) -> Option<Self> {
         let sorted: Vec<Box<str>> = patterns(secrets.values())
             .into_iter()
@@ -49,59 +49,59 @@ impl Masker {
         let longest = sorted.iter().map(|pattern| pattern.len()).max()?;
         let total: usize = sorted.iter().map(|pattern| pattern.len()).sum();
         let mut builder = AhoCorasick::builder();
-        // Of all matches that begin at one place the longest: so the union of all matches is found.
+        // The longest of all matches at a position, so that the union of all matches is found.
         builder.match_kind(MatchKind::LeftmostLongest);
-        if total > SMALL {
+        if total > MAX_FAST {
             builder.kind(Some(AhoCorasickKind::ContiguousNFA));
         }
-        // It fails only for more patterns than fit into memory.
+        // It only fails if the patterns do not fit into memory.
         let automaton = builder.build(sorted.iter().map(|pattern| pattern.as_bytes())).ok()?;
-        let mut first = Box::new([false; 256]);
+        let mut first_bytes = Box::new([false; 256]);
         for byte in sorted.iter().filter_map(|pattern| pattern.bytes().next()) {
-            if let Some(known) = first.get_mut(usize::from(byte)) {
+            if let Some(known) = first_bytes.get_mut(usize::from(byte)) {
                 *known = true;
             }
         }
         Some(Self {
             automaton,
             sorted,
-            first,
+            first_bytes,
             longest,
         })
     }
 
-    /// Whether there is a secret.
+    /// Whether the bytes contain a secret.
     pub fn finds(&self, bytes: &[u8]) -> bool {
         self.automaton.is_match(bytes)
     }
 
-    /// The text without its secrets.
+    /// Masks a text.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.bytes(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
-            // Patterns are text, so that no character is cut in two.
+            // Patterns are text, so no character is split.
             Cow::Owned(bytes) => Cow::Owned(lossy(bytes)),
         }
     }
 
-    /// The bytes without their secrets.
+    /// Masks bytes.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         self.chunk(&[], false, bytes, true).bytes
     }
 
-    /// The most bytes before a chunk that can matter for it.
+    /// How many bytes before a chunk can affect its masking.
     pub fn reach(&self) -> usize {
         self.longest.saturating_sub(1)
     }
 
-    /// A chunk of a line without its secrets, of which one may have begun before the chunk and another may go on
-    /// behind it.
+    /// Masks a chunk of a line. A secret may start before the chunk, and another may continue after it.
     ///
-    /// `before` is what of the line came before (the last [`Masker::reach`] bytes are enough), `hidden` whether
-    /// the end of that was hidden, and `ends` that the line does not go on. What is shown is a function of these
-    /// alone: a reader is never kept waiting for what follows. The price is that a chunk that ends with at least
-    /// four first bytes of a secret hides them, also where something else follows.
-    pub fn chunk<'a>(&self, before: &[u8], hidden: bool, bytes: &'a [u8], ends: bool) -> Shown<'a> {
+    ///
+    /// `before` is the earlier part of the line (the last [`Masker::reach`] bytes are enough), `hidden` whether its last
+    /// byte was hidden, and `ends` whether the line ends with this chunk. The result only depends on these, so a reader
+    /// never waits for the next chunk. In return, a chunk that ends with at least four first bytes of a secret hides them,
+    /// also if something else follows.
+    pub fn chunk<'a>(&self, before: &[u8], hidden: bool, bytes: &'a [u8], ends: bool) -> MaskedChunk<'a> {
         let joined = if before.is_empty() {
             Cow::Borrowed(bytes)
         } else {
@@ -109,9 +109,9 @@ impl Masker {
         };
         let mut spans = self.spans(&joined);
         if !ends {
-            let beginning = joined.len().saturating_sub(self.unfinished(&joined));
-            if beginning < joined.len() {
-                push(&mut spans, beginning..joined.len());
+            let prefix_start = joined.len().saturating_sub(self.prefix_len(&joined));
+            if prefix_start < joined.len() {
+                push(&mut spans, prefix_start..joined.len());
             }
         }
         spans.retain(|span| span.end > before.len());
@@ -121,7 +121,7 @@ impl Masker {
         };
         if spans.is_empty() {
             let bytes = Cow::Borrowed(bytes);
-            return Shown { bytes, ends_hidden };
+            return MaskedChunk { bytes, ends_hidden };
         }
         let mut shown = Vec::with_capacity(bytes.len());
         let mut from = before.len();
@@ -134,38 +134,38 @@ impl Masker {
         }
         shown.extend_from_slice(joined.get(from..).unwrap_or_default());
         let bytes = Cow::Owned(shown);
-        Shown { bytes, ends_hidden }
+        MaskedChunk { bytes, ends_hidden }
     }
 
-    /// Everything that belongs to a secret, in order; what touches is one.
+    /// The ranges of all secrets, in order; adjacent ranges are joined.
     fn spans(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut spans = Vec::new();
         let mut from = 0;
         while let Some(found) = self.automaton.find(Input::new(bytes).range(from..)) {
             push(&mut spans, found.range());
-            // The next may begin inside of this one.
+            // The next match may start inside of this one.
             from = found.start().saturating_add(1);
         }
         spans
     }
 
-    /// How many bytes at the end are the beginning of a pattern; 0 when too few to mean one.
-    fn unfinished(&self, bytes: &[u8]) -> usize {
+    /// The number of bytes at the end that are the start of a pattern; 0 if fewer than [`MIN_PREFIX`].
+    fn prefix_len(&self, bytes: &[u8]) -> usize {
         let tail = bytes.len().saturating_sub(self.reach());
         let tail = bytes.get(tail..).unwrap_or_default();
         let begins = |at: &usize| {
             let end = tail.get(*at..).unwrap_or_default();
-            let first = end.first().and_then(|byte| self.first.get(usize::from(*byte)));
+            let first = end.first().and_then(|byte| self.first_bytes.get(usize::from(*byte)));
             first.is_some_and(|known| *known) && {
-                let place = self.sorted.partition_point(|pattern| pattern.as_bytes() < end);
+                let index = self.sorted.partition_point(|pattern| pattern.as_bytes() < end);
                 self.sorted
-                    .get(place)
+                    .get(index)
                     .is_some_and(|pattern| pattern.as_bytes().starts_with(end))
             }
         };
-        let last = tail.len().saturating_sub(LEAST_BEGINNING);
+        let last = tail.len().saturating_sub(MIN_PREFIX);
         (0..=last)
-            .filter(|_| tail.len() >= LEAST_BEGINNING)
+            .filter(|_| tail.len() >= MIN_PREFIX)
             .find(begins)
             .map_or(0, |at| tail.len().saturating_sub(at))
     }
@@ -183,7 +183,7 @@ fn lossy(bytes: Vec<u8>) -> String {
 }
 
 impl fmt::Debug for Masker {
-    /// How many patterns there are; never one of them.
+    /// Shows the number of patterns, and no pattern.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Masker({})", self.sorted.len())
     }

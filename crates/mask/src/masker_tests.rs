@@ -1,4 +1,4 @@
-//! Tests of [`super`]: what is hidden, and that no split shows more.
+//! Tests of [`super`].
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn masker(values: &[&str]) -> Masker {
     Masker::new(&secrets).unwrap()
 }
 
-/// What is shown of a line that comes in these chunks.
+/// Masks a line in chunks.
 fn shown(masker: &Masker, chunks: &[&[u8]]) -> Vec<u8> {
     let (mut before, mut hidden, mut all) = (Vec::new(), false, Vec::new());
     for (number, chunk) in (1..).zip(chunks) {
@@ -43,7 +43,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn nothing_to_hide_is_no_masker() {
+fn no_secrets_give_no_masker() {
     assert!(Masker::new(&Secrets::default()).is_none());
 }
 
@@ -62,14 +62,14 @@ fn every_form_is_hidden() {
 }
 
 #[test]
-fn of_secrets_that_overlap_or_touch_nothing_is_left() {
+fn overlapping_and_adjacent_secrets_are_hidden() {
     let masker = masker(&["abcdef", "defghi", "cdefgh"]);
     assert_eq!(masker.text("-abcdefghi-"), "-***-");
     assert_eq!(masker.text("abcdefabcdef"), "***");
 }
 
 #[test]
-fn a_secret_in_single_bytes_shows_three_of_them() {
+fn secret_in_single_bytes_shows_three_bytes() {
     let masker = masker(&["abcdefghij"]);
     let text = b"say abcdefghij!";
     assert_eq!(shown(&masker, &split(text, &[1])), b"say abc***!");
@@ -78,16 +78,16 @@ fn a_secret_in_single_bytes_shows_three_of_them() {
 }
 
 #[test]
-fn what_began_like_a_secret_stays_hidden_and_what_follows_is_shown() {
+fn bytes_after_a_hidden_prefix_are_shown() {
     let masker = masker(&["abcdefghij"]);
     assert_eq!(shown(&masker, &[b"say abcd", b"xy"]), b"say ***xy");
     assert_eq!(shown(&masker, &[b"say abc", b"xy"]), b"say abcxy");
-    // At the end of a line nothing follows.
+    // At the end of a line the secret cannot continue.
     assert_eq!(shown(&masker, &[b"say abcdefghi"]), b"say abcdefghi");
 }
 
 #[test]
-fn a_secret_longer_than_a_pattern_leaves_nothing_at_its_seams() {
+fn secret_longer_than_a_pattern_is_hidden() {
     let secret: String = (0..3_000_u32)
         .map(|n| char::from(b'a' + u8::try_from(n * n % 23).unwrap()))
         .collect();
@@ -114,7 +114,7 @@ proptest! {
         let chunks = split(text.as_bytes(), &sizes);
         let all = shown(&masker, &chunks);
         prop_assert!(!contains(&all, secret.as_bytes()));
-        // Each chunk by itself ends with no more than three first bytes of it.
+        // Each chunk ends with at most three first bytes of the secret.
         let (mut before, mut hidden) = (Vec::new(), false);
         for chunk in chunks.iter().take(chunks.len().saturating_sub(1)) {
             let shown = masker.chunk(&before, hidden, chunk, false);
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_hidden_does_not_depend_on_how_much_is_known_before(
+    fn earlier_bytes_beyond_reach_do_not_matter(
         secret in "[ab]{6,8}",
         before in "[ab]{0,40}",
         text in "[abc]{0,20}",
@@ -142,13 +142,13 @@ proptest! {
     }
 
     #[test]
-    fn text_without_its_beginning_is_unchanged(secret in "[a-c]{6,9}", text in "[d-z ]{0,60}", sizes in proptest::collection::vec(1_usize..12, 1..6)) {
+    fn text_without_secrets_is_unchanged(secret in "[a-c]{6,9}", text in "[d-z ]{0,60}", sizes in proptest::collection::vec(1_usize..12, 1..6)) {
         let masker = masker(&[&secret]);
         prop_assert_eq!(shown(&masker, &split(text.as_bytes(), &sizes)), text.as_bytes());
     }
 
     #[test]
-    fn garbage_never_panics(secret in "\\PC{6,20}", text in proptest::collection::vec(any::<u8>(), 0..99), sizes in proptest::collection::vec(1_usize..12, 1..6)) {
+    fn garbage_does_not_panic(secret in "\\PC{6,20}", text in proptest::collection::vec(any::<u8>(), 0..99), sizes in proptest::collection::vec(1_usize..12, 1..6)) {
         let mut secrets = Secrets::default();
         secrets.add(&secret);
         if let Some(masker) = Masker::new(&secrets) {

@@ -1,123 +1,42 @@
-//! Which environment variables hold secrets, by their names; pure.
+//! Which environment variables are secret, by their names.
 
-/// Words that say that a value is secret.
-const SECRET: [&str; 40] = [
-    "ACCESSKEY",
-    "ACCESSTOKEN",
-    "APIKEY",
-    "APIKEYS",
-    "APITOKEN",
-    "AUTH",
-    "AUTHORIZATION",
-    "AUTHTOKEN",
-    "BEARER",
-    "COOKIE",
-    "COOKIES",
-    "CREDENTIAL",
-    "CREDENTIALS",
-    "CREDS",
-    "DSN",
-    "ENCRYPTIONKEY",
-    "JWT",
-    "KEY",
-    "KEYS",
-    "MNEMONIC",
-    "OAUTH",
-    "PASS",
-    "PASSCODE",
-    "PASSPHRASE",
-    "PASSWD",
-    "PASSWORD",
-    "PASSWORDS",
-    "PAT",
-    "PGPASSWORD",
-    "PRIVATE",
-    "PRIVATEKEY",
-    "PWD",
-    "SECRET",
-    "SECRETKEY",
-    "SECRETS",
-    "SIGNATURE",
-    "SSHPASS",
-    "TOKEN",
-    "TOKENS",
-    "WEBHOOK",
-];
+/// Words in the names of secret variables.
+const SECRET_WORDS: &str = "\
+    ACCESSKEY ACCESSTOKEN APIKEY APIKEYS APITOKEN AUTH AUTHORIZATION AUTHTOKEN BEARER COOKIE COOKIES \
+    CREDENTIAL CREDENTIALS CREDS DSN ENCRYPTIONKEY JWT KEY KEYS MNEMONIC OAUTH PASS PASSCODE PASSPHRASE \
+    PASSWD PASSWORD PASSWORDS PAT PGPASSWORD PRIVATE PRIVATEKEY PWD SECRET SECRETKEY SECRETS SIGNATURE \
+    SSHPASS TOKEN TOKENS WEBHOOK";
 
-/// Last words that say that the value is something about a secret and not one itself.
-const ABOUT: [&str; 46] = [
-    "ALG",
-    "ALGORITHM",
-    "ALIAS",
-    "AUDIENCE",
-    "BASE",
-    "COUNT",
-    "DIR",
-    "DIRECTORY",
-    "DISABLED",
-    "DOMAIN",
-    "EMAIL",
-    "ENABLED",
-    "ENDPOINT",
-    "EXPIRES",
-    "EXPIRY",
-    "FILE",
-    "FORMAT",
-    "HELPER",
-    "HOST",
-    "HOSTNAME",
-    "ID",
-    "ISSUER",
-    "LEN",
-    "LENGTH",
-    "LIMIT",
-    "MAX",
-    "METHOD",
-    "MIN",
-    "MODE",
-    "NAME",
-    "PATH",
-    "PORT",
-    "PREFIX",
-    "PROVIDER",
-    "REGION",
-    "SCOPE",
-    "SCOPES",
-    "SECONDS",
-    "SIZE",
-    "SOCK",
-    "SOCKET",
-    "TIMEOUT",
-    "TTL",
-    "TYPE",
-    "USER",
-    "USERNAME",
-];
+/// Last words of variables that describe a secret and are not one.
+const METADATA_WORDS: &str = "\
+    ALG ALGORITHM ALIAS AUDIENCE BASE COUNT DIR DIRECTORY DISABLED DOMAIN EMAIL ENABLED ENDPOINT EXPIRES \
+    EXPIRY FILE FORMAT HELPER HOST HOSTNAME ID ISSUER LEN LENGTH LIMIT MAX METHOD MIN MODE NAME PATH PORT \
+    PREFIX PROVIDER REGION SCOPE SCOPES SECONDS SIZE SOCK SOCKET TIMEOUT TTL TYPE USER USERNAME";
 
-/// Words with which a whole URL is a secret, and not only a password in it.
-const SECRET_URL: [&str; 2] = ["DSN", "WEBHOOK"];
+/// Words in the names of variables whose whole URL is secret, and not only a password in it.
+const SECRET_URL_WORDS: &str = "DSN WEBHOOK";
 
 /// Whether the variable's value is a secret.
 pub(super) fn is_secret(name: &str) -> bool {
-    // Shells keep the working directory in these.
+    // These are the working directories of shells.
     if ["PWD", "OLDPWD"].contains(&name) {
         return false;
     }
     let words = words(name);
-    let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    let has = |list: &str| list.split(' ').any(|listed| words.iter().any(|word| word == listed));
     let Some(last) = words.last().map(String::as_str) else {
         return false;
     };
     if ["URL", "URI"].contains(&last) {
-        return has(&SECRET_URL);
+        return has(SECRET_URL_WORDS);
     }
     if words.ends_with(&["CONNECTION".to_owned(), "STRING".to_owned()]) {
         return true;
     }
-    has(&SECRET) && !ABOUT.contains(&last) && !has(&["PUBLIC"])
+    has(SECRET_WORDS) && !METADATA_WORDS.split(' ').any(|word| word == last) && !has("PUBLIC")
 }
 
-/// A name's words in capitals: `MY_API_KEY`, `my-api-key` and `myApiKey` have the same three.
+/// The words of a name in capitals: `MY_API_KEY`, `my-api-key` and `myApiKey` have the same three words.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_small = false;
@@ -140,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_secrets_are_known() {
+    fn names_of_secrets_are_recognized() {
         for name in [
             "ANTHROPIC_API_KEY",
             "GITHUB_TOKEN",
@@ -163,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn names_about_secrets_are_no_secrets() {
+    fn names_about_secrets_are_not_secret() {
         for name in [
             "PATH",
             "HOME",

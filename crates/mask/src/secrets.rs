@@ -1,4 +1,4 @@
-//! Values that are known to be secret.
+//! Known secret values.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,44 +9,44 @@ use serde::{Deserialize, Serialize};
 
 use super::names::is_secret;
 
-/// Shorter values would hide words of ordinary output.
-const LEAST: usize = 6;
+/// Shorter values would hide ordinary words.
+const MIN_LEN: usize = 6;
 
-/// Plain numbers with fewer digits are ports, limits and process ids.
-const LEAST_DIGITS: usize = 10;
+/// Numbers with fewer digits are ports, limits and process ids.
+const MIN_DIGITS: usize = 10;
 
-/// Longer words of small letters only may be passwords.
-const LONGEST_WORD: usize = 8;
+/// Words of lower-case letters that are longer than this may be passwords.
+const MAX_WORD: usize = 8;
 
-/// The longest value of an environment variable that Linux hands to a program.
-const MOST: usize = 128 << 10;
+/// Maximum length of an environment variable on Linux.
+const MAX_LEN: usize = 128 << 10;
 
-/// A user name in a URL that is this long is a token (`https://ghp_…@github.com`).
-const LEAST_USER: usize = 20;
+/// A user name in a URL with this length is a token (`https://ghp_…@github.com`).
+const MIN_TOKEN: usize = 20;
 
-/// Headers besides `Accept…` and `Content-…` that say nothing secret.
+/// Headers that are not secret, besides `Accept…` and `Content-…`.
 const PLAIN_HEADERS: [&str; 5] = ["connection", "host", "mcp-protocol-version", "origin", "user-agent"];
 
-/// Secret values, each once; written down as a list of texts.
+/// A set of secret values; serialized as a list.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets(BTreeSet<String>);
 
 impl Secrets {
-    /// Adds a value that is known to be secret; of several lines each is one, since output is recorded in lines.
+    /// Adds a secret value. Of several lines each is a secret, because output is recorded in lines.
     pub fn add(&mut self, value: &str) {
-        if value.len() > MOST {
+        if value.len() > MAX_LEN {
             return;
         }
         let several = value.trim().contains('\n');
-        for line in value.lines().map(str::trim).filter(|line| is_worth_hiding(line)) {
-            // `-----BEGIN PRIVATE KEY-----` stands in every key, and in texts about keys.
+        for line in value.lines().map(str::trim).filter(|line| is_long_enough(line)) {
+            // `-----BEGIN PRIVATE KEY-----` is in every key, and not secret.
             if !(several && line.starts_with("-----")) {
                 self.0.insert(line.to_owned());
             }
         }
     }
 
-    /// Adds the value of an environment variable if its name says that it is secret; of a URL the password,
+    /// Adds the value of an environment variable if its name says that it is secret. Of a URL the password is added,
     /// whatever the name.
     pub fn add_env(&mut self, name: &str, value: &str) {
         let value = value.trim();
@@ -58,7 +58,7 @@ impl Secrets {
         }
     }
 
-    /// Adds a value of a map that is meant for secrets, whatever its name; but no ordinary word and no path.
+    /// Adds a value of a map for secrets, whatever its name, unless it is an ordinary word or a path.
     pub fn add_value(&mut self, value: &str) {
         let value = value.trim();
         if !is_word(value) && !is_path(value) {
@@ -67,8 +67,8 @@ impl Secrets {
         self.add_url(value);
     }
 
-    /// Adds the value of a header, whatever its name, unless it says what every request says. Of an `Authorization`
-    /// also what stands behind the scheme, since that may be repeated without.
+    /// Adds the value of a header, unless the header is never secret. Of `Authorization` the part after the scheme is also
+    /// added, because it may be shown without the scheme.
     pub fn add_header(&mut self, name: &str, value: &str) {
         let name = name.to_ascii_lowercase();
         let (name, value) = (name.as_str(), value.trim());
@@ -88,17 +88,17 @@ impl Secrets {
         }
     }
 
-    /// Adds all that others are.
+    /// Adds all values of another set.
     pub fn extend(&mut self, others: &Self) {
         self.0.extend(others.0.iter().cloned());
     }
 
-    /// How many bytes they have in all.
+    /// The total length of all values.
     pub fn size(&self) -> usize {
         self.0.iter().map(String::len).sum()
     }
 
-    /// Whether there is nothing to hide.
+    /// Whether there are no secrets.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -109,14 +109,14 @@ impl Secrets {
 }
 
 impl fmt::Debug for Secrets {
-    /// How many there are; never one of them.
+    /// Shows the number of secrets, and no secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.0.len())
     }
 }
 
-/// What of an `Authorization` header's value is secret; of `Basic` also the password in it. Of other headers nothing
-/// more than all of it.
+/// The secrets in the value of an `Authorization` header: the part after the scheme, and the password of `Basic`. Empty
+/// for other headers.
 pub fn credentials(name: &str, value: &str) -> Vec<String> {
     let mut secrets = Vec::new();
     if let Some((scheme, credentials)) = value.split_once(' ')
@@ -134,18 +134,18 @@ pub fn credentials(name: &str, value: &str) -> Vec<String> {
     secrets
 }
 
-fn is_worth_hiding(value: &str) -> bool {
+fn is_long_enough(value: &str) -> bool {
     let number = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let least = if number { LEAST_DIGITS } else { LEAST };
-    value.len() >= least
+    let min = if number { MIN_DIGITS } else { MIN_LEN };
+    value.len() >= min
 }
 
-/// `postgres`, `password`, `changeme`: hiding them would hide ordinary words, and they are everybody's.
+/// Whether it is an ordinary word, such as `postgres`, `password` or `changeme`.
 fn is_word(value: &str) -> bool {
-    value.len() <= LONGEST_WORD && value.bytes().all(|byte| byte.is_ascii_lowercase())
+    value.len() <= MAX_WORD && value.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
-/// `/run/secrets/key`: where a secret stands. Short names only, since base64 has slashes, too.
+/// Whether it is a path such as `/run/secrets/key`. Base64 also has slashes, but mixes digits and capital letters.
 fn is_path(value: &str) -> bool {
     let is_name = |name: &str| {
         let kinds: [fn(&u8) -> bool; 2] = [u8::is_ascii_digit, u8::is_ascii_uppercase];
@@ -158,7 +158,8 @@ fn is_path(value: &str) -> bool {
     absolute.is_some_and(|path| path.split('/').all(is_name))
 }
 
-/// The password in `scheme://user:password@host`, and a user name that is a token.
+/// The password in `scheme://user:password@host`, and the user name if it is a token. The value need not be a
+/// valid URL: passwords often have characters that a parser refuses.
 fn secrets_of_url(value: &str) -> impl Iterator<Item = &str> {
     let user_info = value
         .trim()
@@ -177,7 +178,7 @@ fn secrets_of_url(value: &str) -> impl Iterator<Item = &str> {
         Some(None) => (user_info, None),
         None => (None, None),
     };
-    user.filter(|user| user.len() >= LEAST_USER).into_iter().chain(password)
+    user.filter(|user| user.len() >= MIN_TOKEN).into_iter().chain(password)
 }
 
 #[cfg(test)]
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn short_values_numbers_and_switches_stay_visible() {
+    fn ordinary_values_are_not_secrets() {
         for value in [
             "",
             "true",
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_url_the_password_is_secret_whatever_the_name() {
+    fn password_in_a_url_is_a_secret() {
         assert_eq!(
             of("DATABASE_URL", "postgres://app:hunter22@db:5432/x?a=@b"),
             ["hunter22"]
@@ -230,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_several_lines_counts_line_by_line() {
+    fn each_line_of_a_key_is_a_secret() {
         let key =
             "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADAN\r\nBgkq\r\nhkiG9w0BAQEF\r\n-----END PRIVATE KEY-----\r\n";
         assert_eq!(of("TLS_KEY", key), ["MIIEvQIBADAN", "hkiG9w0BAQEF"]);
     }
 
     #[test]
-    fn of_a_header_the_value_is_secret_and_what_stands_behind_its_scheme() {
+    fn header_value_and_credentials_are_secrets() {
         let of = |name: &str, value: &str| {
             let mut secrets = Secrets::default();
             secrets.add_header(name, value);
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_never_printed() {
+    fn debug_output_has_no_secret() {
         let mut secrets = Secrets::default();
         secrets.add("s3cret-value");
         assert_eq!(format!("{secrets:?}"), "Secrets(1)");

@@ -13,7 +13,7 @@ use super::process::PidFd;
 /// A descriptor registered with tokio.
 pub type Registered<T> = AsyncFd<Owner<T>>;
 
-/// Owns what it gives the descriptor of, and gives always the same one.
+/// Owns a value, and always returns the same descriptor of it.
 #[derive(Debug)]
 pub struct Owner<T>(T);
 
@@ -33,24 +33,24 @@ impl<T: AsFd> AsRawFd for Owner<T> {
 
 /// Waits on an inotify instance.
 pub fn register_inotify(inotify: Inotify) -> io::Result<Registered<Inotify>> {
-    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
+    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always returns the same one.
     unsafe { AsyncFd::register(Owner(inotify)) }.map_err(Into::into)
 }
 
 /// Waits for the end of a process.
 pub fn register_pidfd(pidfd: PidFd) -> io::Result<Registered<PidFd>> {
-    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
+    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always returns the same one.
     unsafe { AsyncFd::register(Owner(pidfd)) }.map_err(Into::into)
 }
 
-/// Waits for something to read on standard input, which stays open as long as the process.
+/// Waits for input on standard input, which stays open as long as the process.
 pub fn register_stdin() -> io::Result<Registered<io::Stdin>> {
-    // SAFETY: nobody closes standard input, and its descriptor is always the same.
+    // SAFETY: standard input is never closed, and its descriptor is always the same.
     unsafe { AsyncFd::register_with_interest(Owner(io::stdin()), Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Waits for a timer.
 pub(super) fn register_timer(timer: TimerFd) -> io::Result<Registered<TimerFd>> {
-    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always gives the same one.
+    // SAFETY: the value owns its descriptor, keeps it open while it lives, and always returns the same one.
     unsafe { AsyncFd::register(Owner(timer)) }.map_err(Into::into)
 }

@@ -1,4 +1,4 @@
-//! The keeper's children: set up between fork and exec, waited for with their use of resources.
+//! The keeper's children: setup between fork and exec, and waiting with resource usage.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,10 +7,10 @@ use std::process::{Child, Command};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
-/// How much readier than its neighbours an agent is to be killed when memory runs out (-1000 to 1000).
+/// The OOM score adjustment of an agent (-1000 to 1000): it is killed before other processes when memory runs out.
 const AGENT_OOM_SCORE: &[u8] = b"500";
 
-/// What an agent's process gets before its program runs.
+/// The setup of a child process.
 #[derive(Debug)]
 pub struct ChildSetup {
     /// Standard input, output and error.
@@ -20,7 +20,7 @@ pub struct ChildSetup {
 /// Starts `command` in its own session and process group, with an empty signal mask and nothing but
 /// descriptors 0, 1 and 2.
 ///
-/// Forks, and so belongs into a small process: the keeper, never the server.
+/// This forks, so only a small process may call it: the keeper, never the server.
 pub fn spawn(mut command: Command, setup: ChildSetup) -> io::Result<Child> {
     let [stdin, stdout, stderr] = setup.stdio;
     command.stdin(stdin).stdout(stdout).stderr(stderr);
@@ -31,15 +31,15 @@ pub fn spawn(mut command: Command, setup: ChildSetup) -> io::Result<Child> {
             nix::unistd::setsid()?;
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)?;
-            // The keeper's own files in /proc are root's, as it is closed to others; so are its child's until exec.
+            // The keeper's files in /proc belong to root, because it is private, and so do its child's until exec.
             super::private::set_dumpable(true);
             let fd = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             if fd >= 0 {
-                // Only a preference: a kernel that refuses it does not keep the agent from running.
+                // Only a preference: if the kernel refuses it, the agent runs all the same.
                 let _written = libc::write(fd, AGENT_OOM_SCORE.as_ptr().cast(), AGENT_OOM_SCORE.len());
                 libc::close(fd);
             }
-            // Whatever else is open closes at exec; the child keeps 0, 1 and 2.
+            // All other descriptors are closed at exec; the child keeps 0, 1 and 2.
             if libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) != 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -49,16 +49,16 @@ pub fn spawn(mut command: Command, setup: ChildSetup) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Makes this process a keeper: closed to others of its user, a session of its own, the parent of whatever its
-/// descendants leave behind, and no descriptor but 0, 1 and 2.
+/// Makes this process a keeper: private, with its own session, the parent of orphans among its descendants, and without
+/// descriptors other than 0, 1 and 2.
 pub fn prepare_keeper() -> io::Result<()> {
     super::private::make_private();
-    // SAFETY: integers only; descriptors above 2 were not opened by this process, which has just begun.
+    // SAFETY: integers only; this process has just started and has not opened descriptors above 2.
     if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
     match nix::unistd::setsid() {
-        // EPERM: we lead a process group already, as a shell arranges it when it starts us by hand.
+        // EPERM: the process is a group leader already, because a shell started it.
         Ok(_) | Err(nix::errno::Errno::EPERM) => {}
         Err(error) => return Err(error.into()),
     }
@@ -69,15 +69,15 @@ pub fn prepare_keeper() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the name that `ps` and `top` show; we are started as `/proc/self/exe`, which would show as `exe`.
+/// Sets the name that `ps` and `top` show, which would be `exe` for a process started as `/proc/self/exe`.
 pub fn name_this_process(name: &std::ffi::CStr) {
     // SAFETY: PR_SET_NAME reads a NUL-terminated string, which a CStr is.
     let _set = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// A child that has gone.
+/// A child that has exited.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exit {
+pub struct ChildExit {
     /// Its pid.
     pub pid: i32,
     /// Its exit code, or the signal that killed it.
@@ -88,33 +88,33 @@ pub struct Exit {
     pub max_rss_bytes: u64,
 }
 
-/// What [`wait_any`] found.
+/// The result of [`wait_any`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Waited {
-    /// A child has gone.
-    Gone(Exit),
-    /// There are children, and all of them live.
-    AllLive,
-    /// There is no child.
-    NoChild,
+pub enum WaitResult {
+    /// A child has exited.
+    Exited(ChildExit),
+    /// There are children, and none has exited.
+    NoneExited,
+    /// There are no children.
+    NoChildren,
 }
 
-/// Reaps one child of this process, whichever it is, without waiting for it.
+/// Reaps a child of this process that has exited, without waiting.
 ///
-/// For the keeper alone: in a process with a second waiter it would steal the other's children.
-pub fn wait_any() -> io::Result<Waited> {
+/// Only for the keeper: in a process with other waiters it would reap their children.
+pub fn wait_any() -> io::Result<WaitResult> {
     let mut status = 0;
     // SAFETY: all zeroes is a valid rusage.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to locals that live through the call.
     let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
     match pid {
-        0 => Ok(Waited::AllLive),
+        0 => Ok(WaitResult::NoneExited),
         -1 => match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(Waited::NoChild),
+            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(WaitResult::NoChildren),
             error => Err(error),
         },
-        pid => Ok(Waited::Gone(Exit {
+        pid => Ok(WaitResult::Exited(ChildExit {
             pid,
             status: if libc::WIFSIGNALED(status) {
                 Err(libc::WTERMSIG(status))

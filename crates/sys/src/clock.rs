@@ -1,13 +1,13 @@
-//! The three clocks whose disagreement tells that the machine was away.
+//! The three clocks whose differences show that the machine was paused.
 //!
 //! ```text
 //!                  pause of a virtual machine   suspend of a real one   clock set   SIGSTOP of a process
-//! wall             set when it comes back       goes on                 jumps       goes on
-//! since boot       stands still                 goes on                 -           goes on
-//! running          stands still                 stands still            -           goes on
+//! wall             set after the pause          advances                jumps       advances
+//! since boot       stops                        advances                -           advances
+//! running          stops                        stops                   -           advances
 //! ```
 //!
-//! A hypervisor that lets all clocks go on during a pause looks like SIGSTOP: only that nothing was done tells it.
+//! A hypervisor whose clocks all advance during a pause looks like SIGSTOP: only a late timer shows the pause.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use nix::time::{ClockId, clock_gettime};
 /// The clocks, read at the same moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clocks {
-    /// Since 1970; whoever may set it can set it.
+    /// Since 1970; it can be set.
     pub wall: Duration,
-    /// Since boot, with the time that the machine was suspended.
+    /// Since boot, including the time that the machine was suspended.
     pub boot: Duration,
-    /// Since some moment, without.
+    /// Since an unspecified time, without the time that the machine was suspended.
     pub running: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Clocks {
     /// Reads them.
     pub fn now() -> Self {
         Self {
-            wall: read(ClockId::CLOCK_REALTIME).saturating_add(set_forward_by_a_test()),
+            wall: read(ClockId::CLOCK_REALTIME).saturating_add(test_offset()),
             boot: read(ClockId::CLOCK_BOOTTIME),
             running: read(ClockId::CLOCK_MONOTONIC),
         }
@@ -36,15 +36,15 @@ impl Clocks {
 }
 
 fn read(clock: ClockId) -> Duration {
-    // It cannot fail: these clocks are always there.
+    // This cannot fail: these clocks always exist.
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
-/// A step of the wall clock, in seconds, that a test has written into a file: setting the machine's own clock would
-/// disturb everything else that runs on it. Only where the program was built with debug assertions; the shipped binary
+/// A step of the wall clock, in seconds, that a test has written to a file: setting the real clock would affect all other
+/// processes. Only in builds with debug assertions; release builds do not have it.
 /// knows nothing of it.
 #[cfg(debug_assertions)]
-fn set_forward_by_a_test() -> Duration {
+fn test_offset() -> Duration {
     static FILE: std::sync::OnceLock<Option<std::ffi::OsString>> = std::sync::OnceLock::new();
     let file = FILE.get_or_init(|| std::env::var_os("PROMPTD_TEST_CLOCK")).as_ref();
     let text = file.and_then(|file| std::fs::read_to_string(file).ok());
@@ -55,7 +55,7 @@ fn set_forward_by_a_test() -> Duration {
 }
 
 #[cfg(not(debug_assertions))]
-const fn set_forward_by_a_test() -> Duration {
+const fn test_offset() -> Duration {
     Duration::ZERO
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clocks_go_together_while_nobody_touches_them() {
+    fn clocks_advance_together() {
         let before = Clocks::now();
         std::thread::sleep(Duration::from_millis(20));
         let after = Clocks::now();

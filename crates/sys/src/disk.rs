@@ -1,32 +1,32 @@
-//! The disk: how much is free, and giving back what was read.
+//! Disk space: free space, hole punching, reservation.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// A file system's room, in bytes.
+/// The space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// What an unprivileged process may still use.
+pub struct DiskSpace {
+    /// Free space for an unprivileged process.
     pub free: u64,
-    /// All there is.
+    /// Total space.
     pub total: u64,
 }
 
-/// Asks for the room on the file system that holds `path`.
-pub fn space(path: &Path) -> io::Result<Space> {
+/// The space of the file system that contains `path`.
+pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
     let stat = nix::sys::statvfs::statvfs(path)?;
     let unit = stat.fragment_size();
-    Ok(Space {
+    Ok(DiskSpace {
         free: stat.blocks_available().saturating_mul(unit),
         total: stat.blocks().saturating_mul(unit),
     })
 }
 
-/// Gives the bytes of a file between two offsets back to the file system; the file keeps its size.
+/// Frees the disk space of a file between two offsets; the file keeps its size.
 ///
-/// An error is no loss (not every file system can), so callers may ignore it.
+/// Some file systems do not support this, so callers may ignore an error.
 pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<()> {
     allocate(
         file,
@@ -36,8 +36,9 @@ pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<()> {
     )
 }
 
-/// Takes room for bytes that are about to be written; the file keeps its size. A file system that cannot is no error.
-pub fn reserve(file: &File, from: u64, length: u64) -> io::Result<()> {
+/// Reserves disk space for bytes that will be written; the file keeps its size. It is no error if the file system does
+/// not support it.
+pub fn reserve_space(file: &File, from: u64, length: u64) -> io::Result<()> {
     match allocate(file, libc::FALLOC_FL_KEEP_SIZE, from, length) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         result => result,
@@ -58,12 +59,12 @@ fn allocate(file: &File, mode: libc::c_int, from: u64, length: u64) -> io::Resul
     }
 }
 
-/// The bytes that the files of a folder take on the disk, without its sub-folders.
-pub fn tree_bytes(folder: &Path) -> io::Result<u64> {
+/// The disk space of the files in a folder, without its sub-folders.
+pub fn folder_bytes(folder: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     let mut bytes = 0_u64;
     for entry in std::fs::read_dir(folder)? {
-        // A file may go while we look.
+        // A file may be deleted meanwhile.
         if let Ok(metadata) = entry?.metadata() {
             bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
         }

@@ -1,4 +1,4 @@
-//! Files: reads that do not block, replacement that cannot be torn, randomness.
+//! Reads that do not block, atomic replacement of files, and random bytes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use bytes::BytesMut;
 
-/// Reads at `offset` into the spare capacity of `buffer`, without waiting for a disk.
+/// Reads at `offset` into the spare capacity of `buffer`, without waiting for the disk.
 ///
-/// Answers `WouldBlock` where the bytes are not in the page cache, so that an async task can hand the read
-/// to a thread instead of stalling its neighbours. File systems without `RWF_NOWAIT` read as usual.
+/// Returns `WouldBlock` if the bytes are not in the page cache, so that an async task can read on a blocking thread
+/// instead. File systems without `RWF_NOWAIT` read normally.
 pub fn pread_cached(file: &File, buffer: &mut BytesMut, offset: u64) -> io::Result<usize> {
     match pread_into(file, buffer, offset, libc::RWF_NOWAIT) {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => pread_into(file, buffer, offset, 0),
@@ -27,7 +27,7 @@ fn pread_into(file: &File, buffer: &mut BytesMut, offset: u64, flags: libc::c_in
         iov_len: spare.len(),
     };
     // SAFETY: `target` describes memory that `buffer` owns and that lives through the call; the kernel writes
-    // at most `iov_len` bytes into it and nobody reads them before.
+    // at most `iov_len` bytes into it, and nothing reads them before.
     let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, offset, flags) };
     let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has just initialised `read` bytes after the old length, within the capacity.
@@ -35,8 +35,8 @@ fn pread_into(file: &File, buffer: &mut BytesMut, offset: u64, flags: libc::c_in
     Ok(read)
 }
 
-/// Replaces a file so that a reader sees the old or the new content, whole. Mode 0600.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file atomically: a reader sees the complete old or the complete new content. Mode 0600.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
@@ -51,8 +51,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-/// Random bytes from the kernel, taken now: a cloned sandbox must not share them with its siblings.
-pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+/// Random bytes from the kernel at the time of use, because cloned sandboxes must not share them.
+pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)

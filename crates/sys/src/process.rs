@@ -1,4 +1,4 @@
-//! Processes: who they are (also after a restart), which belong to a tree, how to wait for one that is not ours.
+//! Processes: identity across restarts, process trees, and waiting for processes that are not children.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,16 +10,16 @@ use memchr::memmem;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A process, told apart from a later one with the same pid.
+/// A process, distinguished from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct ProcessIdentity {
     /// The process id.
     pub pid: i32,
     /// Clock ticks from boot to its start: field 22 of `/proc/<pid>/stat`.
     pub start_ticks: u64,
 }
 
-/// The fields of `/proc/<pid>/stat` that we use, see proc(5).
+/// The used fields of `/proc/<pid>/stat`, see proc(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The state letter; `Z` is a zombie, `X` is dead.
@@ -32,7 +32,7 @@ pub struct Stat {
     pub start_ticks: u64,
 }
 
-/// Reads the fields after the command name, which may itself hold blanks and parentheses.
+/// Parses the fields after the command name, which may contain spaces and parentheses.
 pub fn parse_stat(line: &[u8]) -> Option<Stat> {
     let after_name = line.get(memchr::memrchr(b')', line)?.checked_add(2)?..)?;
     let text = std::str::from_utf8(after_name).ok()?;
@@ -53,16 +53,16 @@ fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The identity of a living process; `None` when there is none, or only its zombie.
-pub fn identity(pid: i32) -> Option<Identity> {
+/// The identity of a living process; `None` if there is none, or only a zombie.
+pub fn identity(pid: i32) -> Option<ProcessIdentity> {
     let stat = stat(pid)?;
-    (!matches!(stat.state, b'Z' | b'X')).then_some(Identity {
+    (!matches!(stat.state, b'Z' | b'X')).then_some(ProcessIdentity {
         pid,
         start_ticks: stat.start_ticks,
     })
 }
 
-/// When a process was started; also for a zombie, whose pid is not free yet.
+/// When a process was started; also for a zombie, whose pid is still in use.
 pub fn start_ticks(pid: i32) -> Option<u64> {
     stat(pid).map(|stat| stat.start_ticks)
 }
@@ -80,7 +80,7 @@ pub fn boottime_seconds() -> f64 {
     now.map_or(0.0, |now| std::time::Duration::from(now).as_secs_f64())
 }
 
-/// How often the kernel has killed for want of memory since boot.
+/// How many processes the kernel has killed since boot because memory ran out.
 pub fn oom_kills() -> u64 {
     let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
     text.lines()
@@ -93,25 +93,25 @@ pub fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(|_| format!("SIG{signal}"), |signal| signal.as_str().to_owned())
 }
 
-/// What tells that a process belongs to a tree. One of these holds for everything an agent starts, whatever it
-/// does to get away: who forks twice reparents to the keeper, who calls `setsid` keeps the environment, who clears
-/// the environment stays a descendant. When the keeper has been killed in between, who has done all three is still
+/// How the processes of a tree are recognized. At least one condition holds for every process that an agent starts: a
+/// process that forks twice is reparented to the keeper, one that calls `setsid` keeps the environment, and one that
+/// clears the environment stays a descendant. If the keeper was killed in between, a process that did all three is still
 /// found if it writes to the turn's files.
 #[derive(Clone, Copy, Debug)]
-pub struct Tree<'a> {
-    /// Descends from one of these (themselves not counted).
+pub struct TreeQuery<'a> {
+    /// It descends from one of these processes (which are not part of the tree).
     pub roots: &'a [i32],
-    /// Belongs to the session of this one.
+    /// It belongs to the session of this process.
     pub leader: Option<i32>,
-    /// Carries this `NAME=value` in the environment that it was started with.
+    /// It was started with this `NAME=value` in its environment.
     pub marker: &'a str,
-    /// Has one of these files as standard output or error.
+    /// It has one of these files as standard output or error.
     pub outputs: &'a [PathBuf],
 }
 
-/// Finds the living processes of a tree. Those of other users, whose environment cannot be read, are found by descent.
-pub fn find_tree(tree: Tree<'_>) -> Vec<Identity> {
-    let Tree {
+/// Finds the living processes of a tree. Processes of other users have an unreadable environment, and are found by descent.
+pub fn find_tree(tree: TreeQuery<'_>) -> Vec<ProcessIdentity> {
+    let TreeQuery {
         roots,
         leader,
         marker,
@@ -139,7 +139,7 @@ pub fn find_tree(tree: Tree<'_>) -> Vec<Identity> {
             found.insert(pid);
         }
     }
-    // Children of what was found belong, too: a marked process may start one with a cleared environment.
+    // Children of found processes belong to the tree: a marked process may start one with a cleared environment.
     let founders: Vec<i32> = found.iter().copied().collect();
     found.extend(
         living
@@ -149,7 +149,7 @@ pub fn find_tree(tree: Tree<'_>) -> Vec<Identity> {
     found
         .iter()
         .filter_map(|pid| {
-            Some(Identity {
+            Some(ProcessIdentity {
                 pid: *pid,
                 start_ticks: living.get(pid)?.start_ticks,
             })
@@ -158,14 +158,14 @@ pub fn find_tree(tree: Tree<'_>) -> Vec<Identity> {
 }
 
 fn has_entry(environ: &[u8], marker: &str) -> bool {
-    // A substring test first: it is fast, and nearly always false.
+    // A substring search first: it is fast, and almost always negative.
     memmem::find(environ, marker.as_bytes()).is_some()
         && environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
 }
 
 fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {
     let mut current = pid;
-    // Bounded, because the table is a snapshot taken while parents change.
+    // Bounded, because parents may have changed while the table was read.
     for _ in 0..living.len() {
         match living.get(&current) {
             Some(stat) if roots.contains(&stat.parent) => return true,
@@ -176,32 +176,32 @@ fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {
     false
 }
 
-/// Signals each process, unless its pid has meanwhile been taken by another.
-pub fn signal_all(processes: &[Identity], signal: Signal) {
+/// Signals each process, unless its pid is used by another process now.
+pub fn signal_all(processes: &[ProcessIdentity], signal: Signal) {
     for process in processes {
         if identity(process.pid) == Some(*process) {
-            // It may go between the test and the call; then there is nobody to signal, which is what we want.
+            // If it exits between the check and the call, nothing needs to be signalled.
             let _gone = kill(Pid::from_raw(process.pid), signal);
         }
     }
 }
 
-/// A handle on a process that becomes readable when it ends, also when it is not our child.
+/// A handle on a process that becomes readable when it ends, also if it is not a child.
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
 
 impl PidFd {
-    /// Opens the handle; `NotFound` when the process has already gone.
-    pub fn open(process: Identity) -> io::Result<Self> {
-        // SAFETY: pidfd_open takes two integers and answers a new descriptor or -1.
+    /// Opens the handle; `NotFound` if the process has exited already.
+    pub fn open(process: ProcessIdentity) -> io::Result<Self> {
+        // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
         let fd = RawFd::try_from(fd)
             .ok()
             .filter(|fd| *fd >= 0)
             .ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
         let handle = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        // Only now is it sure that the pid was not reused before the handle was opened.
+        // Only now it is sure that the pid was not reused before the handle was opened.
         if identity(process.pid) == Some(process) {
             Ok(handle)
         } else {
@@ -222,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_command_name_with_parentheses_does_not_confuse() {
+    fn command_name_may_contain_parentheses() {
         let line = b"42 (a) b (c)) S 7 42 43 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         assert_eq!(
             parse_stat(line),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn we_find_ourselves() {
+    fn own_process_is_found() {
         let pid = i32::try_from(std::process::id()).unwrap();
         assert_eq!(identity(pid).map(|found| found.pid), Some(pid));
         assert!(PidFd::open(identity(pid).unwrap()).is_ok());
@@ -244,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_garbled_stat_line_never_panics(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn damaged_stat_line_does_not_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _stat = parse_stat(&line);
         }
     }

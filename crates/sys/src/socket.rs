@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Listens on `folder/name`, in place of whatever an earlier process left there.
-pub fn bind_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
+/// Listens on `folder/name`, and replaces the socket of an earlier process.
+pub fn bind_unix(folder: &Path, name: &str) -> io::Result<UnixListener> {
     match std::fs::remove_file(folder.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -19,7 +19,7 @@ pub fn bind_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
 }
 
 /// Connects to `folder/name`.
-pub fn connect_in(folder: &Path, name: &str) -> io::Result<UnixStream> {
+pub fn connect_unix(folder: &Path, name: &str) -> io::Result<UnixStream> {
     let (opened, short) = short_path(folder, name)?;
     let stream = UnixStream::connect(short);
     drop(opened);

@@ -130,7 +130,7 @@ fn valid_id(id: &HeaderValue) -> Option<String> {
 }
 
 fn new_id() -> String {
-    let random: [u8; 8] = sys::random().unwrap_or_default();
+    let random: [u8; 8] = sys::random_bytes().unwrap_or_default();
     random.iter().fold(String::with_capacity(16), |mut id, byte| {
         // Writing to a String cannot fail.
         let _written = write!(id, "{byte:02x}");

@@ -202,7 +202,7 @@ fn disk(settings: &Settings) -> Check {
         );
     };
     let wanted = settings.limits.min_free_bytes;
-    match sys::space(there) {
+    match sys::disk_space(there) {
         Ok(space) if space.free < wanted => {
             let detail = format!(
                 "{} free, and limits.min_free_bytes is {}: agents would be frozen",

@@ -212,7 +212,7 @@ async fn home_with_a_long_path_works() {
         .join(format!("promptd-client-{}", std::process::id()))
         .join("x".repeat(120));
     std::fs::create_dir_all(&home).unwrap();
-    let listener = promptd_sys::bind_in(&home, "control.sock").unwrap();
+    let listener = promptd_sys::bind_unix(&home, "control.sock").unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::UnixListener::from_std(listener).unwrap();
     let fake = Arc::new(Fake::default());

@@ -140,7 +140,7 @@ async fn add_turn(client: &Client, id: &str, prompt: &str) -> Result<StartedTurn
 
 /// Adds a key, so that a request that is sent again does not start a second agent.
 fn with_key(request: Request) -> Result<Request, CliError> {
-    let key = u128::from_ne_bytes(sys::random().map_err(CliError::Io)?);
+    let key = u128::from_ne_bytes(sys::random_bytes().map_err(CliError::Io)?);
     Ok(request.idempotency_key(format!("promptd-run-{key:032x}")))
 }
 

@@ -152,7 +152,7 @@ impl Runtime {
             text.push('\n');
         }
         self.tokens.tell(new);
-        sys::replace(&path, text.as_bytes()).map_err(failed)?;
+        sys::replace_file(&path, text.as_bytes()).map_err(failed)?;
         drop(self.server_masker());
         Ok(())
     }

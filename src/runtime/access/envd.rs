@@ -165,7 +165,7 @@ async fn ask(address: &str, token: HeaderValue) -> Result<Option<Names>, EnvdErr
 }
 
 fn nobodys() -> std::io::Result<HeaderValue> {
-    let random: [u8; 16] = sys::random()?;
+    let random: [u8; 16] = sys::random_bytes()?;
     let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     HeaderValue::try_from(text).map_err(std::io::Error::other)
 }

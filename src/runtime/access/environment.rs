@@ -188,7 +188,7 @@ impl Environment {
         if new == *old {
             return Ok(());
         }
-        sys::replace(&path(home), &serde_json::to_vec(&new)?)?;
+        sys::replace_file(&path(home), &serde_json::to_vec(&new)?)?;
         // Read now, it is what stays in force when somebody spoils the file.
         drop(self.current(home));
         Ok(())

@@ -199,7 +199,7 @@ impl Tokens {
 fn unknowable() -> Token {
     Token {
         // Without randomness nobody knows a text with this digest either.
-        digest: promptd_sys::random().unwrap_or_default(),
+        digest: promptd_sys::random_bytes().unwrap_or_default(),
         plain: None,
     }
 }
@@ -223,12 +223,12 @@ mod tests {
         let path = std::env::temp_dir().join(format!("promptd-tokens-{}", std::process::id()));
         let tokens = Tokens::default();
         assert!(tokens.file(&path).is_empty());
-        promptd_sys::replace(&path, b"one\n\n two \n").unwrap();
+        promptd_sys::replace_file(&path, b"one\n\n two \n").unwrap();
         assert_eq!(
             opened(&tokens, &path, &["one", "two", "six", ""]),
             [true, true, false, false]
         );
-        promptd_sys::replace(&path, b"six\n\n two \n").unwrap();
+        promptd_sys::replace_file(&path, b"six\n\n two \n").unwrap();
         assert_eq!(opened(&tokens, &path, &["one", "two", "six"]), [false, true, true]);
         std::fs::remove_file(&path).unwrap();
         assert!(tokens.file(&path).is_empty());
@@ -271,9 +271,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("promptd-tokens-empty-{}", std::process::id()));
         let tokens = Tokens::default();
         for empty in ["", "\n \n"] {
-            promptd_sys::replace(&path, b"one\n").unwrap();
+            promptd_sys::replace_file(&path, b"one\n").unwrap();
             assert_eq!(opened(&tokens, &path, &["one"]), [true]);
-            promptd_sys::replace(&path, empty.as_bytes()).unwrap();
+            promptd_sys::replace_file(&path, empty.as_bytes()).unwrap();
             assert_eq!(opened(&tokens, &path, &["one", ""]), [false, false]);
             assert_eq!(tokens.file(&path).len(), 1);
         }

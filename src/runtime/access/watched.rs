@@ -112,7 +112,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(content(&watched, &path), "no file");
         for (text, expected) in [("one", "one"), ("wrong", "kept"), ("", ""), ("wrong", "kept")] {
-            promptd_sys::replace(&path, text.as_bytes()).unwrap();
+            promptd_sys::replace_file(&path, text.as_bytes()).unwrap();
             assert_eq!(content(&watched, &path), expected, "{text:?}");
         }
         fs::remove_dir_all(folder).unwrap();

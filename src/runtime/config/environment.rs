@@ -26,7 +26,7 @@ pub fn environment() -> Environment {
 
 /// Moves the token out of the environment. Must be called before there is a second thread.
 pub fn hide_token() {
-    let taken = sys::take_variable(c"PROMPTD_TOKEN").and_then(|token| token.into_string().ok());
+    let taken = sys::take_env_variable(c"PROMPTD_TOKEN").and_then(|token| token.into_string().ok());
     if taken.is_some() {
         *token() = taken;
     }

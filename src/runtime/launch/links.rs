@@ -134,7 +134,7 @@ impl Links {
     }
 
     fn save(&self, made: &[Made]) -> io::Result<()> {
-        sys::replace(&self.path, &serde_json::to_vec(made)?)
+        sys::replace_file(&self.path, &serde_json::to_vec(made)?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Made>> {

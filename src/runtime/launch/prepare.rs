@@ -209,7 +209,7 @@ pub(crate) fn prepare(
         installed: Vec::new(),
     })?;
     let basis = Basis::of(settings, variables, links, session, &agent, turn, Err)?;
-    sys::replace(&basis.prompt_file, basis.prompt.as_bytes()).map_err(failed(&basis.prompt_file))?;
+    sys::replace_file(&basis.prompt_file, basis.prompt.as_bytes()).map_err(failed(&basis.prompt_file))?;
     let fresh = new_conversation_id().map_err(failed(Path::new("/dev/urandom")))?;
     let asked = basis.request(session, Some(&fresh));
     let launch = agent.launch(&asked).map_err(unsupported)?;
@@ -227,7 +227,7 @@ pub(crate) fn prepare(
     links.make(&in_homes, session.id(), turn.turn)?;
     for (name, content) in &launch.files {
         let path = session.folder.join(name);
-        sys::replace(&path, content.as_bytes()).map_err(failed(&path))?;
+        sys::replace_file(&path, content.as_bytes()).map_err(failed(&path))?;
     }
     let stdin = match (request.stdin, launch.stdin) {
         (Some(StdinMode::Open), agents::Stdin::Null) | (_, agents::Stdin::Dialog) => Stdin::Open,
@@ -289,7 +289,9 @@ pub(crate) fn driver(
 
 /// A random UUID for an agent that takes its session's id from us.
 fn new_conversation_id() -> std::io::Result<String> {
-    Ok(uuid::Builder::from_random_bytes(sys::random()?).into_uuid().to_string())
+    Ok(uuid::Builder::from_random_bytes(sys::random_bytes()?)
+        .into_uuid()
+        .to_string())
 }
 
 /// The prompt, from where it was accepted: the journal.

@@ -212,7 +212,7 @@ impl Epoch {
             return kept.epoch;
         }
         // Without randomness the boot id must do: it is unique, too, only not to clones.
-        let epoch = sys::random().map_or_else(
+        let epoch = sys::random_bytes().map_or_else(
             |_| boot_id.clone(),
             |random: [u8; 8]| format!("{:016x}", u64::from_be_bytes(random)),
         );
@@ -225,7 +225,7 @@ impl Epoch {
         };
         let written = serde_json::to_vec(&kept)
             .map_err(std::io::Error::from)
-            .and_then(|text| sys::replace(&self.file, &text));
+            .and_then(|text| sys::replace_file(&self.file, &text));
         if let Err(error) = written {
             tracing::warn!(path = %self.file.display(), %error, "the epoch cannot be kept; a restart will look like a resume");
         }

@@ -42,7 +42,7 @@ impl Session {
         let path = self.folder.join(FILE_NAME);
         let written = serde_json::to_vec(&all)
             .map_err(io::Error::from)
-            .and_then(|text| sys::replace(&path, &text));
+            .and_then(|text| sys::replace_file(&path, &text));
         *guard = Some(all);
         drop(guard);
         self.mask.forget();

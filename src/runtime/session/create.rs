@@ -222,7 +222,7 @@ impl Runtime {
     }
 
     fn new_id() -> Result<SessionId, RuntimeError> {
-        let random = sys::random().map_err(|source| RuntimeError::Io {
+        let random = sys::random_bytes().map_err(|source| RuntimeError::Io {
             path: PathBuf::from("/dev/urandom"),
             source,
         })?;
@@ -237,7 +237,7 @@ impl Runtime {
         }
         let settings = self.settings();
         let limits = &settings.limits;
-        let space = sys::space(&settings.home).map_err(|source| RuntimeError::Io {
+        let space = sys::disk_space(&settings.home).map_err(|source| RuntimeError::Io {
             path: settings.home.clone(),
             source,
         })?;

@@ -20,7 +20,7 @@ impl Runtime {
         let folder = self.home.set_aside(session.id())?;
         session.sink_workers.close();
         self.forget(session);
-        let (bytes, last) = (sys::tree_bytes(&folder).unwrap_or(0), session.state().last_seq);
+        let (bytes, last) = (sys::folder_bytes(&folder).unwrap_or(0), session.state().last_seq);
         let gap = Body::Gap(Gap {
             stream: "journal".to_owned(),
             bytes,

@@ -109,7 +109,7 @@ impl Runtime {
         let mut total = 0_u64;
         let mut closed = Vec::new();
         for session in self.sessions() {
-            let bytes = sys::tree_bytes(&session.folder).unwrap_or(0);
+            let bytes = sys::folder_bytes(&session.folder).unwrap_or(0);
             total = total.saturating_add(bytes);
             let duties = session.duties();
             if duties.driven || !duties.tenders.is_empty() {
@@ -124,7 +124,7 @@ impl Runtime {
                 bytes,
             });
         }
-        let free = sys::space(&settings.home).map_or(u64::MAX, |space| space.free);
+        let free = sys::disk_space(&settings.home).map_or(u64::MAX, |space| space.free);
         let excess = total
             .saturating_sub(limits.total_bytes)
             .max(limits.min_free_bytes.saturating_sub(free));

@@ -207,7 +207,7 @@ fn lock(mut file: File) -> Option<Flock<File>> {
 
 /// Writes a session's `session.json`.
 pub(crate) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
-    sys::replace(&folder.join("session.json"), &serde_json::to_vec(file)?)
+    sys::replace_file(&folder.join("session.json"), &serde_json::to_vec(file)?)
 }
 
 /// Reads a session's `session.json`.

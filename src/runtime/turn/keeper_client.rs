@@ -39,7 +39,7 @@ pub(crate) async fn ask(
     message.push(b'\n');
     let exchange = async {
         // A keeper that hangs lets its backlog run full, and connect would wait.
-        let connect = move || sys::connect_in(paths.folder(), &paths.socket_name());
+        let connect = move || sys::connect_unix(paths.folder(), &paths.socket_name());
         let stream = tokio::task::spawn_blocking(connect).await??;
         stream.set_nonblocking(true)?;
         let mut stream = BufReader::new(UnixStream::from_std(stream)?);

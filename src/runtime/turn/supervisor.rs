@@ -14,7 +14,7 @@ use crate::runtime::session::Session;
 use crate::runtime::turn::keeper_client::{ask, spawn};
 use promptd_keeper::{EXIT_ALREADY_RUNNING, Request, Spec, TurnPaths};
 use promptd_model::{Body, Cause, Exited};
-use promptd_sys::{self as sys, Identity, PidFd};
+use promptd_sys::{self as sys, PidFd, ProcessIdentity};
 
 /// Keepers that die this often in a row, each as soon as it was started, are not killed by somebody: something is
 /// wrong here, and the turn is given up.
@@ -180,13 +180,13 @@ impl Tender {
     }
 
     /// A keeper that is at work already.
-    async fn other(&self) -> Option<Identity> {
+    async fn other(&self) -> Option<ProcessIdentity> {
         let response = ask(&self.paths, &Request::Status, &[], PATIENCE).await.ok()?;
         sys::identity(response.keeper)
     }
 
     /// Waits for that keeper's end; false when it left work behind, or there is none.
-    async fn follow(&self, keeper: Option<Identity>) -> bool {
+    async fn follow(&self, keeper: Option<ProcessIdentity>) -> bool {
         let Some(identity) = keeper else { return false };
         self.keeper.store(identity.pid, Ordering::Relaxed);
         wait_for_end(PidFd::open(identity)).await;

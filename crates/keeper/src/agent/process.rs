@@ -16,12 +16,12 @@ use super::start_point::StartPoint;
 use crate::paths::TurnPaths;
 use crate::spec::{Launch, Spec, Stdin};
 use promptd_model::{Cause, Exited, Resources, Started};
-use promptd_sys::{self as sys, Identity, Tree};
+use promptd_sys::{self as sys, ProcessIdentity, TreeQuery};
 
 /// The agent and its process tree.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    identity: Identity,
+    identity: ProcessIdentity,
     /// `NAME=value`, which every process of the tree inherits.
     marker: String,
     /// The output files of the tree.
@@ -67,13 +67,13 @@ impl Agent {
             running: true,
             same_boot: true,
             oom_kills_before,
-            ..Self::new(Identity { pid, start_ticks }, paths)
+            ..Self::new(ProcessIdentity { pid, start_ticks }, paths)
         })
     }
 
     /// Adopts the agent that another keeper started; `running` tells whether it is still there.
     pub(crate) fn adopt(started: &Started, paths: &TurnPaths) -> Self {
-        let identity = Identity {
+        let identity = ProcessIdentity {
             pid: started.pid,
             start_ticks: started.start_ticks,
         };
@@ -85,7 +85,7 @@ impl Agent {
         }
     }
 
-    fn new(identity: Identity, paths: &TurnPaths) -> Self {
+    fn new(identity: ProcessIdentity, paths: &TurnPaths) -> Self {
         Self {
             identity,
             marker: marker(paths),
@@ -99,7 +99,7 @@ impl Agent {
 
     /// Finds an agent whose start is not in the journal, because its keeper died in between; answers its record.
     pub(crate) fn find(paths: &TurnPaths, program: String, attempt: u32) -> Option<Started> {
-        let found = sys::find_tree(Tree {
+        let found = sys::find_tree(TreeQuery {
             roots: &[],
             leader: None,
             marker: &marker(paths),
@@ -148,9 +148,9 @@ impl Agent {
     }
 
     /// All living processes of the tree, including the agent.
-    pub(crate) fn tree(&self) -> Vec<Identity> {
+    pub(crate) fn tree(&self) -> Vec<ProcessIdentity> {
         let keeper = i32::try_from(std::process::id()).unwrap_or(0);
-        sys::find_tree(Tree {
+        sys::find_tree(TreeQuery {
             roots: &[keeper],
             leader: self.running.then_some(self.identity.pid),
             marker: &self.marker,
@@ -168,7 +168,7 @@ impl Agent {
 
     /// The record of an exit that this keeper has seen. `cause` is why the keeper ended the agent, `lingered` that it
     /// ended an agent that did not exit after its final result.
-    pub(crate) fn exited(&self, exit: &sys::Exit, age: Duration, cause: Option<Cause>, lingered: bool) -> Exited {
+    pub(crate) fn exited(&self, exit: &sys::ChildExit, age: Duration, cause: Option<Cause>, lingered: bool) -> Exited {
         let out_of_memory = exit.status == Err(9) && sys::oom_kills() > self.oom_kills_before;
         Exited {
             code: exit.status.ok(),
@@ -191,7 +191,7 @@ fn marker(paths: &TurnPaths) -> String {
     format!("{name}={value}")
 }
 
-fn started_record(process: Identity, program: String, attempt: u32, start_point: StartPoint) -> Started {
+fn started_record(process: ProcessIdentity, program: String, attempt: u32, start_point: StartPoint) -> Started {
     Started {
         pid: process.pid,
         program,

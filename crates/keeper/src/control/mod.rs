@@ -44,7 +44,7 @@ impl Control {
 
     /// Starts listening.
     pub(crate) fn listen(&mut self, folder: &Path, name: &str) -> io::Result<()> {
-        let listener = promptd_sys::bind_in(folder, name)?;
+        let listener = promptd_sys::bind_unix(folder, name)?;
         listener.set_nonblocking(true)?;
         self.listener = Some(listener);
         Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::keeper::{ExitState, Keeper};
 use crate::error::KeeperError;
 use promptd_model::Exited;
-use promptd_sys::{self as sys, PidFd, Waited};
+use promptd_sys::{self as sys, PidFd, WaitResult};
 
 impl Keeper {
     /// Reaps children; answers whether the process tree is empty.
@@ -13,10 +13,12 @@ impl Keeper {
         let mut agent_exit = None;
         let childless = loop {
             match sys::wait_any().map_err(KeeperError::System)? {
-                Waited::Gone(exit) if self.agent.is_child && exit.pid == self.agent.pid() => agent_exit = Some(exit),
-                Waited::Gone(_) => {}
-                Waited::AllLive => break false,
-                Waited::NoChild => break true,
+                WaitResult::Exited(exit) if self.agent.is_child && exit.pid == self.agent.pid() => {
+                    agent_exit = Some(exit)
+                }
+                WaitResult::Exited(_) => {}
+                WaitResult::NoneExited => break false,
+                WaitResult::NoChildren => break true,
             }
         };
         if let Some(exit) = agent_exit {

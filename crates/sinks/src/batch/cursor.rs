@@ -79,13 +79,13 @@ impl Cursor {
 
     fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
-        match sys::replace(path, &text) {
+        match sys::replace_file(path, &text) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Not recursive: a deleted session must not come back.
                 match path.parent().map_or(Ok(()), std::fs::create_dir) {
                     // Another sink of the session has created it.
                     Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-                    Ok(()) | Err(_) => sys::replace(path, &text),
+                    Ok(()) | Err(_) => sys::replace_file(path, &text),
                 }
             }
             written => written,

@@ -193,7 +193,7 @@ impl Worker {
     /// Waits until the next attempt.
     pub(super) async fn wait_after(&mut self, failure: Failure) {
         self.failures = self.failures.saturating_add(1);
-        let random = sys::random().map_or(u64::MAX, u64::from_be_bytes);
+        let random = sys::random_bytes().map_or(u64::MAX, u64::from_be_bytes);
         let (state, error, wait) = match failure {
             Failure::Temporary { error, retry_after } => {
                 let wait = retry_delay(self.failures, random, retry_after);

@@ -22,7 +22,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::{Query, invalid};
 use crate::api::state::{ARTIFACT_SLOTS, AppState, SharedState};
 use body::{LineMasker, blocking_body};
-use promptd_artifacts::{ArtifactError, Artifacts, Change, Place, Status, write_archive};
+use promptd_artifacts::{ArtifactError, Artifacts, Baseline, Change, ChangeStatus, write_archive};
 use promptd_mask::{Masker, masked};
 use promptd_model::time_text;
 
@@ -73,7 +73,7 @@ struct FileView {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     /// What became of it.
-    status: Status,
+    status: ChangeStatus,
     /// Its size in bytes, where it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
@@ -128,7 +128,7 @@ pub(crate) async fn artifacts(
         (Format::Patch, Some(place)) => {
             let artifacts = blocking(move || {
                 let artifacts = Artifacts::find(&place)?;
-                artifacts.check_whole(false)?;
+                artifacts.check_complete(false)?;
                 artifacts
                     .base()
                     .is_some()
@@ -147,7 +147,7 @@ pub(crate) async fn artifacts(
             let files = blocking(move || {
                 let Some(place) = place else { return Ok(Vec::new()) };
                 let artifacts = Artifacts::find(&place)?;
-                artifacts.check_whole(true)?;
+                artifacts.check_complete(true)?;
                 Ok(artifacts.files)
             });
             let files = files.await?;
@@ -190,7 +190,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn view(cwd: &str, place: Option<Place>, masker: Option<&Masker>) -> Result<ArtifactsView, ArtifactError> {
+fn view(cwd: &str, place: Option<Baseline>, masker: Option<&Masker>) -> Result<ArtifactsView, ArtifactError> {
     let mut view = ArtifactsView {
         cwd: masked(masker, cwd),
         base: None,

@@ -7,18 +7,18 @@ use crate::kinds::support_tests::{Journal, ended};
 use promptd_model::Status;
 
 /// Both texts of some lines.
-fn told(lines: &[Line]) -> [String; 2] {
-    let mut told = [String::new(), String::new()];
+fn texts_of(lines: &[Line]) -> [String; 2] {
+    let mut strings = [String::new(), String::new()];
     let mut tell = |stream: Stream, text: &str| match stream {
-        Stream::Stdout => told[0].push_str(text),
-        Stream::Stderr => told[1].push_str(text),
+        Stream::Stdout => strings[0].push_str(text),
+        Stream::Stderr => strings[1].push_str(text),
     };
     let mut texts = StreamTexts::default();
     for line in lines {
         texts.add(line, &mut tell);
     }
     texts.finish(&mut tell);
-    told
+    strings
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn character_split_over_two_records_is_joined() {
         .stdout(b"a\xC3", false)
         .stderr(b"warning", true)
         .stdout(b"\xA4b", true);
-    assert_eq!(told(&journal.lines), ["aäb\n", "warning\n"]);
+    assert_eq!(texts_of(&journal.lines), ["aäb\n", "warning\n"]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn incomplete_character_is_held() {
     assert_eq!(ready(&journal.lines), 1);
     journal.stdout(b"\xAC", false);
     assert_eq!(ready(&journal.lines), 4);
-    assert_eq!(told(&journal.lines)[0], "a\n€");
+    assert_eq!(texts_of(&journal.lines)[0], "a\n€");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn turn_end_releases_held_records() {
             _ => journal.raw(0, "gap", ",\"stream\":\"journal\",\"bytes\":9,\"reason\":\"full\""),
         };
         assert_eq!(ready(&journal.lines), 2, "{end}");
-        assert!(told(&journal.lines)[0].starts_with("a\u{FFFD}"), "{end}");
+        assert!(texts_of(&journal.lines)[0].starts_with("a\u{FFFD}"), "{end}");
     }
 }
 
@@ -78,7 +78,7 @@ fn other_turn_does_not_close_a_character() {
         .end(1, ended(Status::Lost));
     assert_eq!(ready(&journal.lines), 0);
     journal.output(2, Stream::Stdout, b"\xA4", false, false);
-    assert_eq!(told(&journal.lines)[0], "late\nä");
+    assert_eq!(texts_of(&journal.lines)[0], "late\nä");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn gap_becomes_a_line_of_text() {
         ",\"stream\":\"stdout\",\"bytes\":17,\"reason\":\"cut\",\"to\":19",
     );
     journal.raw(0, "gap", ",\"stream\":\"journal\",\"bytes\":0,\"reason\":\"full\"");
-    let [output, stderr] = told(&journal.lines);
+    let [output, stderr] = texts_of(&journal.lines);
     assert_eq!(
         output,
         "a\n[promptd: 17 bytes of stdout are missing: cut]\n\
@@ -159,14 +159,14 @@ proptest! {
                 ready => ready,
             };
             if ready > 0 {
-                for (whole, piece) in split.iter_mut().zip(told(&lines[..ready])) {
+                for (whole, piece) in split.iter_mut().zip(texts_of(&lines[..ready])) {
                     whole.push_str(&piece);
                 }
                 from += ready;
                 count = 0;
             }
         }
-        prop_assert_eq!(split, told(&journal.lines));
+        prop_assert_eq!(split, texts_of(&journal.lines));
     }
 
     #[test]
@@ -183,7 +183,7 @@ proptest! {
             rest = behind;
         }
         journal.stdout(rest, false);
-        let [output, _] = told(&journal.lines);
+        let [output, _] = texts_of(&journal.lines);
         prop_assert_eq!(output, String::from_utf8_lossy(&bytes));
     }
 }

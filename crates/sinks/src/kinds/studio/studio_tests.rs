@@ -86,7 +86,7 @@ fn status_follows_the_output() {
 
 #[test]
 fn failure_has_an_error_message() {
-    for (status, cause, error, told, said) in [
+    for (status, cause, error, wire_status, message) in [
         (Status::Failed, Some(Cause::AgentError), Some("boom"), "failed", "boom"),
         (Status::Failed, Some(Cause::SpawnFailed), None, "error", "spawn_failed"),
         (
@@ -120,9 +120,9 @@ fn failure_has_an_error_message() {
         assert_eq!(messages.len(), 3);
         assert_eq!(body(&messages[0])["value"], "failed");
         assert_eq!(body(&messages[1])["key"], "agent:writer/1:session:s.1:error");
-        assert_eq!(body(&messages[1])["value"], said);
-        assert_eq!(body(&messages[2])["status"], told);
-        assert_eq!(body(&messages[2])["error"], said);
+        assert_eq!(body(&messages[1])["value"], message);
+        assert_eq!(body(&messages[2])["status"], wire_status);
+        assert_eq!(body(&messages[2])["error"], message);
         assert!(keys_differ(&messages));
     }
 }

@@ -115,9 +115,9 @@ fn other_events_repeat_their_records() {
         ",\"pid\":8,\"program\":\"p\",\"attempt\":2,\"start_ticks\":1,\"boot_id\":\"b\"",
     );
     let bodies: Vec<Value> = journal.send_all(&*webhook(json!({}))).iter().map(body).collect();
-    let told: Vec<&str> = bodies.iter().map(|body| body["type"].as_str().unwrap()).collect();
+    let event_types: Vec<&str> = bodies.iter().map(|body| body["type"].as_str().unwrap()).collect();
     assert_eq!(
-        told,
+        event_types,
         [
             "turn.started",
             "permission.requested",
@@ -196,7 +196,7 @@ fn github_format_is_repository_dispatch() {
     assert_eq!(created.headers[ACCEPT], "application/vnd.github+json");
     assert_eq!(created.headers["x-github-api-version"], "2022-11-28");
     assert!(created.headers.get("webhook-id").is_none());
-    for (status, told) in [
+    for (status, event_type) in [
         (Status::Completed, "execution_complete"),
         (Status::Failed, "execution_failed"),
         (Status::Cancelled, "execution_failed"),
@@ -204,7 +204,7 @@ fn github_format_is_repository_dispatch() {
         let messages = a_turn(ended(status)).send_all(&*kind);
         assert_eq!(messages.len(), 1, "a start is no event of GitHub's");
         let body = body(&messages[0]);
-        assert_eq!(body["event_type"], told);
+        assert_eq!(body["event_type"], event_type);
         assert_eq!(body["client_payload"]["session"], "s.1");
         assert_eq!(body["client_payload"]["details"]["event"], "turn.ended");
         assert_eq!(body["client_payload"]["details"]["duration"], 2.5);
