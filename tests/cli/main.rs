@@ -1,0 +1,13 @@
+//! The command line through the real binary.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod run;
+mod serve;
+mod terminal;

@@ -1,0 +1,135 @@
+//! `POST /execute` and `GET /health`: callers written for another system's sandbox notice nothing.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use support::Server;
+use support::http::Answer;
+
+fn request(session: &str, prompt: &str) -> Value {
+    json!({ "agentId": "agent-7", "sessionId": session, "prompt": prompt })
+}
+
+#[tokio::test]
+async fn execute_answers_at_once_and_the_agent_continues() {
+    let server = Server::start().await;
+    let mut body = request("s-1", "until test -e go; do sleep 0.02; done; echo \"done by $WHO\"");
+    body["env"] = json!({ "WHO": "me" });
+    body["agent"] = json!("shell");
+    body["somethingElse"] = json!({ "that": "callers of others send" });
+    let answer = server.ask("POST", "/execute", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(!answer.body["message"].as_str().unwrap().is_empty());
+    assert_eq!(
+        answer.body,
+        json!({
+            "success": true, "agentId": "agent-7", "sessionId": "s-1", "status": "started",
+            "message": answer.body["message"],
+        })
+    );
+    let session = server.session("s-1").await;
+    assert!(
+        session["ended_at"].is_null() && session["status"] != "completed",
+        "{session}"
+    );
+    assert_eq!(session["metadata"]["agentId"], "agent-7");
+    server.touch("go");
+    assert_eq!(server.settled("s-1").await["status"], "completed");
+    assert_eq!(server.output("s-1", "stdout").await, b"done by me\n");
+}
+
+#[tokio::test]
+async fn same_session_again_is_the_next_turn() {
+    let server = Server::start().await;
+    for turn in 1..=3 {
+        let body = request("s-1", &format!("echo {turn}"));
+        assert_eq!(server.post("/execute", body).await["status"], "started");
+    }
+    let session = server.settled("s-1").await;
+    assert_eq!(session["turns"].as_array().unwrap().len(), 3);
+    assert_eq!(server.output("s-1", "stdout").await, b"1\n2\n3\n");
+    // The very same prompt is a turn of its own, too: this call knows no idempotency.
+    server.post("/execute", request("s-1", "echo 3")).await;
+    assert_eq!(server.settled("s-1").await["turns"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn concurrent_turns_of_one_session_are_accepted() {
+    let server = Server::start().await;
+    for round in 0..5 {
+        let session = format!("s-{round}");
+        let bodies: Vec<_> = (0..8)
+            .map(|number| request(&session, &format!("echo {number}")))
+            .collect();
+        let answers = join_all(bodies.iter().map(|body| server.ask("POST", "/execute", body))).await;
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        assert_eq!(server.settled(&session).await["turns"].as_array().unwrap().len(), 8);
+        let output = String::from_utf8(server.output(&session, "stdout").await).unwrap();
+        let mut lines: Vec<_> = output.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["0", "1", "2", "3", "4", "5", "6", "7"], "each ran once");
+    }
+}
+
+#[tokio::test]
+async fn execute_errors_have_their_own_shape() {
+    let server = Server::start().await;
+    let required = "agentId, sessionId, and prompt are required";
+    for missing in ["agentId", "sessionId", "prompt"] {
+        for value in [None, Some(json!("")), Some(Value::Null)] {
+            let mut body = request("s", "true");
+            match value {
+                Some(value) => body[missing] = value,
+                None => drop(body.as_object_mut().unwrap().remove(missing)),
+            }
+            let answer = server.ask("POST", "/execute", &body).await;
+            assert_eq!(
+                (answer.status, &answer.body),
+                (400, &json!({ "error": required })),
+                "{body}"
+            );
+            assert_eq!(answer.header("content-type"), "application/json");
+        }
+    }
+    let mut stored = request("s", "true");
+    stored["storage"] = json!({ "type": "postgresql", "apiUrl": "very-secret", "apiKey": "very-secret" });
+    let mut keyless = request("s", "true");
+    keyless["storage"] = json!({ "type": "postgresql", "apiUrl": "http://x" });
+    let mut unknown = request("s", "true");
+    unknown["agent"] = json!("shel");
+    for (body, status, says) in [
+        (request("a/b", "true"), 400, "sessionId"),
+        (stored, 400, "storage.apiUrl"),
+        (keyless, 400, "storage.apiKey"),
+        (unknown, 422, "did you mean \"shell\"?"),
+    ] {
+        let answer = server.ask("POST", "/execute", &body).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        let error = answer.body["error"].as_str().unwrap();
+        assert!(error.contains(says) && !error.contains("very-secret"), "{error}");
+        assert_eq!(answer.body.as_object().unwrap().len(), 1);
+        assert!(!answer.header("promptd-version").is_empty());
+    }
+    let broken = server.raw("POST", "/execute", "application/json", "{").await;
+    assert_eq!(broken.status, 400);
+    assert!(
+        broken.body["error"].as_str().unwrap().contains("line 1"),
+        "{}",
+        broken.body
+    );
+    assert_eq!(server.get("/v1/sessions").await["sessions"], json!([]));
+}
+
+#[tokio::test]
+async fn health_reports_only_health() {
+    let server = Server::with().env("PROMPTD_TOKEN", "t").start().await;
+    let answer = Answer::of(server.request("GET", "/health")).await;
+    assert_eq!(answer.status, 200);
+    let timestamp = answer.body["timestamp"].as_str().unwrap();
+    assert!(timestamp.ends_with('Z') && timestamp.contains('T'), "{timestamp}");
+    assert_eq!(
+        answer.body,
+        json!({ "status": "healthy", "timestamp": timestamp, "storageConfigured": false })
+    );
+}

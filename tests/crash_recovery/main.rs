@@ -1,0 +1,12 @@
+//! Killed processes and damaged files.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod corruption;
+mod processes;

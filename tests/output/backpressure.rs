@@ -1,0 +1,136 @@
+//! A reader that stalls costs one socket, and nobody but itself any time.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use support::{Server, assert_no_holes, assert_same_bytes, joined, let_pass, procs, touch, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+const LINES: usize = 20_000;
+const READERS: usize = 50;
+const STALL: Duration = Duration::from_secs(5);
+
+/// What a server may have had in memory at its worst, with all these readers.
+const MOST_MEMORY: u64 = 64 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_reader_delays_nobody_and_loses_nothing() {
+    let server = Server::start().await;
+    let script = format!("until [ -e go ]; do sleep 0.01; done; seq -f '%0999.0f' 1 {LINES}");
+    let id = server.shell(&script).await;
+    let mut slow = open_slowly(&server, &id).await;
+    let stalled_since = Instant::now();
+    let path = format!("/v1/sessions/{id}/events");
+    let journal = server.session_folder(&id).join("journal.ndjson");
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let request = server.request("GET", &path).header("accept", "application/x-ndjson");
+        let answer = request.send().await.unwrap();
+        readers.push(tokio::spawn(compare_with_journal(
+            answer,
+            File::open(&journal).unwrap(),
+        )));
+    }
+    touch(&server.workspace().join("go"));
+    for reader in readers {
+        let read = within("a reader that is not the slow one", reader).await.unwrap();
+        assert_eq!(read, length(&journal), "a reader did not get everything");
+    }
+    assert_eq!(server.settled(&id).await["status"], json!("completed"));
+    let expected: String = (1..=LINES).map(|n| format!("{n:0999}\n")).collect();
+    assert_same_bytes("/output", &server.output(&id, "stdout").await, expected.as_bytes());
+    let stall = STALL.saturating_sub(stalled_since.elapsed());
+    let_pass(stall, "the stall itself is what is tested").await;
+
+    let body = read_to_the_end(&mut slow).await;
+    let records: Vec<Value> = body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_no_holes(&records, 1);
+    assert_same_bytes("the slow reader", &joined(&records, "stdout"), expected.as_bytes());
+    assert_eq!(records.last().unwrap()["type"], json!("turn_ended"));
+    let memory = procs::memory(server.pid(), "VmHWM");
+    assert!(memory < MOST_MEMORY, "the server has had {memory} bytes in memory");
+}
+
+/// Readers that never come back cost no more, either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_never_read_do_not_delay_the_turn() {
+    let server = Server::start().await;
+    let script = format!("until [ -e go ]; do sleep 0.01; done; seq -f '%0999.0f' 1 {LINES}");
+    let id = server.shell(&script).await;
+    let mut stalled = Vec::new();
+    for _ in 0..READERS {
+        stalled.push(open_slowly(&server, &id).await);
+    }
+    touch(&server.workspace().join("go"));
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], json!("completed"));
+    let records = server.follow(&id).await;
+    assert_no_holes(&records, 1);
+    assert_eq!(joined(&records, "stdout").len(), LINES * 1_000);
+    let memory = procs::memory(server.pid(), "VmHWM");
+    assert!(memory < MOST_MEMORY, "the server has had {memory} bytes in memory");
+    // Who hangs up is forgotten.
+    drop(stalled);
+    support::wait_until("the descriptors' return", || procs::descriptors(server.pid()) < READERS).await;
+}
+
+/// A connection that has asked for the stream, has seen that it is coming, and has next to no room to take it.
+async fn open_slowly(server: &Server, id: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address.parse().unwrap()).await.unwrap();
+    let request = format!(
+        "GET /v1/sessions/{id}/events HTTP/1.1\r\nHost: {}\r\nAccept: application/x-ndjson\r\nConnection: close\r\n\r\n",
+        server.address
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream
+}
+
+/// The body of a chunked answer whose status has been read.
+async fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut raw = Vec::new();
+    let read = stream.read_to_end(&mut raw);
+    within("the rest of the stream", read).await.unwrap();
+    let head = memchr::memmem::find(&raw, b"\r\n\r\n").unwrap() + 4;
+    let (mut rest, mut body) = (&raw[head..], Vec::new());
+    loop {
+        let line = memchr::memmem::find(rest, b"\r\n").expect("the stream broke off");
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.extend_from_slice(&rest[line + 2..line + 2 + size]);
+        rest = &rest[line + 2 + size + 2..];
+    }
+}
+
+/// NDJSON is the journal's own bytes: compares as they come, and answers how many came.
+async fn compare_with_journal(answer: reqwest::Response, journal: File) -> u64 {
+    let mut stream = answer.bytes_stream();
+    let (mut position, mut expected) = (0, Vec::new());
+    while let Some(piece) = stream.next().await {
+        let piece = piece.unwrap();
+        expected.resize(piece.len(), 0);
+        journal.read_exact_at(&mut expected, position).unwrap();
+        assert_same_bytes("a live reader", &piece, &expected);
+        position += u64::try_from(piece.len()).unwrap();
+    }
+    position
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}

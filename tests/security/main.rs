@@ -1,0 +1,14 @@
+//! Who may call, and what nobody may see.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod authentication;
+mod e2b_token;
+mod first_configuration;
+mod masking;

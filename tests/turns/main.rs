@@ -1,0 +1,15 @@
+//! A turn from its request to its end.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod completion;
+mod idempotency;
+mod process_environment;
+mod resource_leaks;
+mod stop;
