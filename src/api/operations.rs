@@ -41,17 +41,17 @@ impl AppState {
             mask: request.mask,
             ..SessionRequest::default()
         };
-        let created = complete(async move { runtime.create(request, key).await }).await;
+        let created = complete(async move { runtime.creator.create(request, key).await }).await;
         // A refusal may quote a secret of the request, and there is no session yet whose masker knows it.
-        created.map_err(|problem| problem.masked(self.runtime.masker_for(&secret).as_deref()))
+        created.map_err(|problem| problem.masked(self.runtime.masks.of_request(&secret).as_deref()))
     }
 
     pub(crate) async fn delete(&self, id: String) -> Result<(), Problem> {
         let runtime = Arc::clone(&self.runtime);
         complete(async move {
-            match runtime.session(&id) {
-                Ok(session) => runtime.delete(&session).await,
-                Err(RuntimeError::SessionDamaged { .. }) => runtime.delete_damaged(&id),
+            match runtime.sessions.get(&id) {
+                Ok(session) => runtime.removal.delete(&session).await,
+                Err(RuntimeError::SessionDamaged { .. }) => runtime.removal.delete_damaged(&id),
                 Err(error) => Err(error),
             }
         })
@@ -66,7 +66,7 @@ impl AppState {
     ) -> Result<Prompted, Problem> {
         self.check_rate()?;
         let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
-        complete(async move { runtime.prompt(&session, text, key).await }).await
+        complete(async move { runtime.prompter.prompt(&session, text, key).await }).await
     }
 
     /// Interrupts the running turn, and ends those of the `queued` turns that still wait.

@@ -180,7 +180,7 @@ impl Server {
         let runtime = Arc::clone(&self.api.runtime);
         let mut serving = JoinSet::new();
         for bound in self.bound {
-            let down = shut_down(runtime.shutdown());
+            let down = shut_down(runtime.shutdown.subscribe());
             match bound {
                 Bound::Tcp(listener, kind) => {
                     let listener = listener.tap_io(|connection| {
@@ -196,7 +196,7 @@ impl Server {
                 }
             }
         }
-        shut_down(runtime.shutdown()).await;
+        shut_down(runtime.shutdown.subscribe()).await;
         let grace = runtime.settings().grace;
         let over = async {
             serving.join_all().await;

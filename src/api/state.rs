@@ -50,8 +50,8 @@ impl AppState {
     /// Masks secrets in a refusal that does not pass through the middleware.
     pub(crate) fn masked(&self, session: Option<&Session>, problem: Problem) -> Problem {
         let masker = match session {
-            Some(session) => self.runtime.masker(session),
-            None => self.runtime.server_masker(),
+            Some(session) => self.runtime.masks.of_session(session),
+            None => self.runtime.masks.of_server(),
         };
         problem.masked(masker.as_deref())
     }

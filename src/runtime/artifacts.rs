@@ -1,31 +1,29 @@
-//! Where a session's changes are looked for.
+//! Which changes are a session's artifacts.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::runtime::{Runtime, Session};
+use crate::runtime::session::handle::Session;
 use promptd_artifacts::Baseline;
 
-/// Folders that are ours while somebody looks begin with this, and go on with our process id.
+/// The prefix of folders for one comparison; our process id follows.
 const SCRATCH: &str = "artifacts-";
 
-impl Runtime {
-    /// What is to be compared with what; nothing before the session's first agent has begun.
-    pub fn artifacts(&self, session: &Session) -> Option<Baseline> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let state = session.latest();
-        let (started, recorded) = state.first_start.clone()?;
-        let ours = format!("{SCRATCH}{}-", std::process::id());
-        remove_stale(&session.folder, &ours);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Some(Baseline {
-            cwd: session.cwd().to_owned(),
-            commit: started.commit,
-            since: started.begun.unwrap_or(recorded),
-            scratch: session.folder.join(format!("{ours}{count}")),
-            exclude: self.settings().home.clone(),
-        })
-    }
+/// What is to be compared with what, but for files below `exclude`; nothing before the session's first agent has started.
+pub(crate) fn of_session(session: &Session, exclude: &Path) -> Option<Baseline> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let state = session.latest();
+    let (started, recorded) = state.first_start.clone()?;
+    let ours = format!("{SCRATCH}{}-", std::process::id());
+    remove_stale(&session.folder, &ours);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Some(Baseline {
+        cwd: session.cwd().to_owned(),
+        commit: started.commit,
+        since: started.begun.unwrap_or(recorded),
+        scratch: session.folder.join(format!("{ours}{count}")),
+        exclude: exclude.to_owned(),
+    })
 }
 
 /// Removes what a server that was killed has left.

@@ -1,296 +1,297 @@
-//! What the server does: starts, adopts, queues, stops, tries again and forgets turns.
+//! What the server does: starts, adopts, queues, stops, retries and deletes turns and sessions.
 //!
-//! Owns the sessions of one home. Promises that an accepted turn is in its journal before the caller hears of
-//! it, that a restart goes on where the last server ended, and that one damaged session costs no other. It may
-//! not know HTTP; it never forks (`posix_spawn` only) and waits for no process but those it started itself.
+//! Owns the sessions of one home. Promises that an accepted turn is in its journal before the caller gets the answer,
+//! that a restart continues where the last server ended, and that one damaged session affects no other. May not know
+//! HTTP; never forks (`posix_spawn` only), and waits for no process but those that it started itself.
+//!
+//! [`Runtime`] only holds the parts together. Each part has its own type and at most one lock of its own, which is never
+//! held while another part is called.
 
 mod access;
 mod artifacts;
+mod blocking;
+mod cached_file;
 pub mod config;
 mod delivery;
 mod dialog;
 mod error;
+mod keeper;
 mod launch;
+mod lifecycle;
 mod platform;
 mod sdk;
 mod secrets;
 mod session;
 mod settings;
+mod signals;
 mod turn;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 pub use access::configure::{Configuration, Configured, configured};
 pub use access::envd::EnvdError;
-pub use access::tokens::{Token, opens};
+pub use access::token::{Token, opens};
 pub use error::RuntimeError;
-pub use launch::prepare::list as agents;
+pub use launch::catalog::{AgentInfo, list as agents};
 pub use launch::probe::version;
-pub use platform::identity::{Sandbox, Witness, is_sandbox};
+pub use lifecycle::create::Created;
+pub use lifecycle::prompt::Prompted;
+pub use platform::sandbox_sources::{Sandbox, SandboxSource, is_sandbox};
 pub use sdk::Sdk;
 pub use secrets::masks::ServerMask;
-pub use session::Session;
-pub use session::create::{Created, Prompted};
+pub use session::handle::Session;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
 
-use access::{envd, environment, tokens};
-use launch::{links, prepare as launcher, probe};
-use platform::{epoch, identity, resume};
+use access::configure::Access;
+use access::envd::Envd;
+use blocking::run_blocking;
+use delivery::service::SinkDelivery;
+use delivery::sinks;
+use dialog::permissions;
+use launch::catalog;
+use launch::links::Links;
+use launch::probe::Versions;
+use lifecycle::admission::Admission;
+use lifecycle::create::SessionCreator;
+use lifecycle::load::load;
+use lifecycle::prompt::Prompter;
+use lifecycle::removal::Removal;
+use lifecycle::retention::Retention;
+use lifecycle::undelivered::Undelivered;
+use platform::machine::Machine;
+use platform::resume::ResumeWatch;
 use promptd_agents::updates::Translation;
-use promptd_agents::{Capabilities, Evidence};
+use promptd_artifacts::Baseline;
 use promptd_follow::{Follower, Watcher};
 use promptd_mask::Masker;
-use promptd_model::{SessionId, TurnPhase};
-use promptd_sinks::Delivery;
-use secrets::masks;
+use promptd_model::{PermissionAnswer, SdkConfig, SessionId};
+use promptd_sinks::{Sink, SinkStatus};
+use sdk::SdkStore;
+use secrets::masks::Masks;
+use session::registry::SessionRegistry;
 use session::store::Home;
-use session::{retention, store};
-use turn::queue::{Place, Queue};
-use turn::{driver, keeper_client};
+use settings::SettingsStore;
+use signals::{Activity, Shutdown};
+use turn::driver::TurnDriver;
+use turn::parts::TurnParts;
+use turn::queue::TurnQueue;
+use turn::stop;
 
 /// The runtime; one per home.
 #[derive(Debug)]
 pub struct Runtime {
-    settings: RwLock<Arc<Settings>>,
-    home: Home,
+    settings: Arc<SettingsStore>,
+    /// Tokens and agents' variables.
+    pub(crate) access: Arc<Access>,
+    pub(crate) envd: Envd,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) sdk: Arc<SdkStore>,
+    pub(crate) masks: Arc<Masks>,
+    pub(crate) delivery: Arc<SinkDelivery>,
+    pub(crate) sessions: Arc<SessionRegistry>,
+    queue: Arc<TurnQueue>,
     watcher: Arc<Watcher>,
-    tokens: tokens::Tokens,
-    environment: environment::Environment,
-    /// Held by whoever changes tokens or the environment.
-    configuring: Mutex<()>,
-    sdk: sdk::SdkFile,
-    envd: envd::Envd,
-    masks: masks::Masks,
-    links: Arc<links::Links>,
-    queue: Arc<Queue>,
-    sessions: RwLock<Sessions>,
-    delivery: Arc<Delivery>,
-    epoch: epoch::Epoch,
-    identity: identity::Identity,
-    versions: probe::Versions,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) creator: SessionCreator,
+    pub(crate) prompter: Prompter,
+    pub(crate) removal: Arc<Removal>,
+    undelivered: Arc<Undelivered>,
+    versions: Arc<Versions>,
+    pub(crate) shutdown: Arc<Shutdown>,
     started: Instant,
-    /// What is left of sessions that were given up before every sink had them.
-    forgotten: Mutex<Vec<Arc<Session>>>,
-    /// A session has come to rest: perhaps something can be forgotten.
-    at_rest: Arc<Notify>,
-    /// Something goes on by itself from now on: the clocks are looked at.
-    stirs: Arc<Notify>,
-    shutdown: watch::Sender<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Sessions {
-    by_id: BTreeMap<SessionId, Arc<Session>>,
-    /// Which session an `Idempotency-Key` made.
-    by_key: BTreeMap<String, SessionId>,
-    /// Folders that could not be read, and why.
-    damaged: BTreeMap<String, String>,
-}
-
-/// An agent, as `GET /v1/agents` shows it.
-#[derive(Clone, Debug)]
-pub struct AgentInfo {
-    /// Its name.
-    pub name: String,
-    /// Its program, when it is installed.
-    pub path: Option<PathBuf>,
-    /// The command that installs it.
-    pub install: Option<String>,
-    /// From the configuration.
-    pub configured: bool,
-    /// How we know it; `None` for one from the configuration.
-    pub evidence: Option<Evidence>,
-    /// What a request may ask of it.
-    pub capabilities: Capabilities,
-    /// What is missing, in a sentence.
-    pub missing: Option<String>,
+    /// Tasks that end with the runtime.
+    background: JoinSet<()>,
 }
 
 impl Runtime {
-    /// Takes the home, reads its sessions and adopts what a former server left running.
+    /// Locks the home, reads its sessions and adopts what a former server left running.
     pub async fn start(settings: Settings) -> Result<Arc<Self>, RuntimeError> {
         let path = settings.home.clone();
-        let home = tokio::task::spawn_blocking(move || Home::open(&path))
-            .await
-            .map_err(|_| RuntimeError::ShuttingDown)??;
-        let (shutdown, _) = watch::channel(false);
-        let links = Arc::new(links::Links::of(&settings.home));
-        let runtime = Arc::new(Self {
-            delivery: Arc::default(),
-            epoch: epoch::Epoch::of(&settings.home, settings.platform.clone()),
-            identity: identity::Identity::default(),
-            versions: probe::Versions::default(),
-            queue: Queue::new(settings.limits.running),
-            settings: RwLock::new(Arc::new(settings)),
-            home,
-            watcher: Watcher::start(),
-            tokens: tokens::Tokens::default(),
-            environment: environment::Environment::default(),
-            configuring: Mutex::default(),
-            sdk: sdk::SdkFile::default(),
-            envd: envd::Envd::default(),
-            masks: masks::Masks::default(),
-            links,
-            sessions: RwLock::default(),
-            started: Instant::now(),
-            forgotten: Mutex::default(),
-            at_rest: Arc::default(),
-            stirs: Arc::default(),
-            shutdown,
+        let home = Arc::new(run_blocking(move || Home::open(&path)).await?);
+        let links = Arc::new(Links::read(&settings.home));
+        let access = Arc::new(Access::new(&settings));
+        let sdk = Arc::new(SdkStore::new(&settings.home));
+        let queue = TurnQueue::new(settings.limits.running);
+        let settings = Arc::new(SettingsStore::new(settings));
+        let (activity, shutdown) = (Arc::new(Activity::default()), Arc::new(Shutdown::default()));
+        let machine = Arc::new(Machine::new(settings.clone()));
+        let masks = Arc::new(Masks::new(settings.clone(), access.clone(), sdk.clone()));
+        let envd = Envd::new(settings.clone(), machine.clone(), access.clone(), masks.clone());
+        let delivery = SinkDelivery::new(settings.clone(), machine.clone(), masks.clone(), activity.clone());
+        let delivery = Arc::new(delivery);
+        let watcher = Watcher::start();
+        let turns = TurnParts {
+            settings: settings.clone(),
+            access: access.clone(),
+            machine: machine.clone(),
+            links: links.clone(),
+            watcher: watcher.clone(),
+        };
+        let driver = TurnDriver::new(turns, queue.clone(), delivery.clone(), activity.clone());
+        let driver = Arc::new(driver);
+        let registry = Arc::new(SessionRegistry::default());
+        let admission = Admission::new(settings.clone(), registry.clone(), queue.clone(), shutdown.clone());
+        let admission = Arc::new(admission);
+        let removal = Arc::new(Removal::new(home.clone(), registry.clone()));
+        let undelivered = Undelivered::new(home.clone(), registry.clone(), delivery.clone());
+        let undelivered = Arc::new(undelivered);
+        let creator = SessionCreator {
+            settings: settings.clone(),
+            access: access.clone(),
+            machine: machine.clone(),
+            home: home.clone(),
+            registry: registry.clone(),
+            admission: admission.clone(),
+            driver: driver.clone(),
+            delivery: delivery.clone(),
+        };
+        let prompter = Prompter {
+            settings: settings.clone(),
+            access: access.clone(),
+            admission: admission.clone(),
+            driver: driver.clone(),
+            delivery: delivery.clone(),
+        };
+        let retention = Retention {
+            settings: settings.clone(),
+            machine: machine.clone(),
+            registry: registry.clone(),
+            removal: removal.clone(),
+            undelivered: undelivered.clone(),
+            activity: activity.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let resume = ResumeWatch {
+            machine: machine.clone(),
+            registry: registry.clone(),
+            delivery: delivery.clone(),
+            activity,
+        };
+        let (path, loading) = (
+            settings.get().home.clone(),
+            (home, registry.clone(), undelivered.clone()),
+        );
+        let unsettled = run_blocking(move || {
+            let (home, registry, undelivered) = loading;
+            let load = || {
+                let unsettled = load(&home, &registry)?;
+                undelivered.load().map(|()| unsettled)
+            };
+            load().map_err(|source| RuntimeError::Io { path, source })
         });
-        runtime.load().await?;
-        tokio::spawn(retention::keep_within_limits(Arc::downgrade(&runtime)));
-        tokio::spawn(resume::watch(Arc::downgrade(&runtime)));
-        Ok(runtime)
+        driver.adopt(&unsettled.await?);
+        let runtime = Self {
+            settings,
+            access,
+            envd,
+            machine,
+            sdk,
+            masks,
+            delivery,
+            sessions: registry,
+            queue,
+            watcher,
+            admission,
+            creator,
+            prompter,
+            removal,
+            undelivered,
+            versions: Arc::default(),
+            shutdown,
+            started: Instant::now(),
+            background: JoinSet::new(),
+        };
+        runtime.begin(links, retention, resume).await
     }
 
-    async fn load(self: &Arc<Self>) -> Result<(), RuntimeError> {
-        let runtime = Arc::clone(self);
-        let load = move || -> std::io::Result<Vec<Arc<Session>>> {
-            let mut unsettled = Vec::new();
-            for folder in runtime.home.sessions()? {
-                let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                match store::read(&folder) {
-                    Ok(file) => unsettled.extend(runtime.know(Arc::new(Session::new(folder, file)))),
-                    // A server was killed before it had accepted the session: nobody was told of it.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => store::remove(&folder),
-                    Err(error) => runtime.is_damaged(name, &error.to_string()),
-                }
-            }
-            runtime.load_forgotten()?;
-            Ok(unsettled)
-        };
-        let path = self.settings().home.clone();
-        let loaded = tokio::task::spawn_blocking(load)
-            .await
-            .map_err(|_| RuntimeError::ShuttingDown)?;
-        let mut unsettled = loaded.map_err(|source| RuntimeError::Io { path, source })?;
-        // Who waited before waits in the same order again.
-        unsettled.sort_by_key(|session| session.state().current().map(|turn| turn.accepted_at));
-        // All adopted ones take their places before anybody who waits is let in.
-        let places: Vec<_> = unsettled
-            .iter()
-            .map(|session| runs(session).then(|| self.queue.adopt()))
-            .collect();
-        for (session, place) in unsettled.iter().zip(places) {
-            driver::adopt(self, session);
-            self.drive(session, place);
-        }
-        // Before anything can be forgotten: what a sink has not had is kept.
-        let runtime = Arc::clone(self);
-        on_a_thread(move || {
-            runtime.deliver_all();
-            let runs = |id: &SessionId| {
-                let session = runtime.session(id.as_str());
+    /// Starts what goes on by itself.
+    async fn begin(
+        mut self,
+        links: Arc<Links>,
+        retention: Retention,
+        resume: ResumeWatch,
+    ) -> Result<Arc<Self>, RuntimeError> {
+        // Before anything can be deleted: what a sink has not had is kept.
+        let (deliver, registry) = (self.deliver_all(), self.sessions.clone());
+        run_blocking(move || {
+            deliver();
+            let has_turn = |id: &SessionId| {
+                let session = registry.get(id.as_str());
                 session.is_ok_and(|session| session.state().current().is_some())
             };
-            runtime.links.keep_for(runs);
+            links.retain(has_turn);
             Ok(())
         })
-        .await
+        .await?;
+        self.background.spawn(Arc::new(retention).run());
+        self.background.spawn(Arc::new(resume).run());
+        Ok(Arc::new(self))
     }
 
-    /// Registers a session that was found on the disk; gives it back when there is something to do for it.
-    fn know(&self, session: Arc<Session>) -> Option<Arc<Session>> {
-        if let Err(error) = session.refresh() {
-            self.is_damaged(session.id().to_string(), &format!("{}: {}", error, error.source));
-            return None;
+    /// Delivery for all sessions, as work that may block.
+    fn deliver_all(&self) -> impl FnOnce() + Send + 'static {
+        let (delivery, registry, undelivered) =
+            (self.delivery.clone(), self.sessions.clone(), self.undelivered.clone());
+        move || {
+            for session in registry.all().iter().chain(&undelivered.all()) {
+                delivery.deliver(session);
+            }
         }
-        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = &session.file.idempotency_key {
-            sessions.by_key.insert(key.clone(), session.id().clone());
-        }
-        session.set_made(true);
-        sessions.by_id.insert(session.id().clone(), Arc::clone(&session));
-        let busy = session.state().current().is_some() || !keeper_client::turns_with_files(&session.folder).is_empty();
-        busy.then_some(session)
-    }
-
-    fn is_damaged(&self, name: String, reason: &str) {
-        tracing::error!(
-            session = name,
-            reason,
-            "a session is damaged; the others are not affected"
-        );
-        self.sessions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .damaged
-            .insert(name, reason.to_owned());
-    }
-
-    /// Sees to it that somebody drives the session.
-    fn drive(self: &Arc<Self>, session: &Arc<Session>, place: Option<Place>) {
-        let mut duties = session.duties();
-        if duties.driven || duties.deleted {
-            return;
-        }
-        duties.driven = true;
-        self.stirs.notify_one();
-        // Lined up here and now, so that the order of the queue is the order of acceptance.
-        let state = session.state();
-        let waits = state.current().is_some_and(|turn| turn.phase == TurnPhase::Queued);
-        let ticket = waits.then(|| self.queue.line_up(session.id().clone()));
-        tokio::spawn(driver::drive(Arc::clone(self), Arc::clone(session), ticket, place));
     }
 
     /// The settings that are in force.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        self.settings.get()
     }
 
-    /// Puts new settings into force; where we listen and live stays as it is.
-    pub fn reload(self: &Arc<Self>, new: Settings) {
-        let old = self.settings();
-        let (home, listen, workspace) = (old.home.clone(), old.listen.clone(), old.workspace.clone());
+    /// Puts new settings into force; addresses, home and workspace stay.
+    pub fn reload(&self, new: Settings) {
         self.queue.set_limit(new.limits.running);
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings {
-            listen,
-            home,
-            workspace,
-            ..new
-        });
-        let runtime = Arc::clone(self);
-        tokio::task::spawn_blocking(move || runtime.deliver_all());
+        self.settings.replace(new);
+        tokio::task::spawn_blocking(self.deliver_all());
     }
 
-    /// A session by its id.
-    pub fn session(&self, id: &str) -> Result<Arc<Session>, RuntimeError> {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reason) = sessions.damaged.get(id) {
-            return Err(RuntimeError::SessionDamaged {
-                id: id.to_owned(),
-                reason: reason.clone(),
-            });
-        }
-        let session = id
-            .parse()
-            .ok()
-            .and_then(|id: SessionId| sessions.by_id.get(&id).cloned())
-            .filter(|session| session.was_made());
-        session.ok_or_else(|| RuntimeError::SessionNotFound {
-            id: id.chars().take(200).collect(),
-        })
+    /// How long this server has been running.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
-    /// All sessions, newest first.
-    pub fn sessions(&self) -> Vec<Arc<Session>> {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        let made = sessions.by_id.values().filter(|session| session.was_made());
-        let mut all: Vec<_> = made.cloned().collect();
-        drop(sessions);
-        all.sort_by(|a, b| (b.created_at(), b.id()).cmp(&(a.created_at(), a.id())));
-        all
+    /// Ends the session's turns and their process trees; answers how many processes survived.
+    pub async fn stop(&self, session: &Arc<Session>, grace: Duration) -> Result<u32, RuntimeError> {
+        stop::stop(session, grace).await
     }
 
-    fn any_session(&self, what: impl Fn(&Arc<Session>) -> bool) -> bool {
-        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
-        sessions.by_id.values().any(what)
+    /// Ends all turns, for a shutdown that does not leave agents running.
+    pub async fn stop_all(&self, grace: Duration) {
+        stop::stop_all(self.sessions.all(), grace).await;
+    }
+
+    /// Asks the agent to end its turn, and ends those of the `queued` ones that are still queued.
+    pub async fn interrupt(&self, session: &Arc<Session>, queued: BTreeSet<u32>) -> Result<(), RuntimeError> {
+        stop::interrupt(session, queued, self.has_dialog(session)).await
+    }
+
+    /// Writes to the agent's standard input.
+    pub async fn input(&self, session: &Arc<Session>, bytes: &[u8], close: bool) -> Result<(), RuntimeError> {
+        stop::input(session, bytes, close, self.has_dialog(session)).await
+    }
+
+    fn has_dialog(&self, session: &Session) -> bool {
+        catalog::has_dialog(&self.settings(), session)
+    }
+
+    /// Answers a question of the session's agent with an option: its id, or its kind.
+    pub async fn answer(
+        &self,
+        session: &Arc<Session>,
+        permission: String,
+        option: String,
+    ) -> Result<PermissionAnswer, RuntimeError> {
+        permissions::answer(session, permission, option).await
     }
 
     /// A waiting session's place in the queue, beginning with 1.
@@ -300,10 +301,10 @@ impl Runtime {
 
     /// A cursor behind the record `after`, which shows no secret.
     pub fn follow(&self, session: &Session, after: u64) -> Result<Follower, RuntimeError> {
-        self.follow_masked(session, after, self.masker(session))
+        self.follow_masked(session, after, self.masks.of_session(session))
     }
 
-    /// The same with a masker that [`Runtime::masker`] gave before: secrets may have changed since.
+    /// The same with a masker that was made before: secrets may have changed since.
     pub fn follow_masked(
         &self,
         session: &Session,
@@ -313,101 +314,93 @@ impl Runtime {
         Ok(Follower::open(&self.watcher, &session.folder, after, masker)?)
     }
 
-    /// What puts a session's journal behind the record `after` into the words of `view=updates`.
+    /// What translates a session's journal, behind the record `after`, to `view=updates`.
     pub fn translation(&self, session: &Session, after: u64) -> Translation {
-        let permission = session.request().permission.unwrap_or_default();
-        let agent = launcher::agent(&self.settings(), session.agent());
-        Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
+        catalog::translation(&self.settings(), session, after)
     }
 
-    /// The name of what a session's agent writes; none where its configuration has gone.
+    /// The name of the format that a session's agent writes; none where its configuration has gone.
     pub fn format(&self, session: &Session) -> Option<&'static str> {
-        let permission = session.request().permission.unwrap_or_default();
-        let agent = launcher::agent(&self.settings(), session.agent())?;
-        Some(agent.format(permission).name)
+        catalog::format_name(&self.settings(), session)
     }
 
-    /// The tokens that open the API now.
-    pub fn tokens(&self) -> Arc<[Token]> {
-        self.tokens.current(&self.settings())
+    /// Where the session's changes are found; nothing before its first agent has started.
+    pub fn artifacts(&self, session: &Session) -> Option<Baseline> {
+        artifacts::of_session(session, &self.settings().home)
     }
 
     /// All agents, and whether they are installed.
     pub fn agents(&self) -> Vec<AgentInfo> {
-        launcher::list(&self.settings())
+        catalog::list(&self.settings())
     }
 
-    /// The same, with what each installed agent says of its version; asking can take seconds.
-    pub async fn agents_with_versions(self: &Arc<Self>) -> Vec<(AgentInfo, Option<String>)> {
-        let runtime = Arc::clone(self);
-        let ask = move || {
-            let agents = runtime.agents();
-            // What an unknown program makes of `--version` cannot be known.
-            let known = |agent: &AgentInfo| agent.path.clone().filter(|_| !agent.configured);
-            let versions = runtime.versions.of(&agents.iter().map(known).collect::<Vec<_>>());
-            agents.into_iter().zip(versions).collect()
-        };
-        tokio::task::spawn_blocking(ask).await.unwrap_or_default()
+    /// The same, with what each installed one says of its version; asking can take seconds.
+    pub async fn agents_with_versions(&self) -> Vec<(AgentInfo, Option<String>)> {
+        catalog::list_with_versions(self.settings(), self.versions.clone()).await
     }
 
-    /// The epoch: another after a reboot, a clone or a resume, the same after a restart of the server.
-    pub fn epoch(&self) -> String {
-        self.epoch.get()
+    /// Puts a configuration into force, and keeps it for later servers.
+    pub async fn configure(&self, configuration: Configuration) -> Result<Configured, RuntimeError> {
+        let access = self.access.clone();
+        self.change_secrets(move || access.configure(configuration)).await
     }
 
-    /// The epoch, if anybody has needed it yet: who only asks after our health does not.
-    pub fn known_epoch(&self) -> Option<String> {
-        self.epoch.known()
+    /// Another configuration than before starts a new session with the next message.
+    pub async fn configure_sdk(&self, config: SdkConfig) -> Result<(), RuntimeError> {
+        let sdk = self.sdk.clone();
+        self.change_secrets(move || sdk.configure(config)).await
     }
 
-    /// Since when this server runs.
-    pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+    /// Makes a session the shared one.
+    pub async fn share_sdk_session(&self, session: SessionId) -> Result<(), RuntimeError> {
+        let sdk = self.sdk.clone();
+        self.change_secrets(move || sdk.share_session(session)).await
     }
 
-    /// What keeps the server from taking work; nothing, if it is ready.
-    pub fn problems(&self) -> Vec<String> {
-        let settings = self.settings();
-        let mut problems = Vec::new();
-        for (what, path) in [("home", &settings.home), ("workspace", &settings.workspace)] {
-            let made = std::fs::create_dir_all(path);
-            let writable = made.and_then(|()| Ok(nix::unistd::access(path, nix::unistd::AccessFlags::W_OK)?));
-            problems.extend(
-                writable
-                    .err()
-                    .map(|error| format!("the {what} {} is not writable: {error}", path.display())),
-            );
-        }
-        problems.extend(self.check_room(false).err().map(|error| error.to_string()));
-        if self.agents().iter().all(|agent| agent.path.is_none()) {
-            problems.push("no agent is installed; `promptd doctor` tells how to install one".to_owned());
-        }
-        problems
-    }
-
-    /// Becomes true when the server shuts down.
-    pub fn shutdown(&self) -> watch::Receiver<bool> {
-        self.shutdown.subscribe()
-    }
-
-    /// Ends streams and refuses new work; agents go on.
-    pub fn begin_shutdown(&self) {
-        self.shutdown.send_replace(true);
-    }
-}
-
-/// Runs what may wait, for a disk or a lock, on a thread of its own.
-async fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
-) -> Result<T, RuntimeError> {
-    // A thread that panicked, or was never started, is a server at its end.
-    tokio::task::spawn_blocking(work)
+    /// Runs a change of the server's secrets; from then on the log hides the new ones, too.
+    async fn change_secrets<T: Send + 'static>(
+        &self,
+        change: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let masks = self.masks.clone();
+        run_blocking(move || {
+            let changed = change();
+            masks.refresh_server();
+            changed
+        })
         .await
-        .map_err(|_| RuntimeError::ShuttingDown)?
+    }
+
+    /// What each sink of a session does.
+    pub fn sinks(&self, session: &Session) -> Vec<SinkStatus> {
+        session.sink_workers.status(session.state().last_seq)
+    }
+
+    /// The sinks of all sessions.
+    pub fn global_sinks(&self) -> Vec<Sink> {
+        sinks::global(&self.settings())
+    }
 }
 
-/// Whether a session has a turn that has begun and not ended.
-fn runs(session: &Session) -> bool {
-    let state = session.state();
-    state.current().is_some_and(|turn| turn.phase != TurnPhase::Queued)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dropped_runtime_releases_its_home() {
+        let home = std::env::temp_dir().join(format!("promptd-runtime-{}", std::process::id()));
+        for _server in 0..2 {
+            let flags = config::Flags {
+                home: Some(home.clone()),
+                workspace: Some(home.clone()),
+                ..config::Flags::default()
+            };
+            let settings = config::settings(flags, &config::Environment::new(), None).unwrap();
+            let runtime = Runtime::start(settings).await.unwrap();
+            drop(runtime);
+            // The tasks of the runtime end at their next step.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        std::fs::remove_dir_all(home).unwrap();
+    }
 }

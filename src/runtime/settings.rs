@@ -1,8 +1,9 @@
-//! The server's settings, after flags, environment, file and defaults have been weighed.
+//! The server's settings, merged from flags, environment, file and defaults.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -119,8 +120,33 @@ pub struct Settings {
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// Sinks of all sessions.
     pub sinks: Vec<SinkRequest>,
-    /// Servers of tools for all sessions, by name; a session's own win.
+    /// MCP servers for all sessions, by name; a session's own win.
     pub mcp_servers: BTreeMap<String, McpServer>,
     /// Where the platform tells which sandbox this is.
     pub platform: Platform,
+}
+
+/// The settings that are in force.
+#[derive(Debug)]
+pub(crate) struct SettingsStore(RwLock<Arc<Settings>>);
+
+impl SettingsStore {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(RwLock::new(Arc::new(settings)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts new settings into force. Addresses, home and workspace stay: the server is bound to them.
+    pub(crate) fn replace(&self, new: Settings) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(Settings {
+            listen: current.listen.clone(),
+            home: current.home.clone(),
+            workspace: current.workspace.clone(),
+            ..new
+        });
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Readiness {
     (status = 503, description = "Not ready", body = Readiness),
 ))]
 pub(crate) async fn readyz(State(api): State<SharedState>) -> (StatusCode, axum::Json<Readiness>) {
-    let problems = api.runtime.problems();
+    let problems = api.runtime.admission.problems();
     let ready = problems.is_empty();
     let status = if ready {
         StatusCode::OK
@@ -143,12 +143,12 @@ struct ConfiguredSink {
 pub(crate) async fn info(State(api): State<SharedState>, query: Query) -> Result<axum::Json<Info>, Problem> {
     query.only(&[])?;
     let settings = api.runtime.settings();
-    let configured = api.runtime.configured();
-    let sandbox = api.runtime.sandbox().await.map(SandboxView::from);
+    let configured = api.runtime.access.configured();
+    let sandbox = api.runtime.machine.sandbox().await.map(SandboxView::from);
     Ok(axum::Json(Info {
         sandbox,
         version: env!("CARGO_PKG_VERSION"),
-        epoch: api.runtime.epoch(),
+        epoch: api.runtime.machine.epoch(),
         uptime: api.runtime.uptime().as_secs_f64(),
         limits: LimitsView::of(&settings.limits),
         configuration: Configuration {

@@ -72,7 +72,7 @@ fn sessions(registry: &mut Registry, runtime: &Runtime) {
     let by_state = Family::<KindState, Gauge>::default();
     let lag_records = Family::<Kind, Gauge<u64, AtomicU64>>::default();
     let lag_seconds = Family::<Kind, Gauge<f64, AtomicU64>>::default();
-    for (kind, _) in runtime.delivered().all() {
+    for (kind, _) in runtime.delivery.counters().all() {
         let kind = kind.name();
         for state in SinkState::ALL.map(SinkState::name) {
             drop(by_state.get_or_create(&KindState { kind, state }));
@@ -80,7 +80,7 @@ fn sessions(registry: &mut Registry, runtime: &Runtime) {
         drop(lag_records.get_or_create(&Kind { kind }));
         drop(lag_seconds.get_or_create(&Kind { kind }));
     }
-    for session in runtime.sessions() {
+    for session in runtime.sessions.all() {
         let status = session.state().status().name();
         by_status.get_or_create(&Status { status }).inc();
         for sink in runtime.sinks(&session) {
@@ -120,7 +120,7 @@ fn delivered(registry: &mut Registry, runtime: &Runtime) {
     ];
     for (name, help, read) in counters {
         let by_kind = Family::<Kind, Counter>::default();
-        for (kind, counted) in runtime.delivered().all() {
+        for (kind, counted) in runtime.delivery.counters().all() {
             by_kind.get_or_create(&Kind { kind: kind.name() }).inc_by(read(counted));
         }
         registry.register(name, help, by_kind);

@@ -148,13 +148,13 @@ pub(crate) async fn execute(
         env,
         sink,
     } = check(parse(&body)?)?;
-    let sink = sink.or_else(|| backend_in_environment(|name| api.runtime.variable(name)));
+    let sink = sink.or_else(|| backend_in_environment(|name| api.runtime.access.variable(name)));
     let session_id = id.to_string();
-    let turn = match api.runtime.session(id.as_str()) {
+    let turn = match api.runtime.sessions.get(id.as_str()) {
         Ok(session) => {
             // A backend may have been given another key since.
             if let Some(sink) = sink {
-                api.runtime.put_sink(&session, sink).await?;
+                api.runtime.delivery.put_sink(&session, sink).await?;
             }
             api.prompt(&session, prompt, None).await?.turn
         }
@@ -174,8 +174,8 @@ pub(crate) async fn execute(
         Err(error) => return Err(error.into()),
     };
     // By now there is a session, unless somebody has just deleted it.
-    let session = api.runtime.session(&session_id).ok();
-    let masker = session.and_then(|session| api.runtime.masker(&session));
+    let session = api.runtime.sessions.get(&session_id).ok();
+    let masker = session.and_then(|session| api.runtime.masks.of_session(&session));
     let agent_id = masked(masker.as_deref(), &agent_id);
     let message = format!("turn {turn} was accepted; follow it at /v1/sessions/{session_id}/events");
     Ok(axum::Json(ExecuteAnswer {
@@ -195,7 +195,7 @@ async fn start(api: &SharedState, request: SessionRequest) -> Result<u32, Proble
         Err(problem) if problem.code() != "idempotency_conflict" => return Err(problem),
         Ok(_) | Err(_) => {}
     }
-    let session = api.runtime.session(id.as_ref().map_or("", SessionId::as_str))?;
+    let session = api.runtime.sessions.get(id.as_ref().map_or("", SessionId::as_str))?;
     Ok(api.prompt(&session, prompt, None).await?.turn)
 }
 
@@ -258,7 +258,7 @@ pub(crate) async fn health(State(api): State<SharedState>) -> axum::Json<Health>
     axum::Json(Health {
         status: "healthy",
         timestamp: time_text(Timestamp::now()),
-        storage_configured: global || backend_in_environment(|name| api.runtime.variable(name)).is_some(),
+        storage_configured: global || backend_in_environment(|name| api.runtime.access.variable(name)).is_some(),
     })
 }
 

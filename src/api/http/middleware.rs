@@ -51,22 +51,22 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
         Ok(()) => {
             if used {
                 let host = Caller::of(&parts.headers, &parts.uri).host;
-                api.runtime.is_needed(host).await;
+                api.runtime.machine.note_host(host).await;
             }
             next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let session = session.and_then(|id| api.runtime.session(&id).ok());
+        let session = session.and_then(|id| api.runtime.sessions.get(&id).ok());
         response
             .extensions_mut()
             .insert(api.masked(session.as_deref(), problem));
     }
     let epoch = if used {
-        Some(api.runtime.epoch())
+        Some(api.runtime.machine.epoch())
     } else {
-        api.runtime.known_epoch()
+        api.runtime.machine.known_epoch()
     };
     let plain = PLAIN_ERRORS.contains(&path.as_str());
     complete(response, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
@@ -76,21 +76,23 @@ async fn check(api: &AppState, listener: ListenerKind, uri: &Uri, headers: &Head
     if HEALTH.contains(&uri.path()) {
         return Ok(());
     }
-    let (mode, tokens) = (api.runtime.settings().auth, api.runtime.tokens());
+    let (mode, tokens) = (api.runtime.settings().auth, api.runtime.access.tokens());
     let listener = match listener {
         // In a sandbox the platform forwards callers from outside to the ports of loopback, with any `Host`.
-        ListenerKind::Loopback if mode == AuthMode::Token && api.runtime.is_in_a_sandbox() => ListenerKind::Public,
+        ListenerKind::Loopback if mode == AuthMode::Token && api.runtime.machine.is_in_a_sandbox() => {
+            ListenerKind::Public
+        }
         listener => listener,
     };
     let mut caller = Caller::of(headers, uri);
     if let Some(token) = caller.token_to_confirm(listener, mode, &tokens) {
-        caller.confirmed = api.runtime.platform_vouches_for(token, caller.host).await?;
+        caller.confirmed = api.runtime.envd.accepts(token, caller.host).await?;
     }
     authorize(listener, mode, &tokens, caller)?;
     if uri.path() == CONTROL_ONLY && listener != ListenerKind::Control {
         return Err(control_socket_only());
     }
-    if *api.runtime.shutdown().borrow() {
+    if *api.runtime.shutdown.subscribe().borrow() {
         return Err(Problem::shutting_down());
     }
     Ok(())

@@ -20,7 +20,7 @@ impl FromRequestParts<SharedState> for SessionPath {
 
     async fn from_request_parts(parts: &mut Parts, api: &SharedState) -> Result<Self, Problem> {
         let SessionIdPath(id) = SessionIdPath::from_request_parts(parts, api).await?;
-        Ok(Self(api.runtime.session(&id)?))
+        Ok(Self(api.runtime.sessions.get(&id)?))
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) async fn list(
     query: Query,
 ) -> Result<axum::Json<PermissionList>, Problem> {
     query.only(&[])?;
-    let masker = api.runtime.masker(&session);
+    let masker = api.runtime.masks.of_session(&session);
     let permissions = PermissionView::all(&session.latest(), masker.as_deref());
     Ok(axum::Json(PermissionList { permissions }))
 }

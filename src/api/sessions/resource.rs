@@ -79,7 +79,7 @@ pub(crate) async fn list(State(api): State<SharedState>, query: Query) -> Result
     let query = query.only(&["status", "agent", "limit", "cursor"])?;
     let status = query.text("status").map(parse_status).transpose()?;
     let limit = query.limit(DEFAULT_LIMIT, MAX_LIMIT)?;
-    let mut sessions = api.runtime.sessions();
+    let mut sessions = api.runtime.sessions.all();
     if let Some(cursor) = query.text("cursor") {
         let at = sessions.iter().position(|session| session.id().as_str() == cursor);
         let right = "`next` of a page, whose session still exists; begin again without it";

@@ -130,7 +130,7 @@ impl SessionView {
     pub(crate) fn of(runtime: &Runtime, session: &Session) -> Self {
         let state = session.latest();
         let created_at = session.created_at();
-        let masker = runtime.masker(session);
+        let masker = runtime.masks.of_session(session);
         let masker = masker.as_deref();
         let mut metadata = session.request().metadata.clone();
         if let Some(masker) = masker {

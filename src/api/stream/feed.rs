@@ -102,9 +102,9 @@ impl Feed {
         Self {
             follower,
             translation: None,
-            shutdown: runtime.shutdown(),
+            shutdown: runtime.shutdown.subscribe(),
             changes: session.changes(),
-            breaks: runtime.breaks(),
+            breaks: runtime.machine.breaks(),
             runtime: Arc::clone(runtime),
             session: Arc::clone(session),
             until,
@@ -173,7 +173,7 @@ impl Feed {
     /// A turn that begins can add secrets that were not known when the feed was opened.
     async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
         if self.renews_mask && !self.in_line {
-            self.follower.mask_with(self.runtime.masker(&self.session))?;
+            self.follower.mask_with(self.runtime.masks.of_session(&self.session))?;
         }
         let piece = self.follower.read().await?;
         self.in_line = piece.as_ref().map_or(self.in_line, |piece| !piece.ends_line);
@@ -189,7 +189,7 @@ impl Feed {
     }
 
     fn is_deleted(&self) -> bool {
-        let current = self.runtime.session(self.session.id().as_str());
+        let current = self.runtime.sessions.get(self.session.id().as_str());
         !current.is_ok_and(|current| Arc::ptr_eq(&current, &self.session))
     }
 }

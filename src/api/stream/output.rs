@@ -52,7 +52,7 @@ pub(crate) async fn output(
     let turn = query.number::<u32>("turn")?;
     let state = session.latest();
     let (after, exact) = extent(&state, stream, turn)?;
-    let masker = api.runtime.masker(&session);
+    let masker = api.runtime.masks.of_session(&session);
     let open = || -> Result<Feed, Problem> {
         let follower = api.runtime.follow_masked(&session, after, masker.clone())?;
         Ok(Feed::from_follower(&api.runtime, &session, follower, Until::Now))

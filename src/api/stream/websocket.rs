@@ -64,7 +64,7 @@ impl Upgrade {
         F: Future<Output = Result<CloseFrame, Disconnected>> + Send + 'static,
     {
         let open = api.websockets.subscribe();
-        let (mut shutdown, connection_breaks) = (api.runtime.shutdown(), api.runtime.breaks());
+        let (mut shutdown, connection_breaks) = (api.runtime.shutdown.subscribe(), api.runtime.machine.breaks());
         self.0.on_upgrade(move |socket| async move {
             let (sender, receiver) = split(socket);
             tokio::select! {

@@ -45,9 +45,9 @@ impl Host {
 
     /// Stops the server. Agents keep running; other clients find or become the next host.
     pub(crate) async fn leave(mut self) {
-        self.runtime.begin_shutdown();
+        self.runtime.shutdown.begin();
         // The next server delivers the rest.
-        let _late = tokio::time::timeout(self.runtime.settings().grace, self.runtime.flush()).await;
+        let _late = tokio::time::timeout(self.runtime.settings().grace, self.runtime.delivery.flush()).await;
         if tokio::time::timeout(DISCONNECT_TIMEOUT, &mut self.server)
             .await
             .is_err()
@@ -112,7 +112,7 @@ pub(crate) async fn take_home(settings: &Settings) -> Result<Arc<Runtime>, CliEr
 async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError> {
     match Runtime::start(settings.clone()).await {
         Ok(runtime) => {
-            stdio::mask_secrets_of(runtime.server_mask());
+            stdio::mask_secrets_of(runtime.masks.of_log());
             Ok(Some(runtime))
         }
         Err(RuntimeError::HomeInUse { .. }) => Ok(None),

@@ -65,7 +65,7 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
         _ended = &mut server => return Ok(exit::FAILED),
         name = signals.next() => tracing::info!(signal = name, "shutting down; agents keep running unless --stop-agents is set"),
     }
-    runtime.begin_shutdown();
+    runtime.shutdown.begin();
     let settings = runtime.settings();
     let agents = async {
         if settings.stop_agents {
@@ -75,7 +75,10 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
     let delivered = async {
         // The agents' last output is delivered, too.
         agents.await;
-        if tokio::time::timeout(settings.grace, runtime.flush()).await.is_err() {
+        if tokio::time::timeout(settings.grace, runtime.delivery.flush())
+            .await
+            .is_err()
+        {
             tracing::warn!("not everything could be delivered in time; the next server delivers the rest");
         }
     };
@@ -121,7 +124,7 @@ async fn reload(runtime: Arc<Runtime>, flags: Flags, mut hangups: Signal, mut fi
                 tracing::info!("SIGHUP: reading the configuration");
                 apply(&runtime, &flags);
                 // The backend may have been repaired.
-                runtime.deliver_now();
+                runtime.delivery.retry_now();
             }
             () = file.changed() => apply(&runtime, &flags),
         }

@@ -1,25 +1,27 @@
-//! What is told to a running server: its tokens, and the environment of agents.
+//! Tokens and agents' variables that a running server is given.
 //!
 //! Only over the control socket (`api` sees to that), so that nobody from outside can be the first.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::runtime::access::environment::{self, Names, Variables};
-use crate::runtime::access::tokens::{self, Token, lines};
-use crate::runtime::{Runtime, RuntimeError, Settings, on_a_thread};
-use promptd_sys as sys;
+use crate::runtime::access::token::Token;
+use crate::runtime::access::token_store::TokenStore;
+use crate::runtime::access::variables::{self, Names, Variables};
+use crate::runtime::cached_file::JsonFile;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::settings::Settings;
 
 /// The longest token: it has to fit into a header.
-const LONGEST_TOKEN: usize = 4096;
+const MAX_TOKEN: usize = 4096;
 
-/// What shall be in force from now on; `None` leaves things as they are.
+/// What is to be in force from now on; `None` leaves things as they are.
 #[derive(Clone, Default)]
 pub struct Configuration {
     /// The tokens that open the API: each itself, or `sha256:` and its digest.
     pub tokens: Option<Vec<String>>,
     /// The environment that agents get.
     pub environment: Option<Names>,
-    /// Tokens and variables that there are stay, but for those of the same name.
+    /// Existing tokens and variables stay, but for those of the same name.
     pub keep_old: bool,
 }
 
@@ -34,146 +36,118 @@ pub struct Configured {
 
 /// What a home has, whether or not a server runs in it.
 pub fn configured(settings: &Settings) -> Configured {
-    let tokens = tokens::Tokens::default().current(settings);
-    let variables = environment::Environment::default().current(&settings.home);
-    Configured::of(&tokens, &variables)
+    Access::new(settings).configured()
 }
 
-impl Configured {
-    fn of(tokens: &[Token], variables: &Variables) -> Self {
+/// The tokens of the API and the variables of agents.
+#[derive(Debug)]
+pub(crate) struct Access {
+    tokens: TokenStore,
+    variables: JsonFile<Variables>,
+    /// Configurations are made one after the other: of two at a time, one would be lost where both add.
+    configuring: Mutex<()>,
+}
+
+impl Access {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            tokens: tokens.len(),
-            environment: variables.names().into_iter().map(str::to_owned).collect(),
+            tokens: TokenStore::new(&settings.home, &settings.env_tokens),
+            variables: JsonFile::new(variables::path(&settings.home), variables::parse),
+            configuring: Mutex::default(),
         }
     }
-}
 
-impl Runtime {
-    /// Puts a configuration into force, and keeps it for the servers to come.
-    pub async fn configure(self: &Arc<Self>, configuration: Configuration) -> Result<Configured, RuntimeError> {
-        let runtime = Arc::clone(self);
-        on_a_thread(move || {
-            // What is added is added to what there is: one after the other, or one of two would be lost.
-            let _configuring = runtime.configuring.lock().unwrap_or_else(PoisonError::into_inner);
-            let Configuration {
-                tokens,
-                environment,
-                keep_old,
-            } = configuration;
-            let tokens = tokens.map(|tokens| read_tokens(&tokens)).transpose()?;
-            if let Some((name, hint)) = environment.as_ref().and_then(environment::wrong) {
-                return Err(invalid("environment", format!("{name:?}"), hint));
-            }
-            if let Some(tokens) = tokens {
-                runtime.set_tokens(&tokens, keep_old)?;
-            }
-            if let Some(environment) = environment {
-                runtime.change_environment(|variables| {
-                    if !keep_old {
-                        variables.configured.clear();
-                    }
-                    variables.configured.extend(environment);
-                })?;
-            }
-            let configured = runtime.configured();
-            tracing::info!(tokens = configured.tokens, environment = ?configured.environment, "configured");
-            Ok(configured)
-        })
-        .await
+    /// The tokens that open the API now.
+    pub(crate) fn tokens(&self) -> Arc<[Token]> {
+        self.tokens.valid()
     }
 
-    /// What is in force.
-    pub fn configured(&self) -> Configured {
-        Configured::of(&self.tokens(), &self.variables())
-    }
-
-    /// A variable as agents see it.
-    pub fn variable(&self, name: &str) -> Option<String> {
-        let told = self.variables().get(name).map(str::to_owned);
-        told.or_else(|| std::env::var(name).ok())
+    /// Tokens that no output may show, beside the valid ones.
+    pub(crate) fn former_tokens(&self) -> Arc<[Token]> {
+        self.tokens.configured()
     }
 
     pub(crate) fn variables(&self) -> Arc<Variables> {
-        self.environment.current(&self.settings().home)
+        self.variables.get()
     }
 
-    /// The platform has told the sandbox's environment.
-    pub(crate) async fn platform_tells(self: &Arc<Self>, mut told: Names) -> Result<(), RuntimeError> {
-        // Whoever created the sandbox was free in the choice of names; what agents cannot have they do not get.
-        while let Some((name, _)) = environment::wrong(&told) {
+    /// A variable as agents see it, where their session does not set it.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.variables().get_or_inherited(name)
+    }
+
+    /// What is in force.
+    pub(crate) fn configured(&self) -> Configured {
+        Configured {
+            tokens: self.tokens().len(),
+            environment: self.variables().names().into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Puts a configuration into force, and keeps it for later servers. May block.
+    pub(crate) fn configure(&self, configuration: Configuration) -> Result<Configured, RuntimeError> {
+        let _configuring = self.configuring.lock().unwrap_or_else(PoisonError::into_inner);
+        let Configuration {
+            tokens,
+            environment,
+            keep_old,
+        } = configuration;
+        let tokens = tokens.map(|tokens| parse_tokens(&tokens)).transpose()?;
+        if let Some((name, hint)) = environment.as_ref().and_then(variables::find_invalid) {
+            return Err(invalid("environment", format!("{name:?}"), hint));
+        }
+        if let Some(tokens) = tokens {
+            self.tokens.set(&tokens, keep_old)?;
+        }
+        if let Some(environment) = environment {
+            self.change_variables(|variables| {
+                if !keep_old {
+                    variables.configured.clear();
+                }
+                variables.configured.extend(environment);
+            })?;
+        }
+        let configured = self.configured();
+        tracing::info!(tokens = configured.tokens, environment = ?configured.environment, "configured");
+        Ok(configured)
+    }
+
+    /// Takes the variables that the platform gives the sandbox. May block.
+    pub(crate) fn set_platform_variables(&self, mut new: Names) -> Result<(), RuntimeError> {
+        // Whoever created the sandbox could choose any names; agents get those that they can have.
+        while let Some((name, _)) = variables::find_invalid(&new) {
             let name = name.to_owned();
-            told.remove(&name);
+            new.remove(&name);
         }
-        let runtime = Arc::clone(self);
-        on_a_thread(move || {
-            let _configuring = runtime.configuring.lock().unwrap_or_else(PoisonError::into_inner);
-            runtime.change_environment(|variables| variables.platform_tells(told))
-        })
-        .await
+        self.change_variables(|variables| variables.set_platform(new))
     }
 
-    fn change_environment(&self, change: impl FnOnce(&mut Variables)) -> Result<(), RuntimeError> {
-        let home = &self.settings().home;
-        let changed = self.environment.change(home, change);
-        changed.map_err(|source| RuntimeError::Io {
-            path: environment::path(home),
-            source,
-        })?;
-        // From now on the log hides the values, too.
-        drop(self.server_masker());
-        Ok(())
-    }
-
-    fn set_tokens(&self, new: &[Token], keep_old: bool) -> Result<(), RuntimeError> {
-        let settings = self.settings();
-        if !settings.env_tokens.is_empty() {
-            let valid = self.tokens();
-            let known = new.iter().all(|token| valid.iter().any(|valid| valid.is_same(token)));
-            return if known {
-                Ok(())
-            } else {
-                Err(RuntimeError::TokenOfEnvironment)
-            };
-        }
-        let path = tokens::path(&settings);
-        let failed = |source| RuntimeError::Io {
-            path: path.clone(),
-            source,
-        };
-        let old = match std::fs::read_to_string(&path) {
-            Ok(text) if keep_old => text,
-            Err(error) if keep_old && error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(_) | Err(_) => String::new(),
-        };
-        let is_old = |token: &Token| lines(&old).any(|line| Token::of_line(line).is_ok_and(|old| old.is_same(token)));
-        let mut text: String = lines(&old).map(|line| format!("{line}\n")).collect();
-        for token in new.iter().filter(|token| !is_old(token)) {
-            text.push_str(&token.line());
-            text.push('\n');
-        }
-        self.tokens.tell(new);
-        sys::replace_file(&path, text.as_bytes()).map_err(failed)?;
-        drop(self.server_masker());
-        Ok(())
+    fn change_variables(&self, change: impl FnOnce(&mut Variables)) -> Result<(), RuntimeError> {
+        let changed = self.variables.update(|variables| {
+            let old = variables.clone();
+            change(variables);
+            variables.keep_replaced(&old);
+        });
+        changed.map(drop)
     }
 }
 
-fn read_tokens(tokens: &[String]) -> Result<Vec<Token>, RuntimeError> {
-    let read = |token: &String| {
+fn parse_tokens(tokens: &[String]) -> Result<Vec<Token>, RuntimeError> {
+    let parse = |token: &String| {
         let length = token.len();
         let visible = token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-        if !visible || !(1..=LONGEST_TOKEN).contains(&length) {
+        if !visible || !(1..=MAX_TOKEN).contains(&length) {
             let hint = "use 1 to 4096 visible ASCII characters without a comma, such as `openssl rand -hex 32` prints";
             return Err(invalid("tokens", format!("one of {length} bytes"), hint));
         }
-        Token::of_line(token).map_err(|error| invalid("tokens", "a digest".to_owned(), &error))
+        Token::parse(token).map_err(|error| invalid("tokens", "a digest".to_owned(), &error))
     };
-    let read: Vec<Token> = tokens.iter().map(read).collect::<Result<_, _>>()?;
-    if read.is_empty() {
+    let parsed: Vec<Token> = tokens.iter().map(parse).collect::<Result<_, _>>()?;
+    if parsed.is_empty() {
         let hint = "give one at least; a server without any serves nobody";
         return Err(invalid("tokens", "an empty list".to_owned(), hint));
     }
-    Ok(read)
+    Ok(parsed)
 }
 
 fn invalid(field: &'static str, value: String, hint: &str) -> RuntimeError {
@@ -187,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_token_has_to_fit_into_a_header_and_a_refusal_does_not_show_it() {
-        let read = |tokens: &[&str]| read_tokens(&tokens.iter().map(|&token| token.to_owned()).collect::<Vec<_>>());
-        assert_eq!(read(&["one", "two"]).unwrap().len(), 2);
+        let parse = |tokens: &[&str]| parse_tokens(&tokens.iter().map(|&token| token.to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&["one", "two"]).unwrap().len(), 2);
         let long = "s3cret".repeat(1000);
         for wrong in [
             &["s3 cret"][..],
@@ -200,7 +174,7 @@ mod tests {
             &["sha256:s3cret"],
             &[],
         ] {
-            let error = read(wrong).unwrap_err().to_string();
+            let error = parse(wrong).unwrap_err().to_string();
             assert!(error.starts_with("tokens") && !error.contains("3cret"), "{error}");
         }
     }

@@ -1,8 +1,8 @@
-//! `auth = "e2b"`: whether the platform vouches for a caller, by the token that its SDK has for every sandbox.
+//! `auth = "e2b"`: whether a caller has the access token that E2B's SDK holds for this sandbox.
 //!
-//! The platform's own daemon knows that token, and answers `/envs` to nobody else: so it can be asked, and in the same
-//! breath tells the environment that the sandbox was created with. A sandbox that was created with `secure: false` has
-//! no such token, and its daemon answers everybody; then nobody is let in.
+//! The platform's own daemon (envd) knows that token, and answers `/envs` to nobody else: so it can be asked, and its
+//! answer is the environment that the sandbox was created with. A sandbox that was created with `secure: false` has no
+//! such token, and its daemon answers everybody; then no token is accepted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,22 +13,26 @@ use reqwest::{Client, Response, StatusCode};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-use crate::runtime::Runtime;
-use crate::runtime::access::environment::Names;
-use crate::runtime::access::tokens::{Digest, digest};
+use crate::runtime::access::configure::Access;
+use crate::runtime::access::token::{Digest, digest};
+use crate::runtime::access::variables::Names;
+use crate::runtime::blocking::run_blocking;
+use crate::runtime::platform::machine::Machine;
+use crate::runtime::secrets::masks::Masks;
+use crate::runtime::settings::SettingsStore;
 use promptd_sys as sys;
 
 /// How long it may take: the daemon lives on this very machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long it is believed what was answered.
+/// How long an answer is believed.
 const BELIEVED: Duration = Duration::from_secs(10);
 
-/// So many are asked about at a time; the others wait, so that guesses of strangers do not swamp the daemon.
-const AT_A_TIME: usize = 4;
+/// So many questions at a time; the others wait, so that strangers who guess do not overload the daemon.
+const MAX_QUESTIONS: usize = 4;
 
 /// The most that is read of an answer.
-const MOST: usize = 4 << 20;
+const MAX_ANSWER: usize = 4 << 20;
 
 /// What the platform's SDK sends.
 const HEADER: &str = "x-access-token";
@@ -44,81 +48,99 @@ pub enum EnvdError {
         /// What happened.
         reason: String,
     },
-    /// It lets everybody in.
+    /// It accepts every token.
     #[error(
         "this sandbox has no access token of its own, so that X-Access-Token proves nothing; create it with secure: true, or set a token with `promptd configure` in it"
     )]
     NotSecured,
 }
 
-/// Who was vouched for last.
+/// Asks the daemon, and believes its last answer for a moment.
 #[derive(Debug)]
 pub(crate) struct Envd {
-    vouched: Mutex<Option<Vouched>>,
+    settings: Arc<SettingsStore>,
+    machine: Arc<Machine>,
+    access: Arc<Access>,
+    masks: Arc<Masks>,
+    accepted: Mutex<Option<Accepted>>,
     asking: Semaphore,
 }
 
-struct Vouched {
+/// The token that was accepted last.
+struct Accepted {
     digest: Digest,
-    /// The number of the epoch in which it was asked: a clone's token is another.
+    /// The number of the epoch in which it was asked: a clone has another token.
     epoch: u64,
     since: Instant,
 }
 
-impl std::fmt::Debug for Vouched {
+impl std::fmt::Debug for Accepted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Vouched")
+        f.write_str("Accepted")
     }
 }
 
-impl Default for Envd {
-    fn default() -> Self {
+impl Envd {
+    pub(crate) fn new(
+        settings: Arc<SettingsStore>,
+        machine: Arc<Machine>,
+        access: Arc<Access>,
+        masks: Arc<Masks>,
+    ) -> Self {
         Self {
-            vouched: Mutex::default(),
-            asking: Semaphore::new(AT_A_TIME),
+            settings,
+            machine,
+            access,
+            masks,
+            accepted: Mutex::default(),
+            asking: Semaphore::new(MAX_QUESTIONS),
         }
     }
-}
 
-impl Runtime {
-    /// Whether the platform knows this token as the sandbox's. If so, its environment is learned, too.
+    /// Whether the platform knows this token as the sandbox's. If so, the sandbox's environment is learned, too.
     ///
-    /// `host` is what the caller calls this sandbox: a clone has another name, and what was heard before is not its own.
-    pub async fn platform_vouches_for(self: &Arc<Self>, token: &str, host: Option<&str>) -> Result<bool, EnvdError> {
+    /// `host` is the caller's name for this sandbox: a clone has another name, and an answer about one says nothing
+    /// about the other.
+    pub(crate) async fn accepts(&self, token: &str, host: Option<&str>) -> Result<bool, EnvdError> {
         let digest = digest(&format!("{token}\n{}", host.unwrap_or_default()));
-        if self.was_vouched_for(&digest) {
+        if self.was_accepted(&digest) {
             return Ok(true);
         }
         let Ok(token) = HeaderValue::try_from(token) else {
             return Ok(false);
         };
-        let Ok(_place) = self.envd.asking.acquire().await else {
+        let Ok(_permit) = self.asking.acquire().await else {
             return Ok(false);
         };
-        // Those who waited for the first of them to be asked about.
-        if self.was_vouched_for(&digest) {
+        // For those who waited until the first of them had its answer.
+        if self.was_accepted(&digest) {
             return Ok(true);
         }
-        // Before: what is answered while the machine becomes another one is of the one before.
-        let epoch = self.epoch.number();
-        let address = self.settings().platform.envd.clone();
-        let Some(told) = ask(&address, token).await? else {
+        // Read before: an answer that comes while the machine becomes another one is about the one before.
+        let epoch = self.machine.epoch_number();
+        let address = self.settings.get().platform.envd.clone();
+        let Some(variables) = ask(&address, token).await? else {
             return Ok(false);
         };
-        if let Err(error) = self.platform_tells(told).await {
+        let (access, masks) = (Arc::clone(&self.access), Arc::clone(&self.masks));
+        let learned = run_blocking(move || {
+            let learned = access.set_platform_variables(variables);
+            masks.refresh_server();
+            learned
+        });
+        if let Err(error) = learned.await {
             tracing::error!(%error, "the sandbox's environment cannot be kept");
         }
         let since = Instant::now();
-        *self.envd.vouched.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vouched { digest, epoch, since });
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Accepted { digest, epoch, since });
         Ok(true)
     }
 
-    fn was_vouched_for(&self, digest: &Digest) -> bool {
-        let vouched = self.envd.vouched.lock().unwrap_or_else(PoisonError::into_inner);
-        vouched.as_ref().is_some_and(|vouched| {
-            bool::from(vouched.digest.ct_eq(digest))
-                && vouched.since.elapsed() < BELIEVED
-                && vouched.epoch == self.epoch.number()
+    fn was_accepted(&self, digest: &Digest) -> bool {
+        let epoch = self.machine.epoch_number();
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.as_ref().is_some_and(|accepted| {
+            bool::from(accepted.digest.ct_eq(digest)) && accepted.since.elapsed() < BELIEVED && accepted.epoch == epoch
         })
     }
 }
@@ -150,8 +172,8 @@ async fn ask(address: &str, token: HeaderValue) -> Result<Option<Names>, EnvdErr
     if envs(token.clone()).await?.is_none() {
         return Ok(None);
     }
-    // A token that is certainly wrong tells whether the right one means anything.
-    if envs(nobodys().map_err(|error| failed(error.to_string()))?)
+    // If a token that is certainly wrong is accepted, so is every token.
+    if envs(random_token().map_err(|error| failed(error.to_string()))?)
         .await?
         .is_some()
     {
@@ -164,7 +186,7 @@ async fn ask(address: &str, token: HeaderValue) -> Result<Option<Names>, EnvdErr
     read(answer).await.map(Some).map_err(failed)
 }
 
-fn nobodys() -> std::io::Result<HeaderValue> {
+fn random_token() -> std::io::Result<HeaderValue> {
     let random: [u8; 16] = sys::random_bytes()?;
     let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     HeaderValue::try_from(text).map_err(std::io::Error::other)
@@ -174,11 +196,11 @@ async fn read(mut answer: Response) -> Result<Names, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| cause(&error))? {
         body.extend_from_slice(&chunk);
-        if body.len() > MOST {
-            return Err(format!("its answer has more than {MOST} bytes"));
+        if body.len() > MAX_ANSWER {
+            return Err(format!("its answer has more than {MAX_ANSWER} bytes"));
         }
     }
-    // The library's own words could quote a value.
+    // The library's own message could quote a value.
     serde_json::from_slice(&body).map_err(|_| "its answer is no object of names and texts".to_owned())
 }
 

@@ -26,8 +26,8 @@ use self::environment::variable;
 pub use self::environment::{Environment, environment, forget_token, hide_token, split_tokens};
 pub use self::error::ConfigError;
 use self::file::ConfigFile;
+use super::access::token::Token;
 use super::settings::{AuthMode, Listen, Platform, Settings};
-use super::tokens::Token;
 
 /// Where the server listens by default.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -171,7 +171,7 @@ fn port(env: &Environment) -> Result<Vec<Listen>, ConfigError> {
 }
 
 fn tokens(env: &Environment) -> Result<Vec<String>, ConfigError> {
-    let token = |token: &str| match Token::of_line(token) {
+    let token = |token: &str| match Token::parse(token) {
         Ok(_) => Ok(token.to_owned()),
         // Without the value: it may be a token all the same.
         Err(expected) => Err(ConfigError::Value {

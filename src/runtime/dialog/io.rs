@@ -1,7 +1,7 @@
-//! Doing what a conversation says: records for questions and answers, lines to the agent, the end of an interrupt.
+//! The I/O of a dialog: records for questions and answers, lines to the agent, the end of an interrupted turn.
 //!
-//! What is to be done is found in the journal and done once: records under the journal's lock, lines by way of the
-//! keeper, which refuses to write what has been written meanwhile. Nothing here is remembered but the moment.
+//! What is to be done follows from the journal and is done once: records are written under the journal's lock, lines
+//! through the keeper, which refuses what has been written meanwhile. Nothing here has to outlive the server.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -9,62 +9,48 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::runtime::RuntimeError;
-use crate::runtime::dialog::state::Conversation;
-use crate::runtime::launch::prepare::INTERRUPT_GRACE;
-use crate::runtime::session::Session;
-use crate::runtime::turn::keeper_client;
-use crate::runtime::turn::stop;
-use crate::runtime::turn::supervisor::Tender;
+use crate::runtime::dialog::question;
+use crate::runtime::dialog::state::DialogState;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::keeper::client;
+use crate::runtime::keeper::handle::KeeperHandle;
+use crate::runtime::keeper::stop::{INTERRUPT_GRACE, stop_tree_later};
+use crate::runtime::session::handle::Session;
 use promptd_agents::Question;
 use promptd_keeper::{Request, Response, STDIN_NOT_OPEN};
-use promptd_model::{BY_AGENT, Body, CANCELLED, Cause, Permission, PermissionAnswer, SessionRequest, TurnState, len64};
+use promptd_model::{BY_AGENT, Body, CANCELLED, Cause, Permission, PermissionAnswer, SessionState, TurnState, len64};
 
-/// How long a question waits for a caller when the request does not say, in seconds.
-const PERMISSION_TIMEOUT: f64 = 600.0;
-
-/// Who answered in place of a caller: the end of the turn that somebody wished for.
+/// Who answered in place of a caller: an interrupt of the turn.
 const BY_INTERRUPT: &str = "interrupt";
 
-/// Who answered in place of a caller that did not.
+/// Who answered in place of a caller: the default, after the time limit.
 const BY_DEFAULT: &str = "default";
 
 /// A keeper that refused, or is being replaced, is asked again after this long.
-const SEND_AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// An agent takes its input when it likes.
-const SEND_PATIENCE: Duration = Duration::from_hours(24);
+/// An agent may take its time to read.
+const SEND_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// The most bytes of a question's tool call that its record holds: it is to fit into one read of the journal. What the
-/// agent wrote is there in full in any case.
-const MAX_TOOL_CALL: usize = 64 << 10;
-
-/// What is kept of a larger one: what it is, and not what is in it.
-const SMALL_MEMBERS: [&str; 4] = ["toolCallId", "title", "kind", "status"];
-
-/// The most bytes of a question's title.
-const MAX_TITLE: usize = 4 << 10;
-
-/// Our side of a conversation with the agent of one attempt.
-pub(crate) struct Talk {
+/// The I/O of one attempt's dialog.
+pub(crate) struct DialogIo {
     session: Arc<Session>,
-    tender: Option<Arc<Tender>>,
+    keeper: Option<Arc<KeeperHandle>>,
     turn: u32,
     sending: Option<Sending>,
     /// Nothing is sent before.
-    again: Option<Instant>,
+    retry_at: Option<Instant>,
     /// The agent's standard input is closed.
     closed: bool,
-    /// When the agent was interrupted, as far as this server knows.
+    /// When this server interrupted the agent.
     interrupted: Option<Instant>,
-    /// It did not end by itself, and is being ended.
+    /// Its process tree is being ended, as it did not end by itself.
     ending: bool,
-    /// When open questions get their default answer, by the clock that runs: a wall clock is set now and then.
+    /// When open questions get their default answer, by the monotonic clock: a wall clock may be set.
     limits: BTreeMap<String, Instant>,
 }
 
@@ -73,14 +59,14 @@ struct Sending {
     closes: bool,
 }
 
-impl Talk {
-    pub(crate) fn new(session: &Arc<Session>, turn: u32, tender: Option<&Arc<Tender>>) -> Self {
+impl DialogIo {
+    pub(crate) fn new(session: &Arc<Session>, turn: u32, keeper: Option<&Arc<KeeperHandle>>) -> Self {
         Self {
             session: Arc::clone(session),
-            tender: tender.cloned(),
+            keeper: keeper.cloned(),
             turn,
             sending: None,
-            again: None,
+            retry_at: None,
             closed: false,
             interrupted: None,
             ending: false,
@@ -88,79 +74,72 @@ impl Talk {
         }
     }
 
-    /// Does what is due. The conversation has heard all that is in the journal.
-    pub(crate) async fn go_on(
-        &mut self,
-        conversation: &mut Conversation,
-        turn: &TurnState,
-    ) -> Result<(), RuntimeError> {
-        let wish = self.session.duties().ended_by(self.turn);
-        let due = conversation.due();
-        if wish == Some(Cause::Interrupted) || conversation.is_interrupted() {
-            self.interrupt(conversation, turn).await?;
+    /// Does what is due. The dialog has read the journal to its end.
+    pub(crate) async fn advance(&mut self, dialog: &mut DialogState, turn: &TurnState) -> Result<(), RuntimeError> {
+        let ended_by = self.session.control.ended_by(self.turn);
+        let due = dialog.due();
+        if ended_by == Some(Cause::Interrupted) || dialog.is_interrupted() {
+            self.interrupt(dialog, turn).await?;
         } else {
-            self.ask(conversation.questions(), turn).await?;
-            self.withdraw(conversation.withdrawn(), turn).await?;
+            self.ask(dialog.questions(), turn).await?;
+            self.withdraw(dialog.withdrawn(), turn).await?;
             self.answer_by_default(turn).await?;
         }
-        // An interrupt has more to say.
-        let due = if self.interrupted.is_some() {
-            conversation.due()
-        } else {
-            due
-        };
-        self.send(due, conversation);
+        // An interrupt has added lines.
+        let due = if self.interrupted.is_some() { dialog.due() } else { due };
+        self.send(due, dialog);
         Ok(())
     }
 
-    async fn interrupt(&mut self, conversation: &mut Conversation, turn: &TurnState) -> Result<(), RuntimeError> {
+    async fn interrupt(&mut self, dialog: &mut DialogState, turn: &TurnState) -> Result<(), RuntimeError> {
         if !turn.permissions.is_empty() {
-            // In the journal first: a server that follows knows by it that the turn is to end.
+            // In the journal first: by it a later server knows that the turn is to end.
             let answer = |_: &Permission| Some((CANCELLED.to_owned(), BY_INTERRUPT));
             self.answer(answer).await?;
         }
-        conversation.interrupt();
+        dialog.interrupt();
         let since = *self.interrupted.get_or_insert_with(Instant::now);
-        if let Some(tender) = self
-            .tender
-            .as_ref()
-            .filter(|_| !self.ending && since.elapsed() >= INTERRUPT_GRACE)
-        {
+        let is_late = !self.ending && since.elapsed() >= INTERRUPT_GRACE;
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| is_late) {
             self.ending = true;
-            stop::end_later(&self.session, tender, Some(Cause::Interrupted), INTERRUPT_GRACE);
+            stop_tree_later(keeper, INTERRUPT_GRACE, Some(Cause::Interrupted));
         }
         Ok(())
     }
 
-    /// Writes down what the agent asks and the journal does not know of.
+    /// Writes the questions that are not in the journal.
     async fn ask(&self, questions: &[Question], turn: &TurnState) -> Result<(), RuntimeError> {
-        let unknown: Vec<Question> = questions.iter().filter(|asked| !knows(turn, asked)).cloned().collect();
+        let unknown: Vec<Question> = questions
+            .iter()
+            .filter(|asked| !question::is_known(turn, asked))
+            .cloned()
+            .collect();
         if unknown.is_empty() {
             return Ok(());
         }
         let number = self.turn;
-        let ask = move |session: &Session, state: &promptd_model::SessionState| {
+        let ask = move |session: &Session, state: &SessionState| {
             let Some(turn) = state.turn(number).filter(|turn| turn.exited.is_none()) else {
                 return (Vec::new(), ());
             };
-            let expires_at = Some(expiry(session.request()));
-            let unknown = unknown.into_iter().filter(|asked| !knows(turn, asked));
-            let asked = unknown.map(|asked| (number, Body::Permission(permission(asked, expires_at))));
+            let expires_at = Some(question::expiry(session.request()));
+            let unknown = unknown.into_iter().filter(|asked| !question::is_known(turn, asked));
+            let asked = unknown.map(|asked| (number, Body::Permission(question::record(asked, expires_at))));
             (asked.collect(), ())
         };
         self.session.transact(ask).await
     }
 
-    /// Closes what the agent has taken back.
+    /// Closes the questions that the agent has withdrawn.
     async fn withdraw(&self, withdrawn: &[String], turn: &TurnState) -> Result<(), RuntimeError> {
         let open = turn.permissions.iter().map(|(permission, _)| &permission.id);
-        let back: Vec<String> = open.filter(|id| withdrawn.contains(id)).cloned().collect();
-        if back.is_empty() {
+        let closed: Vec<String> = open.filter(|id| withdrawn.contains(id)).cloned().collect();
+        if closed.is_empty() {
             return Ok(());
         }
         let answer = move |permission: &Permission| {
-            let is_back = back.contains(&permission.id);
-            is_back.then(|| (CANCELLED.to_owned(), BY_AGENT))
+            let is_closed = closed.contains(&permission.id);
+            is_closed.then(|| (CANCELLED.to_owned(), BY_AGENT))
         };
         self.answer(answer).await
     }
@@ -170,7 +149,7 @@ impl Talk {
         self.limits
             .retain(|id, _| turn.permissions.iter().any(|(permission, _)| permission.id == *id));
         for (permission, _) in &turn.permissions {
-            // A server that follows another counts on from what the journal says.
+            // A server that follows another continues from the time in the journal.
             if let (Some(at), false) = (permission.expires_at, self.limits.contains_key(&permission.id)) {
                 let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
                 self.limits.insert(permission.id.clone(), now + left);
@@ -195,7 +174,7 @@ impl Talk {
         answer: impl Fn(&Permission) -> Option<(String, &'static str)> + Send + 'static,
     ) -> Result<(), RuntimeError> {
         let number = self.turn;
-        let answers = move |_: &Session, state: &promptd_model::SessionState| {
+        let answers = move |_: &Session, state: &SessionState| {
             let open = state.turn(number).into_iter().flat_map(|turn| &turn.permissions);
             let answers = open.filter_map(|(permission, _)| {
                 let (option, by) = answer(permission)?;
@@ -207,31 +186,31 @@ impl Talk {
         self.session.transact(answers).await
     }
 
-    /// Hands over what is due, or the end of all that; one thing at a time.
-    fn send(&mut self, due: Vec<u8>, conversation: &Conversation) {
-        let closes = due.is_empty() && conversation.closes();
-        let waits = self.again.is_some_and(|again| Instant::now() < again);
-        let Some(tender) = self.tender.as_ref().filter(|_| !waits && !self.closed) else {
+    /// Sends what is due, or closes the agent's input after it; one exchange at a time.
+    fn send(&mut self, due: Vec<u8>, dialog: &DialogState) {
+        let closes = due.is_empty() && dialog.closes();
+        let waits = self.retry_at.is_some_and(|at| Instant::now() < at);
+        let Some(keeper) = self.keeper.as_ref().filter(|_| !waits && !self.closed) else {
             return;
         };
-        self.again = None;
+        self.retry_at = None;
         if self.sending.is_some() || (due.is_empty() && !closes) {
             return;
         }
         let request = Request::Input {
             length: len64(&due),
             close: closes,
-            at: Some(conversation.written_to()),
+            at: Some(dialog.written_to()),
         };
-        let paths = tender.paths.clone();
-        let exchange = async move { keeper_client::ask(&paths, &request, &due, SEND_PATIENCE).await };
+        let paths = keeper.paths.clone();
+        let exchange = async move { client::ask(&paths, &request, &due, SEND_TIMEOUT).await };
         self.sending = Some(Sending {
             exchange: tokio::spawn(exchange),
             closes,
         });
     }
 
-    /// Waits until what is being sent was taken or refused; for ever where nothing is.
+    /// Waits until what is being sent was taken or refused; for ever where nothing is being sent.
     pub(crate) async fn sent(&mut self) {
         let Some(sending) = &mut self.sending else {
             return pending().await;
@@ -244,80 +223,26 @@ impl Talk {
             Ok(Ok(None)) if !closes => {}
             Ok(Ok(refusal)) if refusal.as_deref().is_none_or(|refusal| refusal == STDIN_NOT_OPEN) => {
                 self.closed = true;
-                if let Some(tender) = &self.tender {
-                    tender.release_stdin();
+                if let Some(keeper) = &self.keeper {
+                    keeper.release_stdin();
                 }
             }
-            // The journal tells what has been taken meanwhile.
-            Ok(_) | Err(_) => self.again = Some(Instant::now() + SEND_AGAIN),
+            // What has been taken meanwhile is in the journal.
+            Ok(_) | Err(_) => self.retry_at = Some(Instant::now() + RETRY_DELAY),
         }
     }
 
-    /// When there is something to do that no event announces.
-    pub(crate) fn wake(&self) -> Option<Instant> {
+    /// When the next timer ends.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
         let limit = self.limits.values().min().filter(|_| self.interrupted.is_none());
         let grace = self.interrupted.filter(|_| !self.ending);
         let grace = grace.map(|since| since + INTERRUPT_GRACE);
-        [limit.copied(), grace, self.again].into_iter().flatten().min()
+        [limit.copied(), grace, self.retry_at].into_iter().flatten().min()
     }
 
-    /// The machine was paused while we waited for so long: nobody knows for how much of it, and none of it counts.
-    pub(crate) fn was_paused(&mut self, waited: Duration) {
+    /// Adds a time in which the machine was paused to all limits: nobody knows for how much of it, so none of it counts.
+    pub(crate) fn extend_limits(&mut self, waited: Duration) {
         self.limits.values_mut().for_each(|at| *at += waited);
         self.interrupted = self.interrupted.map(|since| since + waited);
-    }
-}
-
-fn knows(turn: &TurnState, asked: &Question) -> bool {
-    let open = turn.permissions.iter().any(|(permission, _)| permission.id == asked.id);
-    open || turn.answers.iter().any(|known| known.0.id == asked.id)
-}
-
-fn expiry(request: &SessionRequest) -> Timestamp {
-    let timeout = request.permission_timeout.unwrap_or(PERMISSION_TIMEOUT);
-    let timeout = SignedDuration::try_from_secs_f64(timeout).unwrap_or(SignedDuration::MAX);
-    Timestamp::now().saturating_add(timeout).unwrap_or(Timestamp::MAX)
-}
-
-fn permission(asked: Question, expires_at: Option<Timestamp>) -> Permission {
-    let mut title = asked.title;
-    title.truncate(title.floor_char_boundary(MAX_TITLE));
-    let tool_call = asked.tool_call.map(|mut call| {
-        let size = serde_json::to_vec(&call).map_or(usize::MAX, |text| text.len());
-        if let (true, Value::Object(members)) = (size > MAX_TOOL_CALL, &mut call) {
-            members.retain(|name, value| {
-                let short = value.as_str().is_some_and(|text| text.len() <= MAX_TITLE);
-                short && SMALL_MEMBERS.contains(&name.as_str())
-            });
-        }
-        call
-    });
-    Permission {
-        id: asked.id,
-        title,
-        options: asked.options,
-        tool_call,
-        expires_at,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_large_tool_call_leaves_its_content_to_the_agents_own_line() {
-        let ask = |content: &str| Question {
-            id: "1".to_owned(),
-            title: "é".repeat(MAX_TITLE),
-            options: Vec::new(),
-            tool_call: Some(json!({ "toolCallId": "c", "title": "t", "rawInput": { "content": content } })),
-        };
-        let small = permission(ask("x"), None);
-        assert_eq!(small.tool_call.unwrap()["rawInput"]["content"], "x");
-        assert_eq!(small.title.len(), MAX_TITLE);
-        let large = permission(ask(&"x".repeat(MAX_TOOL_CALL)), None);
-        assert_eq!(large.tool_call, Some(json!({ "toolCallId": "c", "title": "t" })));
     }
 }

@@ -1,33 +1,30 @@
-//! Answering the questions of agents, on a caller's behalf.
+//! Callers' answers to the questions of agents.
 
 use std::sync::Arc;
 
-use crate::runtime::session::Session;
-use crate::runtime::{Runtime, RuntimeError};
+use crate::runtime::error::RuntimeError;
+use crate::runtime::session::handle::Session;
 use promptd_model::{Body, Permission, PermissionAnswer, PermissionOption, SessionState};
 
 /// Who answered.
 const BY_CALLER: &str = "caller";
 
-impl Runtime {
-    /// Answers a question that the session's agent waits on with an option: its id, or its kind where no other option
-    /// is of that kind. The same answer again is no mistake.
-    pub async fn answer(
-        &self,
-        session: &Arc<Session>,
-        permission: String,
-        option: String,
-    ) -> Result<PermissionAnswer, RuntimeError> {
-        let decide = move |session: &Session, state: &SessionState| match decide(session, state, &permission, &option) {
-            Ok((answer, Some(turn))) => (vec![(turn, Body::PermissionAnswer(answer.clone()))], Ok(answer)),
-            Ok((answer, None)) => (Vec::new(), Ok(answer)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        session.transact(decide).await?
-    }
+/// Answers a question of the session's agent with an option: its id, or its kind where no other option is of that kind.
+/// The same answer again is no error.
+pub(crate) async fn answer(
+    session: &Arc<Session>,
+    permission: String,
+    option: String,
+) -> Result<PermissionAnswer, RuntimeError> {
+    let decide = move |session: &Session, state: &SessionState| match decide(session, state, &permission, &option) {
+        Ok((answer, Some(turn))) => (vec![(turn, Body::PermissionAnswer(answer.clone()))], Ok(answer)),
+        Ok((answer, None)) => (Vec::new(), Ok(answer)),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    session.transact(decide).await?
 }
 
-/// The answer, and the turn in whose journal it is to be written, if it is not there yet.
+/// The answer, and the turn under which it is to be written, if it is not in the journal yet.
 fn decide(
     session: &Session,
     state: &SessionState,
@@ -51,7 +48,7 @@ fn decide(
         };
         return Ok((answer, Some(turn)));
     }
-    // Whoever did not hear our answer asks again, and the turn may be over by then.
+    // A caller that did not get our response tries again, and the turn may have ended by then.
     let mut answers = state.turns.iter().rev().flat_map(|turn| &turn.answers);
     let known = answers.find(|known| known.0.id == id).ok_or_else(not_found)?;
     let (asked, answer) = &**known;

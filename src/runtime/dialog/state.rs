@@ -1,8 +1,8 @@
-//! What is still to be said in a conversation with an agent; pure bookkeeping.
+//! The state of the dialog with an agent; no I/O.
 //!
-//! The agent's driver says what is due, from the journal alone; what the keeper has written to the agent stands in the
-//! journal, too. The difference is what is still to be said, whoever finds it out: the server that began the
-//! conversation, or the one that follows it after a `kill -9`.
+//! The agent's driver says what is due, from the journal alone; what the keeper has written to the agent is in the
+//! journal, too. The difference is still to be written, by the server that began the dialog or by the one that follows
+//! it after a `kill -9`.
 
 use std::collections::VecDeque;
 
@@ -12,28 +12,28 @@ use promptd_agents::{Driver, Effect, Question};
 use promptd_model::decode_output;
 use promptd_model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, Stream};
 
-/// The conversation of one attempt.
-pub(crate) struct Conversation {
+/// The dialog of one attempt.
+pub(crate) struct DialogState {
     driver: Box<dyn Driver>,
-    /// What makes its questions' ids unique in the session: an answer that comes late, or again, must not allow what
-    /// another turn or attempt asks.
+    /// Makes its questions' ids unique in the session: a late or repeated answer must not allow what another turn or
+    /// attempt asks.
     prefix: String,
-    /// Lines that are due and do not stand in the journal as written, in order, with their newlines.
+    /// Lines that are due and not in the journal as written, in order, with their newlines.
     due: VecDeque<Vec<u8>>,
     /// The last bytes that were written to the agent, where they do not end a line.
     unfinished: Vec<u8>,
     /// How many bytes were written to it.
     written_to: u64,
     questions: Vec<Question>,
-    /// The ids of those that the agent has taken back.
+    /// The ids of questions that the agent has withdrawn.
     withdrawn: Vec<String>,
     closes: bool,
     interrupted: bool,
 }
 
-impl Conversation {
+impl DialogState {
     pub(crate) fn new(driver: Box<dyn Driver>, turn: u32, attempt: u32) -> Self {
-        let mut conversation = Self {
+        let mut dialog = Self {
             driver,
             prefix: format!("{turn}.{attempt}."),
             due: VecDeque::new(),
@@ -44,56 +44,58 @@ impl Conversation {
             closes: false,
             interrupted: false,
         };
-        conversation.collect();
-        conversation
+        dialog.collect();
+        dialog
     }
 
-    /// The agent wrote a line.
-    pub(crate) fn line(&mut self, stream: Stream, line: &[u8]) {
+    /// Takes a line that the agent wrote.
+    pub(crate) fn read_line(&mut self, stream: Stream, line: &[u8]) {
         self.driver.observe_line(stream, line);
         self.collect();
     }
 
-    /// A `stdin` record.
-    pub(crate) fn written(&mut self, output: &Output) {
+    /// Takes a `stdin` record.
+    pub(crate) fn record_stdin(&mut self, output: &Output) {
         self.written_to = output.to;
         decode_output(output, &mut self.unfinished);
         while let Some(end) = memchr::memchr(b'\n', &self.unfinished) {
             let line: Vec<u8> = self.unfinished.drain(..=end).collect();
-            self.wrote(&line);
+            self.line_written(&line);
         }
     }
 
-    fn wrote(&mut self, line: &[u8]) {
-        let was_due = self.is_said(line);
+    fn line_written(&mut self, line: &[u8]) {
+        let was_due = self.remove_due(line);
         self.driver.observe_written(line.trim_ascii_end());
         self.collect();
         if !was_due {
-            // Nothing in the journal asked for it: a former server was told to interrupt the turn.
-            self.is_said(line);
+            // Nothing in the journal asked for it: a former server interrupted the turn.
+            self.remove_due(line);
             self.interrupted = true;
             self.questions.clear();
         }
     }
 
-    /// Takes a line off those that are due, if it is one.
-    fn is_said(&mut self, line: &[u8]) -> bool {
+    /// Removes a line from those that are due; false where it is none of them.
+    fn remove_due(&mut self, line: &[u8]) -> bool {
         let same_bytes = |due: &Vec<u8>| due == line;
         let place = self.due.iter().position(same_bytes).or_else(|| {
-            // A server of another version may word the same message otherwise.
-            let name = Name::of(line)?;
-            self.due.iter().position(|due| Name::of(due).as_ref() == Some(&name))
+            // A server of another version may write the same message in another way.
+            let name = MessageId::of(line)?;
+            self.due
+                .iter()
+                .position(|due| MessageId::of(due).as_ref() == Some(&name))
         });
         place.and_then(|place| self.due.remove(place)).is_some()
     }
 
-    /// A `permission_answer` record.
-    pub(crate) fn answered(&mut self, answer: &PermissionAnswer) {
+    /// Takes a `permission_answer` record.
+    pub(crate) fn record_answer(&mut self, answer: &PermissionAnswer) {
         if answer.by == BY_AGENT {
             return;
         }
         if answer.option == CANCELLED {
-            // No agent can be told that nothing was chosen, but that the turn is to end.
+            // No protocol can say that nothing was chosen; only that the turn is to end.
             self.interrupt();
         }
         self.questions.retain(|question| question.id != answer.id);
@@ -103,7 +105,7 @@ impl Conversation {
         }
     }
 
-    /// The turn is to end, in the agent's own way.
+    /// Ends the turn in the agent's own protocol.
     pub(crate) fn interrupt(&mut self) {
         if !self.interrupted && !self.closes {
             self.interrupted = true;
@@ -132,41 +134,39 @@ impl Conversation {
                 }
                 Effect::Close => {
                     self.closes = true;
-                    // Nobody reads an answer any more.
+                    // The agent reads no answer any more.
                     self.questions.clear();
                 }
             }
         }
     }
 
-    /// What the agent has said so far.
+    /// What the agent has reported so far.
     pub(crate) fn observation(&self) -> &Observation {
         self.driver.observation()
     }
 
-    /// Questions that nobody has answered; the journal may hold some of them.
+    /// Open questions; the journal may hold some of them.
     pub(crate) fn questions(&self) -> &[Question] {
         &self.questions
     }
 
-    /// Questions that need no answer any more; the journal may hold some of them as open.
+    /// Questions that need no answer any more; some may be open in the journal.
     pub(crate) fn withdrawn(&self) -> &[String] {
         &self.withdrawn
     }
 
-    /// Whether somebody has interrupted the turn, be it by way of a former server.
+    /// Whether the turn was interrupted, also through a former server.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// What is to be written to the agent next, behind the bytes that it has got.
-    ///
-    /// To be asked when the journal is read to its end.
+    /// The bytes to write to the agent next. To be called when the journal is read to its end.
     pub(crate) fn due(&mut self) -> Vec<u8> {
         if self.unfinished.is_empty() {
             return self.due.iter().flatten().copied().collect();
         }
-        // A server was killed while it was handing a line over; the rest of that line comes first.
+        // A server was killed while it wrote a line; the rest of that line comes first.
         let mut begun = self.begun();
         if begun.is_none() {
             // Nothing in the journal asked for that line: the turn was being interrupted.
@@ -186,23 +186,22 @@ impl Conversation {
         self.due.iter().position(|due| due.starts_with(&self.unfinished))
     }
 
-    /// How many bytes the agent has got.
+    /// How many bytes were written to the agent.
     pub(crate) fn written_to(&self) -> u64 {
         self.written_to
     }
 
-    /// All is said behind what is due: the agent's standard input is to be closed.
+    /// After what is due, the agent's standard input is to be closed.
     pub(crate) fn closes(&self) -> bool {
         self.closes
     }
 }
 
-/// What makes a message the one it is, in the protocols that agents speak: JSON-RPC's `id` and `method`, and what
-/// Claude Code has in their place.
+/// What identifies a message in the protocols of agents: JSON-RPC's `id` and `method`, and Claude Code's own members.
 #[derive(PartialEq)]
-struct Name([Option<Value>; 4]);
+struct MessageId([Option<Value>; 4]);
 
-impl Name {
+impl MessageId {
     fn of(line: &[u8]) -> Option<Self> {
         let Value::Object(mut message) = serde_json::from_slice(line).ok()? else {
             return None;

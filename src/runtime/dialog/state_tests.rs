@@ -90,8 +90,8 @@ impl Driver for Toy {
     }
 }
 
-fn begun(version: u32) -> Conversation {
-    Conversation::new(Toy::begun(version), 2, 3)
+fn begun(version: u32) -> DialogState {
+    DialogState::new(Toy::begun(version), 2, 3)
 }
 
 fn stdin(to: u64, text: &str) -> Output {
@@ -112,9 +112,9 @@ fn answer(id: &str, option: &str, by: &str) -> PermissionAnswer {
     }
 }
 
-/// A record, as far as conversations read it.
+/// A record, as far as dialogs read it.
 #[derive(Clone, Debug)]
-enum Heard {
+enum Record {
     Line(String),
     Stdin(Output),
     Answer(PermissionAnswer),
@@ -122,8 +122,8 @@ enum Heard {
 
 /// A journal, a keeper and the servers that come and go.
 struct World {
-    journal: Vec<Heard>,
-    server: Conversation,
+    journal: Vec<Record>,
+    server: DialogState,
     stdin: Vec<u8>,
 }
 
@@ -134,9 +134,9 @@ impl World {
         Self { journal, server, stdin }
     }
 
-    fn append(&mut self, heard: Heard) {
-        hear(&mut self.server, &heard);
-        self.journal.push(heard);
+    fn append(&mut self, record: Record) {
+        take(&mut self.server, &record);
+        self.journal.push(record);
     }
 
     /// The keeper takes so many bytes of what is due.
@@ -146,62 +146,62 @@ impl World {
         self.stdin.extend_from_slice(taken);
         for line in String::from_utf8(taken.to_vec()).unwrap().split_inclusive('\n') {
             let to = self.server.written_to() + u64::try_from(line.len()).unwrap();
-            self.append(Heard::Stdin(stdin(to, line)));
+            self.append(Record::Stdin(stdin(to, line)));
         }
     }
 
     fn kill(&mut self) {
         self.server = begun(1);
-        for heard in self.journal.clone() {
-            hear(&mut self.server, &heard);
+        for record in self.journal.clone() {
+            take(&mut self.server, &record);
         }
     }
 }
 
-fn hear(conversation: &mut Conversation, heard: &Heard) {
-    match heard {
-        Heard::Line(line) => conversation.line(Stream::Stdout, line.as_bytes()),
-        Heard::Stdin(output) => conversation.written(output),
-        Heard::Answer(answer) => conversation.answered(answer),
+fn take(dialog: &mut DialogState, record: &Record) {
+    match record {
+        Record::Line(line) => dialog.read_line(Stream::Stdout, line.as_bytes()),
+        Record::Stdin(output) => dialog.record_stdin(output),
+        Record::Answer(answer) => dialog.record_answer(answer),
     }
 }
 
 #[test]
-fn what_stands_in_the_journal_is_not_said_again() {
-    let mut conversation = begun(1);
-    let hello = String::from_utf8(conversation.due()).unwrap();
-    conversation.written(&stdin(9, &hello));
-    assert_eq!((conversation.due(), conversation.written_to()), (Vec::new(), 9));
-    conversation.line(Stream::Stdout, b"say a");
-    conversation.line(Stream::Stdout, b"say a");
-    conversation.written(&stdin(18, "said a\n"));
-    assert_eq!(conversation.due(), b"said a\n");
+fn a_line_in_the_journal_is_not_written_again() {
+    let mut dialog = begun(1);
+    let hello = String::from_utf8(dialog.due()).unwrap();
+    dialog.record_stdin(&stdin(9, &hello));
+    assert_eq!((dialog.due(), dialog.written_to()), (Vec::new(), 9));
+    dialog.read_line(Stream::Stdout, b"say a");
+    dialog.read_line(Stream::Stdout, b"say a");
+    dialog.record_stdin(&stdin(18, "said a\n"));
+    assert_eq!(dialog.due(), b"said a\n");
 }
 
 #[test]
-fn a_line_that_was_handed_over_in_part_is_finished_first() {
-    let mut conversation = begun(1);
-    let hello = String::from_utf8(conversation.due()).unwrap();
-    conversation.written(&stdin(0, &hello));
-    conversation.line(Stream::Stdout, b"say long");
-    conversation.line(Stream::Stdout, b"say b");
-    conversation.written(&stdin(3, "sai"));
-    assert_eq!(conversation.due(), b"d long\nsaid b\n");
+fn a_partly_written_line_is_finished_first() {
+    let mut dialog = begun(1);
+    let hello = String::from_utf8(dialog.due()).unwrap();
+    dialog.record_stdin(&stdin(0, &hello));
+    dialog.read_line(Stream::Stdout, b"say long");
+    dialog.read_line(Stream::Stdout, b"say b");
+    dialog.record_stdin(&stdin(3, "sai"));
+    assert_eq!(dialog.due(), b"d long\nsaid b\n");
 }
 
 #[test]
-fn another_version_words_the_same_message_otherwise_and_does_not_repeat_it() {
+fn another_versions_wording_is_not_repeated() {
     let former = String::from_utf8(begun(1).due()).unwrap();
-    let mut conversation = begun(2);
-    conversation.written(&stdin(9, &former));
-    assert!(conversation.due().is_empty() && !conversation.is_interrupted());
+    let mut dialog = begun(2);
+    dialog.record_stdin(&stdin(9, &former));
+    assert!(dialog.due().is_empty() && !dialog.is_interrupted());
 }
 
 #[test]
-fn an_interrupt_is_known_from_what_was_said_or_answered() {
+fn an_interrupt_is_known_from_the_journal() {
     let mut world = World::new();
     world.send(usize::MAX);
-    world.append(Heard::Line("ask q".to_owned()));
+    world.append(Record::Line("ask q".to_owned()));
     assert_eq!(world.server.questions().len(), 1);
     world.server.interrupt();
     assert_eq!(world.server.due(), b"stop\nq=cancelled\n");
@@ -212,22 +212,22 @@ fn an_interrupt_is_known_from_what_was_said_or_answered() {
     assert_eq!(world.server.due(), b"q=cancelled\n");
     let mut world = World::new();
     world.send(usize::MAX);
-    world.append(Heard::Line("ask q".to_owned()));
-    world.append(Heard::Answer(answer("q", "cancelled", "interrupt")));
+    world.append(Record::Line("ask q".to_owned()));
+    world.append(Record::Answer(answer("q", "cancelled", "interrupt")));
     world.kill();
     assert!(world.server.is_interrupted());
     assert_eq!(world.server.due(), b"stop\nq=cancelled\n");
 }
 
 #[test]
-fn a_question_that_was_taken_back_is_no_question_and_ends_no_turn() {
+fn a_withdrawn_question_ends_no_turn() {
     let mut world = World::new();
     world.send(usize::MAX);
     for line in ["ask q", "ask r", "back q"] {
-        world.append(Heard::Line(line.to_owned()));
+        world.append(Record::Line(line.to_owned()));
     }
     assert_eq!(world.server.withdrawn(), ["2.3.q"]);
-    world.append(Heard::Answer(answer("q", "cancelled", "agent")));
+    world.append(Record::Answer(answer("q", "cancelled", "agent")));
     for _replay in 0..2 {
         let open: Vec<_> = world.server.questions().iter().map(|open| &open.id).collect();
         assert_eq!(open, ["2.3.r"]);
@@ -237,22 +237,22 @@ fn a_question_that_was_taken_back_is_no_question_and_ends_no_turn() {
 }
 
 #[test]
-fn nothing_is_open_behind_the_end() {
+fn no_question_is_open_after_the_end() {
     let mut world = World::new();
     world.send(usize::MAX);
     for line in ["ask q", "end"] {
-        world.append(Heard::Line(line.to_owned()));
+        world.append(Record::Line(line.to_owned()));
     }
     assert!(world.server.questions().is_empty());
     // What a default says then is not told to anybody, and takes nothing from a turn that has its result.
-    world.append(Heard::Answer(answer("q", "cancelled", "default")));
+    world.append(Record::Answer(answer("q", "cancelled", "default")));
     assert!(!world.server.is_interrupted() && world.server.due().is_empty());
 }
 
 #[test]
-fn closing_comes_behind_all_that_is_due() {
+fn closing_comes_after_all_that_is_due() {
     let mut world = World::new();
-    world.append(Heard::Line("end".to_owned()));
+    world.append(Record::Line("end".to_owned()));
     assert!(world.server.closes() && !world.server.due().is_empty());
 }
 
@@ -280,7 +280,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// Wherever servers are killed, the agent gets every line once, and none in pieces.
     #[test]
-    fn whatever_is_killed_the_agent_gets_each_line_once(steps in proptest::collection::vec(step(), 0..60)) {
+    fn the_agent_gets_each_line_once_whatever_is_killed(steps in proptest::collection::vec(step(), 0..60)) {
         let mut world = World::new();
         let mut expected: BTreeMap<String, usize> = BTreeMap::new();
         let (mut asked, mut open, mut interrupted) = (0, Vec::new(), false);
@@ -288,17 +288,17 @@ proptest! {
         for step in steps {
             match step {
                 Step::Say(what) => {
-                    world.append(Heard::Line(format!("say {what}")));
+                    world.append(Record::Line(format!("say {what}")));
                     *expected.entry(format!("said {what}\n")).or_default() += 1;
                 }
                 Step::Ask => {
                     asked += 1;
                     open.push(asked.to_string());
-                    world.append(Heard::Line(format!("ask {asked}")));
+                    world.append(Record::Line(format!("ask {asked}")));
                 }
                 Step::Answer if !interrupted => {
                     if let Some(id) = open.pop() {
-                        world.append(Heard::Answer(answer(&id, "yes", "caller")));
+                        world.append(Record::Answer(answer(&id, "yes", "caller")));
                         *expected.entry(format!("{id}=yes\n")).or_default() += 1;
                     }
                 }
@@ -307,7 +307,7 @@ proptest! {
                 Step::Interrupt => {
                     // As the runtime does it: the record of what is open first.
                     for id in &open {
-                        world.append(Heard::Answer(answer(id, "cancelled", "interrupt")));
+                        world.append(Record::Answer(answer(id, "cancelled", "interrupt")));
                     }
                     world.server.interrupt();
                     interrupted = true;

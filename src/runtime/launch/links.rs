@@ -1,7 +1,7 @@
-//! Links in agents' homes, which lead them to what stands ready elsewhere: there while turns need them, and gone after.
+//! Links in agents' homes to workspace configuration files: made for a turn, and removed after it.
 //!
 //! A home is shared. A link that stayed would show one session's skills, instructions or configuration to the next one in
-//! place of its own. So each link is written down with the turns that use it, and goes with the last of them. What
+//! place of its own. So each link is recorded with the turns that use it, and removed after the last of them. A file that
 //! somebody else has put in its place stays.
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::RuntimeError;
+use crate::runtime::error::RuntimeError;
 use promptd_agents::Link;
 use promptd_model::SessionId;
 use promptd_sys as sys;
@@ -24,30 +24,30 @@ const FILE_NAME: &str = "links.json";
 #[derive(Debug)]
 pub(crate) struct Links {
     path: PathBuf,
-    made: Mutex<Vec<Made>>,
+    made: Mutex<Vec<RecordedLink>>,
 }
 
 /// A link, and who uses it: sessions, each with its turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Made {
+struct RecordedLink {
     at: PathBuf,
     to: PathBuf,
     users: Vec<(SessionId, u32)>,
 }
 
-impl Made {
+impl RecordedLink {
     fn is_there(&self) -> bool {
         fs::read_link(&self.at).is_ok_and(|to| to == self.to)
     }
 }
 
 impl Links {
-    /// Those that a former server left; what it wrote last may be torn.
-    pub(crate) fn of(home: &Path) -> Self {
+    /// Reads the links that a former server left.
+    pub(crate) fn read(home: &Path) -> Self {
         let path = home.join(FILE_NAME);
         let made = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
-                tracing::error!(path = %path.display(), %error, "links in homes are not known any more, and stay there");
+                tracing::error!(path = %path.display(), %error, "links in homes are unknown, and stay there");
                 Vec::new()
             }),
             Err(_) => Vec::new(),
@@ -63,8 +63,8 @@ impl Links {
         self.lock().iter().any(|made| made.at == at && made.is_there())
     }
 
-    /// Makes the links of a turn, but none where something is already: with a turn that runs elsewhere, the first one's
-    /// link counts.
+    /// Makes the links of a turn, but not where something exists: of two turns that need different links, the first
+    /// counts.
     pub(crate) fn make(&self, links: &[&Link], session: &SessionId, turn: u32) -> Result<(), RuntimeError> {
         if links.is_empty() {
             return Ok(());
@@ -93,12 +93,12 @@ impl Links {
                 None => {}
             }
             made.retain(|made| made.at != *at);
-            made.push(Made {
+            made.push(RecordedLink {
                 at: at.clone(),
                 to: to.clone(),
                 users: vec![user],
             });
-            // First the note: a link of which nobody knew would stay.
+            // Recorded first: a link that is not recorded would stay.
             self.save(&made).map_err(failed(&self.path))?;
             if let Some(folder) = at.parent() {
                 fs::create_dir_all(folder).map_err(failed(folder))?;
@@ -111,43 +111,43 @@ impl Links {
         self.save(&made).map_err(failed(&self.path))
     }
 
-    /// The turns up to this one need nothing any more.
+    /// Removes what only turns up to this one needed.
     pub(crate) fn release(&self, session: &SessionId, through: u32) {
         self.release_where(|(user, turn)| user == session && *turn <= through);
     }
 
-    /// Only these sessions have a turn that may need something.
-    pub(crate) fn keep_for(&self, sessions: impl Fn(&SessionId) -> bool) {
+    /// Removes what no turn of these sessions needs.
+    pub(crate) fn retain(&self, sessions: impl Fn(&SessionId) -> bool) {
         self.release_where(|(session, _)| !sessions(session));
     }
 
-    fn release_where(&self, goes: impl Fn(&(SessionId, u32)) -> bool) {
+    fn release_where(&self, is_done: impl Fn(&(SessionId, u32)) -> bool) {
         let mut made = self.lock();
-        if !made.iter().flat_map(|made| &made.users).any(&goes) {
+        if !made.iter().flat_map(|made| &made.users).any(&is_done) {
             return;
         }
-        release(&mut made, goes);
+        release(&mut made, is_done);
         if let Err(error) = self.save(&made) {
-            // The next change writes it; a link that has gone is not looked for again.
-            tracing::warn!(path = %self.path.display(), %error, "which links are in homes could not be written down");
+            // The next change writes it.
+            tracing::warn!(path = %self.path.display(), %error, "the links in homes could not be recorded");
         }
     }
 
-    fn save(&self, made: &[Made]) -> io::Result<()> {
+    fn save(&self, made: &[RecordedLink]) -> io::Result<()> {
         sys::replace_file(&self.path, &serde_json::to_vec(made)?)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Made>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<RecordedLink>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes users away, and the links that have none any more.
-fn release(made: &mut Vec<Made>, goes: impl Fn(&(SessionId, u32)) -> bool) {
+/// Removes users, and links without users.
+fn release(made: &mut Vec<RecordedLink>, is_done: impl Fn(&(SessionId, u32)) -> bool) {
     made.retain_mut(|made| {
-        made.users.retain(|user| !goes(user));
+        made.users.retain(|user| !is_done(user));
         if made.users.is_empty() && made.is_there() {
-            // Who took it away meanwhile has done our work.
+            // Somebody may have removed it already.
             let _removed = fs::remove_file(&made.at);
         }
         !made.users.is_empty()

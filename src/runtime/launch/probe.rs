@@ -1,4 +1,4 @@
-//! Asking a program for its version, without trusting it to answer.
+//! Asking a program for its version. It may hang, or leave processes behind.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -15,22 +15,22 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// node needs up to a second on a busy machine; what takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 
 /// The most of an answer that is shown.
 const MAX_VERSION: usize = 80;
 
-/// The versions of programs, asked once for each state of the program's file.
+/// The versions of programs, asked once for each change of the program's file.
 #[derive(Debug, Default)]
 pub(crate) struct Versions(Mutex<BTreeMap<Program, Option<String>>>);
 
-/// A program, in the state in which it was when it was asked.
+/// A program, and when its file was last changed.
 type Program = (PathBuf, Option<SystemTime>);
 
 impl Versions {
-    /// The versions of `programs`, in order; `None` where a program does not say. Takes up to [`PATIENCE`].
+    /// The versions of `programs`, in order; `None` where a program does not say. Takes up to [`TIMEOUT`].
     pub(crate) fn of(&self, programs: &[Option<PathBuf>]) -> Vec<Option<String>> {
         std::thread::scope(|scope| {
             // All at once: one alone can take a second.
@@ -55,7 +55,7 @@ impl Versions {
     }
 }
 
-/// The first line of what `program --version` says, or what went wrong, to stand behind `--version`.
+/// The first line of what `program --version` prints, or what went wrong, as a sentence without its subject.
 pub fn version(program: &Path) -> Result<String, String> {
     let mut command = Command::new(program);
     command
@@ -69,14 +69,14 @@ pub fn version(program: &Path) -> Result<String, String> {
         .map(Pid::from_raw)
         .map_err(|_| "has a process id out of range".to_owned())?;
     let ended = has_ended(group);
-    // Whatever it has started goes with it, however it ended. It is not reaped yet, so the group is still its own.
+    // Everything that it has started is ended with it. It is not reaped yet, so the group's id is still its own.
     let _gone = killpg(group, Signal::SIGKILL);
     let _reaped = child.wait();
-    let output = child.stdout.take().map(what_is_there).unwrap_or_default();
-    // Pi answers there.
-    let errors = child.stderr.take().map(what_is_there).unwrap_or_default();
+    let output = child.stdout.take().map(read_available).unwrap_or_default();
+    // pi answers there.
+    let errors = child.stderr.take().map(read_available).unwrap_or_default();
     if !ended {
-        return Err(format!("has not ended after {} s", PATIENCE.as_secs()));
+        return Err(format!("has not ended after {} s", TIMEOUT.as_secs()));
     }
     let lines = output.lines().chain(errors.lines());
     let line = lines.map(str::trim).find(|line| !line.is_empty());
@@ -93,17 +93,17 @@ pub fn version(program: &Path) -> Result<String, String> {
 fn has_ended(child: Pid) -> bool {
     let begin = Instant::now();
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-    while begin.elapsed() < PATIENCE {
+    while begin.elapsed() < TIMEOUT {
         if !matches!(waitid(Id::Pid(child), look), Ok(WaitStatus::StillAlive)) {
             return true;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL);
     }
     false
 }
 
-/// Reads what the pipe holds and no more: a grandchild that got away may keep it open for ever.
-fn what_is_there(mut pipe: impl Read + AsFd) -> String {
+/// Reads what the pipe holds and no more: a grandchild in another group may keep it open for ever.
+fn read_available(mut pipe: impl Read + AsFd) -> String {
     if fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
         return String::new();
     }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_is_the_version_even_when_a_grandchild_keeps_the_pipe() {
+    fn the_first_line_counts_though_a_grandchild_keeps_the_pipe() {
         let path = program("grandchild", "setsid sleep 2 &\nprintf '\\n1.2.3 (x)\\nmore\\n'");
         let begin = Instant::now();
         assert_eq!(version(&path), Ok("1.2.3 (x)".to_owned()));
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn a_version_on_stderr_counts_where_there_is_none_on_stdout() {
+    fn a_version_on_stderr_counts() {
         let path = program("stderr", "echo 0.73.1 >&2");
         assert_eq!(version(&path), Ok("0.73.1".to_owned()));
         std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
-    fn a_program_that_says_nothing_or_is_not_there_is_a_problem() {
+    fn a_silent_or_missing_program_is_a_problem() {
         let path = program("silent", "exit 3");
         assert_eq!(version(&path), Err("says nothing".to_owned()));
         std::fs::remove_file(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Where an agent's program is, and what has to be started for it.
+//! Where an agent's program is, and what is started for it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +16,7 @@ const MORE_PATH: [&str; 5] = [
     "/bin",
 ];
 
-/// Where programs are looked for: the session's PATH, else ours, and the folders that installers use.
+/// Where programs are searched: the session's PATH, else ours, and the folders that installers use.
 pub(crate) fn search_path(request: &SessionRequest) -> OsString {
     let given = request
         .env
@@ -56,7 +56,7 @@ pub(crate) struct Program {
 }
 
 /// The program to run: the first of the agent's names that is found, or the native binary or the script behind it.
-pub(crate) fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<Program> {
+pub(crate) fn find_program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Option<Program> {
     let path = search_path(request);
     let itself = |found: PathBuf| Program {
         run: found.clone(),
@@ -70,7 +70,7 @@ pub(crate) fn program(agent: &Agent, request: &SessionRequest, cwd: &Path) -> Op
     let Agent::BuiltIn(known) = agent else {
         return Some(itself(found));
     };
-    // Behind all links: a launcher finds its package by where it really lies.
+    // Without links: a launcher finds its package by its real path.
     let native = fs::canonicalize(&found)
         .map(|real| (known.native)(&real))
         .unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Folders in which an agent finds nothing of an earlier turn.
+//! Folders that hold nothing of an earlier turn.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-/// Makes a folder, or empties the one that is there. What stands there in its place, a link for one, goes.
+/// Makes a folder, or empties the one that is there. Anything else in its place, such as a link, is removed.
 pub(crate) fn empty_folder(path: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => fs::remove_file(path)?,
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_for_a_turn_is_empty_whatever_stood_there_and_no_link_is_followed() {
+    fn a_folder_is_empty_whatever_was_there_and_no_link_is_followed() {
         let root = std::env::temp_dir().join(format!("promptd-folders-{}", std::process::id()));
         fs::create_dir_all(root.join("elsewhere")).unwrap();
         fs::write(root.join("elsewhere/kept"), "x").unwrap();

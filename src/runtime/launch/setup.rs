@@ -1,16 +1,17 @@
-//! A session's repository and setup commands: checked when it is accepted, handed to the keeper when its first agent
-//! is about to start.
+//! A session's repository and setup commands: checked when it is accepted, given to the keeper before its first agent
+//! starts.
 
 use std::path::{Path, PathBuf};
 
-use crate::runtime::access::environment::Variables;
+use crate::runtime::access::variables::Variables;
+use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::program::search_path;
-use crate::runtime::{RuntimeError, Session};
+use crate::runtime::session::handle::Session;
 use promptd_keeper::SetupSpec;
 use promptd_model::SessionRequest;
 
 /// The longest command: `MAX_ARG_STRLEN` of Linux less the final zero.
-const LONGEST_COMMAND: usize = 131_071;
+const MAX_COMMAND: usize = 131_071;
 
 /// Refuses what cannot be set up; answers the agent's working directory below `base`.
 pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathBuf) -> Result<PathBuf, RuntimeError> {
@@ -19,8 +20,8 @@ pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathB
         Err(RuntimeError::InvalidField { field, value, hint })
     };
     for (command, number) in request.setup.iter().zip(1_usize..) {
-        if command.trim().is_empty() || command.contains('\0') || command.len() > LONGEST_COMMAND {
-            let hint = format!("a command is not empty, has no NUL and at most {LONGEST_COMMAND} bytes");
+        if command.trim().is_empty() || command.contains('\0') || command.len() > MAX_COMMAND {
+            let hint = format!("a command is not empty, has no NUL and at most {MAX_COMMAND} bytes");
             return invalid("setup", format!("wrong in its command {number}"), &hint);
         }
     }
@@ -33,11 +34,11 @@ pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathB
     repo.check().map_err(wrong)?;
     let directory = repo.directory().map_err(wrong)?;
     if let Some(variable) = &repo.token_env {
-        let hint = match token(request, variables) {
+        let hint = match variables.repository_token(request) {
             None => Some(
                 "there is no such variable in env, in what was configured, nor in the server's environment; add it to env",
             ),
-            // It would end the line in which git takes a password.
+            // A line break would end the line in which git takes a password.
             Some(token) if token.is_empty() || token.contains(char::is_control) => {
                 Some("its value is empty or has more than one line; a token is one line")
             }
@@ -60,14 +61,6 @@ pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathB
     } else {
         base.join(directory)
     })
-}
-
-/// The token for the session's repository, if it has one.
-pub(crate) fn token(request: &SessionRequest, variables: &Variables) -> Option<String> {
-    let variable = request.repo.as_ref()?.token_env.as_ref()?;
-    let given = request.env.get(variable).map(String::as_str);
-    let told = given.or_else(|| variables.get(variable)).map(str::to_owned);
-    told.or_else(|| std::env::var(variable).ok())
 }
 
 /// What has to be done before the agent starts; nothing once an agent of the session has.

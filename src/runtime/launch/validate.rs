@@ -1,23 +1,24 @@
-//! What a request has to be before it is accepted: what can be refused is refused now, not when its turn comes.
+//! Checks of a request before it is accepted: what can be refused is refused now, not when its turn starts.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use crate::runtime::access::environment::Variables;
-use crate::runtime::delivery;
-use crate::runtime::launch::prepare::{agent, list, servers, turn_request};
-use crate::runtime::launch::program::program;
+use crate::runtime::access::variables::Variables;
+use crate::runtime::delivery::sinks;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::launch::catalog::{find_agent, list};
+use crate::runtime::launch::inputs::{mcp_servers, turn_request};
+use crate::runtime::launch::program::find_program;
+use crate::runtime::launch::refusals::{refuse_open_folder, unsupported};
 use crate::runtime::launch::setup;
-use crate::runtime::{RuntimeError, Settings};
-use promptd_agents::{self as agents, Agent, TurnRequest, Unsupported};
+use crate::runtime::settings::Settings;
+use promptd_agents::{self as agents, TurnRequest};
 use promptd_model::{McpServer, PermissionMode, SessionRequest, StdinMode, nearest};
 
-/// The longest timeout that means one: a hundred years, in seconds.
-const LONGEST: f64 = 3.2e9;
+/// The longest timeout: a hundred years, in seconds.
+const MAX_SECONDS: f64 = 3.2e9;
 
-/// The default where a request names no agent; then the checks that need no disk.
+/// Checks a request with its first prompt; answers the agent, after defaults, and the working directory.
 pub(crate) fn check(
     settings: &Settings,
     variables: &Variables,
@@ -25,7 +26,7 @@ pub(crate) fn check(
     prompt: &str,
 ) -> Result<(String, PathBuf), RuntimeError> {
     let name = request.agent.clone().unwrap_or_else(|| settings.default_agent.clone());
-    let Some(agent) = agent(settings, &name) else {
+    let Some(agent) = find_agent(settings, &name) else {
         let known: Vec<String> = list(settings).into_iter().map(|agent| agent.name).collect();
         let nearest = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
         return Err(RuntimeError::AgentNotFound {
@@ -35,10 +36,10 @@ pub(crate) fn check(
         });
     };
     check_values(request)?;
-    delivery::requested(&request.sinks)?;
+    sinks::requested(&request.sinks)?;
     let base = working_directory(settings, request)?;
     let cwd = setup::check(request, variables, base)?;
-    if program(&agent, request, &cwd).is_none() {
+    if find_program(&agent, request, &cwd).is_none() {
         let install = agent.install().map(str::to_owned);
         let installed = list(settings)
             .into_iter()
@@ -52,13 +53,13 @@ pub(crate) fn check(
             installed,
         });
     }
-    // A dry run: what the agent cannot do is refused now, not when its turn comes.
+    // A trial: what the agent cannot do is refused now, not when its turn starts.
     let folder = Path::new("/");
-    let dry_run = TurnRequest {
-        mcp_servers: &servers(settings, request, &agent, BTreeMap::new()),
+    let trial = TurnRequest {
+        mcp_servers: &mcp_servers(settings, request, &agent, BTreeMap::new()),
         ..turn_request(request, &cwd, folder, folder, prompt, None, true)
     };
-    let launch = agent.launch(&dry_run).map_err(unsupported)?;
+    let launch = agent.launch(&trial).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &settings.home)?;
     if launch.stdin == agents::Stdin::Dialog && request.stdin == Some(StdinMode::Open) {
         return Err(RuntimeError::Unsupported {
@@ -68,55 +69,6 @@ pub(crate) fn check(
         });
     }
     Ok((name, cwd))
-}
-
-/// Some agents do not trust a file below a folder that others may write to, and go on without it.
-pub(crate) fn refuse_open_folder(agent: &Agent, launch: &agents::Launch, folder: &Path) -> Result<(), RuntimeError> {
-    let Some(field) = launch.needs_private_folders else {
-        return Ok(());
-    };
-    let is_open = |folder: &&Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o022 != 0);
-    folder.ancestors().find(is_open).map_or(Ok(()), |open| {
-        let hint = format!(
-            "it takes no settings from below {}, which others may write to; start promptd with a --home elsewhere",
-            open.display()
-        );
-        Err(unsupported(Unsupported {
-            agent: agent.name().to_owned(),
-            field,
-            hint,
-        }))
-    })
-}
-
-/// Some agents begin anew under the same id when they do not find what they kept of a session, and say nothing.
-pub(crate) fn refuse_lost_session(
-    agent: &Agent,
-    launch: &agents::Launch,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<(), RuntimeError> {
-    let kept = launch.session_file.as_ref();
-    let Some((kept, home)) = kept.and_then(|kept| Some((kept, kept.home.iter().find_map(|name| variable(name))?)))
-    else {
-        return Ok(());
-    };
-    let folder = Path::new(&home).join(kept.folder);
-    let mut folders = fs::read_dir(&folder).into_iter().flatten().flatten();
-    if folders.any(|folder| folder.path().join(&kept.file).exists()) {
-        return Ok(());
-    }
-    Err(RuntimeError::SessionLost {
-        agent: agent.name().to_owned(),
-        path: folder.join("*").join(&kept.file),
-    })
-}
-
-pub(crate) fn unsupported(error: Unsupported) -> RuntimeError {
-    RuntimeError::Unsupported {
-        agent: error.agent,
-        field: error.field.to_owned(),
-        hint: error.hint,
-    }
 }
 
 fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
@@ -134,9 +86,9 @@ fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
         ("retry.delay", request.retry.as_ref().map(|retry| retry.delay)),
     ] {
         let allowed = if field == "retry.delay" {
-            0.0..=LONGEST
+            0.0..=MAX_SECONDS
         } else {
-            0.001..=LONGEST
+            0.001..=MAX_SECONDS
         };
         if let Some(seconds) = seconds.filter(|seconds| !allowed.contains(seconds)) {
             return invalid(field, seconds.to_string(), "use a positive number of seconds");

@@ -1,22 +1,21 @@
-//! The epoch: an opaque name for this life of the machine, made when it is first needed, and anew after a resume.
+//! The epoch: an opaque name for this life of the machine, made when it is first needed, and new after a resume.
 //!
-//! What happened meanwhile is told by the clocks, at the time of use and by `resume`, which looks when it need not be
-//! asked. The rule:
+//! The clocks show a resume. They are checked whenever the epoch is used, and by `resume` in between. The rule:
 //!
 //! ```text
-//!                                        on the platform   elsewhere
-//! the clock since boot went further      new epoch         new epoch     only a suspended machine does that
-//!   than the one that runs
-//! the wall clock went further            new epoch         a jump        a resume sets it; so does NTP
-//! what was due is late                   new epoch         a jump        a hypervisor's pause; or this process was frozen
-//! the platform gives another id          new epoch         -             a clone
-//! boot or home is another one            new epoch         new epoch     a reboot, a copy
+//!                                              on the platform   elsewhere
+//! the clock since boot ran ahead of the one    new epoch         new epoch     only a suspended machine does that
+//!   that stops while suspended
+//! the wall clock was set forward               new epoch         jump          a resume sets it; so does NTP
+//! a check is late                              new epoch         jump          a hypervisor's pause; or a frozen process
+//! the platform gives another id                new epoch         -             a clone
+//! another boot, or another home                new epoch         new epoch     a reboot, a copy
 //! ```
 //!
-//! A resume of Firecracker leaves no more than a wall clock that is set forward: the other clocks stand still meanwhile,
-//! and a sandbox that was only paused has the id that it had. Nothing else sets the clock there by so much, so it counts.
-//! On any other machine it proves nothing, and only what a resume would have broken is seen to: after a jump connections
-//! are renewed, sinks try at once, and the epoch stays.
+//! A resume of Firecracker shows as nothing but a wall clock that is set forward: the other clocks stand still
+//! meanwhile, and a sandbox that was only paused keeps its id. Nothing else sets the clock there by so much, so it
+//! counts. On any other machine it proves nothing: after a jump connections are renewed and sinks try at once, and the
+//! epoch stays.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -26,8 +25,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::runtime::platform::gap::{STEP, Seen};
-use crate::runtime::platform::identity;
+use crate::runtime::platform::clock_gap::{LastCheck, STEP};
+use crate::runtime::platform::sandbox_sources::is_sandbox;
 use crate::runtime::settings::Platform;
 use promptd_sys::{self as sys, Clocks};
 
@@ -37,28 +36,28 @@ pub(crate) struct Epoch {
     file: PathBuf,
     platform: Platform,
     state: Mutex<State>,
-    /// How often connections have become doubtful while this server ran.
+    /// How often connections may have died while this server ran.
     breaks: watch::Sender<u64>,
 }
 
-/// What has come between now and before.
+/// What the clocks, or the platform, have shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Break {
-    /// The machine was away for so long, and the epoch before is over, where anybody had needed it.
+    /// The machine was away for so long. `previous` is the epoch before, where anybody had needed it.
     Resumed { away: Duration, previous: Option<String> },
-    /// The clock was set forward, or this process was frozen: connections may be dead, and that is all.
+    /// The clock was set forward, or this process was frozen: connections may be dead, nothing more.
     Jumped,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Nothing is minted before it is needed: a sandbox's memory may be cloned before that.
+    /// Not made before it is needed: the sandbox's memory may be cloned before that.
     value: Option<String>,
     /// How many epochs there were before, while this server ran.
     number: u64,
-    seen: Seen,
-    /// What somebody has still to take note of.
-    untold: Option<Break>,
+    last: LastCheck,
+    /// What no caller of [`Epoch::check`] has got yet.
+    unreported: Option<Break>,
     /// When the last break was noticed, by the clock that runs.
     back: Option<Duration>,
 }
@@ -67,7 +66,7 @@ struct State {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     boot_id: String,
-    /// Device and inode of the home: a copy of it is another one's.
+    /// Device and inode of the home: a copy of a home is another one.
     home: String,
     /// By how much the wall clock is ahead of the one since boot, in seconds: more, and it was set forward.
     booted: f64,
@@ -78,7 +77,7 @@ struct Kept {
 }
 
 impl Break {
-    /// Both, of which nobody has taken note in between.
+    /// Both as one.
     fn and(self, later: Self) -> Self {
         match (self, later) {
             (Self::Jumped, later) => later,
@@ -98,10 +97,10 @@ impl Break {
 }
 
 impl Epoch {
-    pub(crate) fn of(home: &Path, platform: Platform) -> Self {
-        let seen = Seen {
+    pub(crate) fn new(home: &Path, platform: Platform) -> Self {
+        let last = LastCheck {
             clocks: Clocks::now(),
-            due: None,
+            next_check: None,
         };
         Self {
             file: home.join("epoch.json"),
@@ -109,8 +108,8 @@ impl Epoch {
             state: Mutex::new(State {
                 value: None,
                 number: 0,
-                seen,
-                untold: None,
+                last,
+                unreported: None,
                 back: None,
             }),
             breaks: watch::Sender::new(0),
@@ -119,75 +118,75 @@ impl Epoch {
 
     /// The epoch; it is made where there is none.
     pub(crate) fn get(&self) -> String {
-        let mut state = self.look();
+        let mut state = self.read_clocks();
         state.value.get_or_insert_with(|| self.find_or_make()).clone()
     }
 
     /// The epoch, if anybody has needed one since the machine came up.
     pub(crate) fn known(&self) -> Option<String> {
-        self.look().value.clone()
+        self.read_clocks().value.clone()
     }
 
-    /// The how many-th epoch of this server it is; asking makes none.
+    /// How many epochs this server has seen end. Does not make an epoch.
     pub(crate) fn number(&self) -> u64 {
-        self.look().number
+        self.read_clocks().number
     }
 
-    /// Looks at the clocks, and promises to look again after `again` at the latest. What has come between; told once.
-    pub(crate) fn check(&self, again: Option<Duration>) -> Option<Break> {
-        let mut state = self.look();
-        state.seen.due = again.map(|again| state.seen.clocks.running.saturating_add(again));
-        state.untold.take()
+    /// Reads the clocks, and promises to do so again within `next`. Returns what has happened, once.
+    pub(crate) fn check(&self, next: Option<Duration>) -> Option<Break> {
+        let mut state = self.read_clocks();
+        state.last.next_check = next.map(|next| state.last.clocks.running.saturating_add(next));
+        state.unreported.take()
     }
 
-    /// The machine is another one than it was in the epoch of that number, whatever its clocks say.
-    pub(crate) fn is_another(&self, number: u64) {
-        let mut state = self.look();
+    /// Ends the epoch of that number: the machine is another one, whatever its clocks say.
+    pub(crate) fn end(&self, number: u64) {
+        let mut state = self.read_clocks();
         if state.number == number {
-            self.begin_anew(&mut state, Duration::ZERO);
+            self.begin_new(&mut state, Duration::ZERO);
         }
     }
 
-    /// Whether the machine came back, or its clock jumped, less than this ago.
-    pub(crate) fn is_back_since_less_than(&self, time: Duration) -> bool {
-        let state = self.look();
-        let running = state.seen.clocks.running;
+    /// Whether the machine came back, or its clock jumped, less than `time` ago.
+    pub(crate) fn came_back_within(&self, time: Duration) -> bool {
+        let state = self.read_clocks();
+        let running = state.last.clocks.running;
         state.back.is_some_and(|back| running.saturating_sub(back) < time)
     }
 
-    /// Changes when connections from before have become doubtful: how often they have.
+    /// Changes when connections from before are likely dead.
     pub(crate) fn breaks(&self) -> watch::Receiver<u64> {
         self.breaks.subscribe()
     }
 
-    fn look(&self) -> MutexGuard<'_, State> {
+    fn read_clocks(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let clocks = Clocks::now();
-        let gap = state.seen.gap(clocks);
-        state.seen.clocks = clocks;
+        let gap = state.last.gap(clocks);
+        state.last.clocks = clocks;
         if let Some(gap) = gap {
-            // Told once, and not again by whoever looks before the next promise.
-            state.seen.due = None;
-            if gap.suspended || identity::is_sandbox(&self.platform) {
-                self.begin_anew(&mut state, gap.away);
+            // The late check is reported, and not again before the next promise.
+            state.last.next_check = None;
+            if gap.suspended || is_sandbox(&self.platform) {
+                self.begin_new(&mut state, gap.away);
             } else {
-                self.breaks_off(&mut state, Break::Jumped);
+                self.report(&mut state, Break::Jumped);
             }
         }
         state
     }
 
-    fn begin_anew(&self, state: &mut State, away: Duration) {
-        // A server that is started now must not find it, either. Where it stays, its clocks tell on it.
+    fn begin_new(&self, state: &mut State, away: Duration) {
+        // A server that starts now must not use it, either. If it cannot be removed, its clocks show that it is old.
         let _gone = std::fs::remove_file(&self.file);
         let previous = state.value.take();
         state.number = state.number.wrapping_add(1);
-        self.breaks_off(state, Break::Resumed { away, previous });
+        self.report(state, Break::Resumed { away, previous });
     }
 
-    fn breaks_off(&self, state: &mut State, new: Break) {
-        state.back = Some(state.seen.clocks.running);
-        state.untold = Some(match state.untold.take() {
+    fn report(&self, state: &mut State, new: Break) {
+        state.back = Some(state.last.clocks.running);
+        state.unreported = Some(match state.unreported.take() {
             Some(before) => before.and(new),
             None => new,
         });
@@ -203,9 +202,9 @@ impl Epoch {
         let kept = std::fs::read(&self.file)
             .ok()
             .and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
-        // The same rule, for what has come while no server was there.
+        // The same rule, for the time without a server.
         let holds = |kept: &Kept| {
-            let is_set = booted - kept.booted > step && identity::is_sandbox(&self.platform);
+            let is_set = booted - kept.booted > step && is_sandbox(&self.platform);
             kept.boot_id == boot_id && kept.home == home && suspended - kept.suspended <= step && !is_set
         };
         if let Some(kept) = kept.filter(holds) {
@@ -243,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_took_note_of_adds_up_and_a_jump_hides_no_resume() {
+    fn unreported_breaks_add_up_and_a_jump_hides_no_resume() {
         let resumed = |seconds, previous: Option<&str>| Break::Resumed {
             away: Duration::from_secs(seconds),
             previous: previous.map(str::to_owned),
@@ -268,11 +267,11 @@ mod tests {
             folder: "/nonexistent".into(),
             told: on_the_platform,
         };
-        Epoch::of(home, platform)
+        Epoch::new(home, platform)
     }
 
     #[test]
-    fn it_is_made_when_it_is_needed_and_outlives_the_server_only() {
+    fn an_epoch_is_made_when_needed_and_outlives_the_server() {
         let folder = home("made");
         let one = epoch(&folder, false);
         assert_eq!(one.known(), None);
@@ -280,25 +279,25 @@ mod tests {
         let name = one.get();
         assert_eq!(one.known().as_ref(), Some(&name));
         assert_eq!(epoch(&folder, false).get(), name, "another server, the same epoch");
-        one.is_another(0);
+        one.end(0);
         assert_eq!((one.known(), one.number(), *one.breaks().borrow()), (None, 1, 1));
-        one.is_another(0);
+        one.end(0);
         assert_eq!(one.number(), 1, "that is known already");
-        assert!(one.is_back_since_less_than(Duration::from_secs(60)));
-        assert!(!one.is_back_since_less_than(Duration::ZERO));
+        assert!(one.came_back_within(Duration::from_secs(60)));
+        assert!(!one.came_back_within(Duration::ZERO));
         let (away, previous) = (Duration::ZERO, Some(name.clone()));
         assert_eq!(one.check(None), Some(Break::Resumed { away, previous }));
-        assert_eq!(one.check(None), None, "told once");
+        assert_eq!(one.check(None), None, "reported once");
         assert_ne!(one.get(), name);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn a_resume_ends_also_the_epoch_of_which_only_the_file_knows() {
+    fn a_resume_also_ends_an_epoch_that_only_the_file_knows() {
         let folder = home("file");
         let name = epoch(&folder, true).get();
         let restarted = epoch(&folder, true);
-        restarted.is_another(0);
+        restarted.end(0);
         assert_ne!(restarted.get(), name);
         std::fs::remove_dir_all(folder).unwrap();
     }
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_while_no_server_was_there_is_judged_by_the_same_rule() {
+    fn the_same_rule_holds_for_the_time_without_a_server() {
         for (on_the_platform, stays) in [(true, false), (false, true)] {
             assert_eq!(is_found_after(|kept| kept.booted -= 3_600.0, on_the_platform), stays);
             assert!(!is_found_after(|kept| kept.suspended -= 3_600.0, on_the_platform));
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_home_has_its_own() {
+    fn a_copied_home_gets_an_epoch_of_its_own() {
         let (one, other) = (home("one"), home("other"));
         let name = epoch(&one, false).get();
         std::fs::copy(one.join("epoch.json"), other.join("epoch.json")).unwrap();

@@ -1,428 +1,258 @@
-//! Which sandbox this is: asked of the platform when it is first needed, and where it knows, once in each epoch.
+//! Which sandbox this is: asked of the platform when it is first needed, once in each epoch.
 //!
-//! The witnesses, the most trustworthy first: the metadata service, which the hypervisor answers; the events host, which
-//! knows a sandbox by its address; the `Host` of a request, `{port}-{id}.{domain}`; and a file, which may lag behind by
-//! a moment after a resume. Where nothing says that this is E2B, nobody is asked: on other machines the metadata
-//! service is somebody else's.
+//! Where the platform's services do not answer, the `Host` of the last request names the sandbox, else the platform's
+//! file. Where nothing says that this is E2B, nobody is asked: on other machines the metadata service belongs to
+//! somebody else.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::ACCEPT;
-use reqwest::{Client, redirect};
-use serde::Deserialize;
+use tokio::sync::Semaphore;
 
+use crate::runtime::platform::sandbox_sources::{
+    Sandbox, SandboxSource, ask_services, id_in_host, is_sandbox, read_file,
+};
 use crate::runtime::settings::Platform;
 
-/// How long a witness may take: they all live on this very machine, or next to it.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// After this long without an answer the services are asked again: one may only be late.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// How long it is believed that no witness knows: one that is only late is asked again.
-const UNKNOWN: Duration = Duration::from_secs(10);
-
-/// How often the witnesses are asked where one of them has known before: it will know again, and right after a resume a
-/// question may be lost on its way.
+/// How often the services are asked where one has answered before: right after a resume a question may be lost.
 const ROUNDS: u32 = 2;
 
-/// The most that is read of an answer.
-const MOST: usize = 64 << 10;
-
-/// How long the metadata service's token is to be good, in seconds: for one question.
-const TOKEN_SECONDS: &str = "60";
-
-/// The longest id that is believed.
-const MOST_ID: usize = 128;
-
-/// Which sandbox this is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sandbox {
-    /// The platform's id.
-    pub id: String,
-    /// Who said so.
-    pub source: Witness,
+/// What is known of the sandbox.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    state: Mutex<State>,
+    /// One caller asks, the others wait for its answer.
+    asking: Semaphore,
 }
 
-/// Who knows which sandbox this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Witness {
-    /// The hypervisor's metadata service.
-    Metadata,
-    /// The platform's events host.
-    Events,
-    /// The `Host` of a request.
-    Host,
-    /// The platform's file.
-    File,
+#[derive(Debug, Default)]
+struct State {
+    answer: Option<Answer>,
+    /// A service has answered once.
+    has_answered: bool,
+    host: Option<Host>,
 }
 
-impl Witness {
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Metadata => "mmds",
-            Self::Events => "events",
-            Self::Host => "host",
-            Self::File => "file",
+/// The services' last answer.
+#[derive(Clone, Debug)]
+struct Answer {
+    epoch: u64,
+    at: Instant,
+    sandbox: Option<Sandbox>,
+}
+
+/// What requests of this epoch called us.
+#[derive(Debug)]
+struct Host {
+    epoch: u64,
+    /// The id in the last `Host`.
+    id: String,
+    /// The id that is certainly, or by the first `Host`, this sandbox's.
+    known: String,
+    /// When somebody was told last that the two differ.
+    reported: Option<Instant>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            asking: Semaphore::new(1),
         }
     }
 }
 
-/// What is known of the sandbox, each with the number of the epoch in which it was learned.
-#[derive(Debug, Default)]
-pub(crate) struct Identity {
-    /// What the witnesses that have to be asked said.
-    asked: Mutex<Option<Asked>>,
-    /// One asks, and the others wait for the answer.
-    asking: tokio::sync::Mutex<()>,
-    /// One of them has known it once.
-    is_told: AtomicBool,
-    /// The `Host` of the last request that had one.
-    heard: Mutex<Option<Heard>>,
-}
-
-/// The id in a request's `Host`.
-#[derive(Debug)]
-struct Heard {
-    epoch: u64,
-    id: String,
-    doubt: Option<Doubt>,
-}
-
-/// Somebody calls by another name, and no witness has said yet what that means.
-#[derive(Debug)]
-struct Doubt {
-    /// Which sandbox this was known to be.
-    before: String,
-    /// When they were asked.
-    asked: Instant,
-}
-
-/// The sandbox, where any of them knew it.
-type Said = Option<Sandbox>;
-
-#[derive(Debug)]
-struct Asked {
-    epoch: u64,
-    when: Instant,
-    said: Said,
-}
-
 impl Identity {
-    /// Which sandbox this is; nothing where it is none, or nobody knows.
+    /// Which sandbox this is; `None` where it is none, or nothing names it.
     pub(crate) async fn get(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
         if !is_sandbox(platform) {
             return None;
         }
-        let _asking = self.asking.lock().await;
-        let said = match self.asked(epoch) {
-            Some(said) => said,
-            None => self.put(epoch, self.ask(platform).await),
+        let _asking = self.asking.acquire().await.ok();
+        let asked = self.state().last_answer(epoch, Instant::now()).cloned();
+        let answer = if let Some(answer) = asked {
+            answer.sandbox
+        } else {
+            let sandbox = self.ask(platform).await;
+            self.state().put(epoch, sandbox.clone());
+            sandbox
         };
-        said.or_else(|| self.without_asking(platform, epoch))
+        let of_host = || self.state().of_host(epoch);
+        answer.or_else(of_host).or_else(|| read_file(&platform.folder))
     }
 
-    /// Asks again where it is known which sandbox this was, by an earlier answer or else as `heard`; whether it is another
-    /// one now, or nothing where no witness answers. The answer is that of the epoch that follows.
-    pub(crate) async fn has_changed(&self, platform: &Platform, epoch: u64, heard: Option<String>) -> Option<bool> {
-        let _asking = self.asking.lock().await;
-        let told = self.asked(epoch).flatten().map(|sandbox| sandbox.id);
-        let Some(before) = told.or(heard) else {
+    /// Asks again, and compares with the last answer or else with `expected`: whether this is another sandbox now;
+    /// `None` where no service answers. The new answer counts for the epoch that follows.
+    pub(crate) async fn has_changed(&self, platform: &Platform, epoch: u64, expected: Option<String>) -> Option<bool> {
+        let _asking = self.asking.acquire().await.ok();
+        let known = self.state().known_id(epoch, Instant::now());
+        let Some(before) = known.or(expected) else {
             return Some(false);
         };
         let now = self.ask(platform).await?;
         let changed = now.id != before;
+        let mut state = self.state();
         if changed {
-            self.put(epoch.wrapping_add(1), Some(now));
-        } else if let Some(heard) = &mut *self.heard() {
-            heard.doubt = None;
+            state.put(epoch.wrapping_add(1), Some(now));
+        } else if let Some(host) = &mut state.host {
+            // Another name of the same sandbox.
+            host.known.clone_from(&host.id);
+            host.reported = None;
         }
         Some(changed)
     }
 
-    /// Takes note of a request's `Host`; where it names another sandbox than was known, which that was. As long as nobody
-    /// has answered what that means, it is told again now and then.
-    pub(crate) fn hears(&self, host: &str, epoch: u64) -> Option<String> {
-        self.hears_at(host, epoch, Instant::now())
+    /// Takes note of a request's `Host`. Returns the id that was known before where this one differs, now and then until
+    /// it is clear what that means.
+    pub(crate) fn note_host(&self, host: &str, epoch: u64) -> Option<String> {
+        self.note_host_at(host, epoch, Instant::now())
     }
 
-    fn hears_at(&self, host: &str, epoch: u64, now: Instant) -> Option<String> {
-        let id = id_in(host)?;
-        let mut heard = self.heard();
-        let (last, doubt) = match heard.take().filter(|heard| heard.epoch == epoch) {
-            Some(last) => (Some(last.id), last.doubt),
-            None => (None, None),
-        };
-        let known = last.or_else(|| self.asked(epoch).flatten().map(|sandbox| sandbox.id));
-        let other = known.filter(|known| known != id);
-        let waits = |doubt: &Doubt| now.saturating_duration_since(doubt.asked) < UNKNOWN;
-        let is_due = other.is_some() || doubt.as_ref().is_some_and(|doubt| !waits(doubt));
-        let doubt = match doubt {
-            Some(doubt) if is_due => Some(Doubt { asked: now, ..doubt }),
-            Some(doubt) => Some(doubt),
-            None => other.map(|before| Doubt { before, asked: now }),
-        };
-        let before = doubt.as_ref().filter(|_| is_due).map(|doubt| doubt.before.clone());
-        let id = id.to_owned();
-        *heard = Some(Heard { epoch, id, doubt });
-        before
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Option<Heard>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note_host_at(&self, host: &str, epoch: u64, now: Instant) -> Option<String> {
+        let id = id_in_host(host)?;
+        let mut state = self.state();
+        if state.host.as_ref().is_none_or(|host| host.epoch != epoch) {
+            let known = state.known_id(epoch, now);
+            state.host = Some(Host {
+                epoch,
+                id: id.to_owned(),
+                known: known.unwrap_or_else(|| id.to_owned()),
+                reported: None,
+            });
+        }
+        let host = state.host.as_mut()?;
+        id.clone_into(&mut host.id);
+        let waits = host
+            .reported
+            .is_some_and(|at| now.saturating_duration_since(at) < ASK_AGAIN);
+        if host.known == id || waits {
+            return None;
+        }
+        host.reported = Some(now);
+        Some(host.known.clone())
     }
 
     async fn ask(&self, platform: &Platform) -> Option<Sandbox> {
-        let rounds = if self.is_told.load(Ordering::Relaxed) {
-            ROUNDS
-        } else {
-            1
-        };
+        let rounds = if self.state().has_answered { ROUNDS } else { 1 };
         for _ in 0..rounds {
-            if let Some(sandbox) = ask(platform).await {
-                self.is_told.store(true, Ordering::Relaxed);
+            if let Some(sandbox) = ask_services(platform).await {
+                self.state().has_answered = true;
                 return Some(sandbox);
             }
         }
         None
     }
 
-    /// What they said, where they were asked and it still holds.
-    fn asked(&self, epoch: u64) -> Option<Said> {
-        self.asked_by(epoch, Instant::now())
-    }
-
-    fn asked_by(&self, epoch: u64, now: Instant) -> Option<Said> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |asked: &&Asked| {
-            let fresh = now.saturating_duration_since(asked.when) < UNKNOWN;
-            asked.epoch == epoch && (asked.said.is_some() || fresh)
-        };
-        asked.as_ref().filter(holds).map(|asked| asked.said.clone())
-    }
-
-    fn put(&self, epoch: u64, said: Said) -> Said {
-        let when = Instant::now();
-        let asked = Asked {
-            epoch,
-            when,
-            said: said.clone(),
-        };
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
-        said
-    }
-
-    fn without_asking(&self, platform: &Platform, epoch: u64) -> Option<Sandbox> {
-        let heard = self.heard();
-        let heard = heard.as_ref().filter(|heard| heard.epoch == epoch);
-        let heard = heard.map(|heard| heard.id.clone());
-        let sandbox = |source| move |id| Sandbox { id, source };
-        heard
-            .map(sandbox(Witness::Host))
-            .or_else(|| in_file(&platform.folder).map(sandbox(Witness::File)))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether anything says that this is a sandbox of the platform.
-pub fn is_sandbox(platform: &Platform) -> bool {
-    platform.told || platform.folder.join(".E2B_SANDBOX").exists()
-}
-
-async fn ask(platform: &Platform) -> Option<Sandbox> {
-    let client = client()?;
-    let metadata = tokio::time::timeout(PATIENCE, of_metadata(&client, &platform.metadata)).await;
-    if let Ok(Some(id)) = metadata {
-        let source = Witness::Metadata;
-        return Some(Sandbox { id, source });
+impl State {
+    /// The last answer, where it still holds: that nobody answered holds for a moment only.
+    fn last_answer(&self, epoch: u64, now: Instant) -> Option<&Answer> {
+        self.answer.as_ref().filter(|answer| {
+            let is_fresh = now.saturating_duration_since(answer.at) < ASK_AGAIN;
+            answer.epoch == epoch && (answer.sandbox.is_some() || is_fresh)
+        })
     }
-    let events = tokio::time::timeout(PATIENCE, of_events(&client, &platform.events)).await;
-    let source = Witness::Events;
-    events.ok().flatten().map(|id| Sandbox { id, source })
-}
 
-/// A client for these questions only: its connections and names go with it.
-fn client() -> Option<Client> {
-    // Fails only where one is installed already, which is as good.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        // A proxy is for the world outside.
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .tls_certs_only([]);
-    builder.build().ok()
-}
-
-async fn of_metadata(client: &Client, address: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        #[serde(rename = "instanceID")]
-        instance: String,
+    /// The id in that answer.
+    fn known_id(&self, epoch: u64, now: Instant) -> Option<String> {
+        let sandbox = self.last_answer(epoch, now)?.sandbox.as_ref();
+        sandbox.map(|sandbox| sandbox.id.clone())
     }
-    let token = client
-        .put(format!("{address}/latest/api/token"))
-        .header("X-metadata-token-ttl-seconds", TOKEN_SECONDS);
-    let token = body(token).await?;
-    let metadata = client
-        .get(format!("{address}/"))
-        .header("X-metadata-token", token)
-        .header(ACCEPT, "application/json");
-    let metadata: Metadata = serde_json::from_slice(&body(metadata).await?).ok()?;
-    believed(metadata.instance)
-}
 
-async fn of_events(client: &Client, address: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Me {
-        #[serde(rename = "sandboxID")]
-        sandbox: String,
+    fn put(&mut self, epoch: u64, sandbox: Option<Sandbox>) {
+        let at = Instant::now();
+        self.answer = Some(Answer { epoch, at, sandbox });
     }
-    let me: Me = serde_json::from_slice(&body(client.get(format!("{address}/me"))).await?).ok()?;
-    believed(me.sandbox)
-}
 
-/// The body of a good answer.
-async fn body(request: reqwest::RequestBuilder) -> Option<Vec<u8>> {
-    let mut answer = request.send().await.ok()?.error_for_status().ok()?;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.ok()? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MOST {
-            return None;
-        }
+    fn of_host(&self, epoch: u64) -> Option<Sandbox> {
+        let host = self.host.as_ref().filter(|host| host.epoch == epoch)?;
+        let (id, source) = (host.id.clone(), SandboxSource::Host);
+        Some(Sandbox { id, source })
     }
-    Some(body)
-}
-
-fn in_file(folder: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(folder.join(".E2B_SANDBOX_ID")).ok()?;
-    believed(text.trim().to_owned())
-}
-
-/// An id that may stand in headers, logs and messages.
-fn believed(id: String) -> Option<String> {
-    let sane = (1..=MOST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    sane.then_some(id)
-}
-
-/// The id in `{port}-{id}.{domain}`.
-fn id_in(host: &str) -> Option<&str> {
-    let (first, _domain) = host.split_once('.')?;
-    let (port, id) = first.split_once('-')?;
-    let port_is_one = port.parse::<u16>().is_ok();
-    let id_is_one =
-        (8..=MOST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (port_is_one && id_is_one).then_some(id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_host_names_the_sandbox_only_where_it_has_the_platforms_form() {
-        assert_eq!(id_in("8080-ixyz12345abcdefgh.e2b.app"), Some("ixyz12345abcdefgh"));
-        for other in [
-            "127.0.0.1:8080",
-            "localhost",
-            "my-host.example.com",
-            "99999-ixyz12345abcdefgh.e2b.app",
-            "8080-x.e2b.app",
-            "8080-ixyz12345abcdefgh",
-            "8080-ixyz%2e12345abcdefgh.e2b.app",
-        ] {
-            assert_eq!(id_in(other), None, "{other}");
+    const PARENT: &str = "8080-iparent12345678.e2b.app";
+    const FORK: &str = "8080-iforkfork12345678.e2b.app";
+
+    fn sandbox(id: &str) -> Sandbox {
+        let (id, source) = (id.to_owned(), SandboxSource::Metadata);
+        Sandbox { id, source }
+    }
+
+    /// Services where nobody listens.
+    fn platform(told: bool) -> Platform {
+        Platform {
+            envd: String::new(),
+            metadata: "http://127.0.0.1:9".to_owned(),
+            events: "http://127.0.0.1:9".to_owned(),
+            folder: "/nonexistent".into(),
+            told,
         }
     }
 
     #[test]
-    fn a_host_that_changes_is_told_once() {
+    fn a_host_that_differs_is_reported_once() {
         let identity = Identity::default();
-        assert!(
-            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0).is_none(),
-            "the first"
-        );
-        assert!(identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0).is_none());
-        assert!(identity.hears("localhost:8080", 0).is_none(), "says nothing");
-        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0).is_some());
-        assert!(identity.hears("8080-iother1234abcdefgh.e2b.app", 0).is_none());
-        assert!(
-            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 1).is_none(),
-            "another epoch"
-        );
-        let id = "ixyz12345abcdefgh".to_owned();
-        let source = Witness::Metadata;
-        identity.put(2, Some(Sandbox { id, source }));
-        assert!(
-            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 2).is_none(),
-            "as was told"
-        );
-        identity.put(
-            3,
-            Some(Sandbox {
-                id: "another".to_owned(),
-                source,
-            }),
-        );
-        assert!(
-            identity.hears("8080-ixyz12345abcdefgh.e2b.app", 3).is_some(),
-            "not as was told"
-        );
+        for (host, epoch, reported, why) in [
+            (PARENT, 0, false, "the first"),
+            (PARENT, 0, false, "the same"),
+            ("localhost:8080", 0, false, "names no sandbox"),
+            (FORK, 0, true, "differs"),
+            (FORK, 0, false, "was reported"),
+            (PARENT, 1, false, "another epoch"),
+        ] {
+            assert_eq!(identity.note_host(host, epoch).is_some(), reported, "{why}");
+        }
+        identity.state().put(2, Some(sandbox("iparent12345678")));
+        assert!(identity.note_host(PARENT, 2).is_none(), "as the platform answered");
+        identity.state().put(3, Some(sandbox("another")));
+        assert!(identity.note_host(PARENT, 3).is_some(), "not as the platform answered");
     }
 
     #[tokio::test]
-    async fn a_host_that_changes_is_told_until_somebody_has_answered_what_it_means() {
-        let platform = Platform {
-            envd: String::new(),
-            // Nobody listens there.
-            metadata: "http://127.0.0.1:9".to_owned(),
-            events: "http://127.0.0.1:9".to_owned(),
-            folder: "/nonexistent".into(),
-            told: true,
-        };
+    async fn a_host_that_differs_is_reported_again_until_a_service_answers() {
         let (identity, begin) = (Identity::default(), Instant::now());
-        let hears = |host: &str, after| identity.hears_at(host, 0, begin + after);
-        let (parent, fork) = ("8080-iparent12345678.e2b.app", "8080-iforkfork12345678.e2b.app");
+        let note = |host: &str, after| identity.note_host_at(host, 0, begin + after);
         let before = Some("iparent12345678".to_owned());
-        assert_eq!(hears(parent, Duration::ZERO), None);
-        assert_eq!(hears(fork, Duration::ZERO), before);
-        assert_eq!(identity.has_changed(&platform, 0, before.clone()).await, None, "nobody");
-        assert_eq!(hears(fork, UNKNOWN / 2), None, "not each time");
-        assert_eq!(hears(fork, UNKNOWN), before);
-        assert_eq!(hears(fork, UNKNOWN), None);
-        assert_eq!(hears(fork, UNKNOWN * 2), before);
+        assert_eq!(note(PARENT, Duration::ZERO), None);
+        assert_eq!(note(FORK, Duration::ZERO), before);
+        let changed = identity.has_changed(&platform(true), 0, before.clone()).await;
+        assert_eq!(changed, None, "nobody answers");
+        assert_eq!(note(FORK, ASK_AGAIN / 2), None, "not each time");
+        assert_eq!(note(FORK, ASK_AGAIN), before);
+        assert_eq!(note(FORK, ASK_AGAIN), None);
+        assert_eq!(note(FORK, ASK_AGAIN * 2), before);
     }
 
     #[test]
-    fn that_nobody_knows_is_believed_for_a_moment_only() {
-        let identity = Identity::default();
-        identity.put(0, None);
+    fn a_missing_answer_holds_for_a_moment_only() {
+        let mut state = State::default();
+        state.put(0, None);
         let now = Instant::now();
-        assert_eq!(identity.asked_by(0, now), Some(None));
-        assert_eq!(identity.asked_by(0, now + UNKNOWN), None, "asked again");
-        let sandbox = Sandbox {
-            id: "ixyz12345abcdefgh".to_owned(),
-            source: Witness::Metadata,
-        };
-        identity.put(0, Some(sandbox.clone()));
-        assert_eq!(identity.asked_by(0, now + UNKNOWN * 9), Some(Some(sandbox)));
+        assert!(state.last_answer(0, now).is_some());
+        assert!(state.last_answer(0, now + ASK_AGAIN).is_none(), "asked again");
+        state.put(0, Some(sandbox("ixyz12345abcdefgh")));
+        let known = state.known_id(0, now + ASK_AGAIN * 9);
+        assert_eq!(known.as_deref(), Some("ixyz12345abcdefgh"));
     }
 
     #[tokio::test]
-    async fn elsewhere_nobody_is_asked() {
-        let platform = Platform {
-            envd: String::new(),
-            // Would be refused, which is not what this is about: it is not even tried.
-            metadata: "http://127.0.0.1:9".to_owned(),
-            events: "http://127.0.0.1:9".to_owned(),
-            folder: "/nonexistent".into(),
-            told: false,
-        };
+    async fn outside_of_the_platform_nobody_is_asked() {
         let identity = Identity::default();
-        identity.hears("8080-ixyz12345abcdefgh.e2b.app", 0);
-        assert_eq!(identity.get(&platform, 0).await, None);
-        let told = Platform { told: true, ..platform };
-        let known = identity.get(&told, 0).await.map(|sandbox| sandbox.source);
-        assert_eq!(known, Some(Witness::Host));
+        identity.note_host(PARENT, 0);
+        assert_eq!(identity.get(&platform(false), 0).await, None);
+        let known = identity.get(&platform(true), 0).await.map(|sandbox| sandbox.source);
+        assert_eq!(known, Some(SandboxSource::Host));
     }
 }

@@ -1,16 +1,16 @@
-//! What servers of tools are given by files that stand ready: secret in all that leaves of the session.
+//! Secrets that MCP servers get from workspace configuration files: hidden in all output of the session.
 //!
-//! A file may change or go, and what was read from it may stand in the journal all the same. So the values lie in the
-//! session's folder, from the first launch on that used them.
+//! A file may change or go, and the journal may still show what was read from it. So the values are kept in the session's
+//! folder, from the first launch on that used them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::runtime::secrets::masks::add_servers;
-use crate::runtime::{RuntimeError, Session};
+use crate::runtime::error::RuntimeError;
+use crate::runtime::secrets::known::add_mcp_servers;
 use promptd_mask::Secrets;
 use promptd_model::McpServer;
 use promptd_sys as sys;
@@ -18,59 +18,93 @@ use promptd_sys as sys;
 /// The file's name in a session's folder: a list of texts.
 const FILE_NAME: &str = "file-secrets.json";
 
-/// Of files that change with every turn, no more bytes than this are remembered; what is in force always is.
-const MOST: usize = 256 << 10;
+/// Of files that change with every turn, no more bytes than this are remembered; current values always are.
+const MAX_BYTES: usize = 256 << 10;
 
-/// The values, once they have been asked for.
-#[derive(Debug, Default)]
-pub(crate) struct FileSecrets(Mutex<Option<Secrets>>);
+/// The values, read when they are first needed.
+#[derive(Debug)]
+pub(crate) struct FileSecrets {
+    path: PathBuf,
+    values: Mutex<Option<Arc<Secrets>>>,
+}
 
-impl Session {
-    /// Remembers what these servers are given. To be called before an agent is.
-    pub(crate) fn learn_secrets(&self, servers: &BTreeMap<String, McpServer>) -> Result<(), RuntimeError> {
+impl FileSecrets {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self {
+            path: folder.join(FILE_NAME),
+            values: Mutex::default(),
+        }
+    }
+
+    /// Remembers what these servers get. To be called before their agent starts.
+    pub(crate) fn add(&self, servers: &BTreeMap<String, McpServer>) -> Result<(), RuntimeError> {
         let mut found = Secrets::default();
-        add_servers(servers.values(), &mut found);
-        let mut guard = self.known_secrets();
-        let mut all = guard.clone().unwrap_or_default();
+        add_mcp_servers(servers.values(), &mut found);
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = values.get_or_insert_with(|| read(&self.path));
+        let mut all = Secrets::clone(known);
         all.extend(&found);
-        if guard.as_ref() == Some(&all) {
+        if **known == all {
             return Ok(());
         }
-        if all.size() > MOST {
+        if all.size() > MAX_BYTES {
             all = found;
         }
-        let path = self.folder.join(FILE_NAME);
         let written = serde_json::to_vec(&all)
             .map_err(io::Error::from)
-            .and_then(|text| sys::replace_file(&path, &text));
-        *guard = Some(all);
-        drop(guard);
-        self.mask.forget();
-        written.map_err(|source| RuntimeError::Io { path, source })
+            .and_then(|text| sys::replace_file(&self.path, &text));
+        *values = Some(Arc::new(all));
+        written.map_err(|source| RuntimeError::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 
-    /// All that is remembered.
-    pub(crate) fn file_secrets(&self) -> Secrets {
-        self.known_secrets().clone().unwrap_or_default()
-    }
-
-    /// Never `None` inside.
-    fn known_secrets(&self) -> MutexGuard<'_, Option<Secrets>> {
-        let mut known = self.file_secrets.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get_or_insert_with(|| {
-            read(&self.folder).unwrap_or_else(|error| {
-                tracing::error!(session = %self.id(), %error, "what stood in files before is not masked any more");
-                Secrets::default()
-            })
-        });
-        known
+    /// All that is remembered; another `Arc` whenever it has changed.
+    pub(crate) fn get(&self) -> Arc<Secrets> {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(values.get_or_insert_with(|| read(&self.path)))
     }
 }
 
-fn read(folder: &Path) -> io::Result<Secrets> {
-    match fs::read(folder.join(FILE_NAME)) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
+fn read(path: &Path) -> Arc<Secrets> {
+    let secrets = match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secrets::default()),
         Err(error) => Err(error),
+    };
+    Arc::new(secrets.unwrap_or_else(|error| {
+        tracing::error!(path = %path.display(), %error, "secrets of former workspace files are not masked any more");
+        Secrets::default()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use promptd_mask::Masker;
+
+    fn server(value: &str) -> BTreeMap<String, McpServer> {
+        let server = McpServer {
+            env: [("ANY".to_owned(), value.to_owned())].into(),
+            ..McpServer::default()
+        };
+        [("lab".to_owned(), server)].into()
+    }
+
+    #[test]
+    fn values_stay_known_after_their_file_changed_and_the_server_restarted() {
+        let folder = std::env::temp_dir().join(format!("promptd-file-secrets-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let secrets = FileSecrets::new(&folder);
+        secrets.add(&server("first-value")).unwrap();
+        let before = secrets.get();
+        secrets.add(&server("first-value")).unwrap();
+        assert!(Arc::ptr_eq(&before, &secrets.get()), "nothing new");
+        secrets.add(&server("second-value")).unwrap();
+        let again = FileSecrets::new(&folder).get();
+        let masker = Masker::new(&again).unwrap();
+        assert_eq!(masker.text("first-value second-value"), "*** ***");
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,313 +1,279 @@
-//! Which values are secret: the server's own, and each session's.
+//! The maskers of the server and of its sessions.
 //!
 //! An automaton takes time to build and memory to keep, so all readers of a session share one, and so do sessions
-//! with the same secrets. Only the last few used are kept when nobody reads: thousands of sessions cost no
-//! thousands of automata.
+//! with the same secrets. Only the last few are kept when nobody reads: thousands of sessions do not keep thousands of
+//! automata.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::runtime::access::environment::Variables;
-use crate::runtime::access::tokens::Token;
-use crate::runtime::config;
-use crate::runtime::delivery;
-use crate::runtime::launch::setup;
-use crate::runtime::{Runtime, Sdk, Session, Settings};
+use tokio::sync::watch;
+
+use crate::runtime::access::configure::Access;
+use crate::runtime::access::token::Token;
+use crate::runtime::access::variables::Variables;
+use crate::runtime::sdk::{Sdk, SdkStore};
+use crate::runtime::secrets::known;
+use crate::runtime::secrets::session_masker::Sources;
+use crate::runtime::session::handle::Session;
+use crate::runtime::settings::{Settings, SettingsStore};
 use promptd_mask::{Masker, Secrets};
-use promptd_model::{McpServer, SessionRequest, SinkRequest};
-use promptd_sinks::Sink;
+use promptd_model::SessionRequest;
 
 /// How many automata are kept though nobody uses them: enough for those who ask again and again.
 const KEPT: usize = 16;
 
 /// All maskers of the server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Masks {
-    server: Mutex<Option<Server>>,
-    shared: ServerMask,
-    /// Those of sessions with secrets of their own that were asked for last, the newest at the end.
-    kept: Mutex<VecDeque<(Secrets, Arc<Masker>)>>,
+    settings: Arc<SettingsStore>,
+    access: Arc<Access>,
+    sdk: Arc<SdkStore>,
+    state: Mutex<State>,
+    log: watch::Sender<Option<Arc<Masker>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    server: Option<ServerSecrets>,
+    /// The automata that were asked for last, the newest at the end.
+    kept: VecDeque<(Secrets, Arc<Masker>)>,
 }
 
 /// The server's own secrets, and what they were gathered from.
 #[derive(Clone, Debug)]
-struct Server {
-    settings: Arc<Settings>,
-    tokens: Vec<Token>,
-    variables: Arc<Variables>,
-    sdk: Arc<Sdk>,
+struct ServerSecrets {
+    sources: ServerSources,
     secrets: Arc<Secrets>,
     masker: Option<Arc<Masker>>,
 }
 
-/// The masker of the server's own secrets, for whoever cannot wait for another to be built: the log.
-#[derive(Clone, Debug, Default)]
-pub struct ServerMask(Arc<RwLock<Option<Arc<Masker>>>>);
+/// Compared by identity.
+#[derive(Clone, Debug)]
+struct ServerSources {
+    settings: Arc<Settings>,
+    tokens: Arc<[Token]>,
+    former_tokens: Arc<[Token]>,
+    variables: Arc<Variables>,
+    sdk: Arc<Sdk>,
+}
+
+impl ServerSources {
+    fn are_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings)
+            && Arc::ptr_eq(&self.tokens, &other.tokens)
+            && Arc::ptr_eq(&self.former_tokens, &other.former_tokens)
+            && Arc::ptr_eq(&self.variables, &other.variables)
+            && Arc::ptr_eq(&self.sdk, &other.sdk)
+    }
+}
+
+/// The masker of the server's own secrets, for the log, which cannot wait for another to be built.
+#[derive(Clone, Debug)]
+pub struct ServerMask(watch::Receiver<Option<Arc<Masker>>>);
 
 impl ServerMask {
     /// The masker that was built last.
     pub fn get(&self) -> Option<Arc<Masker>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, masker: Option<Arc<Masker>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = masker;
+        self.0.borrow().clone()
     }
 }
 
-/// A session's own masker, and from which secrets of the server it was built.
-#[derive(Debug, Default)]
-pub(crate) struct SessionMask(Mutex<Option<(Arc<Secrets>, Weak<Masker>)>>);
-
-impl SessionMask {
-    /// What is secret has changed.
-    pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+impl Masks {
+    pub(crate) fn new(settings: Arc<SettingsStore>, access: Arc<Access>, sdk: Arc<SdkStore>) -> Self {
+        Self {
+            settings,
+            access,
+            sdk,
+            state: Mutex::default(),
+            log: watch::Sender::new(None),
+        }
     }
-}
 
-impl Runtime {
-    /// What hides the secrets in everything that leaves of a session; `None` where nothing is to be hidden.
-    pub fn masker(&self, session: &Session) -> Option<Arc<Masker>> {
+    /// What hides the secrets in all output of a session; `None` where nothing is to be hidden.
+    pub(crate) fn of_session(&self, session: &Session) -> Option<Arc<Masker>> {
         if session.request().mask == Some(false) {
             return None;
         }
         let server = self.server_secrets();
-        let mut slot = session.mask.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((from, masker)) = &*slot
-            && Arc::ptr_eq(from, &server.secrets)
-            && let Some(masker) = masker.upgrade()
-        {
+        let sources = Sources {
+            server: Arc::clone(&server.secrets),
+            files: session.file_secrets.get(),
+            sinks: session.own_sinks.get(),
+        };
+        if let Some(masker) = session.masker.get(&sources) {
             return Some(masker);
         }
         let mut secrets = Secrets::clone(&server.secrets);
-        request_secrets(session.request(), &session.own_sinks(), &server.variables, &mut secrets);
-        secrets.extend(&session.file_secrets());
-        let masker = self.masks.masker(&server, secrets)?;
-        *slot = Some((server.secrets, Arc::downgrade(&masker)));
+        let variables = &server.sources.variables;
+        known::add_request(session.request(), &sources.sinks, variables, &mut secrets);
+        secrets.extend(&sources.files);
+        let masker = self.masker(&server, secrets)?;
+        session.masker.put(sources, &masker);
         Some(masker)
     }
 
-    /// The same for a session that there is not, because its request is refused.
-    pub fn masker_for(&self, request: &SessionRequest) -> Option<Arc<Masker>> {
+    /// The same for a refused request, of which there is no session.
+    pub(crate) fn of_request(&self, request: &SessionRequest) -> Option<Arc<Masker>> {
         if request.mask == Some(false) {
             return None;
         }
         let server = self.server_secrets();
         let mut secrets = Secrets::clone(&server.secrets);
-        request_secrets(request, &request.sinks, &server.variables, &mut secrets);
-        self.masks.masker(&server, secrets)
+        known::add_request(request, &request.sinks, &server.sources.variables, &mut secrets);
+        self.masker(&server, secrets)
     }
 
     /// What hides the server's own secrets: those of its environment and configuration, and its tokens.
-    pub fn server_masker(&self) -> Option<Arc<Masker>> {
+    pub(crate) fn of_server(&self) -> Option<Arc<Masker>> {
         self.server_secrets().masker
     }
 
-    /// The same for the log, which asks with every line and must not wait.
-    pub fn server_mask(&self) -> ServerMask {
+    /// Gathers the server's secrets anew, so that the log hides those that have been added.
+    pub(crate) fn refresh_server(&self) {
         self.server_secrets();
-        self.masks.shared.clone()
     }
 
-    fn server_secrets(&self) -> Server {
-        let (settings, variables) = (self.settings(), self.variables());
-        let (tokens, sdk) = (self.tokens.known(&settings), self.sdk());
-        let mut known = self.masks.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_current = |server: &&Server| {
-            Arc::ptr_eq(&server.settings, &settings)
-                && server.tokens == tokens
-                && Arc::ptr_eq(&server.variables, &variables)
-                && Arc::ptr_eq(&server.sdk, &sdk)
-        };
-        if let Some(server) = known.as_ref().filter(is_current) {
-            return server.clone();
+    /// The server's masker for the log.
+    pub(crate) fn of_log(&self) -> ServerMask {
+        self.refresh_server();
+        ServerMask(self.log.subscribe())
+    }
+
+    fn server_secrets(&self) -> ServerSecrets {
+        loop {
+            let sources = self.server_sources();
+            let is_current = |server: &&ServerSecrets| server.sources.are_same(&sources);
+            if let Some(server) = self.state().server.as_ref().filter(is_current) {
+                return server.clone();
+            }
+            // Checked once more afterwards: of two callers, the one with older sources may be the last to write.
+            let server = ServerSecrets::gather(sources);
+            let mut state = self.state();
+            self.log.send_replace(server.masker.clone());
+            state.server = Some(server);
         }
-        let mut secrets = secrets_of(&settings, &tokens, &variables);
-        request_secrets(&sdk.config.request(), &[], &variables, &mut secrets);
-        let secrets = Arc::new(secrets);
-        let masker = Masker::new(&secrets).map(Arc::new);
-        self.masks.shared.set(masker.clone());
-        let server = Server {
-            settings,
-            tokens,
-            variables,
-            sdk,
-            secrets,
-            masker,
-        };
-        known.insert(server).clone()
     }
-}
 
-impl Masks {
-    /// The masker of these secrets: the server's own, one that is known, or a new one.
-    fn masker(&self, server: &Server, secrets: Secrets) -> Option<Arc<Masker>> {
+    fn server_sources(&self) -> ServerSources {
+        ServerSources {
+            settings: self.settings.get(),
+            tokens: self.access.tokens(),
+            former_tokens: self.access.former_tokens(),
+            variables: self.access.variables(),
+            sdk: self.sdk.get(),
+        }
+    }
+
+    /// The masker of these secrets: the server's own, one that is kept, or a new one.
+    fn masker(&self, server: &ServerSecrets, secrets: Secrets) -> Option<Arc<Masker>> {
         if secrets == *server.secrets {
             return server.masker.clone();
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.iter().position(|(known, _)| *known == secrets);
-        let last = if let Some(last) = known.and_then(|at| kept.remove(at)) {
-            last
-        } else {
-            let masker = Arc::new(Masker::new(&secrets)?);
-            (secrets, masker)
-        };
-        let masker = Arc::clone(&last.1);
-        kept.push_back(last);
-        if kept.len() > KEPT {
-            kept.pop_front();
+        if let Some(masker) = self.state().kept(&secrets) {
+            return Some(masker);
         }
+        let masker = Arc::new(Masker::new(&secrets)?);
+        let mut state = self.state();
+        // Somebody else may have built it meanwhile.
+        if let Some(masker) = state.kept(&secrets) {
+            return Some(masker);
+        }
+        state.kept.push_back((secrets, Arc::clone(&masker)));
+        if state.kept.len() > KEPT {
+            state.kept.pop_front();
+        }
+        Some(masker)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn kept(&mut self, secrets: &Secrets) -> Option<Arc<Masker>> {
+        let position = self.kept.iter().position(|(known, _)| known == secrets)?;
+        let last = self.kept.remove(position)?;
+        let masker = Arc::clone(&last.1);
+        self.kept.push_back(last);
         Some(masker)
     }
 }
 
-/// The secrets that a session has of its own.
-fn request_secrets(request: &SessionRequest, sinks: &[SinkRequest], variables: &Variables, secrets: &mut Secrets) {
-    for (name, value) in &request.env {
-        secrets.add_env(name, value);
-    }
-    add_servers(request.mcp_servers.values(), secrets);
-    if let Some(token) = setup::token(request, variables) {
-        secrets.add(&token);
-    }
-    if let Some(variable) = request.repo.as_ref().and_then(|repo| repo.token_env.as_ref()) {
-        variables.add_secret(variable, secrets);
-    }
-    for sink in delivery::requested(sinks).unwrap_or_default() {
-        add_sink(&sink, secrets);
-    }
-}
-
-/// Whatever the names: a variable or header that is written for one server is there to let us in.
-pub(crate) fn add_servers<'a>(servers: impl IntoIterator<Item = &'a McpServer>, secrets: &mut Secrets) {
-    for server in servers {
-        for value in server.env.values() {
-            secrets.add_value(value);
-        }
-        for (name, value) in &server.headers {
-            secrets.add_header(name, value);
-        }
-        if let Some(url) = &server.url {
-            secrets.add_url(url);
+impl ServerSecrets {
+    fn gather(sources: ServerSources) -> Self {
+        let tokens = sources.tokens.iter().chain(sources.former_tokens.iter());
+        let mut secrets = known::of_server(&sources.settings, tokens, &sources.variables);
+        let sdk = sources.sdk.config.request();
+        known::add_request(&sdk, &[], &sources.variables, &mut secrets);
+        let masker = Masker::new(&secrets).map(Arc::new);
+        Self {
+            sources,
+            secrets: Arc::new(secrets),
+            masker,
         }
     }
-}
-
-fn add_sink(sink: &Sink, secrets: &mut Secrets) {
-    for secret in sink.secrets() {
-        secrets.add(secret);
-    }
-}
-
-/// The server's own secrets. Its environment is every agent's, too.
-fn secrets_of(settings: &Settings, tokens: &[Token], variables: &Variables) -> Secrets {
-    let mut secrets = Secrets::default();
-    for (name, value) in config::environment() {
-        secrets.add_env(&name, &value);
-    }
-    for (name, value) in settings.agents.values().flat_map(|agent| &agent.env) {
-        secrets.add_env(name, value);
-    }
-    add_servers(settings.mcp_servers.values(), &mut secrets);
-    variables.add_secrets(&mut secrets);
-    for token in tokens.iter().filter_map(Token::secret) {
-        secrets.add(token);
-    }
-    for sink in delivery::global(settings) {
-        add_sink(&sink, &mut secrets);
-    }
-    secrets
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Weak;
 
-    fn server() -> Server {
+    use super::*;
+    use crate::runtime::config;
+
+    fn masks() -> Masks {
         let flags = config::Flags {
-            home: Some("/nowhere".into()),
-            workspace: Some("/nowhere".into()),
+            home: Some("/nonexistent".into()),
+            workspace: Some("/nonexistent".into()),
             ..config::Flags::default()
         };
         let file = "[agents.mine]\ncommand = [\"cat\"]\nenv = { MY_TOKEN = \"configured\" }\n";
-        let settings = Arc::new(config::settings(flags, &config::Environment::new(), Some(file)).unwrap());
-        let tokens = vec![Token::of_line("opens-the-door").unwrap()];
-        let mut variables = Variables::default();
-        variables.configured = [("THEIR_TOKEN".to_owned(), "told-later".to_owned())].into();
-        let variables = Arc::new(variables);
-        let secrets = Arc::new(secrets_of(&settings, &tokens, &variables));
-        let masker = Masker::new(&secrets).map(Arc::new);
-        Server {
-            settings,
-            tokens,
-            variables,
-            sdk: Arc::default(),
-            secrets,
-            masker,
+        let environment = [("PROMPTD_TOKEN".to_owned(), "opens-the-door".to_owned())].into();
+        let settings = config::settings(flags, &environment, Some(file)).unwrap();
+        let (access, sdk) = (Access::new(&settings), SdkStore::new(&settings.home));
+        Masks::new(Arc::new(SettingsStore::new(settings)), Arc::new(access), Arc::new(sdk))
+    }
+
+    fn request(value: &str) -> SessionRequest {
+        SessionRequest {
+            env: [("API_KEY".to_owned(), value.to_owned())].into(),
+            ..SessionRequest::default()
         }
     }
 
-    fn with(server: &Server, value: &str) -> Secrets {
-        let mut secrets = Secrets::clone(&server.secrets);
-        request_secrets(
-            &SessionRequest {
-                env: [("API_KEY".to_owned(), value.to_owned())].into(),
-                ..SessionRequest::default()
-            },
-            &[],
-            &server.variables,
-            &mut secrets,
-        );
-        secrets
+    #[test]
+    fn configuration_and_tokens_are_hidden_also_in_the_log() {
+        let masks = masks();
+        let masker = masks.of_server().unwrap();
+        assert_eq!(masker.text("configured opens-the-door"), "*** ***");
+        let log = masks.of_log().get().unwrap();
+        assert!(Arc::ptr_eq(&masker, &log));
     }
 
     #[test]
-    fn configuration_and_tokens_are_known() {
-        let masker = server().masker.unwrap();
-        assert_eq!(masker.text("configured opens-the-door told-later"), "*** *** ***");
-    }
-
-    #[test]
-    fn what_a_server_of_tools_is_given_is_known() {
-        let (server, mut secrets) = (server(), Secrets::default());
-        let words = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
-        let tools = McpServer {
-            env: words("ANYTHING", "in-the-env-1"),
-            headers: words("X-Any", "in-a-header-2"),
-            url: Some("https://user:in-the-url-3@host/mcp".to_owned()),
-            ..McpServer::default()
-        };
-        let request = SessionRequest {
-            mcp_servers: [("tools".to_owned(), tools)].into(),
-            ..SessionRequest::default()
-        };
-        request_secrets(&request, &[], &server.variables, &mut secrets);
-        let masker = Masker::new(&secrets).unwrap();
-        assert_eq!(
-            masker.text("in-the-env-1 in-a-header-2 in-the-url-3 host"),
-            "*** *** *** host"
-        );
-    }
-
-    #[test]
-    fn who_has_the_same_secrets_has_the_same_automaton() {
-        let (server, masks) = (server(), Masks::default());
-        let own = masks.masker(&server, Secrets::clone(&server.secrets)).unwrap();
-        assert!(Arc::ptr_eq(&own, server.masker.as_ref().unwrap()));
-        let one = masks.masker(&server, with(&server, "value-1")).unwrap();
-        let other = masks.masker(&server, with(&server, "value-2")).unwrap();
-        let again = masks.masker(&server, with(&server, "value-1")).unwrap();
+    fn the_same_secrets_have_the_same_automaton() {
+        let masks = masks();
+        let server = masks.of_server().unwrap();
+        let own = masks.of_request(&SessionRequest::default()).unwrap();
+        assert!(Arc::ptr_eq(&own, &server));
+        let of = |value: &str| masks.of_request(&request(value)).unwrap();
+        let (one, other, again) = (of("value-1"), of("value-2"), of("value-1"));
         assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
         assert_eq!(one.text("value-1 value-2 configured"), "*** value-2 ***");
+        let unmasked = SessionRequest {
+            mask: Some(false),
+            ..request("value-1")
+        };
+        assert!(masks.of_request(&unmasked).is_none());
     }
 
     #[test]
     fn thousands_of_sessions_keep_a_few_automata() {
-        let (server, masks) = (server(), Masks::default());
+        let masks = masks();
         let maskers: Vec<Weak<Masker>> = (0..100)
-            .map(|n| Arc::downgrade(&masks.masker(&server, with(&server, &format!("value-{n}"))).unwrap()))
+            .map(|n| Arc::downgrade(&masks.of_request(&request(&format!("value-{n}"))).unwrap()))
             .collect();
         let kept = maskers.iter().filter(|masker| masker.strong_count() > 0).count();
         assert_eq!(kept, KEPT);

@@ -1,4 +1,4 @@
-//! The home: where sessions lie, and what each was asked for.
+//! The home: the folders of sessions, and the request of each.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::RuntimeError;
+use crate::runtime::error::RuntimeError;
 use promptd_journal::FILE_NAME;
 use promptd_model::{SessionId, SessionRequest};
 use promptd_sys as sys;
@@ -19,14 +19,14 @@ use promptd_sys as sys;
 const VERSION: u32 = 1;
 
 /// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
-/// it inherited. Nobody else holds it for a moment only.
+/// it inherited. Nobody else holds it for so short a time.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-const LOCK_AGAIN: Duration = Duration::from_millis(5);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
 
-/// Sessions that were given up before every sink had them are renamed to this: no id begins with a dot.
+/// Sessions that were deleted before every sink had them are renamed to this: no id begins with a dot.
 const SET_ASIDE: &str = ".forgotten-";
 
-/// Deleted sessions are renamed to this and then removed, so that none is ever half there.
+/// Deleted sessions are renamed to this and then removed, so that none is ever there in part.
 const DELETED: &str = ".deleted-";
 
 /// A session's `session.json`: the request, as accepted.
@@ -73,7 +73,7 @@ impl SessionFile {
     }
 }
 
-/// The home, ours as long as this lives.
+/// The home, locked for this server as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
@@ -81,7 +81,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Makes the home where there is none, and takes it: one server per home.
+    /// Makes the home where there is none, and locks it: one server per home.
     pub(crate) fn open(path: &Path) -> Result<Self, RuntimeError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -129,7 +129,7 @@ impl Home {
     }
 
     /// All folders that were set aside.
-    pub(crate) fn set_aside_before(&self) -> io::Result<Vec<PathBuf>> {
+    pub(crate) fn all_set_aside(&self) -> io::Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
         for entry in fs::read_dir(self.path.join("sessions"))? {
             let entry = entry?;
@@ -140,11 +140,11 @@ impl Home {
         Ok(folders)
     }
 
-    /// Sets a session's folder aside, where nobody finds it by its id.
+    /// Renames a session's folder, so that nobody finds it by its id.
     pub(crate) fn set_aside(&self, id: &SessionId) -> io::Result<PathBuf> {
         let sessions = self.path.join("sessions");
         let names = std::iter::once(format!("{SET_ASIDE}{id}"));
-        // An id may be given again, and that session given up, too.
+        // An id may be used again, and that session set aside, too.
         let mut names = names.chain((2_u32..).map(|number| format!("{SET_ASIDE}{id}.{number}")));
         let free = names.find(|name| !sessions.join(name).exists()).unwrap_or_default();
         let folder = sessions.join(free);
@@ -152,8 +152,8 @@ impl Home {
         Ok(folder)
     }
 
-    /// Makes a session's folder, empty.
-    pub(crate) fn begin(&self, id: &SessionId) -> io::Result<()> {
+    /// Makes a session's empty folder.
+    pub(crate) fn make_folder(&self, id: &SessionId) -> io::Result<()> {
         let folder = self.session(id);
         let make = || DirBuilder::new().mode(0o700).create(&folder);
         match make() {
@@ -169,7 +169,7 @@ impl Home {
     /// Writes `session.json`, with which the session is accepted.
     pub(crate) fn accept(&self, file: &SessionFile) -> io::Result<()> {
         let folder = self.session(&file.id);
-        // Empty without a prompt; whoever follows the session before its first one finds it.
+        // Empty without a prompt, so that a follower can open it before the first one.
         let mut journal = OpenOptions::new();
         journal
             .append(true)
@@ -179,7 +179,7 @@ impl Home {
         replace(&folder, file)
     }
 
-    /// Forgets a session.
+    /// Deletes a session's folder.
     pub(crate) fn delete(&self, id: &SessionId) -> io::Result<()> {
         let gone = self.path.join("sessions").join(format!("{DELETED}{id}"));
         fs::rename(self.session(id), &gone)?;
@@ -201,7 +201,7 @@ fn lock(mut file: File) -> Option<Flock<File>> {
             Err(_) if Instant::now() > patience => return None,
             Err((back, _)) => file = back,
         }
-        std::thread::sleep(LOCK_AGAIN);
+        std::thread::sleep(LOCK_RETRY);
     }
 }
 
@@ -222,7 +222,7 @@ pub(crate) fn read(folder: &Path) -> io::Result<SessionFile> {
     )))
 }
 
-/// Removes what is left of a session that nobody was told of, or that was deleted.
+/// Removes a folder of a session that was deleted, or never reported as created.
 pub(crate) fn remove(folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder) {
         tracing::warn!(path = %folder.display(), %error, "a deleted session could not be removed; it is tried again at the next start");

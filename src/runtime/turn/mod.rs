@@ -1,8 +1,14 @@
-//! One turn: queued, started, supervised, read to its end, stopped.
+//! The turns of a session: queued, started, supervised, read to their end, tried again, stopped.
+//!
+//! What a turn is, its journal says: whoever drives a session reads its state, does what is due, and waits for the state
+//! to change. So a restart continues where the last server ended. May not know HTTP, nor how sessions come and go.
 
 pub(crate) mod driver;
-pub(crate) mod keeper_client;
+mod finish;
+mod outcome;
+pub(crate) mod parts;
 pub(crate) mod queue;
-pub(crate) mod run;
+mod run;
+mod start;
 pub(crate) mod stop;
-pub(crate) mod supervisor;
+mod supervisor;

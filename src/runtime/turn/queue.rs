@@ -1,4 +1,4 @@
-//! The queue for a place among the running turns: first come, first served.
+//! The queue for a permit to run a turn: first come, first served.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use promptd_model::SessionId;
 
-/// Who runs, and who waits.
+/// How many turns run, and which sessions wait.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(crate) struct TurnQueue {
     inner: Mutex<Inner>,
 }
 
@@ -23,22 +23,22 @@ struct Inner {
 #[derive(Debug)]
 struct Waiting {
     session: SessionId,
-    wake: oneshot::Sender<Place>,
+    sender: oneshot::Sender<Permit>,
 }
 
 /// A place in the queue.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    queue: Arc<Queue>,
+    queue: Arc<TurnQueue>,
     session: SessionId,
-    turn_comes: oneshot::Receiver<Place>,
+    permit: oneshot::Receiver<Permit>,
 }
 
-/// A place among the running turns; given up when it is dropped.
+/// The permit to run a turn; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Queue>);
+pub(crate) struct Permit(Arc<TurnQueue>);
 
-impl Queue {
+impl TurnQueue {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner {
@@ -58,25 +58,25 @@ impl Queue {
         self.admit();
     }
 
-    /// Takes a place for a turn that runs already: it was adopted, whatever the limit says.
-    pub(crate) fn adopt(self: &Arc<Self>) -> Place {
+    /// Takes a permit for a turn that runs already, whatever the limit says.
+    pub(crate) fn adopt(self: &Arc<Self>) -> Permit {
         let mut inner = self.lock();
         inner.running = inner.running.saturating_add(1);
-        Place(Arc::clone(self))
+        Permit(Arc::clone(self))
     }
 
-    /// Lines up.
-    pub(crate) fn line_up(self: &Arc<Self>, session: SessionId) -> Ticket {
-        let (wake, turn_comes) = oneshot::channel();
+    /// Joins the queue.
+    pub(crate) fn join(self: &Arc<Self>, session: SessionId) -> Ticket {
+        let (sender, permit) = oneshot::channel();
         self.lock().waiting.push_back(Waiting {
             session: session.clone(),
-            wake,
+            sender,
         });
         self.admit();
         Ticket {
             queue: Arc::clone(self),
             session,
-            turn_comes,
+            permit,
         }
     }
 
@@ -98,23 +98,23 @@ impl Queue {
         while inner.running < inner.limit {
             let Some(next) = inner.waiting.pop_front() else { return };
             inner.running = inner.running.saturating_add(1);
-            // Who does not wait any more gives the place back as it is dropped, which needs the lock.
+            // A permit that nobody waits for is given back as it is dropped, which needs the lock.
             drop(inner);
-            drop(next.wake.send(Place(Arc::clone(self))));
+            drop(next.sender.send(Permit(Arc::clone(self))));
             inner = self.lock();
         }
     }
 }
 
 impl Ticket {
-    /// Waits for a place.
-    pub(crate) async fn place(&mut self) -> Option<Place> {
-        (&mut self.turn_comes).await.ok()
+    /// Waits for the permit.
+    pub(crate) async fn permit(&mut self) -> Option<Permit> {
+        (&mut self.permit).await.ok()
     }
 
-    /// The place, if it is free by now.
-    pub(crate) fn place_now(&mut self) -> Option<Place> {
-        self.turn_comes.try_recv().ok()
+    /// The permit, if it was given by now.
+    pub(crate) fn try_permit(&mut self) -> Option<Permit> {
+        self.permit.try_recv().ok()
     }
 }
 
@@ -127,7 +127,7 @@ impl Drop for Ticket {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         {
             let mut inner = self.0.lock();
@@ -146,27 +146,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn places_go_in_order_and_who_leaves_is_skipped() {
-        let queue = Queue::new(1);
-        let mut first = queue.line_up(id("first"));
-        let place = first.place().await.unwrap();
-        let second = queue.line_up(id("second"));
-        let mut third = queue.line_up(id("third"));
+    async fn permits_are_given_in_order() {
+        let queue = TurnQueue::new(1);
+        let mut first = queue.join(id("first"));
+        let permit = first.permit().await.unwrap();
+        let second = queue.join(id("second"));
+        let mut third = queue.join(id("third"));
         assert_eq!(
             (queue.position(&id("second")), queue.position(&id("third"))),
             (Some(0), Some(1))
         );
         drop(second);
         assert_eq!(queue.position(&id("third")), Some(0));
-        drop(place);
-        assert!(third.place().await.is_some());
-        assert_eq!(queue.lock().running, 0, "the place was given back");
+        drop(permit);
+        assert!(third.permit().await.is_some());
+        assert_eq!(queue.lock().running, 0, "the permit was given back");
     }
 
     #[tokio::test]
-    async fn a_place_that_nobody_fetched_is_not_lost() {
-        let queue = Queue::new(1);
-        drop(queue.line_up(id("gone")));
-        assert!(queue.line_up(id("next")).place().await.is_some());
+    async fn a_permit_that_nobody_took_is_given_back() {
+        let queue = TurnQueue::new(1);
+        drop(queue.join(id("gone")));
+        assert!(queue.join(id("next")).permit().await.is_some());
     }
 }

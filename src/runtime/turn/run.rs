@@ -1,316 +1,270 @@
-//! Staying with a running turn until it has an end, and writing that.
+//! The loop of one running turn: reads its output until it has an end, and writes that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::runtime::dialog::io::Talk;
-use crate::runtime::dialog::observe::{Listener, TurnReader};
-use crate::runtime::dialog::state::Conversation;
-use crate::runtime::launch::links::Links;
-use crate::runtime::launch::prepare;
-use crate::runtime::session::Session;
-use crate::runtime::turn::stop;
-use crate::runtime::turn::supervisor::Tender;
-use crate::runtime::{Runtime, RuntimeError, on_a_thread};
+use crate::runtime::blocking::run_blocking;
+use crate::runtime::dialog::io::DialogIo;
+use crate::runtime::dialog::state::DialogState;
+use crate::runtime::dialog::turn_reader::{Listener, TurnReader};
+use crate::runtime::error::RuntimeError;
+use crate::runtime::keeper::handle::KeeperHandle;
+use crate::runtime::keeper::stop::stop_tree_later;
+use crate::runtime::launch::catalog::find_agent;
+use crate::runtime::launch::inputs::{Sources, TurnInputs};
+use crate::runtime::session::handle::Session;
+use crate::runtime::turn::finish::finish;
+use crate::runtime::turn::outcome::{check_resumed, limit};
+use crate::runtime::turn::parts::TurnParts;
 use promptd_agents::{Agent, Format};
-use promptd_keeper::Request;
-use promptd_model::{
-    Body, Cause, ExitEvidence, Observation, Status, StopReason, TurnEnded, TurnPhase, TurnState, Usage, decide_outcome,
-};
+use promptd_model::{Cause, ExitEvidence, Exited, SessionState, TurnPhase, TurnState, decide_outcome};
 
-/// A launcher has died and its worker goes on: the turn waits for the worker's final event, but no longer than
-/// this after the last line in the agent's own format.
-const WORKER_QUIET: Duration = Duration::from_secs(30);
+/// A launcher has exited and its worker continues: the turn waits for the worker's final event, but no longer than this
+/// after the last line in the agent's own format.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An agent has said its final result and does not leave: it is ended so long after its last line.
-const LINGER: Duration = Duration::from_secs(10);
+/// An agent that has reported its final result and does not exit is ended so long after its last line.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One that lingers is ended within this.
+/// The grace of an agent that is ended because it lingers.
 const LINGER_GRACE: Duration = Duration::from_secs(5);
 
-/// Waking this much too late means that the machine was paused meanwhile.
-const OVERSLEPT: Duration = Duration::from_secs(1);
+/// A timer that ends this much too late means that the machine was paused meanwhile.
+const LATE_TIMER: Duration = Duration::from_secs(1);
 
-/// Stays with a running turn until it has an end, and writes that.
-pub(crate) async fn attend(runtime: &Arc<Runtime>, session: &Arc<Session>, number: u32) -> Result<(), RuntimeError> {
-    let tender = session.duties().tenders.get(&number).cloned();
-    if let Some(tender) = &tender {
-        tender.hold_stdin();
-    }
-    let agent = prepare::agent(&runtime.settings(), session.agent());
-    let permission = session.request().permission.unwrap_or_default();
-    let format = agent.as_ref().map(|agent| agent.format(permission));
-    let final_expected = format.is_some_and(|format| format.final_event);
-    let listener = listener(runtime, session, number, agent.as_ref()).await?;
-    let resumes = agent.as_ref().is_some_and(|agent| agent.capabilities().resume)
-        || matches!(listener, Listener::Conversation(_));
-    let mut reader = TurnReader::new(runtime, session, number, listener);
-    let mut talk = Talk::new(session, number, tender.as_ref());
-    let mut changes = session.changes();
-    let (mut last_words, mut last_line) = (Instant::now(), Instant::now());
-    let (mut lingered, mut frozen) = (false, false);
-    loop {
-        let state = Arc::clone(&changes.borrow_and_update());
-        let Some(turn) = state.turn(number) else { return Ok(()) };
-        if turn.ended().is_some() {
-            return Ok(());
-        }
-        let read = reader.catch_up().await?;
-        if read.known {
-            last_words = Instant::now();
-        }
-        if reader.is_interrupted() {
-            // By way of a former server perhaps, and the agent may have left before we came.
-            session.duties().ended_unless_known(number, Cause::Interrupted);
-        }
-        // Who is frozen cannot leave, and gets its time when it goes on.
-        if read.lines || frozen != turn.frozen {
-            (last_line, frozen) = (Instant::now(), turn.frozen);
-        }
-        let Some(exited) = turn.exited.as_ref().filter(|_| turn.phase == TurnPhase::Exited) else {
-            if let Some(conversation) = reader.conversation() {
-                talk.go_on(conversation, turn).await?;
-            }
-            let leaves = (!lingered && !frozen && is_done(&reader.observation())).then(|| last_line + LINGER);
-            if let (Some(leaves), Some(tender)) = (leaves, &tender)
-                && Instant::now() >= leaves
-            {
-                lingered = true;
-                stop::end_later(session, tender, None, LINGER_GRACE);
-            }
-            let wake = [talk.wake(), leaves.filter(|_| !lingered)];
-            let (wake, asleep) = (wake.into_iter().flatten().min(), Instant::now());
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = session.stirred.notified() => {}
-                () = talk.sent() => {}
-                () = at(wake) => {}
-            }
-            if wake.is_some_and(|wake| wake.elapsed() > OVERSLEPT) {
-                last_line = Instant::now();
-                talk.was_paused(asleep.elapsed());
-            }
-            continue;
-        };
-        let seen = reader.observation();
-        let tree_lives = tender
-            .as_ref()
-            .is_some_and(|_| session.duties().tenders.contains_key(&number));
-        let wanted = session.duties().ended_by(number).is_none();
-        let may_come = wanted && final_expected && seen.final_event.is_none() && exited.cause.is_none() && tree_lives;
-        let patience = last_words + WORKER_QUIET;
-        if may_come && exited.leftover_processes > 0 && Instant::now() < patience {
-            // Not the process alone: launchers die while their worker writes on.
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = gone(tender.as_deref()) => {}
-                () = tokio::time::sleep_until(patience) => {
-                    // It slept for longer: so did the worker, which gets its time once more.
-                    if patience.elapsed() > OVERSLEPT {
-                        last_words = Instant::now();
-                    }
-                }
-            }
-            continue;
-        }
-        let launcher_died = reader.final_event_came_after_exit();
-        let out = decide_outcome(
-            ExitEvidence {
-                exited,
-                final_expected,
-                launcher_died,
-            },
-            &seen,
-        );
-        let out = limited(out, format, &state.usage());
-        let out = resumed(out, state.agent_session_id().filter(|_| resumes));
-        return end(&runtime.links, session, turn, out, tender.as_deref()).await;
-    }
-}
-
-/// Who is to make sense of what the agent writes.
-async fn listener(
-    runtime: &Runtime,
+/// Stays with a running turn until it has an end, and writes that. `inputs` are those of its launch, where this server
+/// started it.
+pub(crate) async fn run(
+    parts: &TurnParts,
     session: &Arc<Session>,
     number: u32,
-    agent: Option<&Agent>,
-) -> Result<Listener, RuntimeError> {
-    let (Some(agent), state) = (agent, session.state()) else {
-        return Ok(Listener::Nobody);
-    };
-    if let Some(turn) = state.turn(number).filter(|_| prepare::converses(agent, session)) {
-        let (settings, variables, links) = (runtime.settings(), runtime.variables(), Arc::clone(&runtime.links));
-        let attempt = turn.attempt;
-        let (agent, session, turn) = (agent.clone(), Arc::clone(session), turn.clone());
-        let driver =
-            on_a_thread(move || prepare::driver(&settings, &variables, &links, &session, &agent, &turn)).await?;
-        if let Some(driver) = driver {
-            return Ok(Listener::Conversation(Box::new(Conversation::new(
-                driver, number, attempt,
-            ))));
+    inputs: Option<TurnInputs>,
+) -> Result<(), RuntimeError> {
+    let mut run = TurnRun::begin(parts, session, number, inputs).await?;
+    let mut changes = session.changes();
+    loop {
+        let state = Arc::clone(&changes.borrow_and_update());
+        let Some(turn) = state.turn(number).filter(|turn| turn.ended().is_none()) else {
+            return Ok(());
+        };
+        run.read_output(turn).await?;
+        let Some(exited) = turn.exited.as_ref().filter(|_| turn.phase == TurnPhase::Exited) else {
+            run.advance(turn, &mut changes).await?;
+            continue;
+        };
+        if run.worker_may_report(exited) {
+            run.wait_for_worker(&mut changes).await;
+            continue;
+        }
+        let out = run.outcome(&state, exited);
+        return finish(&parts.links, session, turn, out, run.keeper.as_deref()).await;
+    }
+}
+
+/// A turn, as its loop sees it.
+struct TurnRun {
+    session: Arc<Session>,
+    number: u32,
+    keeper: Option<Arc<KeeperHandle>>,
+    format: Option<&'static Format>,
+    /// The agent can resume its own session.
+    resumes: bool,
+    reader: TurnReader,
+    io: DialogIo,
+    /// When the agent wrote a line last, and one in its own format.
+    last_line: Instant,
+    last_known_line: Instant,
+    frozen: bool,
+    /// The agent is being ended because it lingers.
+    ending: bool,
+}
+
+impl TurnRun {
+    async fn begin(
+        parts: &TurnParts,
+        session: &Arc<Session>,
+        number: u32,
+        inputs: Option<TurnInputs>,
+    ) -> Result<Self, RuntimeError> {
+        let keeper = session.control.keeper(number);
+        if let Some(keeper) = &keeper {
+            keeper.hold_stdin();
+        }
+        let agent = find_agent(&parts.settings.get(), session.agent());
+        let permission = session.request().permission.unwrap_or_default();
+        let listener = match &agent {
+            Some(agent) => listener(parts, session, number, agent, inputs).await?,
+            None => Listener::None,
+        };
+        let resumes = agent.as_ref().is_some_and(|agent| agent.capabilities().resume);
+        Ok(Self {
+            session: Arc::clone(session),
+            number,
+            format: agent.as_ref().map(|agent| agent.format(permission)),
+            resumes: resumes || matches!(listener, Listener::Dialog(_)),
+            reader: TurnReader::new(&parts.watcher, session, number, listener),
+            io: DialogIo::new(session, number, keeper.as_ref()),
+            keeper,
+            last_line: Instant::now(),
+            last_known_line: Instant::now(),
+            frozen: false,
+            ending: false,
+        })
+    }
+
+    async fn read_output(&mut self, turn: &TurnState) -> Result<(), RuntimeError> {
+        let read = self.reader.catch_up().await?;
+        if read.known {
+            self.last_known_line = Instant::now();
+        }
+        if self.reader.is_interrupted() {
+            // Perhaps through a former server, and the agent may have exited before this one started.
+            self.session
+                .control
+                .end_turns_if_running(self.number, Cause::Interrupted);
+        }
+        // A frozen agent cannot exit, and gets its time when it continues.
+        if read.lines || self.frozen != turn.frozen {
+            (self.last_line, self.frozen) = (Instant::now(), turn.frozen);
+        }
+        Ok(())
+    }
+
+    /// The agent runs: does what the dialog asks for, and waits for something to happen.
+    async fn advance(
+        &mut self,
+        turn: &TurnState,
+        changes: &mut watch::Receiver<Arc<SessionState>>,
+    ) -> Result<(), RuntimeError> {
+        if let Some(dialog) = self.reader.dialog() {
+            self.io.advance(dialog, turn).await?;
+        }
+        let lingers = !self.ending && !self.frozen && self.is_done();
+        let end_at = lingers.then(|| self.last_line + LINGER_TIMEOUT);
+        if let (Some(at), Some(keeper)) = (end_at, &self.keeper)
+            && Instant::now() >= at
+        {
+            self.ending = true;
+            stop_tree_later(keeper, LINGER_GRACE, None);
+        }
+        let timers = [self.io.next_timer(), end_at.filter(|_| !self.ending)];
+        let (timer, asleep) = (timers.into_iter().flatten().min(), Instant::now());
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = self.session.wake_turn.notified() => {}
+            () = self.io.sent() => {}
+            () = sleep_until(timer) => {}
+        }
+        if timer.is_some_and(|timer| timer.elapsed() > LATE_TIMER) {
+            self.last_line = Instant::now();
+            self.io.extend_limits(asleep.elapsed());
+        }
+        Ok(())
+    }
+
+    /// It has reported its final result, and nothing goes on after that.
+    fn is_done(&self) -> bool {
+        let seen = self.reader.observation();
+        seen.final_event.is_some() && !seen.busy
+    }
+
+    /// The process has exited: whether a worker that it left may still report the turn's end.
+    fn worker_may_report(&self, exited: &Exited) -> bool {
+        let tree_lives = self.session.control.keeper(self.number).is_some() && self.keeper.is_some();
+        let is_open = exited.cause.is_none() && self.session.control.ended_by(self.number).is_none();
+        let expected = self.final_expected() && self.reader.observation().final_event.is_none();
+        let in_time = Instant::now() < self.last_known_line + WORKER_TIMEOUT;
+        tree_lives && is_open && expected && in_time && exited.leftover_processes > 0
+    }
+
+    async fn wait_for_worker(&mut self, changes: &mut watch::Receiver<Arc<SessionState>>) {
+        let deadline = self.last_known_line + WORKER_TIMEOUT;
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = tree_ended(self.keeper.as_deref()) => {}
+            () = tokio::time::sleep_until(deadline) => {
+                // The machine was paused, and the worker with it: it gets its time once more.
+                if deadline.elapsed() > LATE_TIMER {
+                    self.last_known_line = Instant::now();
+                }
+            }
         }
     }
-    let observer = agent.observer(session.request().permission.unwrap_or_default());
-    Ok(observer.map_or(Listener::Nobody, Listener::Observer))
+
+    fn final_expected(&self) -> bool {
+        self.format.is_some_and(|format| format.final_event)
+    }
+
+    fn outcome(&self, state: &SessionState, exited: &Exited) -> promptd_model::TurnEnded {
+        let exit = ExitEvidence {
+            exited,
+            final_expected: self.final_expected(),
+            launcher_died: self.reader.final_event_came_after_exit(),
+        };
+        let out = decide_outcome(exit, &self.reader.observation());
+        let out = limit(out, self.format, &state.usage());
+        check_resumed(out, state.agent_session_id().filter(|_| self.resumes))
+    }
 }
 
-/// It has said its final result, and nothing goes on behind that.
-fn is_done(seen: &Observation) -> bool {
-    seen.final_event.is_some() && !seen.busy
+/// What interprets the agent's output.
+async fn listener(
+    parts: &TurnParts,
+    session: &Arc<Session>,
+    number: u32,
+    agent: &Agent,
+    inputs: Option<TurnInputs>,
+) -> Result<Listener, RuntimeError> {
+    let permission = session.request().permission.unwrap_or_default();
+    let state = session.state();
+    if let Some(turn) = state.turn(number).filter(|_| agent.format(permission).is_dialog) {
+        let inputs = match inputs {
+            Some(inputs) => inputs,
+            None => read_inputs(parts, session, agent, turn).await?,
+        };
+        if let Some(driver) = inputs.driver(agent, session) {
+            let dialog = DialogState::new(driver, number, turn.attempt);
+            return Ok(Listener::Dialog(Box::new(dialog)));
+        }
+    }
+    let observer = agent.observer(permission);
+    Ok(observer.map_or(Listener::None, Listener::Observer))
 }
 
-async fn at(moment: Option<Instant>) {
+/// The inputs of a turn that a former server started.
+async fn read_inputs(
+    parts: &TurnParts,
+    session: &Arc<Session>,
+    agent: &Agent,
+    turn: &TurnState,
+) -> Result<TurnInputs, RuntimeError> {
+    let (settings, variables, links) = (parts.settings.get(), parts.access.variables(), Arc::clone(&parts.links));
+    let (agent, session, turn) = (agent.clone(), Arc::clone(session), turn.clone());
+    run_blocking(move || {
+        let from = Sources {
+            settings: &settings,
+            variables: &variables,
+            links: &links,
+            session: &session,
+        };
+        TurnInputs::read_again(&from, &agent, &turn)
+    })
+    .await
+}
+
+async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
 
-async fn gone(tender: Option<&Tender>) {
-    match tender {
-        Some(tender) => tender.gone().await,
+async fn tree_ended(keeper: Option<&KeeperHandle>) {
+    match keeper {
+        Some(keeper) => keeper.tree_ended().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Bounds the answer's size, and makes of a conversation's usage the turn's own.
-fn limited(mut out: TurnEnded, format: Option<&Format>, earlier: &Usage) -> TurnEnded {
-    if let Some(result) = &mut out.result {
-        result.truncate(result.floor_char_boundary(promptd_model::MAX_RESULT));
-    }
-    if format.is_some_and(|format| format.usage_is_cumulative) {
-        out.usage = out.usage.map(|usage| usage.since(*earlier));
-    }
-    out
-}
-
-/// An agent that was to go on with one session and began another knows nothing of the turns before: that is no
-/// success, and the session keeps the id under which its past is found.
-fn resumed(mut out: TurnEnded, asked: Option<&str>) -> TurnEnded {
-    let Some(asked) = asked else { return out };
-    let other = out.agent_session_id.take().filter(|id| id != asked);
-    out.agent_session_id = Some(asked.to_owned());
-    if let (Some(other), Status::Completed) = (other, out.status) {
-        out.status = Status::Failed;
-        out.cause = Some(Cause::AgentError);
-        out.error = Some(format!(
-            "the agent was to resume its session {asked:?} and began another, {other:?}, without the turns before; \
-             begin a new session of promptd if its past is lost"
-        ));
-    }
-    out
-}
-
-/// Writes the end, or that the turn is tried again.
-async fn end(
-    links: &Arc<Links>,
-    session: &Arc<Session>,
-    turn: &TurnState,
-    out: TurnEnded,
-    tender: Option<&Tender>,
-) -> Result<(), RuntimeError> {
-    let (number, attempt) = (turn.turn, turn.attempt);
-    let again = session
-        .request()
-        .retry
-        .as_ref()
-        .filter(|retry| attempt <= retry.max && retry.on.contains(&out.status));
-    let retry = match (again, out.cause) {
-        (Some(retry), Some(cause)) if out.status != Status::Cancelled && nobody_left(session, tender, cause).await => {
-            let (attempt, delay) = (attempt.saturating_add(1), retry.delay);
-            Some(Body::Retry { attempt, delay, cause })
-        }
-        _ => None,
-    };
-    let links = Arc::clone(links);
-    session
-        .transact(move |session, state| {
-            // Before anybody hears of the end and begins what would meet them.
-            links.release(session.id(), number);
-            if state.turn(number).is_none_or(|turn| turn.ended().is_some()) {
-                return (Vec::new(), ());
-            }
-            let body = match (session.duties().ended_by(number), retry) {
-                // A caller ended it when its process had gone already; its word counts all the same.
-                (Some(cause), _) => Body::TurnEnded(TurnEnded {
-                    status: Status::Cancelled,
-                    cause: Some(cause),
-                    stop_reason: Some(StopReason::Cancelled),
-                    ..out
-                }),
-                (None, Some(retry)) => retry,
-                (None, None) => Body::TurnEnded(out),
-            };
-            (vec![(number, body)], ())
-        })
-        .await
-}
-
-/// Ends what an attempt left behind, which the next one must not meet; false when that cannot be done.
-async fn nobody_left(session: &Session, tender: Option<&Tender>, cause: Cause) -> bool {
-    let Some(tender) = tender else { return true };
-    let stop = Request::Stop {
-        grace: 0.0,
-        cause: Some(cause),
-    };
-    let survivors = stop::end_tree(session, tender, &stop, Duration::ZERO).await;
-    if survivors.is_ok_and(|survivors| survivors == 0) {
-        tender.gone().await;
-        return true;
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use promptd_model::Exited;
-
-    fn ended(code: i32, id: Option<&str>) -> TurnEnded {
-        let exited = Exited {
-            code: Some(code),
-            ..Exited::default()
-        };
-        let seen = Observation {
-            agent_session_id: id.map(str::to_owned),
-            ..Observation::default()
-        };
-        decide_outcome(
-            ExitEvidence {
-                exited: &exited,
-                final_expected: false,
-                launcher_died: false,
-            },
-            &seen,
-        )
-    }
-
-    #[test]
-    fn an_agent_that_began_another_session_than_it_was_to_resume_has_failed() {
-        let out = resumed(ended(0, Some("new")), Some("old"));
-        assert_eq!((out.status, out.cause), (Status::Failed, Some(Cause::AgentError)));
-        assert!(out.error.unwrap().contains("\"new\""));
-        assert_eq!(out.agent_session_id.as_deref(), Some("old"));
-    }
-
-    #[test]
-    fn who_resumed_what_it_was_asked_to_or_was_asked_for_nothing_has_not() {
-        for (seen, asked) in [
-            (Some("old"), Some("old")),
-            (Some("new"), None),
-            // It said nothing of it: the id that is known stays.
-            (None, Some("old")),
-        ] {
-            let out = resumed(ended(0, seen), asked);
-            assert_eq!(out.status, Status::Completed);
-            assert_eq!(out.agent_session_id.as_deref(), asked.or(seen));
-        }
-        let out = resumed(ended(3, Some("new")), Some("old"));
-        assert_eq!(
-            out.error.unwrap(),
-            "the agent exited with code 3; its output tells more"
-        );
     }
 }

@@ -42,7 +42,7 @@ impl Connection {
 
     /// The session of this id.
     pub(super) fn find(&self, id: &str) -> Result<Arc<Session>, Problem> {
-        Ok(self.api.runtime.session(id)?)
+        Ok(self.api.runtime.sessions.get(id)?)
     }
 
     /// A refusal without the secrets of the session.

@@ -199,7 +199,7 @@ impl Connection {
         self.open.remove(open);
         let waiting = open.take_waiting().await;
         let id = open.session.id().as_str();
-        let gone = self.api.runtime.session(id).err();
+        let gone = self.api.runtime.sessions.get(id).err();
         let error: Error = if let Some(not_found @ RuntimeError::SessionNotFound { .. }) = gone {
             Problem::from(not_found).into()
         } else {

@@ -65,7 +65,7 @@ impl Connection {
 
     pub(super) fn list(&self, given: Value) -> Result<Value, Error> {
         let wanted: ListSessionsRequest = params(given)?;
-        let mut sessions = self.api.runtime.sessions();
+        let mut sessions = self.api.runtime.sessions.all();
         if let Some(cursor) = &wanted.cursor {
             let at = sessions.iter().position(|session| session.id().as_str() == cursor);
             let at = at.ok_or_else(|| {
@@ -116,7 +116,7 @@ impl Connection {
     /// The session's working directory without secrets.
     fn masked_cwd(&self, session: &Session) -> String {
         let cwd = session.cwd().display().to_string();
-        let masker = self.api.runtime.masker(session);
+        let masker = self.api.runtime.masks.of_session(session);
         masked(masker.as_deref(), &cwd)
     }
 
@@ -177,7 +177,7 @@ impl Connection {
     }
 
     async fn delete_now(&self, id: &str) -> Result<(), Problem> {
-        if let Ok(session) = self.api.runtime.session(id) {
+        if let Ok(session) = self.api.runtime.sessions.get(id) {
             // The client's prompts are answered while the journal still exists. A session that cannot be stopped or followed
             // is deleted all the same; its follower then answers the prompts.
             drop(self.api.stop(&session, Some(0.0)).await);
@@ -196,7 +196,7 @@ impl Connection {
         let (open, new) = self.open.open(session);
         if new {
             self.follow(&open, state.last_seq, tasks)?;
-            let masker = self.api.runtime.masker(session);
+            let masker = self.api.runtime.masks.of_session(session);
             for (permission, _) in state.pending_permissions() {
                 let permission = PermissionView::masked(permission, masker.as_deref());
                 // The receiving loop notices that the client is gone.

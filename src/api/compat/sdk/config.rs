@@ -77,8 +77,8 @@ pub(crate) async fn show(State(api): State<SharedState>, query: Query) -> Result
 
 fn in_force(api: &AppState) -> serde_json::Value {
     // It came as JSON and is one again.
-    let mut config = serde_json::to_value(api.runtime.sdk().config.without_secrets()).unwrap_or_default();
-    if let Some(masker) = api.runtime.server_masker() {
+    let mut config = serde_json::to_value(api.runtime.sdk.get().config.without_secrets()).unwrap_or_default();
+    if let Some(masker) = api.runtime.masks.of_server() {
         masker.json_value(&mut config);
     }
     config

@@ -46,7 +46,10 @@ pub(crate) async fn ws(
 ) -> Result<Response, Problem> {
     let query = query.only(&["session", "after"])?;
     let after = query.number("after")?;
-    let chosen = query.text("session").map(|id| api.runtime.session(id)).transpose()?;
+    let chosen = query
+        .text("session")
+        .map(|id| api.runtime.sessions.get(id))
+        .transpose()?;
     let session = chosen.clone().or_else(|| api.shared_session());
     if let (Some(session), Some(after)) = (&session, after) {
         // A cursor outside the journal is refused before the upgrade.
@@ -61,8 +64,8 @@ pub(crate) async fn ws(
 impl AppState {
     /// The session that clients share, if there is one yet.
     fn shared_session(&self) -> Option<Arc<Session>> {
-        let id = self.runtime.sdk().session.clone()?;
-        self.runtime.session(id.as_str()).ok()
+        let id = self.runtime.sdk.get().session.clone()?;
+        self.runtime.sessions.get(id.as_str()).ok()
     }
 
     /// The same; created where there is none.
@@ -71,7 +74,7 @@ impl AppState {
         if let Some(session) = self.shared_session() {
             return Ok(session);
         }
-        let created = self.create(self.runtime.sdk().config.request(), None).await?;
+        let created = self.create(self.runtime.sdk.get().config.request(), None).await?;
         let id = created.session.id().clone();
         self.runtime.share_sdk_session(id).await?;
         Ok(created.session)
@@ -137,7 +140,7 @@ impl Connection {
 
     /// Sends the records of the session, and of each shared session that replaces it, until the client is gone.
     async fn follow_sessions(self: &Arc<Self>, mut current: Option<Arc<Session>>, after: u64) -> Disconnected {
-        let mut changes = self.api.runtime.sdk_changes();
+        let mut changes = self.api.runtime.sdk.changes();
         let mut followed = JoinSet::new();
         if let Some(session) = &current {
             followed.spawn(follow(Arc::clone(self), Arc::clone(session), after));
@@ -187,7 +190,7 @@ impl Connection {
 /// Sends the frames of a session's records after a record, until the session is deleted.
 async fn follow(connection: Arc<Connection>, session: Arc<Session>, after: u64) -> Result<(), Disconnected> {
     let runtime = &connection.api.runtime;
-    let partial = runtime.sdk().config.include_partial_messages;
+    let partial = runtime.sdk.get().config.include_partial_messages;
     let mut frames = Frames::new(session.id().as_str(), after, partial);
     // A line that is unfinished at the cursor is read from its beginning.
     let begin = updates::replay_start(&session.latest(), after);

@@ -113,7 +113,7 @@ pub(crate) async fn artifacts(
         Some(other) => return Err(invalid("format", other, "json, patch or tar.gz")),
     };
     let permit = wait_for_slot(&api).await?;
-    let masker = api.runtime.masker(&session);
+    let masker = api.runtime.masks.of_session(&session);
     let place = api.runtime.artifacts(&session);
     let (id, cwd) = (session.id().as_str(), session.cwd().to_owned());
     match (format, place) {

@@ -1,53 +1,52 @@
-//! Reading a running turn's output for what the agent itself says of its end.
+//! Reading a running turn's output: what the agent itself reports of its end, and the dialog with it.
 
 use std::sync::Arc;
 
-use crate::runtime::dialog::state::Conversation;
-use crate::runtime::session::Session;
-use crate::runtime::{Runtime, RuntimeError};
+use crate::runtime::dialog::state::DialogState;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::session::handle::Session;
 use promptd_agents::Observer;
-use promptd_follow::Follower;
-use promptd_model::{Body, Observation, Stream};
-use promptd_model::{LineAssembler, LinePart, RecordKind, decode, parse_head, whole_lines};
+use promptd_follow::{Follower, Watcher};
+use promptd_model::{Body, LineAssembler, LinePart, Observation, RecordKind, Stream, decode, parse_head, whole_lines};
 
-/// Who makes sense of what an agent writes.
+/// What interprets an agent's output.
 pub(crate) enum Listener {
-    /// Nobody: only the exit code tells.
-    Nobody,
-    /// It is read only.
+    /// Nothing: only the exit code counts.
+    None,
+    /// It is only read.
     Observer(Box<dyn Observer>),
-    /// It is talked with.
-    Conversation(Box<Conversation>),
+    /// It is also written to.
+    Dialog(Box<DialogState>),
 }
 
 impl Listener {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         match self {
-            Self::Nobody => {}
+            Self::None => {}
             Self::Observer(observer) => observer.observe_line(stream, line),
-            Self::Conversation(conversation) => conversation.line(stream, line),
+            Self::Dialog(dialog) => dialog.read_line(stream, line),
         }
     }
 
     fn observation(&self) -> Option<&Observation> {
         match self {
-            Self::Nobody => None,
+            Self::None => None,
             Self::Observer(observer) => Some(observer.observation()),
-            Self::Conversation(conversation) => Some(conversation.observation()),
+            Self::Dialog(dialog) => Some(dialog.observation()),
         }
     }
 }
 
-/// What was read.
+/// What was read in one go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Read {
-    /// The agent said something.
+    /// The agent wrote lines.
     pub lines: bool,
-    /// The last of it was in its own format.
+    /// The last of them was in its own format.
     pub known: bool,
 }
 
-/// Feeds what one attempt of a turn wrote, and in a conversation what was said to it, to whoever makes sense of it.
+/// Feeds the listener with the output of one attempt, and a dialog also with what was written to the agent.
 pub(crate) struct TurnReader {
     follower: Option<Follower>,
     turn: u32,
@@ -55,19 +54,19 @@ pub(crate) struct TurnReader {
     /// Unfinished lines of stdout and stderr.
     lines: [LineAssembler; 2],
     exit_seen: bool,
-    /// What comes is a setup's output, and none of the agent's.
+    /// The output is that of the session's setup, not of the agent.
     in_setup: bool,
     final_after_exit: bool,
 }
 
 impl TurnReader {
     /// Begins with the last attempt's `started` record.
-    pub(crate) fn new(runtime: &Runtime, session: &Arc<Session>, turn: u32, listener: Listener) -> Self {
+    pub(crate) fn new(watcher: &Arc<Watcher>, session: &Session, turn: u32, listener: Listener) -> Self {
         let state = session.state();
         let begin = state.turn(turn).map_or(0, |turn| turn.started_seq.saturating_sub(1));
         let follower = listener
             .observation()
-            .and_then(|_| Follower::open(&runtime.watcher, &session.folder, begin, None).ok());
+            .and_then(|_| Follower::open(watcher, &session.folder, begin, None).ok());
         Self {
             follower,
             turn,
@@ -84,7 +83,7 @@ impl TurnReader {
         let mut all = Read::default();
         while let Some(follower) = &mut self.follower {
             let Some(piece) = follower.read().await? else { break };
-            // Larger than a block are only prompts, and output of control bytes, which is no event of any agent.
+            // Only prompts, and output of control bytes, are larger than a block; no agent's event is.
             if piece.starts_line && piece.ends_line {
                 for line in whole_lines(&piece.bytes) {
                     let read = self.record(line);
@@ -104,7 +103,7 @@ impl TurnReader {
         match head.kind {
             RecordKind::Other("exited") => {
                 self.exit_seen = true;
-                // The last words of an agent need no newline.
+                // An agent's last line needs no newline.
                 let [stdout, stderr] = Stream::BOTH.map(|stream| self.finish_line(stream));
                 Read {
                     lines: stdout.lines || stderr.lines,
@@ -116,7 +115,7 @@ impl TurnReader {
                 nothing
             }
             RecordKind::Other("stdin" | "permission_answer") => {
-                self.told(line);
+                self.dialog_record(line);
                 nothing
             }
             RecordKind::Other(_) => nothing,
@@ -125,14 +124,14 @@ impl TurnReader {
         }
     }
 
-    /// What the agent was told, and what it is to be told.
-    fn told(&mut self, line: &[u8]) {
-        let Listener::Conversation(conversation) = &mut self.listener else {
+    /// What was written to the agent, or is to be.
+    fn dialog_record(&mut self, line: &[u8]) {
+        let Listener::Dialog(dialog) = &mut self.listener else {
             return;
         };
         match decode(line).map(|record| record.body) {
-            Some(Body::Stdin(output)) => conversation.written(&output),
-            Some(Body::PermissionAnswer(answer)) => conversation.answered(&answer),
+            Some(Body::Stdin(output)) => dialog.record_stdin(&output),
+            Some(Body::PermissionAnswer(answer)) => dialog.record_answer(&answer),
             Some(_) | None => {}
         }
     }
@@ -142,12 +141,12 @@ impl TurnReader {
             return Read::default();
         };
         let part = self.lines_of(stream).push(&output);
-        part.map_or_else(Read::default, |part| self.said(stream, &part))
+        part.map_or_else(Read::default, |part| self.line(stream, &part))
     }
 
     fn finish_line(&mut self, stream: Stream) -> Read {
         let part = self.lines_of(stream).finish();
-        part.map_or_else(Read::default, |part| self.said(stream, &part))
+        part.map_or_else(Read::default, |part| self.line(stream, &part))
     }
 
     fn lines_of(&mut self, stream: Stream) -> &mut LineAssembler {
@@ -158,8 +157,8 @@ impl TurnReader {
         }
     }
 
-    fn said(&mut self, stream: Stream, part: &LinePart) -> Read {
-        // What goes on with a line that is too long is none of its own, whatever it looks like.
+    fn line(&mut self, stream: Stream, part: &LinePart) -> Read {
+        // A line that is too long comes in parts; only the first one can be an event.
         if !part.begins {
             return Read::default();
         }
@@ -173,25 +172,25 @@ impl TurnReader {
         }
     }
 
-    /// What the agent has said so far.
+    /// What the agent has reported so far.
     pub(crate) fn observation(&self) -> Observation {
         self.listener.observation().cloned().unwrap_or_default()
     }
 
-    /// What is talked about, where the agent is talked with and has started.
-    pub(crate) fn conversation(&mut self) -> Option<&mut Conversation> {
+    /// The dialog, where there is one and the agent runs.
+    pub(crate) fn dialog(&mut self) -> Option<&mut DialogState> {
         match &mut self.listener {
-            Listener::Conversation(conversation) if !self.in_setup && !self.exit_seen => Some(conversation),
-            Listener::Nobody | Listener::Observer(_) | Listener::Conversation(_) => None,
+            Listener::Dialog(dialog) if !self.in_setup && !self.exit_seen => Some(dialog),
+            Listener::None | Listener::Observer(_) | Listener::Dialog(_) => None,
         }
     }
 
-    /// The agent was told to end its turn.
+    /// Whether the agent was asked in its own protocol to end its turn.
     pub(crate) fn is_interrupted(&self) -> bool {
-        matches!(&self.listener, Listener::Conversation(conversation) if conversation.is_interrupted())
+        matches!(&self.listener, Listener::Dialog(dialog) if dialog.is_interrupted())
     }
 
-    /// The final event came from a worker that outlived its launcher.
+    /// Whether the final event came from a worker that outlived its launcher.
     pub(crate) fn final_event_came_after_exit(&self) -> bool {
         self.final_after_exit
     }

@@ -1,4 +1,4 @@
-//! Talking to a keeper, and starting one.
+//! Starting a keeper, and asking it.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};

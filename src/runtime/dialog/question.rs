@@ -1,0 +1,75 @@
+//! An agent's question as a record of the journal.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use promptd_agents::Question;
+use promptd_model::{Permission, SessionRequest, TurnState};
+
+/// How long a question waits for a caller when the request does not say, in seconds.
+const PERMISSION_TIMEOUT: f64 = 600.0;
+
+/// The most bytes of a question's tool call that its record holds: it has to fit into one read of the journal. The
+/// agent's own line is there in full.
+const MAX_TOOL_CALL: usize = 64 << 10;
+
+/// The members that are kept of a larger one.
+const SMALL_MEMBERS: [&str; 4] = ["toolCallId", "title", "kind", "status"];
+
+/// The most bytes of a question's title.
+const MAX_TITLE: usize = 4 << 10;
+
+/// Whether the journal has the question.
+pub(super) fn is_known(turn: &TurnState, asked: &Question) -> bool {
+    let open = turn.permissions.iter().any(|(permission, _)| permission.id == asked.id);
+    open || turn.answers.iter().any(|known| known.0.id == asked.id)
+}
+
+pub(super) fn expiry(request: &SessionRequest) -> Timestamp {
+    let timeout = request.permission_timeout.unwrap_or(PERMISSION_TIMEOUT);
+    let timeout = SignedDuration::try_from_secs_f64(timeout).unwrap_or(SignedDuration::MAX);
+    Timestamp::now().saturating_add(timeout).unwrap_or(Timestamp::MAX)
+}
+
+pub(super) fn record(asked: Question, expires_at: Option<Timestamp>) -> Permission {
+    let mut title = asked.title;
+    title.truncate(title.floor_char_boundary(MAX_TITLE));
+    let tool_call = asked.tool_call.map(|mut call| {
+        let size = serde_json::to_vec(&call).map_or(usize::MAX, |text| text.len());
+        if let (true, Value::Object(members)) = (size > MAX_TOOL_CALL, &mut call) {
+            members.retain(|name, value| {
+                let short = value.as_str().is_some_and(|text| text.len() <= MAX_TITLE);
+                short && SMALL_MEMBERS.contains(&name.as_str())
+            });
+        }
+        call
+    });
+    Permission {
+        id: asked.id,
+        title,
+        options: asked.options,
+        tool_call,
+        expires_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_content_of_a_large_tool_call_is_left_out() {
+        let ask = |content: &str| Question {
+            id: "1".to_owned(),
+            title: "é".repeat(MAX_TITLE),
+            options: Vec::new(),
+            tool_call: Some(json!({ "toolCallId": "c", "title": "t", "rawInput": { "content": content } })),
+        };
+        let small = record(ask("x"), None);
+        assert_eq!(small.tool_call.unwrap()["rawInput"]["content"], "x");
+        assert_eq!(small.title.len(), MAX_TITLE);
+        let large = record(ask(&"x".repeat(MAX_TOOL_CALL)), None);
+        assert_eq!(large.tool_call, Some(json!({ "toolCallId": "c", "title": "t" })));
+    }
+}

@@ -1,0 +1,113 @@
+//! The agents that a request can name: those that we know, and those of the configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::runtime::launch::probe::Versions;
+use crate::runtime::launch::program::find_program;
+use crate::runtime::session::handle::Session;
+use crate::runtime::settings::{PromptBy, Settings};
+use promptd_agents::updates::Translation;
+use promptd_agents::{self as agents, Agent, Capabilities, Custom, Evidence};
+use promptd_model::SessionRequest;
+
+/// An agent, as `GET /v1/agents` shows it.
+#[derive(Clone, Debug)]
+pub struct AgentInfo {
+    /// Its name.
+    pub name: String,
+    /// Its program, when it is installed.
+    pub path: Option<PathBuf>,
+    /// The command that installs it.
+    pub install: Option<String>,
+    /// From the configuration.
+    pub configured: bool,
+    /// How we know it; `None` for one from the configuration.
+    pub evidence: Option<Evidence>,
+    /// What a request may ask of it.
+    pub capabilities: Capabilities,
+    /// What is missing, in a sentence.
+    pub missing: Option<String>,
+}
+
+/// An agent by its name: from the configuration, else one that we know.
+pub(crate) fn find_agent(settings: &Settings, name: &str) -> Option<Agent> {
+    let configured = settings.agents.get(name).map(|configured| {
+        let prompt = match configured.prompt {
+            PromptBy::Stdin => agents::PromptBy::Stdin,
+            PromptBy::Argument => agents::PromptBy::Argument,
+            PromptBy::File => agents::PromptBy::File,
+        };
+        Agent::Custom(Custom {
+            name: name.to_owned(),
+            command: configured.command.clone(),
+            prompt,
+            stream: configured.stream,
+        })
+    });
+    configured.or_else(|| agents::find(name).map(Agent::BuiltIn))
+}
+
+/// All agents, and whether they are installed.
+pub fn list(settings: &Settings) -> Vec<AgentInfo> {
+    let known = agents::built_in_agents()
+        .map(|known| known.name.to_owned())
+        .filter(|name| !settings.agents.contains_key(name));
+    known
+        .chain(settings.agents.keys().cloned())
+        .filter_map(|name| describe(settings, name))
+        .collect()
+}
+
+fn describe(settings: &Settings, name: String) -> Option<AgentInfo> {
+    let agent = find_agent(settings, &name)?;
+    let path = find_program(&agent, &SessionRequest::default(), &settings.workspace).map(|program| program.found);
+    let missing = path
+        .is_none()
+        .then(|| format!("no {} on PATH", agent.programs().join(" or ")));
+    let capabilities = agent.capabilities();
+    Some(AgentInfo {
+        configured: matches!(agent, Agent::Custom(_)),
+        install: agent.install().map(str::to_owned),
+        name,
+        path,
+        evidence: agent.evidence(),
+        capabilities,
+        missing,
+    })
+}
+
+/// All agents, with what each installed one says of its version; asking can take seconds.
+pub(crate) async fn list_with_versions(
+    settings: Arc<Settings>,
+    versions: Arc<Versions>,
+) -> Vec<(AgentInfo, Option<String>)> {
+    let ask = move || {
+        let agents = list(&settings);
+        // An unknown program may do anything on `--version`.
+        let known = |agent: &AgentInfo| agent.path.clone().filter(|_| !agent.configured);
+        let versions = versions.of(&agents.iter().map(known).collect::<Vec<_>>());
+        agents.into_iter().zip(versions).collect()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap_or_default()
+}
+
+/// What translates a session's journal, behind the record `after`, to `view=updates`.
+pub(crate) fn translation(settings: &Settings, session: &Session, after: u64) -> Translation {
+    let permission = session.request().permission.unwrap_or_default();
+    let agent = find_agent(settings, session.agent());
+    Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
+}
+
+/// The name of the format that a session's agent writes; none where its configuration has gone.
+pub(crate) fn format_name(settings: &Settings, session: &Session) -> Option<&'static str> {
+    let permission = session.request().permission.unwrap_or_default();
+    let agent = find_agent(settings, session.agent())?;
+    Some(agent.format(permission).name)
+}
+
+/// Whether a session's agent is talked with: then its standard input is ours.
+pub(crate) fn has_dialog(settings: &Settings, session: &Session) -> bool {
+    let permission = session.request().permission.unwrap_or_default();
+    find_agent(settings, session.agent()).is_some_and(|agent| agent.format(permission).is_dialog)
+}

@@ -1,0 +1,92 @@
+//! Accepting prompts: each once, each in the journal before the caller gets the answer.
+
+use std::sync::Arc;
+
+use crate::runtime::access::configure::Access;
+use crate::runtime::delivery::service::SinkDelivery;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::launch::validate;
+use crate::runtime::lifecycle::admission::Admission;
+use crate::runtime::session::handle::Session;
+use crate::runtime::settings::SettingsStore;
+use crate::runtime::turn::driver::TurnDriver;
+use promptd_model::{Body, Prompt, SessionRequest, SessionState, TurnState};
+
+/// The answer to a prompt.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompted {
+    /// The turn.
+    pub turn: u32,
+    /// The `seq` before its `prompt` record.
+    pub after: u64,
+    /// False when the same request had been made before.
+    pub new: bool,
+}
+
+/// What accepts prompts.
+#[derive(Debug)]
+pub(crate) struct Prompter {
+    pub settings: Arc<SettingsStore>,
+    pub access: Arc<Access>,
+    pub admission: Arc<Admission>,
+    pub driver: Arc<TurnDriver>,
+    pub delivery: Arc<SinkDelivery>,
+}
+
+impl Prompter {
+    /// Accepts the next turn of a session; `key` is the caller's `Idempotency-Key`.
+    pub(crate) async fn prompt(
+        &self,
+        session: &Arc<Session>,
+        text: String,
+        key: Option<String>,
+    ) -> Result<Prompted, RuntimeError> {
+        // A repetition is no new work: it is answered even where there is no room for any.
+        if let Some(turn) = find_repeated(&session.state(), key.as_deref()) {
+            return repeat(session, &turn, &text);
+        }
+        let request = SessionRequest {
+            agent: Some(session.agent().to_owned()),
+            ..session.request().clone()
+        };
+        validate::check(&self.settings.get(), &self.access.variables(), &request, &text)?;
+        self.admission.check(true)?;
+        let prompted = session.transact(move |session, state| {
+            if let Some(turn) = find_repeated(state, key.as_deref()) {
+                return (Vec::new(), repeat(session, &turn, &text));
+            }
+            if session.control.is_deleted() {
+                let id = session.id().to_string();
+                return (Vec::new(), Err(RuntimeError::SessionNotFound { id }));
+            }
+            let (turn, after) = (state.next_turn(), state.last_seq);
+            let idempotency_key = key;
+            let body = Body::Prompt(Prompt { text, idempotency_key });
+            (vec![(turn, body)], Ok(Prompted { turn, after, new: true }))
+        });
+        let prompted = prompted.await??;
+        self.driver.drive(session);
+        self.delivery.deliver(session);
+        Ok(prompted)
+    }
+}
+
+/// The turn that was accepted under this key before.
+fn find_repeated(state: &SessionState, key: Option<&str>) -> Option<Arc<TurnState>> {
+    let key = key?;
+    let mut turns = state.turns.iter();
+    turns.find(|turn| turn.idempotency_key.as_deref() == Some(key)).cloned()
+}
+
+/// The same prompt again gives the same turn; another one under its key is refused.
+fn repeat(session: &Session, turn: &TurnState, text: &str) -> Result<Prompted, RuntimeError> {
+    if session.journal.read_prompt(turn)? != text {
+        let what = "the Idempotency-Key".to_owned();
+        return Err(RuntimeError::Conflict { what });
+    }
+    Ok(Prompted {
+        turn: turn.turn,
+        after: turn.prompt_seq.saturating_sub(1),
+        new: false,
+    })
+}

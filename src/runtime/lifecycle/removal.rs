@@ -1,0 +1,73 @@
+//! Deleting sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::error::RuntimeError;
+use crate::runtime::keeper::stop::KEEPER_SLACK;
+use crate::runtime::session::handle::Session;
+use crate::runtime::session::registry::SessionRegistry;
+use crate::runtime::session::store::Home;
+use crate::runtime::turn::stop::stop;
+use promptd_model::SessionId;
+
+/// A session that is deleted right after its end may still be delivering its last batch.
+const LAST_BATCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What deletes sessions.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    home: Arc<Home>,
+    registry: Arc<SessionRegistry>,
+}
+
+impl Removal {
+    pub(crate) fn new(home: Arc<Home>, registry: Arc<SessionRegistry>) -> Self {
+        Self { home, registry }
+    }
+
+    /// Stops what runs, then deletes the session and its journal.
+    pub(crate) async fn delete(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
+        session.control.mark_deleted();
+        let deleted = self.delete_marked(session).await;
+        if deleted.is_err() {
+            // It is still there, then, and may go on.
+            session.control.unmark_deleted();
+        }
+        deleted
+    }
+
+    async fn delete_marked(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
+        match stop(session, Duration::ZERO).await {
+            // A full disk, or a journal that cannot be read any more, is a reason to delete, not one against it.
+            Err(RuntimeError::Write(_) | RuntimeError::Read(_)) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        for keeper in session.control.keepers() {
+            // A process that cannot be killed keeps its keeper, but not its session.
+            let _ended = tokio::time::timeout(KEEPER_SLACK, keeper.tree_ended()).await;
+        }
+        let last_seq = session.refresh().map_or(0, |state| state.last_seq);
+        session.sink_workers.wait_delivered(last_seq, LAST_BATCH_TIMEOUT).await;
+        session.sink_workers.close();
+        self.home.delete(session.id()).map_err(|source| RuntimeError::Io {
+            path: session.folder.clone(),
+            source,
+        })?;
+        self.registry.remove(session.id());
+        Ok(())
+    }
+
+    /// Deletes a session whose folder cannot be read; nothing can run in it.
+    pub(crate) fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
+        let id: SessionId = id
+            .parse()
+            .map_err(|_| RuntimeError::SessionNotFound { id: id.to_owned() })?;
+        self.home.delete(&id).map_err(|source| RuntimeError::Io {
+            path: self.home.session(&id),
+            source,
+        })?;
+        self.registry.remove_damaged(&id);
+        Ok(())
+    }
+}

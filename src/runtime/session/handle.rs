@@ -1,0 +1,157 @@
+//! One session, as the server holds it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::runtime::blocking::run_blocking;
+use crate::runtime::delivery::sinks;
+use crate::runtime::error::RuntimeError;
+use crate::runtime::secrets::file_secrets::FileSecrets;
+use crate::runtime::secrets::session_masker::SessionMasker;
+use crate::runtime::session::control::SessionControl;
+use crate::runtime::session::journal::SessionJournal;
+use crate::runtime::session::own_sinks::OwnSinks;
+use crate::runtime::session::store::{self, SessionFile};
+use promptd_journal::ReadError;
+use promptd_model::{Body, SessionId, SessionRequest, SessionState, SinkRequest};
+use promptd_sinks::SinkWorkers;
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) folder: PathBuf,
+    pub(crate) file: SessionFile,
+    pub(crate) journal: SessionJournal,
+    pub(crate) control: SessionControl,
+    pub(crate) own_sinks: OwnSinks,
+    /// All its sinks, and how far each is.
+    pub(crate) sink_workers: SinkWorkers,
+    pub(crate) masker: SessionMasker,
+    pub(crate) file_secrets: FileSecrets,
+    /// A caller wants something of the running turn that is not in its journal.
+    pub(crate) wake_turn: Notify,
+    /// Whether it is on the disk; `None` while it is being put there.
+    created: watch::Sender<Option<bool>>,
+}
+
+impl Session {
+    pub(crate) fn new(folder: PathBuf, file: SessionFile) -> Self {
+        Self {
+            journal: SessionJournal::new(folder.clone()),
+            control: SessionControl::default(),
+            own_sinks: OwnSinks::new(file.request.sinks.clone()),
+            sink_workers: SinkWorkers::default(),
+            masker: SessionMasker::default(),
+            file_secrets: FileSecrets::new(&folder),
+            wake_turn: Notify::new(),
+            created: watch::Sender::new(None),
+            folder,
+            file,
+        }
+    }
+
+    /// The id.
+    pub fn id(&self) -> &SessionId {
+        &self.file.id
+    }
+
+    /// When it was accepted.
+    pub fn created_at(&self) -> Timestamp {
+        self.file.created_at
+    }
+
+    /// What was asked for, without the prompt.
+    pub fn request(&self) -> &SessionRequest {
+        &self.file.request
+    }
+
+    /// The agent's name, after defaults.
+    pub fn agent(&self) -> &str {
+        &self.file.agent
+    }
+
+    /// The working directory.
+    pub fn cwd(&self) -> &Path {
+        &self.file.cwd
+    }
+
+    /// The state.
+    pub fn state(&self) -> Arc<SessionState> {
+        self.journal.state()
+    }
+
+    /// The state, as new as the journal is now: whoever has just read a record must not see an older state. An error
+    /// leaves the last one that is known.
+    pub fn latest(&self) -> Arc<SessionState> {
+        let refreshed = self.control.is_driven().then(|| self.refresh().ok()).flatten();
+        refreshed.unwrap_or_else(|| self.state())
+    }
+
+    /// Changes with the state.
+    pub fn changes(&self) -> watch::Receiver<Arc<SessionState>> {
+        self.journal.changes()
+    }
+
+    /// Folds in what the journal has gained.
+    pub(crate) fn refresh(&self) -> Result<Arc<SessionState>, ReadError> {
+        self.journal.refresh()
+    }
+
+    /// Whether nothing will be written before somebody asks for something.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.control.is_busy() && self.state().current().is_none()
+    }
+
+    /// Whether a turn has begun and not ended.
+    pub(crate) fn has_running_turn(&self) -> bool {
+        let state = self.state();
+        state
+            .current()
+            .is_some_and(|turn| turn.phase != promptd_model::TurnPhase::Queued)
+    }
+
+    pub(crate) fn finish_creation(&self, succeeded: bool) {
+        self.created.send_replace(Some(succeeded));
+    }
+
+    /// Whether it is on the disk by now: before, only its creator knows of it.
+    pub(crate) fn is_created(&self) -> bool {
+        *self.created.borrow() == Some(true)
+    }
+
+    /// Waits until the session is on the disk; false when it could not be put there.
+    pub(crate) async fn wait_until_created(&self) -> bool {
+        let mut created = self.created.subscribe();
+        // The sender lives in self, so it cannot be closed.
+        let created = created.wait_for(Option::is_some).await;
+        created.is_ok_and(|created| *created == Some(true))
+    }
+
+    /// Adds a sink to its own ones, on the disk first; false where it had that one.
+    pub(crate) fn add_sink(&self, sink: &SinkRequest) -> Result<bool, RuntimeError> {
+        let write = |sinks: &[SinkRequest]| {
+            let mut file = self.file.clone();
+            file.request.sinks = sinks.to_vec();
+            store::replace(&self.folder, &file).map_err(|source| RuntimeError::Io {
+                path: self.folder.clone(),
+                source,
+            })
+        };
+        self.own_sinks.update(|own| sinks::with(own, sink), write)
+    }
+
+    /// Appends what `decide` makes of the state, while nobody else can append: what it saw still holds when it is
+    /// written.
+    ///
+    /// Runs on a thread of its own, because another writer may hold the lock for a while.
+    pub(crate) async fn transact<R: Send + 'static>(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
+    ) -> Result<R, RuntimeError> {
+        let session = Arc::clone(self);
+        run_blocking(move || session.journal.transact(|state| decide(&session, state))).await
+    }
+}

@@ -1,0 +1,67 @@
+//! Writing a turn's end, or that it is tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::error::RuntimeError;
+use crate::runtime::keeper::handle::KeeperHandle;
+use crate::runtime::keeper::stop::stop_tree;
+use crate::runtime::launch::links::Links;
+use crate::runtime::session::handle::Session;
+use promptd_model::{Body, Cause, Status, StopReason, TurnEnded, TurnState};
+
+/// Writes the end of a turn, or of its attempt.
+pub(crate) async fn finish(
+    links: &Arc<Links>,
+    session: &Arc<Session>,
+    turn: &TurnState,
+    out: TurnEnded,
+    keeper: Option<&KeeperHandle>,
+) -> Result<(), RuntimeError> {
+    let number = turn.turn;
+    let retry = retry(session, turn, &out, keeper).await;
+    let links = Arc::clone(links);
+    let write = session.transact(move |session, state| {
+        // Before anybody can see the end and start a turn that would find them.
+        links.release(session.id(), number);
+        if state.turn(number).is_none_or(|turn| turn.ended().is_some()) {
+            return (Vec::new(), ());
+        }
+        let body = match (session.control.ended_by(number), retry) {
+            // A caller ended it after its process had gone; that counts all the same.
+            (Some(cause), _) => Body::TurnEnded(TurnEnded {
+                status: Status::Cancelled,
+                cause: Some(cause),
+                stop_reason: Some(StopReason::Cancelled),
+                ..out
+            }),
+            (None, Some(retry)) => retry,
+            (None, None) => Body::TurnEnded(out),
+        };
+        (vec![(number, body)], ())
+    });
+    write.await
+}
+
+/// The record of another attempt, where the request asks for one and nothing of this one is left.
+async fn retry(session: &Session, turn: &TurnState, out: &TurnEnded, keeper: Option<&KeeperHandle>) -> Option<Body> {
+    let retry = session.request().retry.as_ref()?;
+    let cause = out.cause?;
+    let is_due = turn.attempt <= retry.max && retry.on.contains(&out.status) && out.status != Status::Cancelled;
+    if !is_due || !end_leftovers(keeper, cause).await {
+        return None;
+    }
+    let (attempt, delay) = (turn.attempt.saturating_add(1), retry.delay);
+    Some(Body::Retry { attempt, delay, cause })
+}
+
+/// Ends the processes that an attempt left behind, before the next one starts; false when some survive.
+async fn end_leftovers(keeper: Option<&KeeperHandle>, cause: Cause) -> bool {
+    let Some(keeper) = keeper else { return true };
+    let survivors = stop_tree(keeper, Duration::ZERO, Some(cause)).await;
+    let ended = survivors.is_ok_and(|survivors| survivors == 0);
+    if ended {
+        keeper.tree_ended().await;
+    }
+    ended
+}
