@@ -1,4 +1,4 @@
-//! Files of variables: `KEY=VALUE` lines as shells and dotenv write them, or TOML. No error shows a value.
+//! Files of variables: `KEY=VALUE` lines as in shells and dotenv, or TOML. No error contains a value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// Names and values.
 pub(crate) type Variables = BTreeMap<String, String>;
 
-/// Reads a file's text; the name tells which of the two it is.
+/// Parses the text of a file; its name says the format.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Variables, String> {
     if path.extension().is_some_and(|extension| extension == "toml") {
         toml(text)
@@ -18,14 +18,14 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Variables, String> {
 fn toml(text: &str) -> Result<Variables, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        format!("line {}: this is no TOML; write NAME = \"value\"", line_of(before))
+        format!("line {}: this is not TOML; write NAME = \"value\"", line_of(before))
     })?;
     let variable = |(name, value): (String, toml::Value)| match value {
         toml::Value::String(value) => Ok((name, value)),
         toml::Value::Integer(value) => Ok((name, value.to_string())),
         toml::Value::Boolean(value) => Ok((name, value.to_string())),
         _ => Err(format!(
-            "{name:?} is no text; write {name} = \"value\", outside of any section"
+            "{name:?} is not a string; write {name} = \"value\", outside of any section"
         )),
     };
     table.into_iter().map(variable).collect()
@@ -63,7 +63,7 @@ fn lines(text: &str) -> Result<Variables, String> {
     Ok(variables)
 }
 
-/// A value, which may go over several lines within quotes, and what follows its line.
+/// A value, which may have several lines within quotes, and the text after its last line.
 fn value_and_rest(text: &str) -> Result<(String, &str), &'static str> {
     let (value, after) = if let Some(quoted) = text.strip_prefix('\'') {
         let (value, after) = quoted
@@ -88,7 +88,7 @@ fn value_and_rest(text: &str) -> Result<(String, &str), &'static str> {
     }
 }
 
-/// What stands before the closing quote, and what stands after it.
+/// The text before the closing quote, unescaped, and the text after it.
 fn unescape(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = quoted.char_indices();
@@ -100,7 +100,7 @@ fn unescape(quoted: &str) -> Option<(String, &str)> {
                 'r' => value.push('\r'),
                 't' => value.push('\t'),
                 escaped @ ('"' | '\\' | '$' | '`') => value.push(escaped),
-                // As a shell has it: any other backslash is one.
+                // As in a shell, any other backslash is kept.
                 other => value.extend(['\\', other]),
             },
             other => value.push(other),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_as_shells_and_dotenv_write_them() {
+    fn lines_are_read_as_shells_and_dotenv_do() {
         for (text, expected) in [
             (
                 "A=1\nexport B=two words  \r\n\n# C=3\n  D = 4 # four",
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_its_line_and_no_value() {
+    fn errors_have_a_line_and_no_value() {
         for (text, line) in [
             ("A=1\ns3cret", "line 2: write NAME=value"),
             ("A=1\n\n9A=s3cret", "line 3: a name has"),
@@ -169,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_in_double_quotes_is_read_back(value in "[^\0]*") {
+        fn quoted_values_are_read_back(value in "[^\0]*") {
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
             let read = lines(&format!("A=\"{escaped}\"\nB=2")).unwrap();
             prop_assert_eq!(read["A"].as_str(), value);
@@ -177,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC*", toml in "\\PC*") {
+        fn any_text_is_read_without_panic(text in "\\PC*", toml in "\\PC*") {
             let _read = (lines(&text), super::toml(&toml));
         }
     }

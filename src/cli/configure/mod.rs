@@ -1,4 +1,4 @@
-//! `promptd configure`: tells a running server its token and the environment of agents, over the control socket.
+//! `promptd configure`: sends the token and the environment of agents to the server of a home, over the control socket.
 
 mod env_file;
 
@@ -17,19 +17,19 @@ use crate::cli::stdio::print;
 use crate::runtime::config;
 
 const AFTER_HELP: &str = "\
-What this shell has in its environment is handed to the server of this home: PROMPTD_TOKEN as the token that opens the
-API, all else as what agents get (not PATH, HOME and what else belongs to the shell itself, and nothing of PROMPTD_…).
-It is in force at once, replaces what was configured before, and outlives the server. Of tokens the home keeps digests.
+Sends the environment of this shell to the server of this home: PROMPTD_TOKEN as the token of the API, the other variables
+as the environment of agents. PATH, HOME, other variables of the shell itself and PROMPTD_… are left out. The change
+applies at once, replaces what was configured before, and survives a restart. The home keeps tokens only as digests.
 
 Examples:
-  promptd configure                                    in a sandbox: what it was created with
-  promptd configure --env ANTHROPIC_API_KEY --keep-old only this, besides what there is
+  promptd configure                                    in a sandbox: the variables it was created with
+  promptd configure --env ANTHROPIC_API_KEY --keep-old adds one variable
   promptd configure --file .env                        from a file of KEY=VALUE lines, or *.toml
   PROMPTD_TOKEN=new promptd configure --env PROMPTD_TOKEN --keep-old
                                                        a second token; without --keep-old, the old one ends";
 
-/// What belongs to a shell and its terminal, and says nothing to an agent that runs elsewhere.
-const OF_THE_SHELL: [&str; 28] = [
+/// Variables of the shell and its terminal, which are of no use to an agent.
+const SHELL_VARIABLES: [&str; 28] = [
     "_",
     "COLORTERM",
     "COLUMNS",
@@ -60,23 +60,22 @@ const OF_THE_SHELL: [&str; 28] = [
     "XDG_RUNTIME_DIR",
 ];
 
-/// The same, by how they begin.
-const OF_THE_SHELL_PREFIXES: [&str; 6] = ["BASH_FUNC_", "SSH_", "SUDO_", "SYSTEMD_", "TERM_", "XDG_SESSION_"];
+const SHELL_PREFIXES: [&str; 6] = ["BASH_FUNC_", "SSH_", "SUDO_", "SYSTEMD_", "TERM_", "XDG_SESSION_"];
 
 const OURS: &str = "PROMPTD_";
 const TOKEN: &str = "PROMPTD_TOKEN";
 
-/// Hand a token and the environment of agents to the running server
+/// Send a token and the environment of agents to the running server
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ConfigureArgs {
     /// Read a file of `KEY=VALUE` lines, or TOML (*.toml), instead of this shell's environment; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take this variable only; may be repeated
+    /// Only this variable; may be repeated
     #[arg(short, long, value_name = "NAME")]
     env: Vec<String>,
-    /// Add to the tokens and variables that there are, instead of replacing them
+    /// Keep the tokens and variables that are configured, and add these
     #[arg(long)]
     keep_old: bool,
 }
@@ -88,11 +87,11 @@ struct Configured {
     environment: Vec<String>,
 }
 
-/// What is to be told.
+/// What to send.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct Selection {
     tokens: Option<Vec<String>>,
-    /// None where nothing but the token was picked.
+    /// `None` if only the token was selected.
     environment: Option<Variables>,
 }
 
@@ -102,31 +101,31 @@ pub(crate) async fn configure(global: &Global, args: ConfigureArgs) -> Result<u8
             "a server is configured on its own machine, over its control socket; leave out --url and PROMPTD_URL";
         return Err(CliError::Usage(hint.to_owned()));
     }
-    let told = match &args.file {
-        Some(path) => pick(read(path)?, &args.env)?,
-        None if args.env.is_empty() => pick(without_shell(config::environment()), &[])?,
-        None => pick(config::environment(), &args.env)?,
+    let selection = match &args.file {
+        Some(path) => select(read(path)?, &args.env)?,
+        None if args.env.is_empty() => select(without_shell(config::environment()), &[])?,
+        None => select(config::environment(), &args.env)?,
     };
-    // Where there is no server, one in this process takes it, and its own token is not the one it is told.
+    // A server that this process hosts must not use the new token as its own.
     config::forget_token();
     let client = Client::local(global.home.clone())?;
-    let result = tell(&client, told, args.keep_old).await;
+    let result = send(&client, selection, args.keep_old).await;
     client.leave().await;
     result
 }
 
-async fn tell(client: &Client, told: Told, keep_old: bool) -> Result<u8, CliError> {
-    let Told { tokens, environment } = told;
+async fn send(client: &Client, selection: Selection, keep_old: bool) -> Result<u8, CliError> {
+    let Selection { tokens, environment } = selection;
     let new_token = tokens.is_some();
     let body = json!({ "tokens": tokens, "environment": environment, "keep_old": keep_old });
     let request = Request::put("/v1/configuration", body.to_string().into_bytes());
     let configured: Configured = client.json(&request).await?;
-    print(&shown(&configured, new_token))?;
+    print(&summary(&configured, new_token))?;
     Ok(exit::DONE)
 }
 
-/// What is in force, by name.
-fn shown(configured: &Configured, new_token: bool) -> String {
+/// What is configured now, without values.
+fn summary(configured: &Configured, new_token: bool) -> String {
     let token = match (configured.tokens, new_token) {
         (0, _) => format!("none; set {TOKEN} and run this again"),
         (_, false) => format!("as before ({} valid)", configured.tokens),
@@ -156,14 +155,14 @@ fn read(path: &Path) -> Result<Variables, CliError> {
 
 fn without_shell(mut variables: Variables) -> Variables {
     variables.retain(|name, _| {
-        let prefixed = OF_THE_SHELL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        !prefixed && !OF_THE_SHELL.contains(&name.as_str())
+        let prefixed = SHELL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        !prefixed && !SHELL_VARIABLES.contains(&name.as_str())
     });
     variables
 }
 
-/// Of all variables those that were asked for, or all; the token is told apart.
-fn pick(mut variables: Variables, names: &[String]) -> Result<Told, CliError> {
+/// Selects the named variables, or all, and separates the token.
+fn select(mut variables: Variables, names: &[String]) -> Result<Selection, CliError> {
     for name in names {
         if name.starts_with(OURS) && name != TOKEN {
             return Err(CliError::Usage(format!(
@@ -184,8 +183,8 @@ fn pick(mut variables: Variables, names: &[String]) -> Result<Told, CliError> {
     let tokens = token.map(|token| config::split_tokens(&token).map(str::to_owned).collect::<Vec<_>>());
     variables.retain(|name, _| !name.starts_with(OURS));
     let only_token = !names.is_empty() && variables.is_empty();
-    Ok(Told {
-        // `PROMPTD_TOKEN=` is how a shell says "not set".
+    Ok(Selection {
+        // An empty variable counts as unset.
         tokens: tokens.filter(|tokens| !tokens.is_empty()),
         environment: (!only_token).then_some(variables),
     })
@@ -202,8 +201,9 @@ mod tests {
             .collect()
     }
 
-    fn names(told: &Told) -> Vec<&str> {
-        told.environment
+    fn names(selection: &Selection) -> Vec<&str> {
+        selection
+            .environment
             .iter()
             .flatten()
             .map(|(name, _)| name.as_str())
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shells_own_variables_and_ours_are_none_of_an_agents_business() {
+    fn variables_of_the_shell_and_of_promptd_are_left_out() {
         let shell = variables(&[
             ("ANTHROPIC_API_KEY", "k"),
             ("E2B_SANDBOX_ID", "i"),
@@ -223,43 +223,43 @@ mod tests {
             ("SSH_AUTH_SOCK", "/s"),
             ("TERM_PROGRAM", "x"),
         ]);
-        let told = pick(without_shell(shell), &[]).unwrap();
-        assert_eq!(names(&told), ["ANTHROPIC_API_KEY", "E2B_SANDBOX_ID", "LANG"]);
-        assert_eq!(told.tokens, Some(vec!["one".to_owned(), "two".to_owned()]));
+        let selection = select(without_shell(shell), &[]).unwrap();
+        assert_eq!(names(&selection), ["ANTHROPIC_API_KEY", "E2B_SANDBOX_ID", "LANG"]);
+        assert_eq!(selection.tokens, Some(vec!["one".to_owned(), "two".to_owned()]));
     }
 
     #[test]
-    fn what_is_picked_has_to_be_there_and_a_token_alone_leaves_the_environment() {
+    fn named_variables_must_be_set() {
         let all = variables(&[("A", "1"), ("B", "2"), ("PROMPTD_TOKEN", "t"), ("PROMPTD_HOME", "/p")]);
-        let pick = |names: &[&str]| {
-            pick(
+        let select = |names: &[&str]| {
+            select(
                 all.clone(),
                 &names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(),
             )
         };
         assert_eq!(
-            (names(&pick(&["A"]).unwrap()), pick(&["A"]).unwrap().tokens),
+            (names(&select(&["A"]).unwrap()), select(&["A"]).unwrap().tokens),
             (vec!["A"], None)
         );
-        let token = pick(&["PROMPTD_TOKEN"]).unwrap();
+        let token = select(&["PROMPTD_TOKEN"]).unwrap();
         assert_eq!((token.tokens.unwrap(), token.environment), (vec!["t".to_owned()], None));
         for wrong in ["C", "PROMPTD_HOME", "A=s3cret"] {
-            let error = pick(&[wrong]).unwrap_err();
+            let error = select(&[wrong]).unwrap_err();
             assert_eq!(error.exit_code(), exit::USAGE);
             assert!(!error.to_string().contains("s3cret"), "{error}");
         }
-        let unset = super::pick(variables(&[("PROMPTD_TOKEN", " ")]), &[]).unwrap();
+        let unset = super::select(variables(&[("PROMPTD_TOKEN", " ")]), &[]).unwrap();
         assert_eq!((unset.tokens, unset.environment), (None, Some(Variables::new())));
     }
 
     #[test]
-    fn names_are_shown_and_how_many_tokens_there_are() {
+    fn summary_has_names_and_the_number_of_tokens() {
         let configured = Configured {
             tokens: 2,
             environment: vec!["A".to_owned(), "B".to_owned()],
         };
         assert_eq!(
-            shown(&configured, true),
+            summary(&configured, true),
             "token:        set (2 valid)\nagents get:   A, B\n"
         );
     }

@@ -1,13 +1,13 @@
-//! Who may use the API, as far as it can be told without asking anybody.
+//! Checks of authentication, without a request.
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::Check;
+use super::check::Check;
 use crate::runtime::{AuthMode, Listen, Settings, is_sandbox};
 
 const AUTH: &str = "auth";
 
-/// Whether anybody can come in, and who.
+/// Who may use the API.
 pub(super) fn auth(settings: &Settings, tokens: usize) -> Check {
     let source = if settings.env_tokens.is_empty() {
         "the home"
@@ -22,8 +22,8 @@ pub(super) fn auth(settings: &Settings, tokens: usize) -> Check {
     match (settings.auth, tokens) {
         (AuthMode::None, _) => Check::warn(
             AUTH,
-            "none: whoever reaches the server can run anything here",
-            "use --auth token unless that is meant",
+            "none: everybody who reaches the server can run anything here",
+            "use --auth token unless this is intended",
         ),
         (AuthMode::E2b, tokens) => {
             let besides = tokens.map_or_else(String::new, |tokens| format!("; besides {tokens}"));
@@ -34,11 +34,11 @@ pub(super) fn auth(settings: &Settings, tokens: usize) -> Check {
         (AuthMode::Token, None) if settings.listen.iter().any(is_public) || is_sandbox(&settings.platform) => {
             Check::warn(
                 AUTH,
-                "no token: where others may come in, all is refused (401 not_configured)",
+                "no token: on a public address every request is refused (401 not_configured)",
                 "run `PROMPTD_TOKEN=… promptd configure`",
             )
         }
-        (AuthMode::Token, None) => Check::ok(AUTH, "no token: this machine only is served"),
+        (AuthMode::Token, None) => Check::ok(AUTH, "no token: only this machine has access"),
     }
 }
 
@@ -46,7 +46,7 @@ fn is_public(listen: &Listen) -> bool {
     matches!(listen, Listen::Tcp(address) if !address.ip().to_canonical().is_loopback())
 }
 
-/// Whether others can read the token file, and whether it has any.
+/// Whether the token file has a token, and whether other users can read it.
 pub(super) fn token_file(settings: &Settings) -> Option<Check> {
     const NAME: &str = "token file";
     let path = settings.home.join("token");
@@ -65,7 +65,7 @@ pub(super) fn token_file(settings: &Settings) -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
+    use super::super::check::State;
     use super::*;
     use crate::runtime::config::{self, Environment, Flags};
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_server_that_nobody_can_use_is_told() {
+    fn public_server_without_token_is_a_warning() {
         assert_eq!(asked("0.0.0.0:80", AuthMode::Token, 0).state, State::Warn);
         assert_eq!(asked("127.0.0.1:80", AuthMode::Token, 0).state, State::Ok);
         let sandbox = Environment::from([("E2B_SANDBOX".to_owned(), "true".to_owned())]);

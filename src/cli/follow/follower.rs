@@ -11,7 +11,7 @@ use crate::cli::client::TurnEnd;
 use crate::cli::client::{Client, Request, escape, session_path};
 use crate::cli::client::{Events, head_of};
 use crate::cli::error::{CliError, exit};
-use crate::cli::show::chosen;
+use crate::cli::show::option_of_key;
 use crate::cli::stdio::print_error;
 use crate::cli::terminal;
 use promptd_model::{Body, SessionStatus};
@@ -122,7 +122,7 @@ async fn next<Out: Write, Err: Write>(
             continue;
         };
         let chosen = question.and_then(|question| {
-            let option = keys.iter().find_map(|key| chosen(question, *key))?;
+            let option = keys.iter().find_map(|key| option_of_key(question, *key))?;
             Some((question, option))
         });
         if let Some((question, option)) = chosen {

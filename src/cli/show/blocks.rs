@@ -1,4 +1,4 @@
-//! Blocks of text, one below the other: speech as it comes, and whole lines.
+//! Blocks of text: the agent's messages as they arrive, and whole lines.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::cli::terminal::{clip, one_line};
 use promptd_model::decode_output;
 use promptd_model::{Output, Stream};
 
-/// The most lines of a prompt that are shown.
+/// Maximum lines of a prompt.
 const PROMPT_LINES: usize = 20;
 
 impl Show {
@@ -46,10 +46,10 @@ impl Show {
         }
     }
 
-    /// A line as the agent wrote it.
+    /// A line of output that has no update.
     pub(super) fn raw(&mut self, update: &Value) {
         let is_stderr = update.get("stream").and_then(Value::as_str) == Some("stderr");
-        if !is_stderr && !self.setup && !self.style.verbose {
+        if !is_stderr && !self.is_setup && !self.style.verbose {
             return;
         }
         let eol = update.get("eol").and_then(Value::as_bool).unwrap_or(true);
@@ -71,8 +71,8 @@ impl Show {
         }
     }
 
-    /// A piece of the agent's answer or thoughts.
-    pub(super) fn speech(&mut self, block: Block, piece: &str) {
+    /// A chunk of the agent's message or thoughts.
+    pub(super) fn message(&mut self, block: Block, piece: &str) {
         self.enter(block);
         let mut text = String::new();
         if self.style.terminal {
@@ -100,7 +100,7 @@ impl Show {
         self.pieces.push((Stream::Stdout, text));
     }
 
-    /// Something that is not the agent's answer.
+    /// A line that is not part of the agent's message.
     pub(super) fn notice(&mut self, text: &str) {
         if self.style.terminal {
             self.enter(Block::Notice);
@@ -109,7 +109,7 @@ impl Show {
         self.pieces.push((Stream::Stderr, line));
     }
 
-    /// Ends what is open where something else begins. Speech has a line of air around it, where a person reads it.
+    /// Ends the last block if another one begins. On a terminal, messages have an empty line before and after them.
     pub(super) fn enter(&mut self, block: Block) {
         if block == self.block {
             return;
@@ -119,9 +119,9 @@ impl Show {
         if std::mem::take(&mut self.open) || !text.is_empty() {
             text.push('\n');
         }
-        let airy = |block| matches!(block, Block::Text | Block::Thought);
+        let is_message = |block| matches!(block, Block::Text | Block::Thought);
         let both = block != Block::Nothing && self.block != Block::Nothing;
-        if self.style.terminal && both && (airy(block) || airy(self.block)) {
+        if self.style.terminal && both && (is_message(block) || is_message(self.block)) {
             text.push('\n');
         }
         if !text.is_empty() {

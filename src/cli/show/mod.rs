@@ -1,8 +1,8 @@
-//! What a person sees of a session: lines of `view=updates` in, text out.
+//! The text of a session for a person: lines of `view=updates` in, text out.
 //!
-//! Owns the state between two lines (is a line open, which calls run, what is asked) and how each update looks. Promises
-//! that nothing of an agent's reaches a terminal as a command, and that it makes no difference which lines come together.
-//! Pure: times are those of the records; no clock, no I/O. May use `model` and the journal's codec.
+//! Owns the state between two lines (open line, running tool calls, open questions) and the look of each update. Promises
+//! that no text of an agent controls the terminal, and that the result does not depend on how lines are grouped. Pure: times
+//! are those of the records; no clock, no I/O.
 
 mod blocks;
 mod question;
@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) use self::question::chosen;
+pub(crate) use self::question::option_of_key;
 pub(crate) use self::style::Style;
 pub(crate) use self::summary::{hint, summary};
 use self::tools::Tools;
@@ -27,7 +27,7 @@ use crate::cli::terminal::{Cleaner, first_line};
 use promptd_model::decode;
 use promptd_model::{Permission, Stream};
 
-/// What is shown, line by line.
+/// Turns lines of the view into text.
 #[derive(Debug)]
 pub(crate) struct Show {
     session: String,
@@ -36,16 +36,16 @@ pub(crate) struct Show {
     plan: Vec<String>,
     block: Block,
     cleaner: Cleaner,
-    /// Something stands on the last line.
+    /// The last line has not ended.
     open: bool,
-    /// What is written now is a setup's.
-    setup: bool,
-    /// Not answered yet, oldest first.
+    /// The output comes from a setup command.
+    is_setup: bool,
+    /// Not yet answered, oldest first.
     questions: VecDeque<Permission>,
     pieces: Vec<(Stream, String)>,
 }
 
-/// What was shown last.
+/// The kind of the last output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
     Nothing,
@@ -65,13 +65,13 @@ impl Show {
             block: Block::Nothing,
             cleaner: Cleaner::default(),
             open: false,
-            setup: false,
+            is_setup: false,
             questions: VecDeque::new(),
             pieces: Vec::new(),
         }
     }
 
-    /// The next line of the view; answers what is to be written where, in this order.
+    /// Takes the next line of the view; returns what to write to which stream, in order.
     pub(crate) fn line(&mut self, line: &[u8]) -> Vec<(Stream, String)> {
         if let Some(record) = decode(line) {
             self.record(record.body);
@@ -87,18 +87,18 @@ impl Show {
         std::mem::take(&mut self.pieces)
     }
 
-    /// Ends what is open.
+    /// Ends an open line.
     pub(crate) fn finish(&mut self) -> Vec<(Stream, String)> {
         self.enter(Block::Nothing);
         std::mem::take(&mut self.pieces)
     }
 
-    /// What waits for an answer.
+    /// The question that waits for an answer.
     pub(crate) fn question(&self) -> Option<&Permission> {
         self.questions.front()
     }
 
-    /// What the agent does, for a line that may be erased; `None` where there is no room for one.
+    /// What the agent does, for the activity line; `None` while a line or a question is open.
     pub(crate) fn activity(&self) -> Option<&str> {
         let room = !self.open && self.questions.is_empty();
         room.then(|| self.tools.running().unwrap_or("working"))
@@ -110,9 +110,9 @@ impl Show {
 
     fn update(&mut self, update: &Value, time: Timestamp) {
         match update.get("sessionUpdate").and_then(Value::as_str) {
-            Some("agent_message_chunk") if !tools::is_of_subagent(update) => self.speech(Block::Text, &chunk(update)),
+            Some("agent_message_chunk") if !tools::is_of_subagent(update) => self.message(Block::Text, &chunk(update)),
             Some("agent_message_chunk" | "agent_thought_chunk") if self.style.terminal || self.style.verbose => {
-                self.speech(Block::Thought, &chunk(update));
+                self.message(Block::Thought, &chunk(update));
             }
             Some("user_message_chunk") if self.style.prompts => self.prompt(&chunk(update)),
             Some("tool_call" | "tool_call_update") => {
@@ -129,7 +129,7 @@ impl Show {
     }
 }
 
-/// The text of a chunk; what is no text is named.
+/// The text of a chunk, or the type of other content.
 fn chunk(update: &Value) -> String {
     let Some(content) = update.get("content") else {
         return String::new();

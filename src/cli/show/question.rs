@@ -1,18 +1,18 @@
-//! Questions of agents: how they are put, and which key means which answer.
+//! Permission questions of agents: their text, and the keys that answer them.
 
 use super::{Paint, Style};
 use crate::cli::terminal::one_line;
 use promptd_model::{Permission, PermissionKind};
 
-/// The most options that have a key of their own.
+/// Maximum options with a number key.
 const DIGITS: u8 = 9;
 
-/// What is asked where the line above says what for.
+/// The question if the line above already says what it is about.
 const SHORT: &str = "Is this allowed?";
 
-/// The question for somebody who answers with a key; `said` where what it is about stands on the line above.
-pub(super) fn put(question: &Permission, said: bool, style: &Style) -> Vec<String> {
-    let title = if said {
+/// The question and its keys. `is_shown`: the line above says what it is about.
+pub(super) fn with_keys(question: &Permission, is_shown: bool, style: &Style) -> Vec<String> {
+    let title = if is_shown {
         SHORT.to_owned()
     } else {
         one_line(&question.title)
@@ -23,15 +23,15 @@ pub(super) fn put(question: &Permission, said: bool, style: &Style) -> Vec<Strin
         style.on(Paint::Strong, &title)
     )];
     for (number, option) in (1..=DIGITS).zip(&question.options) {
-        let letter = letter(option.kind).filter(|letter| chosen(question, *letter) == Some(&option.option_id));
+        let letter = letter(option.kind).filter(|letter| option_of_key(question, *letter) == Some(&option.option_id));
         let letter = letter.map_or(' ', char::from);
         lines.push(format!("  {number} {letter}  {}", one_line(&option.name)));
     }
     lines
 }
 
-/// The question for somebody who cannot: what to run to answer it.
-pub(super) fn tell(question: &Permission, session: &str) -> String {
+/// The question and the command that answers it.
+pub(super) fn with_command(question: &Permission, session: &str) -> String {
     let options: Vec<String> = question
         .options
         .iter()
@@ -48,8 +48,8 @@ pub(super) fn tell(question: &Permission, session: &str) -> String {
     )
 }
 
-/// The option that a key means: its number, or y, a and n for what only one option says.
-pub(crate) fn chosen(question: &Permission, key: u8) -> Option<&str> {
+/// The option of a key: its number, or y, a and n for the only option of its kind.
+pub(crate) fn option_of_key(question: &Permission, key: u8) -> Option<&str> {
     let option = match key {
         b'1'..=b'9' => question.options.get(usize::from(key.saturating_sub(b'1'))),
         _ => [

@@ -1,4 +1,4 @@
-//! What records of a session say to a person: how its turns go, and what is asked.
+//! Records of a session that are not output: progress of turns, and permission questions.
 
 use super::{Block, Show, question};
 use crate::cli::terminal::{clip, one_line, seconds};
@@ -8,13 +8,13 @@ impl Show {
     pub(super) fn record(&mut self, body: Body) {
         match body {
             Body::Setup(setup) => {
-                self.setup = true;
+                self.is_setup = true;
                 let text = format!("setup {} of {}: {}", setup.step, setup.of, one_line(&setup.command));
                 self.notice(&clip(&text, self.style.width));
             }
-            Body::Started(_) => self.setup = false,
+            Body::Started(_) => self.is_setup = false,
             Body::Retry { attempt, delay, cause } => {
-                self.over();
+                self.end_turn();
                 let cause = serde_json::to_value(cause).unwrap_or_default();
                 let cause = cause.as_str().unwrap_or_default();
                 self.notice(&format!("failed ({cause}); attempt {attempt} begins in {delay} s"));
@@ -39,21 +39,21 @@ impl Show {
                 };
                 self.lines(&[format!("  → {}{}", one_line(&answer.option), by)]);
                 if let Some(next) = self.questions.front().filter(|_| first && self.style.keys) {
-                    let lines = question::put(next, false, &self.style);
+                    let lines = question::with_keys(next, false, &self.style);
                     self.lines(&lines);
                 }
             }
-            Body::Exited(_) => self.over(),
+            Body::Exited(_) => self.end_turn(),
             Body::TurnEnded(_) => {
-                self.over();
+                self.end_turn();
                 self.enter(Block::Nothing);
             }
             _ => {}
         }
     }
 
-    /// Nothing runs and nothing is asked any more.
-    fn over(&mut self) {
+    /// Forgets running calls and open questions.
+    fn end_turn(&mut self) {
         self.questions.clear();
         self.tools.clear();
         self.plan.clear();
@@ -61,11 +61,11 @@ impl Show {
 
     fn ask(&mut self, question: Permission) {
         if !self.style.keys {
-            let text = question::tell(&question, &self.session);
+            let text = question::with_command(&question, &self.session);
             self.notice(&text);
         } else if self.questions.is_empty() {
-            let said = self.block == Block::Lines && self.tools.has_just_said(&question.title);
-            let lines = question::put(&question, said, &self.style);
+            let is_shown = self.block == Block::Lines && self.tools.has_just_shown(&question.title);
+            let lines = question::with_keys(&question, is_shown, &self.style);
             self.lines(&lines);
         }
         self.questions.push_back(question);

@@ -1,30 +1,30 @@
-//! What a person has chosen, and what the terminal can do.
+//! What the user has chosen, and what the terminal can do.
 
 use crate::cli::terminal::Paint;
 
-/// How it is to look.
+/// The look of the text.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one independent choice of the user"
 )]
 pub(crate) struct Style {
-    /// With escape codes for colours.
+    /// Use colours.
     pub(crate) colours: bool,
-    /// For a terminal: what it would obey is made visible, and thoughts are shown.
+    /// For a terminal: control characters become visible, and thoughts are shown.
     pub(crate) terminal: bool,
     /// Columns of a line.
     pub(crate) width: usize,
-    /// With all that the agent writes.
+    /// Show all output of the agent.
     pub(crate) verbose: bool,
-    /// With the prompts.
+    /// Show prompts.
     pub(crate) prompts: bool,
-    /// Somebody can answer a question with a key.
+    /// Questions can be answered with a key.
     pub(crate) keys: bool,
 }
 
 impl Style {
-    /// Nothing but text.
+    /// Text only.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
         Self {
@@ -37,13 +37,13 @@ impl Style {
         }
     }
 
-    /// The text in a colour, where there are colours.
+    /// The text in a colour, if colours are used.
     pub(crate) fn on(&self, paint: Paint, text: &str) -> String {
         on(self.colours, paint, text)
     }
 }
 
-/// The text in a colour, where there are any.
+/// The text in a colour, if colours are used.
 pub(crate) fn on(colours: bool, paint: Paint, text: &str) -> String {
     if colours { paint.apply(text) } else { text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! The last lines: how a turn ended, what it took, and how to go on.
+//! The last lines: how a turn ended, its time and tokens, and how to continue.
 
 use super::Paint;
 use super::style::on;
@@ -6,7 +6,7 @@ use crate::cli::client::TurnEnd;
 use crate::cli::terminal::{clip, one_line, seconds};
 use promptd_model::{SessionStatus, Usage};
 
-/// The most characters of an agent's error that are shown.
+/// Maximum columns of an agent's error.
 const MAX_ERROR: usize = 300;
 
 /// `✗ failed (auth) after 2.1 s, 160 tokens in (60 cached), 14 out, $0.0123: the key is not valid`.
@@ -45,7 +45,7 @@ fn usage(usage: Usage) -> Option<String> {
     parts.into_iter().flatten().reduce(|all, part| all + &part)
 }
 
-/// With a comma before every third digit.
+/// With a comma between groups of three digits.
 fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -58,7 +58,7 @@ fn number(number: u64) -> String {
     text
 }
 
-/// How to go on with a session.
+/// How to continue a session.
 pub(crate) fn hint(session: &str, colours: bool) -> String {
     on(
         colours,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_tells_status_time_tokens_cost_and_error() {
+    fn summary_has_status_time_tokens_cost_and_error() {
         let usage = Some(Usage {
             input_tokens: Some(1_234_567),
             output_tokens: Some(14),

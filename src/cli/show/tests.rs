@@ -37,7 +37,7 @@ fn terminal() -> Style {
 }
 
 #[test]
-fn calls_that_run_at_once_are_named_when_they_end() {
+fn parallel_calls_are_named_when_they_end() {
     let call = |second, id: &str| {
         line(
             second,
@@ -63,7 +63,7 @@ fn calls_that_run_at_once_are_named_when_they_end() {
 }
 
 #[test]
-fn thoughts_and_prompts_are_for_people_and_subagents_do_not_speak_for_the_agent() {
+fn thoughts_and_prompts_are_for_terminals_only() {
     let mut subagent = json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": "sub" } });
     subagent["_meta"] = json!({ "parent_tool_use_id": "t" });
     let lines = [
@@ -77,7 +77,7 @@ fn thoughts_and_prompts_are_for_people_and_subagents_do_not_speak_for_the_agent(
 }
 
 #[test]
-fn a_question_is_put_when_those_before_it_are_answered() {
+fn questions_are_asked_one_after_the_other() {
     let ask = |id: &str| {
         format!(
             r#"{{"seq":1,"time":"2026-11-21T02:40:00.000000Z","turn":1,"type":"permission","id":"{id}","title":"rm {id}","options":[{{"optionId":"o","name":"Yes","kind":"allow_once"}},{{"optionId":"p","name":"No","kind":"reject_always"}}]}}"#
@@ -98,7 +98,7 @@ fn a_question_is_put_when_those_before_it_are_answered() {
     let mut show = Show::new("s", terminal());
     show.line(lines[0].as_bytes());
     let question = show.question().unwrap();
-    let keys = [b'1', b'y', b'Y', b'2', b'n', b'a', b'3', b'0', b'\n'].map(|key| chosen(question, key));
+    let keys = [b'1', b'y', b'Y', b'2', b'n', b'a', b'3', b'0', b'\n'].map(|key| option_of_key(question, key));
     assert_eq!(
         keys,
         [Some("o"), Some("o"), Some("o"), Some("p"), None, None, None, None, None]
@@ -106,7 +106,7 @@ fn a_question_is_put_when_those_before_it_are_answered() {
 }
 
 #[test]
-fn a_question_about_the_call_of_the_line_above_does_not_repeat_it() {
+fn question_does_not_repeat_the_line_above() {
     let call = line(
         0,
         &json!({ "sessionUpdate": "tool_call", "toolCallId": "a", "title": "rm 1", "name": "Bash", "status": "pending" }),
@@ -124,7 +124,7 @@ fn a_question_about_the_call_of_the_line_above_does_not_repeat_it() {
     assert_eq!(
         shown(narrow, &lines).0,
         "● Bash: r…\n? rm 1\n  1 y  Yes\n",
-        "nobody allows what was cut off"
+        "a title that was cut off is repeated"
     );
     let lines = [call, text("agent_message_chunk", "Hm.\n"), asked.to_owned()];
     assert_eq!(
@@ -134,7 +134,7 @@ fn a_question_about_the_call_of_the_line_above_does_not_repeat_it() {
 }
 
 #[test]
-fn nothing_is_drawn_over_a_line_that_is_open_or_a_question() {
+fn no_activity_line_while_a_line_is_open() {
     let mut show = Show::new("s", terminal());
     assert_eq!(show.activity(), Some("working"));
     show.line(text("agent_message_chunk", "half").as_bytes());
@@ -145,7 +145,7 @@ fn nothing_is_drawn_over_a_line_that_is_open_or_a_question() {
 
 proptest! {
     #[test]
-    fn garbage_is_no_command_for_a_terminal(said in any::<String>(), title in any::<String>(), bytes in any::<Vec<u8>>(), at in any::<prop::sample::Index>()) {
+    fn no_input_controls_the_terminal(said in any::<String>(), title in any::<String>(), bytes in any::<Vec<u8>>(), at in any::<prop::sample::Index>()) {
         let cut = said.floor_char_boundary(at.index(said.len() + 1));
         let (left, right) = said.split_at(cut);
         let call = json!({ "sessionUpdate": "tool_call", "toolCallId": title, "title": title, "status": "completed" });

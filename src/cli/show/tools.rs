@@ -1,4 +1,4 @@
-//! Calls of tools: a line when they begin, and one when they end.
+//! Tool calls: a line when they start, and one when they end.
 
 use std::collections::HashMap;
 
@@ -8,24 +8,24 @@ use serde_json::Value;
 use super::{Paint, Style};
 use crate::cli::terminal::{clip, first_line, one_line, seconds};
 
-/// The calls that run.
+/// The running calls.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     open: HashMap<String, Call>,
-    /// The call whose beginning was printed last, with nothing behind it.
+    /// The call whose start is the last line.
     last: Option<String>,
 }
 
 #[derive(Debug)]
 struct Call {
     label: String,
-    /// There was room for all of it.
+    /// The label was not cut off.
     is_whole: bool,
-    begun: Timestamp,
+    start: Timestamp,
 }
 
 impl Tools {
-    /// The lines that an update gives; none where it tells nothing new.
+    /// The lines of an update; none if it has nothing new.
     pub(super) fn update(&mut self, update: &Value, time: Timestamp, style: &Style) -> Vec<String> {
         let id = update.get("toolCallId").and_then(Value::as_str).unwrap_or_default();
         let margin = margin(update);
@@ -33,12 +33,12 @@ impl Tools {
         let label = label(update);
         if let (false, Some(label)) = (self.open.contains_key(id), &label) {
             let shown = clip(label, style.width.saturating_sub(margin.len() + 2));
-            let begun = style.on(Paint::Strong, &shown);
-            lines.push(format!("{margin}{} {begun}", style.on(Paint::Busy, "●")));
+            let shown_label = style.on(Paint::Strong, &shown);
+            lines.push(format!("{margin}{} {shown_label}", style.on(Paint::Busy, "●")));
             let call = Call {
                 label: label.clone(),
                 is_whole: shown == *label,
-                begun: time,
+                start: time,
             };
             self.open.insert(id.to_owned(), call);
             self.last = Some(id.to_owned());
@@ -53,9 +53,9 @@ impl Tools {
         };
         let follows = self.last.take_if(|last| last == id).is_some();
         let label = label.unwrap_or_else(|| call.label.clone());
-        // Behind its own first line nobody has to be told which call it was.
+        // Directly below its first line, the call need not be named again.
         let which = (!follows || label != call.label).then_some(label);
-        let took = time.duration_since(call.begun).as_secs_f64();
+        let took = time.duration_since(call.start).as_secs_f64();
         let time = (took >= 0.1).then(|| format!("({})", seconds(took)));
         let words = [which, Some(outcome(update)).filter(|text| !text.is_empty())];
         let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
@@ -77,13 +77,13 @@ impl Tools {
         lines
     }
 
-    /// Something else is printed: what follows a call's first line is not its end any more.
+    /// Notes that other output follows the last call's line.
     pub(super) fn interrupted(&mut self) {
         self.last = None;
     }
 
-    /// Whether the line that was printed last names a call so, and whole: nobody is to allow what was cut off.
-    pub(super) fn has_just_said(&self, title: &str) -> bool {
+    /// Whether the last line shows a call with this title in full.
+    pub(super) fn has_just_shown(&self, title: &str) -> bool {
         let last = self.last.as_ref().and_then(|id| self.open.get(id));
         let title = one_line(title);
         last.is_some_and(|call| {
@@ -92,25 +92,25 @@ impl Tools {
         })
     }
 
-    /// A call that runs, the one that began last if it is known.
+    /// A running call, preferably the last one shown.
     pub(super) fn running(&self) -> Option<&str> {
         let last = self.last.as_ref().and_then(|id| self.open.get(id));
-        let call = last.or_else(|| self.open.values().max_by_key(|call| call.begun));
+        let call = last.or_else(|| self.open.values().max_by_key(|call| call.start));
         call.map(|call| call.label.as_str())
     }
 
-    /// A turn is over, and so are its calls.
+    /// Forgets all calls.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// What belongs to a subagent stands to the right.
+/// Output of a subagent is indented.
 fn margin(update: &Value) -> &'static str {
     if is_of_subagent(update) { "  " } else { "" }
 }
 
-/// Whether a subagent of the agent says so.
+/// Whether an update comes from a subagent.
 pub(super) fn is_of_subagent(update: &Value) -> bool {
     update
         .pointer("/_meta/parent_tool_use_id")
@@ -128,7 +128,7 @@ fn label(update: &Value) -> Option<String> {
     }
 }
 
-/// The first line of what a call has put out, or the files that it changed.
+/// The first line of a call's output, or the first file that it changed.
 fn outcome(update: &Value) -> String {
     let blocks = update.get("content").and_then(Value::as_array);
     let texts = blocks.into_iter().flatten().filter_map(|block| {
