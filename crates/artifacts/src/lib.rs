@@ -50,7 +50,6 @@ pub struct Baseline {
 /// How a file was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-
 pub enum ChangeStatus {
     /// It is new.
     Added,

@@ -152,6 +152,8 @@ fn chunk_may_end_within_a_character() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_split_shows_a_secret(
         words in proptest::collection::vec("[a-d \"\\\\é\n]{0,9}", 1..6),

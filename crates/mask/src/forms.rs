@@ -182,6 +182,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn base64_is_found_between_other_bytes(secret in "[ -~äö]{6,40}", before in proptest::collection::vec(any::<u8>(), 0..9), after in proptest::collection::vec(any::<u8>(), 0..9)) {
             let whole = [before.as_slice(), secret.as_bytes(), after.as_slice()].concat();

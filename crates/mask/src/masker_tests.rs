@@ -95,13 +95,15 @@ fn secret_longer_than_a_pattern_is_hidden() {
     assert!(masker.longest <= 1 << 10);
     let text = format!("<{secret}>");
     assert_eq!(masker.text(&text), "<***>");
-    for at in (5..text.len() - 1).step_by(7) {
+    for at in (5..text.len() - 1).step_by(53) {
         let (one, two) = text.as_bytes().split_at(at);
         assert_eq!(shown(&masker, &[one, two]), b"<***>", "cut at {at}");
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_split_shows_a_secret(
         secret in "[a-c]{6,9}",

@@ -14,7 +14,7 @@ impl Keeper {
         let childless = loop {
             match sys::wait_any().map_err(KeeperError::System)? {
                 WaitResult::Exited(exit) if self.agent.is_child && exit.pid == self.agent.pid() => {
-                    agent_exit = Some(exit)
+                    agent_exit = Some(exit);
                 }
                 WaitResult::Exited(_) => {}
                 WaitResult::NoneExited => break false,

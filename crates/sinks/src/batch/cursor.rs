@@ -178,6 +178,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn garbage_is_an_error(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             let folder = sys::TemporaryFolder::new("garbage").unwrap();

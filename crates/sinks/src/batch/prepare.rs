@@ -253,7 +253,7 @@ impl BatchContext {
         let start = updates::replay_start(&self.state, before);
         if start < before {
             self.for_each(start, before, &mut |line| {
-                translation.push_line(&line.text, &mut unused)
+                translation.push_line(&line.text, &mut unused);
             })?;
         }
         Ok(translation)

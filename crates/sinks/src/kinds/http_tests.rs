@@ -72,6 +72,8 @@ fn errors_name_the_field_and_hide_secrets() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn bodies_are_json_for_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200), eol: bool) {
         let mut journal = Journal::default();

@@ -122,6 +122,8 @@ fn errors_name_the_field_and_hide_secrets() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn last_value_does_not_depend_on_batches(
         pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..9), any::<bool>()), 1..20),

@@ -143,6 +143,8 @@ fn journal(steps: &[(u32, Step)]) -> Journal {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn text_does_not_depend_on_splits(steps in steps(), cuts in proptest::collection::vec(1_usize..6, 1..30)) {
         let journal = journal(&steps);

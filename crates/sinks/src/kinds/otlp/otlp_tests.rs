@@ -271,6 +271,8 @@ fn errors_name_the_field_and_hide_secrets() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_output_fits_the_schema(bytes in proptest::collection::vec(any::<u8>(), 0..60), eol: bool) {
         let mut journal = Journal::default();

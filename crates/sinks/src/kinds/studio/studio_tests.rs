@@ -186,6 +186,8 @@ fn kept(messages: &[Message]) -> std::collections::BTreeMap<String, String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn stored_text_does_not_depend_on_splits(
         pieces in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..9), any::<bool>()), 0..20),

@@ -318,6 +318,8 @@ fn only_scalars(flat: &Map<String, Value>) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn bodies_have_a_maximum_size(
         result in "[a-z\"\\\\\u{1}ä😀\n]{0,300}",
