@@ -46,26 +46,26 @@ impl Sink {
         let mut taken = BTreeSet::new();
         let mut sinks = Vec::new();
         for (index, request) in requests.iter().enumerate() {
+            let name_error = |problem: String| {
+                let field = "name".to_owned();
+                (index, SinkError { field, problem })
+            };
             let first = requests
                 .iter()
                 .position(|other| other.kind == request.kind && other.name.is_none());
             if scope == Scope::Global && request.name.is_none() && first != Some(index) {
                 // A numbered name would change its sink when an earlier sink is removed from the configuration.
-                let problem = format!(
-                    "is missing, and another {} sink has none; give each its own",
-                    request.kind.name()
-                );
-                let field = "name".to_owned();
-                return Err((index, SinkError { field, problem }));
+                let kind = request.kind.name();
+                let problem = format!("is missing, and another {kind} sink has none; give each its own");
+                return Err(name_error(problem));
             }
             let name = match &request.name {
-                Some(name) => check_name(name).map_err(|error| (index, error))?.to_owned(),
+                Some(name) => check_name(name).map_err(name_error)?,
                 None => free_name(request.kind.name(), |name| given.contains(name) || taken.contains(name)),
             };
             if !taken.insert(name.clone()) {
                 let problem = format!("{name:?} is that of another sink; give each its own");
-                let field = "name".to_owned();
-                return Err((index, SinkError { field, problem }));
+                return Err(name_error(problem));
             }
             let kind = kinds::of(request).map_err(|error| (index, error))?.into();
             sinks.push(Self {
@@ -123,16 +123,15 @@ impl Sink {
     }
 }
 
-fn check_name(name: &str) -> Result<&str, SinkError> {
+fn check_name(name: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) {
-        return Ok(name);
+        return Ok(name.to_owned());
     }
     let shown: String = name.chars().take(100).collect();
-    Err(SinkError {
-        field: "name".to_owned(),
-        problem: format!("{shown:?} cannot be one: use 1 to {MAX_NAME} of A-Z a-z 0-9 _ -"),
-    })
+    Err(format!(
+        "{shown:?} cannot be one: use 1 to {MAX_NAME} of A-Z a-z 0-9 _ -"
+    ))
 }
 
 /// The kind's name, with a number if necessary.

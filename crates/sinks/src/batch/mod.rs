@@ -6,6 +6,7 @@
 //! The file of a cursor: `{"version":1,"seq":17,"created":true,"epoch":"…","batch":{"first":18,"last":20,"epoch":"…"}}`.
 
 mod cursor;
+mod cut;
 mod journal_lines;
 mod prepare;
 mod translator_cache;

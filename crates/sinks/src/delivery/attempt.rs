@@ -76,18 +76,13 @@ impl Worker {
 
     async fn send(&self, message: &Message, envelope: Envelope<'_>) -> Result<(), Failure> {
         let client = self.delivery.clients.for_url(&message.url);
-        let client = client.map_err(|error| Failure::Temporary {
-            error: format!("no TLS: {error}; check the machine's certificates"),
-            retry_after: None,
-        })?;
+        let client =
+            client.map_err(|error| Failure::temporary(format!("no TLS: {error}; check the machine's certificates")))?;
         let mut disconnect = self.disconnect.clone();
         tokio::select! {
             sent = send(&client, message, envelope) => sent,
             // The backend may have accepted it. When it is sent again, its key says so.
-            _ = disconnect.changed() => Err(Failure::Temporary {
-                error: "the machine was away".to_owned(),
-                retry_after: None,
-            }),
+            _ = disconnect.changed() => Err(Failure::temporary("the machine was away")),
         }
     }
 
@@ -107,13 +102,9 @@ impl Worker {
         };
         let (cursor, sink) = (self.cursor.clone(), Arc::clone(sink));
         let prepared = tokio::task::spawn_blocking(move || prepare(&context, cursor, &sink)).await;
-        let failed = |error: String| Failure::Temporary {
-            error,
-            retry_after: None,
-        };
         let (cursor, scan, prepared) = prepared
-            .map_err(|error| failed(error.to_string()))?
-            .map_err(|error| failed(error.message()))?;
+            .map_err(Failure::temporary)?
+            .map_err(|error| Failure::temporary(error.message()))?;
         let before = std::mem::replace(&mut self.cursor, cursor).seq;
         if let Some(scan) = scan {
             (self.scanned, self.at_end, self.held) = (scan.last, scan.at_end, scan.held);
@@ -184,10 +175,8 @@ impl Worker {
         });
         (self.scanned, self.at_end) = (last, false);
         // On disk before the first attempt, like every batch.
-        self.write().await.map_err(|error| Failure::Temporary {
-            error: format!("cannot write the cursor: {error}; make room on the disk"),
-            retry_after: None,
-        })
+        let written = self.write().await;
+        written.map_err(|error| Failure::temporary(format!("cannot write the cursor: {error}; make room on the disk")))
     }
 
     /// Waits until the next attempt.
@@ -217,27 +206,17 @@ impl Worker {
         let (sink, _) = self.slot.sink();
         // A backend may repeat what it received, including secrets.
         let error = sink.mask(error, self.source.masker().as_deref());
-        let counts = match state {
-            SinkState::Paused => Counts {
-                refusals: 1,
-                ..Counts::default()
-            },
-            _ => Counts {
-                retries: 1,
-                ..Counts::default()
-            },
+        let is_refusal = state == SinkState::Paused;
+        let counts = Counts {
+            refusals: u64::from(is_refusal),
+            retries: u64::from(!is_refusal),
+            ..Counts::default()
         };
         self.delivery.counters.add(sink.kind(), counts);
         // Only after the first failure: a backend may be down for days.
-        let session = &self.info.session;
         if self.failures == 1 {
-            tracing::warn!(
-                session,
-                sink = sink.name(),
-                state = state.name(),
-                error,
-                "delivery is held up"
-            );
+            let (session, sink, state) = (&self.info.session, sink.name(), state.name());
+            tracing::warn!(session, sink, state, error, "delivery is held up");
         }
         self.slot.progress.send_modify(|progress| {
             progress.waiting_since = progress.waiting_since.or_else(|| Some(Timestamp::now()));

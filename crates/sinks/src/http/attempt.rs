@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
@@ -33,6 +32,16 @@ pub(crate) enum Failure {
     TooLarge,
     /// The backend refuses it. Somebody has to change something.
     Refused { error: String },
+}
+
+impl Failure {
+    /// A temporary failure for which the backend asked for no delay.
+    pub(crate) fn temporary(error: impl ToString) -> Self {
+        Self::Temporary {
+            error: error.to_string(),
+            retry_after: None,
+        }
+    }
 }
 
 /// The session and the epoch of a message.
@@ -66,29 +75,21 @@ pub(crate) async fn send(client: &reqwest::Client, message: &Message, envelope: 
         .request(message.method.clone(), message.url.clone())
         .headers(headers)
         .body(message.body.clone());
-    let temporary = |error: reqwest::Error| Failure::Temporary {
-        error: describe(error),
-        retry_after: None,
-    };
-    let response = request.send().await.map_err(temporary)?;
+    let response = request.send().await;
+    let response = response.map_err(|error| Failure::temporary(describe(error)))?;
     let status = response.status();
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|text| parse_retry_after(text, Timestamp::now()));
-    let text = read_text(response).await;
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| parse_retry_after(text, Timestamp::now()));
+    let error = answer_error(status, &read_text(response).await);
     match status {
         status if status.is_success() => Ok(()),
         StatusCode::NOT_FOUND if message.may_be_missing => Ok(()),
         StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::TooLarge),
-        status if is_temporary(status) => Err(Failure::Temporary {
-            error: answer_error(status, &text),
-            retry_after,
-        }),
-        status => Err(Failure::Refused {
-            error: answer_error(status, &text),
-        }),
+        status if is_temporary(status) => Err(Failure::Temporary { error, retry_after }),
+        _ => Err(Failure::Refused { error }),
     }
 }
 
@@ -112,11 +113,10 @@ fn answer_error(status: StatusCode, text: &str) -> String {
 }
 
 /// The start of an answer, in one line.
-async fn read_text(response: Response) -> String {
-    let mut body = response.bytes_stream();
+async fn read_text(mut response: Response) -> String {
     let (mut start, mut read) = (Vec::new(), 0_usize);
     while read < MAX_ANSWER
-        && let Some(Ok(chunk)) = body.next().await
+        && let Ok(Some(chunk)) = response.chunk().await
     {
         read = read.saturating_add(chunk.len());
         let space = MAX_SHOWN.saturating_mul(4).saturating_sub(start.len());

@@ -35,8 +35,8 @@ pub(crate) struct ConnectionLimits {
     backends: Mutex<HashMap<String, Weak<Backend>>>,
 }
 
-#[derive(Debug)]
 /// A pool for first attempts, and one for retries.
+#[derive(Debug)]
 struct Pools {
     healthy: Arc<Semaphore>,
     retries: Arc<Semaphore>,
@@ -163,7 +163,6 @@ pub(crate) fn origin(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::StreamExt as _;
     use std::time::Duration;
 
     async fn try_acquire(limits: &ConnectionLimits, backend: &Backend, retry: bool) -> Option<ConnectionPermit> {
@@ -177,21 +176,21 @@ mod tests {
         let limits = ConnectionLimits::new();
         let url = |port: usize| Url::parse(&format!("http://127.0.0.1:{port}/x")).unwrap();
         let dead: Vec<_> = (1..40).map(|port| limits.backend(&url(port))).collect();
-        let mut hang = Vec::new();
+        let mut hanging = Vec::new();
         for backend in &dead {
             (0..FAILING_AFTER).for_each(|_| backend.record_result(false));
             for _ in 0..HEALTHY_PER_BACKEND {
                 if let Some(permit) = try_acquire(&limits, backend, true).await {
-                    hang.push(permit);
+                    hanging.push(permit);
                 } else {
                     break;
                 }
             }
-            if hang.len() == RETRIES {
+            if hanging.len() == RETRIES {
                 break;
             }
         }
-        assert_eq!(hang.len(), RETRIES);
+        assert_eq!(hanging.len(), RETRIES);
         let healthy = limits.backend(&url(9_999));
         assert!(try_acquire(&limits, &healthy, false).await.is_some());
         healthy.record_result(true);
@@ -201,23 +200,26 @@ mod tests {
             "a single failure has no effect"
         );
         assert!(try_acquire(&limits, &dead[0], true).await.is_none());
-        drop(hang);
+        drop(hanging);
         assert!(try_acquire(&limits, &dead[0], true).await.is_some());
     }
 
     #[tokio::test]
     async fn waiting_large_bodies_do_not_block_small_ones() {
-        let limits = ConnectionLimits::new();
-        let backends: Vec<_> = (1..80)
-            .map(|port| limits.backend(&Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap()))
-            .collect();
-        let mut wait = futures_util::stream::FuturesUnordered::new();
-        wait.extend(backends.iter().map(|backend| limits.acquire(backend, false, true)));
-        let mut inside = Vec::new();
-        while let Ok(Some(permit)) = tokio::time::timeout(Duration::from_millis(20), wait.next()).await {
-            inside.push(permit);
+        let limits = Arc::new(ConnectionLimits::new());
+        let mut waiting = tokio::task::JoinSet::new();
+        for port in 1..80 {
+            let limits = Arc::clone(&limits);
+            waiting.spawn(async move {
+                let backend = limits.backend(&Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap());
+                limits.acquire(&backend, false, true).await
+            });
         }
-        assert_eq!(inside.len(), LARGE);
+        let mut acquired = Vec::new();
+        while let Ok(Some(permit)) = tokio::time::timeout(Duration::from_millis(20), waiting.join_next()).await {
+            acquired.push(permit.unwrap());
+        }
+        assert_eq!(acquired.len(), LARGE);
         let healthy = limits.backend(&Url::parse("http://127.0.0.1:9999/").unwrap());
         assert!(try_acquire(&limits, &healthy, false).await.is_some());
     }
@@ -230,11 +232,11 @@ mod tests {
             &backend,
             &limits.backend(&Url::parse("https://b.example/other?q").unwrap())
         ));
-        let mut hang = Vec::new();
+        let mut hanging = Vec::new();
         while let Some(permit) = try_acquire(&limits, &backend, true).await {
-            hang.push(permit);
+            hanging.push(permit);
         }
-        assert_eq!(hang.len(), RETRIES_PER_BACKEND);
+        assert_eq!(hanging.len(), RETRIES_PER_BACKEND);
         assert!(try_acquire(&limits, &backend, false).await.is_some());
     }
 

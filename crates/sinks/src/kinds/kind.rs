@@ -32,6 +32,17 @@ impl Line {
     pub(crate) fn record(&self) -> Option<Record> {
         decode(&self.text)
     }
+
+    /// When the record was written; also for unknown types of records.
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        #[derive(serde::Deserialize)]
+        struct Time {
+            time: Timestamp,
+        }
+        serde_json::from_slice::<Time>(&self.text)
+            .ok()
+            .map(|Time { time }| time)
+    }
 }
 
 /// Calls back with every masked line from the session's first record to the batch's last.
@@ -161,6 +172,11 @@ pub(crate) trait Kind: Send + Sync {
     /// Whether it wants a record.
     fn wants(&self, _head: Head<'_>) -> bool {
         true
+    }
+
+    /// Whether it wants the record of a line.
+    fn wants_line(&self, line: &Line) -> bool {
+        line.head().is_some_and(|head| self.wants(head))
     }
 
     /// How many of these lines may be sent now; the others wait for later ones.

@@ -3,6 +3,9 @@
 //! Owns the settings and the message format of each kind. Promises that the same batch always gives the same messages,
 //! byte for byte, except for the time in a signature. May not use a clock or the network, and reads the journal only
 //! through the functions of a [`Batch`].
+//!
+//! There is one file or folder per kind, and [`of`] lists them. To add one, add its name to `SinkKind` in
+//! `promptd-model`, implement [`Kind`] in `kinds/NAME.rs`, and add an arm to [`of`]. `http` is the smallest example.
 
 mod cloudflare_kv;
 mod common;
@@ -15,7 +18,7 @@ mod support_tests;
 mod webhook;
 
 pub use common::SinkError;
-pub(crate) use kind::{Batch, BatchShape, Kind, Line, Message};
+pub(crate) use kind::{Batch, Kind, Line, Message};
 
 use common::Fields;
 use promptd_model::{SinkKind, SinkRequest};

@@ -134,8 +134,8 @@ impl Journal {
         }
         let wanted = |line: &&Line| line.head().is_some_and(|head| kind.wants(head));
         let lines: Vec<Line> = self.lines[from..to].iter().filter(wanted).cloned().collect();
-        let history = |tell: &mut dyn FnMut(&Line)| {
-            self.lines[..to].iter().for_each(tell);
+        let history = |each: &mut dyn FnMut(&Line)| {
+            self.lines[..to].iter().for_each(each);
             Ok(())
         };
         let updates = || {

@@ -3,8 +3,8 @@
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use super::secrets::{header_secrets, url_secrets};
 use crate::kinds::kind::Endpoint;
-use promptd_mask::credentials;
 use promptd_model::SinkRequest;
 
 /// An invalid sink.
@@ -20,18 +20,6 @@ pub struct SinkError {
 /// Headers that promptd or the connection sets.
 const RESERVED_HEADERS: &str = "connection content-length content-encoding content-type expect host idempotency-key \
     keep-alive promptd-epoch promptd-session te transfer-encoding upgrade webhook-id webhook-signature webhook-timestamp";
-
-/// Words in the names of headers that contain a secret.
-const SECRET_WORDS: &str = "auth cookie credential dsn key license password secret signature token";
-
-/// A shorter value in a query is a setting and not a secret.
-const MIN_SECRET: usize = 8;
-
-/// A segment of a URL with this length and with letters and digits is random, and so a secret.
-const MIN_RANDOM: usize = 16;
-
-/// A segment with this length and with letters and digits is an id and not a version; then the whole path is secret.
-const MIN_ID: usize = 6;
 
 /// Maximum length of an agent's id that fits into the keys of every backend.
 const MAX_AGENT_ID: usize = 256;
@@ -127,19 +115,6 @@ impl<'a> Fields<'a> {
         Ok(headers)
     }
 
-    /// The secret values of `headers`, by the name of the header or because the value looks random. Of `Authorization`
-    /// the part after the scheme, because it may be shown without the scheme.
-    pub(in crate::kinds) fn header_secrets(&self) -> Vec<String> {
-        let headers = self.request.headers.iter();
-        let secret = headers.filter(|(name, value)| {
-            let name = name.to_ascii_lowercase();
-            SECRET_WORDS.split(' ').any(|word| name.contains(word)) || is_random(value.trim(), MIN_RANDOM)
-        });
-        secret
-            .flat_map(|(name, value)| secrets_of(name, value.trim()))
-            .collect()
-    }
-
     /// The endpoint of a kind with `url` and `headers` that sends JSON, compressed if `gzip` is set.
     pub(in crate::kinds) fn json_endpoint(&self) -> Result<Endpoint, SinkError> {
         let url = self.url("url", self.request.url.as_ref())?;
@@ -148,7 +123,7 @@ impl<'a> Fields<'a> {
         if self.request.gzip.unwrap_or(false) {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let mut secrets = self.header_secrets();
+        let mut secrets = header_secrets(&self.request.headers);
         secrets.extend(url_secrets(&url));
         Ok(Endpoint { url, headers, secrets })
     }
@@ -181,44 +156,6 @@ impl<'a> Fields<'a> {
             id => Ok(id.map(str::to_owned)),
         }
     }
-}
-
-/// The secrets in the value of a header.
-fn secrets_of(name: &str, value: &str) -> Vec<String> {
-    let secrets = credentials(name, value);
-    if secrets.is_empty() {
-        return vec![value.to_owned()];
-    }
-    secrets
-}
-
-/// The secrets in a URL: user name, password, and secret parts of its path and query, as in URLs of Slack and Zapier.
-fn url_secrets(url: &Url) -> Vec<String> {
-    let user = [Some(url.username()), url.password()];
-    let user = user.into_iter().flatten().filter(|text| !text.is_empty());
-    let mut secrets: Vec<String> = user.map(str::to_owned).collect();
-    let path = url.path().trim_end_matches('/');
-    if path.split('/').any(|part| is_random(part, MIN_ID)) && path.len() >= MIN_RANDOM {
-        secrets.push(path.to_owned());
-    }
-    secrets.extend(
-        path.split('/')
-            .filter(|part| is_random(part, MIN_RANDOM))
-            .map(str::to_owned),
-    );
-    if let Some(query) = url.query() {
-        secrets.extend(Some(query.to_owned()).filter(|query| query.len() >= MIN_SECRET));
-        let values = url.query_pairs().map(|(_, value)| value.into_owned());
-        secrets.extend(values.filter(|value| value.len() >= MIN_SECRET));
-    }
-    secrets
-}
-
-/// Whether a text has at least this length, and both letters and digits.
-fn is_random(text: &str, min: usize) -> bool {
-    text.len() >= min
-        && text.bytes().any(|byte| byte.is_ascii_digit())
-        && text.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod body;
 mod fields;
+mod secrets;
 mod text;
 mod turn_status;
 

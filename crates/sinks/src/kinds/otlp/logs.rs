@@ -4,9 +4,6 @@
 //! the record as its body. Both streams have the severity INFO: agents write their progress to stderr, and meaningless
 //! warnings would hide real ones.
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
 use super::ids;
 use super::schema::{AnyValue, KeyValue, LogRecord, LogsRequest, Nanos, Resource, ResourceLogs, Scope, ScopeLogs};
 use crate::kinds::kind::{Batch, Line};
@@ -36,15 +33,9 @@ pub(super) fn request(batch: &Batch<'_>) -> Option<LogsRequest> {
     })
 }
 
-/// The time of any record.
-#[derive(Deserialize)]
-struct Time {
-    time: Timestamp,
-}
-
 fn log(batch: &Batch<'_>, line: &Line) -> Option<LogRecord> {
     let head = line.head()?;
-    let Time { time } = serde_json::from_slice(&line.text).ok()?;
+    let time = line.time()?;
     let kind = head.kind.name();
     let mut attributes = common_attributes(batch, head);
     let record = line.record();

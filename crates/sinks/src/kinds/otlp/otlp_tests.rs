@@ -75,7 +75,7 @@ fn text(value: Option<&AnyValue>) -> String {
 
 fn attribute(attributes: &[KeyValue], key: &str) -> String {
     let found: Vec<_> = attributes.iter().filter(|pair| pair.key == key).collect();
-    assert!(found.len() <= 1, "{key} stands twice");
+    assert!(found.len() <= 1, "{key} is given twice");
     found.first().map(|pair| text(pair.value.as_ref())).unwrap_or_default()
 }
 
@@ -100,16 +100,16 @@ fn every_record_is_a_log_record() {
         names,
         ["promptd.prompt", "promptd.started", "", "", "promptd.turn_ended"]
     );
-    let said = &logs[2];
-    assert_eq!(text(said.body.as_ref()), "hello");
-    assert_eq!((said.severity_number, said.severity_text.as_str()), (9, "INFO"));
-    assert_eq!(said.time_unix_nano, 1_795_228_803_000_000_000);
-    assert_eq!(said.observed_time_unix_nano, said.time_unix_nano);
-    assert_eq!(said.trace_id.len(), 16);
-    assert_eq!(attribute(&said.attributes, "log.iostream"), "stdout");
-    assert_eq!(attribute(&said.attributes, "log.record.uid"), "s.1:e1:3");
-    assert_eq!(attribute(&said.attributes, "gen_ai.conversation.id"), "s.1");
-    assert_eq!(attribute(&said.attributes, "promptd.seq"), "3");
+    let stdout = &logs[2];
+    assert_eq!(text(stdout.body.as_ref()), "hello");
+    assert_eq!((stdout.severity_number, stdout.severity_text.as_str()), (9, "INFO"));
+    assert_eq!(stdout.time_unix_nano, 1_795_228_803_000_000_000);
+    assert_eq!(stdout.observed_time_unix_nano, stdout.time_unix_nano);
+    assert_eq!(stdout.trace_id.len(), 16);
+    assert_eq!(attribute(&stdout.attributes, "log.iostream"), "stdout");
+    assert_eq!(attribute(&stdout.attributes, "log.record.uid"), "s.1:e1:3");
+    assert_eq!(attribute(&stdout.attributes, "gen_ai.conversation.id"), "s.1");
+    assert_eq!(attribute(&stdout.attributes, "promptd.seq"), "3");
     let bytes = logs[3].body.as_ref().and_then(|body| body.value.clone());
     assert_eq!(bytes, Some(Any::BytesValue(b"\xFFx".to_vec())));
     assert_eq!(attribute(&logs[3].attributes, "promptd.eol"), "false");
@@ -200,9 +200,9 @@ fn failure_sets_span_status_and_log_severity() {
         .send_all(&*otlp());
         let span = &spans(&messages)[0];
         assert_eq!(attribute(&span.attributes, "error.type"), kind);
-        let told = span.status.clone().unwrap_or_default();
-        assert_eq!(told.code, code);
-        assert!(told.message.len() <= 4096);
+        let span_status = span.status.clone().unwrap_or_default();
+        assert_eq!(span_status.code, code);
+        assert!(span_status.message.len() <= 4096);
         assert_eq!(logs(&messages)[4].severity_number, severity);
     }
 }
