@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// Shorter forms would hide ordinary words.
 const MIN_LEN: usize = 6;
@@ -47,19 +47,22 @@ fn add_forms(value: &str, add: &mut impl FnMut(String)) {
             add(encoded);
         }
     }
-    for alphabet in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-        for before in 0..3 {
-            add(base64(value, before, &alphabet));
+    let mut add_base64 = |form: &str| {
+        // The alphabet for URLs.
+        add(form.replace('+', "-").replace('/', "_"));
+        add(form.to_owned());
+    };
+    for before in 0..3 {
+        add_base64(&base64(value, before));
+    }
+    let alone = base64(value, 0);
+    for columns in COLUMNS.into_iter().filter(|columns| *columns < alone.len()) {
+        let mut rest = alone.as_str();
+        while let Some((line, behind)) = rest.split_at_checked(columns) {
+            add_base64(line);
+            rest = behind;
         }
-        let alone = base64(value, 0, &alphabet);
-        for columns in COLUMNS.into_iter().filter(|columns| *columns < alone.len()) {
-            let mut rest = alone.as_str();
-            while let Some((line, behind)) = rest.split_at_checked(columns) {
-                add(line.to_owned());
-                rest = behind;
-            }
-            add(rest.to_owned());
-        }
+        add_base64(rest);
     }
 }
 
@@ -123,12 +126,13 @@ fn percent(value: &str, kept: &str, upper: bool) -> String {
 
 /// The characters of the base64 encoding that do not depend on the bytes around the value. `before` is the number of
 /// other bytes in the first group of three.
-fn base64(value: &str, before: usize, alphabet: &GeneralPurpose) -> String {
+fn base64(value: &str, before: usize) -> String {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(value.as_bytes());
     let bits = |count: usize| count.saturating_mul(8);
     let (begin, end) = (bits(before).div_ceil(6), bits(bytes.len()) / 6);
-    alphabet.encode(&bytes).get(begin..end).unwrap_or_default().to_owned()
+    let encoded = STANDARD_NO_PAD.encode(&bytes);
+    encoded.get(begin..end).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -144,6 +148,20 @@ mod tests {
     #[test]
     fn plain_token_has_four_forms() {
         assert_eq!(of("abcdef0123456789").len(), 4, "itself and three alignments of base64");
+    }
+
+    #[test]
+    fn every_line_of_wrapped_base64_is_a_form() {
+        let value = "sk-0123456789?>".repeat(8);
+        let forms = of(&value);
+        for encoded in [STANDARD.encode(&value), URL_SAFE.encode(&value)] {
+            for columns in COLUMNS {
+                for line in encoded.as_bytes().chunks(columns) {
+                    let line = std::str::from_utf8(line).unwrap().trim_end_matches('=');
+                    assert!(forms.contains(line), "{line}");
+                }
+            }
+        }
     }
 
     #[test]

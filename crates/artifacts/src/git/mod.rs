@@ -3,14 +3,17 @@
 //! `git diff <commit>` does not show untracked files. So git gets a copy of the index (whose file times save it from reading
 //! all files), to which untracked files are added as empty files: then their content is a difference.
 
+mod changes;
+
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::child::run;
-use super::{ArtifactError, Baseline, Change, ChangeStatus, MAX_FILES, io_error, size};
+use crate::child::run;
+use crate::{ArtifactError, Baseline, Change, ChangeStatus, MAX_FILES, io_error, size};
+use changes::{ChangeParser, NulFields};
 use promptd_sys::TemporaryFolder;
 
 /// The id of the empty file in repositories with SHA-1 and with SHA-256.
@@ -141,30 +144,25 @@ impl Repository {
         };
         let list = self.scratch.join("untracked");
         let mut entries = Vec::new();
-        let mut rest = Vec::new();
+        let mut fields = NulFields::default();
         let mut count = 0_usize;
-        run(
-            self.git(&["ls-files", "--others", "--exclude-standard", "-z"]),
-            &mut |bytes| {
-                rest.extend_from_slice(bytes);
-                while let Some(end) = memchr::memchr(0, &rest) {
-                    let path: Vec<u8> = rest.drain(..=end).collect();
-                    let path = path.strip_suffix(b"\0").unwrap_or_default();
-                    // A nested repository is not a file of this one.
-                    if path.ends_with(b"/") || path.is_empty() {
-                        continue;
-                    }
-                    count = count.saturating_add(1);
-                    if count <= MAX_FILES {
-                        entries.extend_from_slice(format!("100644 {empty} 0\t").as_bytes());
-                        entries.extend_from_slice(&prefix);
-                        entries.extend_from_slice(path);
-                        entries.push(0);
-                    }
+        let untracked = self.git(&["ls-files", "--others", "--exclude-standard", "-z"]);
+        run(untracked, &mut |bytes| {
+            fields.push(bytes, |path| {
+                // A nested repository is not a file of this one.
+                if path.ends_with(b"/") || path.is_empty() {
+                    return;
                 }
-                Ok(())
-            },
-        )?;
+                count = count.saturating_add(1);
+                if count <= MAX_FILES {
+                    entries.extend_from_slice(format!("100644 {empty} 0\t").as_bytes());
+                    entries.extend_from_slice(&prefix);
+                    entries.extend_from_slice(&path);
+                    entries.push(0);
+                }
+            });
+            Ok(())
+        })?;
         self.truncated = count > MAX_FILES;
         if entries.is_empty() {
             return Ok(());
@@ -184,19 +182,19 @@ impl Repository {
 
     /// The changed files, and whether there are more.
     pub(super) fn changes(&self) -> Result<(Vec<Change>, bool), ArtifactError> {
-        let mut parser = Parser::default();
+        let mut parser = ChangeParser::default();
         run(self.diff(&["--name-status", "-z"]), &mut |bytes| {
             parser.push(bytes);
             Ok(())
         })?;
-        for change in parser
-            .changes
+        let (mut changes, truncated) = parser.into_changes();
+        let existing = changes
             .iter_mut()
-            .filter(|change| change.status != ChangeStatus::Deleted)
-        {
+            .filter(|change| change.status != ChangeStatus::Deleted);
+        for change in existing {
             change.size = size(&self.cwd.join(&change.path));
         }
-        Ok((parser.changes, self.truncated || parser.more))
+        Ok((changes, self.truncated || truncated))
     }
 
     pub(super) fn patch(
@@ -222,115 +220,4 @@ fn copy_with_time(from: &Path, to: &Path) -> std::io::Result<()> {
 
 fn path_of(bytes: &[u8]) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
-}
-
-/// Parses `--name-status -z`: a letter and a path, each ended by a NUL; two paths for a rename.
-#[derive(Debug, Default)]
-struct Parser {
-    rest: Vec<u8>,
-    /// The fields of the current entry.
-    fields: Vec<Vec<u8>>,
-    changes: Vec<Change>,
-    more: bool,
-}
-
-impl Parser {
-    fn push(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|byte| *byte == 0) {
-            self.rest.extend_from_slice(part);
-            if self.rest.last() == Some(&0) {
-                self.rest.pop();
-                let field = std::mem::take(&mut self.rest);
-                self.fields.push(field);
-                self.entry();
-            }
-        }
-    }
-
-    fn entry(&mut self) {
-        let letter = self.fields.first().and_then(|field| field.first()).copied();
-        let two = matches!(letter, Some(b'R' | b'C'));
-        if self.fields.len() < if two { 3 } else { 2 } {
-            return;
-        }
-        let mut paths = std::mem::take(&mut self.fields).into_iter().skip(1).map(path_from);
-        let (first, second) = (paths.next().unwrap_or_default(), paths.next());
-        let status = match letter {
-            Some(b'A' | b'C') => ChangeStatus::Added,
-            Some(b'D') => ChangeStatus::Deleted,
-            Some(b'R') => ChangeStatus::Renamed,
-            Some(_) | None => ChangeStatus::Modified,
-        };
-        let (path, from) = match second {
-            Some(path) => (path, Some(first).filter(|_| status == ChangeStatus::Renamed)),
-            None => (first, None),
-        };
-        // A file with a conflict is listed twice.
-        if self.changes.last().is_some_and(|last| last.path == path) {
-            return;
-        }
-        if self.changes.len() >= MAX_FILES {
-            self.more = true;
-            return;
-        }
-        self.changes.push(Change {
-            path,
-            from,
-            status,
-            size: None,
-        });
-    }
-}
-
-fn path_from(bytes: Vec<u8>) -> PathBuf {
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(bytes: &[u8], cut: usize) -> Vec<Change> {
-        let mut parser = Parser::default();
-        for block in bytes.chunks(cut.max(1)) {
-            parser.push(block);
-        }
-        parser.changes
-    }
-
-    fn change(status: ChangeStatus, path: &str, from: Option<&str>) -> Change {
-        let (path, from, size) = (PathBuf::from(path), from.map(PathBuf::from), None);
-        Change {
-            path,
-            from,
-            status,
-            size,
-        }
-    }
-
-    #[test]
-    fn every_status_and_name_is_parsed() {
-        let text = b"A\0new\nline\0D\0gone\0R086\0old name\0new name\0T\0link\0U\0both\0M\0both\0C100\0a\0b\0";
-        for cut in [1, 3, 100] {
-            assert_eq!(
-                parse(text, cut),
-                [
-                    change(ChangeStatus::Added, "new\nline", None),
-                    change(ChangeStatus::Deleted, "gone", None),
-                    change(ChangeStatus::Renamed, "new name", Some("old name")),
-                    change(ChangeStatus::Modified, "link", None),
-                    change(ChangeStatus::Modified, "both", None),
-                    change(ChangeStatus::Added, "b", None),
-                ]
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn result_does_not_depend_on_blocks(bytes in proptest::collection::vec(prop_oneof![Just(0_u8), Just(b'R'), any::<u8>()], 0..80), cut in 1_usize..9) {
-            prop_assert_eq!(parse(&bytes, cut), parse(&bytes, 1000));
-        }
-    }
 }
