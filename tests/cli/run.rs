@@ -156,6 +156,30 @@ fn usage_errors_exit_2_and_no_server_exits_3() {
 }
 
 #[test]
+fn variables_win_over_the_file_and_empty_ones_do_not_count() {
+    let home = Home::new("cli-variables");
+    fs::create_dir_all(home.path(".promptd")).unwrap();
+    fs::write(home.path(".promptd/config.toml"), "listen = \"127.0.0.1:3\"").unwrap();
+    let doctor = |variables: &[(&str, &str)]| {
+        let mut command = home.command(&["doctor"]);
+        text(&command.envs(variables.iter().copied()).output().unwrap().stdout)
+    };
+    for (value, expected) in [
+        ("", "listen on 127.0.0.1:3\n"),
+        (
+            "127.0.0.1:2, unix:/run/p.sock",
+            "listen on 127.0.0.1:2, unix:/run/p.sock\n",
+        ),
+        ("2", "PROMPTD_LISTEN: invalid value '2': write 127.0.0.1:2 for"),
+    ] {
+        let output = doctor(&[("PROMPTD_LISTEN", value)]);
+        assert!(output.contains(expected), "{output}");
+    }
+    let output = doctor(&[("PROMPTD_AUTH", "tokn")]);
+    assert!(output.contains("PROMPTD_AUTH") && output.contains("token"), "{output}");
+}
+
+#[test]
 fn prompt_from_stdin_and_json_output() {
     let home = Home::new("cli-stdin");
     let mut command = home.command(&["run", "-a", "shell", "--json", "--env", "WORD=hi", "-"]);
