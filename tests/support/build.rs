@@ -7,7 +7,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=programs");
-    for name in ["scripted_agent"] {
+    for name in ["replay", "scripted_agent"] {
         let program = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join(name);
         let compiled = Command::new(env::var("RUSTC").expect("cargo sets it"))
             .args(["--edition", "2024", "-C", "debuginfo=0", "-o"])

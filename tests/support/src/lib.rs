@@ -23,6 +23,7 @@ pub mod platform;
 pub mod problems;
 pub mod procs;
 mod records;
+pub mod replay;
 pub mod scripted;
 mod sse;
 pub mod stand_ins;

@@ -110,7 +110,6 @@ impl Model {
     }
 
     /// The environment for [`Self::codex_args`]. The folder must exist; codex refuses to start without a writable one.
-    #[expect(clippy::unused_self, reason = "for a caller, it is as with the other agents")]
     pub fn codex_env(&self, codex_home: &Path) -> Vec<(String, String)> {
         owned([
             ("CODEX_HOME", codex_home.to_str().expect("test paths are UTF-8")),
