@@ -12,7 +12,8 @@ use promptd_model::{SinkKind, SinkRequest};
 const MAX_NAME: usize = 64;
 
 /// Whether a sink belongs to a session or to the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// A sink of one session.
     Session,

@@ -101,6 +101,22 @@ struct LimitsView {
     rate_per_hour: Option<u32>,
 }
 
+impl LimitsView {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            running: limits.running,
+            queued: limits.queued,
+            body_bytes: limits.body_bytes,
+            session_bytes: limits.session_bytes,
+            total_bytes: limits.total_bytes,
+            keep_days: limits.keep_days,
+            min_free_bytes: limits.min_free_bytes,
+            rate_per_minute: limits.rate_per_minute,
+            rate_per_hour: limits.rate_per_hour,
+        }
+    }
+}
+
 /// The configuration in force.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Configuration {
@@ -186,22 +202,6 @@ fn listen_text(listen: &Listen) -> String {
     }
 }
 
-impl LimitsView {
-    fn of(limits: &Limits) -> Self {
-        Self {
-            running: limits.running,
-            queued: limits.queued,
-            body_bytes: limits.body_bytes,
-            session_bytes: limits.session_bytes,
-            total_bytes: limits.total_bytes,
-            keep_days: limits.keep_days,
-            min_free_bytes: limits.min_free_bytes,
-            rate_per_minute: limits.rate_per_minute,
-            rate_per_hour: limits.rate_per_hour,
-        }
-    }
-}
-
 /// The known agents.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Agents {
@@ -224,61 +224,11 @@ struct AgentView {
     /// `tested`: promptd's tests run its real program. Null for an agent
     /// from the configuration.
     evidence: Option<Evidence>,
-    capabilities: AgentCapabilities,
+    capabilities: Capabilities,
     /// The command that installs it.
     install: Option<String>,
     /// What is missing, in a sentence.
     missing: Option<String>,
-}
-
-/// What an agent can do: which fields of a request it honours.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one independent field of a request"
-)]
-struct AgentCapabilities {
-    /// Follow-up prompts go on with its own session.
-    resume: bool,
-    /// `interrupt` ends a turn in its own way, and the next prompt goes on.
-    interrupt: bool,
-    /// `permission: "ask"`
-    permissions: bool,
-    /// `mcp_servers`
-    mcp: bool,
-    /// `model`
-    model: bool,
-    /// `system_prompt`
-    system_prompt: bool,
-    /// `max_turns`
-    max_turns: bool,
-    /// `allowed_tools`
-    allowed_tools: bool,
-}
-
-impl From<Capabilities> for AgentCapabilities {
-    fn from(able: Capabilities) -> Self {
-        let Capabilities {
-            resume,
-            interrupt,
-            permissions,
-            mcp,
-            model,
-            system_prompt,
-            max_turns,
-            allowed_tools,
-        } = able;
-        Self {
-            resume,
-            interrupt,
-            permissions,
-            mcp,
-            model,
-            system_prompt,
-            max_turns,
-            allowed_tools,
-        }
-    }
 }
 
 impl From<(AgentInfo, Option<String>)> for AgentView {
@@ -290,7 +240,7 @@ impl From<(AgentInfo, Option<String>)> for AgentView {
             configured: agent.configured,
             version,
             evidence: agent.evidence,
-            capabilities: agent.capabilities.into(),
+            capabilities: agent.capabilities,
             install: agent.install,
             missing: agent.missing,
         }
@@ -303,13 +253,7 @@ impl From<(AgentInfo, Option<String>)> for AgentView {
 ))]
 pub(crate) async fn agents(State(api): State<SharedState>, query: Query) -> Result<axum::Json<Agents>, Problem> {
     query.only(&[])?;
-    Ok(axum::Json(Agents {
-        agents: api
-            .runtime
-            .agents_with_versions()
-            .await
-            .into_iter()
-            .map(AgentView::from)
-            .collect(),
-    }))
+    let agents = api.runtime.agents_with_versions().await;
+    let agents = agents.into_iter().map(AgentView::from).collect();
+    Ok(axum::Json(Agents { agents }))
 }

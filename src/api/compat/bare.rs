@@ -73,7 +73,7 @@ async fn serve(
         }
     };
     tokio::select! {
-        closed = sender.send_records(feed) => closed,
+        closed = sender.send_feed(feed) => closed,
         closed = turns => closed,
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::api::sessions::permissions::PermissionView;
 use crate::runtime::{Runtime, Session};
 use promptd_mask::{Masker, masked};
-use promptd_model::{Cause, Resources, SessionStatus, SinkKind, StopReason, TurnPhase, TurnState, Usage, time_text};
+use promptd_model::{Cause, Resources, SessionStatus, StopReason, TurnPhase, TurnState, Usage, time_text};
 use promptd_sinks::SinkStatus;
 
 /// A session.
@@ -38,7 +38,7 @@ pub(crate) struct SessionView {
     /// What the agent waits on, oldest first; see `…/permissions`.
     pending_permissions: Vec<PermissionView>,
     /// Where the journal is pushed to, and how far that is.
-    sinks: Vec<SinkStatusView>,
+    sinks: Vec<SinkStatus>,
     /// The caller's own data.
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
@@ -82,50 +82,6 @@ struct TurnView {
     leftover_processes: u32,
 }
 
-/// A sink, without its keys.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = SinkStatus)]
-struct SinkStatusView {
-    /// Its name.
-    name: String,
-    /// Its kind.
-    kind: SinkKind,
-    /// `session`, or `global` when it is from the configuration.
-    scope: &'static str,
-    /// Scheme, host and port of the backend.
-    destination: String,
-    /// `idle` (the backend has everything), `delivering`, `retrying`, or `paused`: the backend refuses, and is tried
-    /// again every minute and when the configuration changes.
-    state: &'static str,
-    /// The backend has every record up to this `seq`.
-    acked_seq: u64,
-    /// Records that it does not have.
-    lag_records: u64,
-    /// Seconds since the first of them was written.
-    lag_seconds: f64,
-    /// Why the last attempt failed.
-    last_error: Option<String>,
-    /// Attempts in a row that failed.
-    failures: u32,
-}
-
-impl SinkStatusView {
-    fn of(status: SinkStatus) -> Self {
-        Self {
-            name: status.name,
-            kind: status.kind,
-            scope: status.scope.name(),
-            destination: status.destination,
-            state: status.state.name(),
-            acked_seq: status.acked_seq,
-            lag_records: status.lag_records,
-            lag_seconds: status.lag_seconds,
-            last_error: status.last_error,
-            failures: status.failures,
-        }
-    }
-}
-
 impl SessionView {
     pub(crate) fn of(runtime: &Runtime, session: &Session) -> Self {
         let state = session.latest();
@@ -149,7 +105,7 @@ impl SessionView {
             cwd: masked(masker, &session.cwd().display().to_string()),
             agent_session_id: state.agent_session_id().map(|id| masked(masker, id)),
             pending_permissions: PermissionView::all(&state, masker),
-            sinks: runtime.sinks(session).into_iter().map(SinkStatusView::of).collect(),
+            sinks: runtime.sinks(session),
             metadata,
             usage: state.usage(),
         }

@@ -107,7 +107,6 @@ impl Events {
                 }
                 Err(error) => {
                     self.phase = Phase::Over;
-                    tracing::error!(%error, cause = %error.source, "an event stream breaks off");
                     return Some(Err(error));
                 }
             };

@@ -175,7 +175,11 @@ impl Feed {
         if self.renews_mask && !self.in_line {
             self.follower.mask_with(self.runtime.masks.of_session(&self.session))?;
         }
-        let piece = self.follower.read().await?;
+        let piece = self
+            .follower
+            .read()
+            .await
+            .inspect_err(|error| tracing::error!(%error, cause = %error.source, "an event stream breaks off"))?;
         self.in_line = piece.as_ref().map_or(self.in_line, |piece| !piece.ends_line);
         Ok(piece)
     }

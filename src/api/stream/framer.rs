@@ -1,7 +1,7 @@
-//! Records to the bytes of an event stream: SSE, NDJSON or WebSocket messages; pure.
+//! Records to the bytes of an event stream, SSE or NDJSON; pure.
 //!
 //! NDJSON is the journal's bytes, and passes without a copy unless it is limited to one turn. SSE adds its fields in one
-//! buffer per piece. A WebSocket message must be whole, so only there does a large record wait for its end.
+//! buffer per piece.
 
 use bytes::{Bytes, BytesMut};
 
@@ -170,48 +170,6 @@ fn seq_digits(line: &[u8]) -> &[u8] {
     digits.get(..end).unwrap_or_default()
 }
 
-/// Turns pieces into messages of one whole record each.
-#[derive(Debug, Default)]
-pub(crate) struct Messages {
-    scanner: Scanner,
-    out: Collected,
-}
-
-#[derive(Debug, Default)]
-struct Collected {
-    line: BytesMut,
-    lines: Vec<Bytes>,
-    seq: u64,
-}
-
-impl Messages {
-    /// The messages that a piece completes.
-    pub(crate) fn split(&mut self, piece: &Piece) -> Vec<Bytes> {
-        self.out.line.reserve(piece.bytes.len());
-        self.scanner.scan(&piece.bytes, &mut self.out);
-        std::mem::take(&mut self.out.lines)
-    }
-
-    /// The `seq` of the last record that has been read.
-    pub(crate) fn seq(&self) -> u64 {
-        self.out.seq
-    }
-}
-
-impl Records for Collected {
-    fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
-        self.seq = head.map_or(self.seq, |head| head.seq);
-    }
-
-    fn text(&mut self, text: &[u8]) {
-        self.line.extend_from_slice(text);
-    }
-
-    fn end(&mut self) {
-        self.lines.push(self.line.split().freeze());
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -273,7 +231,7 @@ pub(crate) mod tests {
     }
 
     /// Pieces as a reader gives them, wherever they are cut.
-    fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Piece> {
+    pub(crate) fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Piece> {
         let mut starts_line = true;
         let make = |bytes: &[u8]| {
             let ends_line = bytes.ends_with(b"\n");
@@ -327,10 +285,6 @@ pub(crate) mod tests {
                 prop_assert_eq!(framed(format, turn, &text, &sizes), framed(format, turn, &text, &[usize::MAX]));
             }
             prop_assert_eq!(framed(StreamFormat::Ndjson, None, &text, &sizes).0, text.clone());
-            let mut messages = Messages::default();
-            let lines: Vec<Bytes> = pieces(&text, &sizes).iter().flat_map(|piece| messages.split(piece)).collect();
-            let expected: Vec<Bytes> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Bytes::copy_from_slice).collect();
-            prop_assert_eq!(lines, expected);
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod body;
 pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod framer;
+pub(crate) mod lines;
 pub(crate) mod output;
 pub(crate) mod output_range;
 pub(crate) mod page;

@@ -6,10 +6,9 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 
 use crate::api::http::problem::Problem;
-use crate::api::stream::feed::{Feed, Step};
-use crate::api::stream::scan::{Records, Scanner};
+use crate::api::stream::feed::Feed;
+use crate::api::stream::lines::{LineFeed, LineStep};
 use promptd_agents::updates::Line;
-use promptd_model::Head;
 
 /// Records in a page when the caller names no number.
 pub(crate) const DEFAULT_LIMIT: usize = 1_000;
@@ -52,7 +51,6 @@ pub(crate) struct UpdateEvent {
 struct Page {
     text: BytesMut,
     left: usize,
-    taken: bool,
     next: u64,
     /// The `seq` of the last record that was read, in the page or not.
     seen: u64,
@@ -63,7 +61,6 @@ impl Page {
         Self {
             text: BytesMut::from(text),
             left: limit,
-            taken: false,
             next: after,
             seen: after,
         }
@@ -71,20 +68,18 @@ impl Page {
 }
 
 /// Reads a page of at most `limit` records behind `after`.
-pub(crate) async fn read(mut feed: Feed, after: u64, limit: usize) -> Result<Response, Problem> {
+pub(crate) async fn read(feed: Feed, after: u64, limit: usize) -> Result<Response, Problem> {
     let mut page = Page::new("{\"events\":[", limit, after);
-    let mut scanner = Scanner::default();
-    while page.has_room() || page.taken {
-        match feed.next(page.seen).await? {
-            Step::Piece(piece) => scanner.scan(&piece.bytes, &mut page),
-            Step::Lines(lines) => page.lines(&lines),
-            Step::Silence => {}
-            Step::End => {
+    let mut feed = LineFeed::new(feed);
+    while page.has_room() {
+        match feed.next().await? {
+            LineStep::Lines(lines) => lines.iter().for_each(|line| page.push(line)),
+            LineStep::End => {
                 // Also past records that have no line in this view.
                 page.next = feed.last_read().unwrap_or(page.next);
                 break;
             }
-            Step::Shutdown => return Err(Problem::shutting_down()),
+            LineStep::Shutdown => return Err(Problem::shutting_down()),
         }
     }
     page.text.extend_from_slice(b"],\"next\":");
@@ -99,28 +94,18 @@ impl Page {
         self.left > 0 && self.text.len() < MAX_BYTES
     }
 
-    /// Takes lines of a view, which come whole.
-    fn lines(&mut self, lines: &[Line]) {
-        for line in lines {
-            self.begin(line.head(), &line.text);
-            self.text(&line.text);
-            self.end();
-        }
-    }
-}
-
-impl Records for Page {
-    fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
+    /// Takes a line, if there is room.
+    fn push(&mut self, line: &Line) {
         // A line that is no record is left out of a document of records.
-        let Some(head) = head else { return };
+        let Some(head) = line.head() else { return };
         // The lines of one record are never split: the next page begins behind a record.
         let same_record = head.seq == self.next && head.seq == self.seen;
         self.seen = head.seq;
-        self.taken = self.has_room() || same_record;
-        if self.taken {
+        if self.has_room() || same_record {
             if self.text.last() != Some(&b'[') {
                 self.text.extend_from_slice(b",");
             }
+            self.text.extend_from_slice(&line.text);
             self.left = self.left.saturating_sub(1);
             self.next = self.seen;
         } else {
@@ -128,27 +113,24 @@ impl Records for Page {
             self.left = 0;
         }
     }
-
-    fn text(&mut self, text: &[u8]) {
-        if self.taken {
-            self.text.extend_from_slice(text);
-        }
-    }
-
-    fn end(&mut self) {
-        self.taken = false;
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::stream::scan::tests::journal;
+    use bytes::Bytes;
+
+    fn push_all(page: &mut Page, journal: &[u8]) {
+        for line in journal.split_inclusive(|byte| *byte == b'\n') {
+            page.push(&Line::journal(0, Bytes::copy_from_slice(line)));
+        }
+    }
 
     #[test]
     fn a_page_ends_at_its_limit_with_the_next_cursor() {
         let mut page = Page::new("[", 3, 0);
-        Scanner::default().scan(&journal(&[5; 9]), &mut page);
+        push_all(&mut page, &journal(&[5; 9]));
         page.text.extend_from_slice(b"]");
         let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
         let seqs: Vec<_> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
@@ -158,7 +140,7 @@ mod tests {
     #[test]
     fn the_first_record_fits_whatever_its_size() {
         let mut page = Page::new("[", 3, 0);
-        Scanner::default().scan(&journal(&[MAX_BYTES + 1, 1]), &mut page);
+        push_all(&mut page, &journal(&[MAX_BYTES + 1, 1]));
         assert_eq!(page.next, 1);
     }
 
@@ -167,7 +149,7 @@ mod tests {
         let lines = crate::api::stream::framer::tests::lines_sent_twice(&["a", "b"]);
         for (limit, count, next) in [(1, 1, 1), (2, 3, 2), (3, 3, 2), (4, 5, 3), (9, 7, 5)] {
             let mut page = Page::new("[", limit, 0);
-            page.lines(&lines);
+            lines.iter().for_each(|line| page.push(line));
             page.text.extend_from_slice(b"]");
             let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
             assert_eq!((events.len(), page.next), (count, next), "limit {limit}");

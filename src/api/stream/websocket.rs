@@ -18,8 +18,9 @@ use crate::api::http::auth::requested_protocol;
 use crate::api::http::keepalive::PingMonitor;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
-use crate::api::stream::feed::{Feed, Step, wait_for_shutdown};
-use crate::api::stream::framer::Messages;
+use crate::api::stream::feed::{Feed, wait_for_shutdown};
+use crate::api::stream::lines::{LineFeed, LineStep};
+use promptd_agents::updates::Line;
 
 /// Often enough that no proxy closes the connection as idle.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -118,33 +119,27 @@ impl Sender {
     }
 
     /// Sends each line as a message.
-    async fn send_lines(&self, lines: Vec<Bytes>) -> Result<(), Disconnected> {
+    async fn send_lines(&self, lines: Vec<Line>) -> Result<(), Disconnected> {
         let mut sink = self.sink.lock().await;
         for line in lines {
             // The journal is JSON, hence UTF-8; a damaged line is repaired rather than left out.
-            let text = Utf8Bytes::try_from(line.clone())
-                .unwrap_or_else(|_| String::from_utf8_lossy(&line).into_owned().into());
+            let text = Utf8Bytes::try_from(line.text.clone())
+                .unwrap_or_else(|_| String::from_utf8_lossy(&line.text).into_owned().into());
             sink.feed(Message::Text(text)).await.map_err(|_| Disconnected)?;
         }
         sink.flush().await.map_err(|_| Disconnected)
     }
 
-    /// Sends the records of a feed until it ends; returns how to close.
-    pub(crate) async fn send_records(&self, mut feed: Feed) -> Result<CloseFrame, Disconnected> {
-        let mut messages = Messages::default();
+    /// Sends the lines of a feed until it ends; returns how to close.
+    pub(crate) async fn send_feed(&self, feed: Feed) -> Result<CloseFrame, Disconnected> {
+        let mut feed = LineFeed::new(feed);
         loop {
-            let lines = match feed.next(messages.seq()).await {
-                Ok(Step::Piece(piece)) => messages.split(&piece),
-                Ok(Step::Lines(lines)) => lines.into_iter().map(|line| line.text).collect(),
-                Ok(Step::Silence) => continue,
-                Ok(Step::End) => return Ok(close_frame(close_code::NORMAL, "end")),
-                Ok(Step::Shutdown) => return Ok(shutting_down()),
-                Err(error) => {
-                    tracing::error!(%error, cause = %error.source, "an event stream breaks off");
-                    return Ok(close_frame(close_code::ERROR, "the journal cannot be read"));
-                }
-            };
-            self.send_lines(lines).await?;
+            match feed.next().await {
+                Ok(LineStep::Lines(lines)) => self.send_lines(lines).await?,
+                Ok(LineStep::End) => return Ok(close_frame(close_code::NORMAL, "end")),
+                Ok(LineStep::Shutdown) => return Ok(shutting_down()),
+                Err(_) => return Ok(close_frame(close_code::ERROR, "the journal cannot be read")),
+            }
             self.record_activity();
         }
     }

@@ -76,7 +76,7 @@ pub(crate) async fn session(
     let feed = Feed::open(&api.runtime, &session, after, until, view)?;
     Ok(upgrade.serve(&Arc::clone(&api), async move |sender, mut receiver| {
         tokio::select! {
-            closed = sender.send_records(feed) => closed,
+            closed = sender.send_feed(feed) => closed,
             closed = execute_commands(&api, &session, &sender, &mut receiver) => closed,
         }
     }))

@@ -6,7 +6,8 @@ use super::command::Unsupported;
 use super::request::TurnRequest;
 
 /// The fields of a request that an agent can honour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = AgentCapabilities)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one independent field of a request"

@@ -21,6 +21,16 @@ pub struct Line {
 }
 
 impl Line {
+    /// A line of the journal.
+    pub fn journal(seq: u64, text: Bytes) -> Self {
+        Self {
+            seq,
+            text,
+            last: true,
+            update_of: None,
+        }
+    }
+
     /// The head of the record or of the update; `None` for a line of the journal that is no record.
     pub fn head(&self) -> Option<Head<'_>> {
         match self.update_of {

@@ -13,7 +13,8 @@ use crate::sink::{Scope, Sink};
 use promptd_model::SinkKind;
 
 /// What a sink is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SinkState {
     /// The backend has everything.
     #[default]
@@ -41,20 +42,23 @@ impl SinkState {
     }
 }
 
-/// The status of a sink, for the API.
-#[derive(Clone, Debug, PartialEq)]
+/// The status of a sink, without its keys.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct SinkStatus {
     /// Its name.
     pub name: String,
     /// Its kind.
     pub kind: SinkKind,
-    /// Whether it belongs to the session or to the configuration.
+    /// `session`, or `global` when it is from the configuration.
+    #[schema(value_type = String)]
     pub scope: Scope,
     /// Scheme, host and port of its backend.
     pub destination: String,
-    /// What it is doing.
+    /// `idle` (the backend has everything), `delivering`, `retrying`, or `paused`: the backend refuses, and is tried
+    /// again every minute and when the configuration changes.
+    #[schema(value_type = String)]
     pub state: SinkState,
-    /// The backend has every record up to this one.
+    /// The backend has every record up to this `seq`.
     pub acked_seq: u64,
     /// Records that the backend does not have.
     pub lag_records: u64,

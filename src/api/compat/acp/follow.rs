@@ -14,13 +14,13 @@ use super::message::{meta, notification, rpc_error, value};
 use super::open::OpenSession;
 use super::outcome::outcome;
 use crate::api::http::problem::Problem;
-use crate::api::stream::feed::{Feed, Step, Until};
+use crate::api::stream::feed::{Feed, Until};
+use crate::api::stream::lines::{LineFeed, LineStep};
 use crate::api::stream::websocket::Disconnected;
 use crate::runtime::{RuntimeError, Session};
 use promptd_agents::updates::Line;
 use promptd_journal::ReadError;
-use promptd_model::{Body, TurnEnded, View};
-use promptd_model::{RecordKind, decode};
+use promptd_model::{Body, RecordKind, TurnEnded, View, decode};
 
 /// The notification for output that has no ACP update.
 const RAW: &str = "_promptd/raw";
@@ -36,7 +36,7 @@ struct UpdateLine<'a> {
 }
 
 /// Sends updates until the session is deleted, the client is gone, or it closes the session.
-pub(super) async fn follow(connection: Arc<Connection>, open: Arc<OpenSession>, mut feed: Feed) {
+pub(super) async fn follow(connection: Arc<Connection>, open: Arc<OpenSession>, mut feed: LineFeed) {
     // The receiving loop notices that the client is gone.
     let ended = tokio::select! {
         sent = connection.send_updates(&open, &mut feed) => sent.is_ok(),
@@ -57,7 +57,8 @@ pub(super) async fn load(
 ) {
     let replay = async {
         let runtime = &connection.api.runtime;
-        let mut feed = Feed::open(runtime, &open.session, 0, Until::Now, View::Updates).map_err(Problem::from)?;
+        let feed = Feed::open(runtime, &open.session, 0, Until::Now, View::Updates).map_err(Problem::from)?;
+        let mut feed = LineFeed::new(feed);
         match connection.send_updates(&open, &mut feed).await {
             Ok(sent) => sent?,
             Err(Disconnected) => return Ok(None),
@@ -87,36 +88,28 @@ pub(super) async fn load(
 
 impl Connection {
     /// A feed of what comes after a record.
-    pub(super) fn feed(&self, session: &Arc<Session>, after: u64) -> Result<Feed, Problem> {
-        Ok(Feed::open(
-            &self.api.runtime,
-            session,
-            after,
-            Until::Deleted,
-            View::Updates,
-        )?)
+    pub(super) fn feed(&self, session: &Arc<Session>, after: u64) -> Result<LineFeed, Problem> {
+        let feed = Feed::open(&self.api.runtime, session, after, Until::Deleted, View::Updates)?;
+        Ok(LineFeed::new(feed))
     }
 
     /// Sends what a feed gives until it ends, or breaks off.
-    async fn send_updates(&self, open: &OpenSession, feed: &mut Feed) -> Result<Result<(), ReadError>, Disconnected> {
-        let mut seen = 0;
+    async fn send_updates(
+        &self,
+        open: &OpenSession,
+        feed: &mut LineFeed,
+    ) -> Result<Result<(), ReadError>, Disconnected> {
         loop {
-            match feed.next(seen).await {
-                Ok(Step::Lines(lines)) => {
+            match feed.next().await {
+                Ok(LineStep::Lines(lines)) => {
                     for line in lines {
-                        seen = line.seq;
                         self.send_line(open, &line).await?;
                     }
                     self.sender.record_activity();
                 }
-                // A feed of updates gives no pieces.
-                Ok(Step::Piece(_) | Step::Silence) => {}
                 // At a shutdown the connection is closed by its owner.
-                Ok(Step::End | Step::Shutdown) => return Ok(Ok(())),
-                Err(error) => {
-                    tracing::error!(%error, cause = %error.source, "an event stream breaks off");
-                    return Ok(Err(error));
-                }
+                Ok(LineStep::End | LineStep::Shutdown) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
             }
         }
     }

@@ -12,6 +12,7 @@ use promptd_model::{InvalidSubagent, SdkConfig};
 
 /// What `POST /config` answers.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = SdkConfigured)]
 pub(crate) struct Configured {
     /// Always true; refusals are `{"error"}`.
     success: bool,

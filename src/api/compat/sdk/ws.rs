@@ -13,8 +13,8 @@ use super::frames::{Frames, Message, message};
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::state::{AppState, SharedState};
-use crate::api::stream::feed::{Feed, Step, Until};
-use crate::api::stream::framer::Messages;
+use crate::api::stream::feed::{Feed, Until};
+use crate::api::stream::lines::{LineFeed, LineStep};
 use crate::api::stream::websocket::{Disconnected, Receiver, Sender, Upgrade};
 use crate::runtime::Session;
 use promptd_agents::updates;
@@ -161,23 +161,18 @@ impl Connection {
     }
 
     /// Sends frames until the feed ends.
-    async fn send_frames(&self, feed: &mut Feed, frames: &mut Frames) -> Result<(), Disconnected> {
-        let mut messages = Messages::default();
+    async fn send_frames(&self, feed: Feed, frames: &mut Frames) -> Result<(), Disconnected> {
+        let mut feed = LineFeed::new(feed);
         loop {
-            match feed.next(messages.seq()).await {
-                Ok(Step::Piece(piece)) => {
-                    for line in messages.split(&piece) {
-                        for frame in frames.record(&line) {
-                            self.sender.send_text(frame).await?;
-                        }
+            match feed.next().await {
+                Ok(LineStep::Lines(lines)) => {
+                    for frame in lines.iter().flat_map(|line| frames.record(&line.text)) {
+                        self.sender.send_text(frame).await?;
                     }
                     self.sender.record_activity();
                 }
-                // A feed of the journal itself gives no lines.
-                Ok(Step::Lines(_) | Step::Silence) => {}
-                Ok(Step::End | Step::Shutdown) => return Ok(()),
-                Err(error) => {
-                    tracing::error!(%error, cause = %error.source, "an event stream breaks off");
+                Ok(LineStep::End | LineStep::Shutdown) => return Ok(()),
+                Err(_) => {
                     let error = json!({ "type": "error", "error": "the journal cannot be read" });
                     self.sender.send_text(error.to_string()).await?;
                     return Err(Disconnected);
@@ -195,7 +190,7 @@ async fn follow(connection: Arc<Connection>, session: Arc<Session>, after: u64) 
     // A line that is unfinished at the cursor is read from its beginning.
     let begin = updates::replay_start(&session.latest(), after);
     match Feed::open(runtime, &session, begin, Until::Deleted, View::Raw) {
-        Ok(mut feed) => connection.send_frames(&mut feed, &mut frames).await,
+        Ok(feed) => connection.send_frames(feed, &mut frames).await,
         Err(error) => connection.send_problem(Some(&session), error.into()).await,
     }
 }
