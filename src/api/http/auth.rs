@@ -176,6 +176,8 @@ fn forbidden_origin(origin: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use AuthMode::{E2b, None as Open, Token as Tokens};
+    use ListenerKind::{Control, Loopback, Public, Unix};
 
     const LOCAL: Caller<'_> = Caller {
         token: None,
@@ -185,6 +187,23 @@ mod tests {
         origin: None,
     };
 
+    /// A page of another site.
+    const PAGE: Caller<'_> = Caller {
+        origin: Some("https://evil.example"),
+        ..LOCAL
+    };
+
+    const fn with_token<'a>(token: &'a str, caller: Caller<'a>) -> Caller<'a> {
+        Caller {
+            token: Some(token),
+            ..caller
+        }
+    }
+
+    const fn with_host<'a>(host: Option<&'a str>) -> Caller<'a> {
+        Caller { host, ..LOCAL }
+    }
+
     fn code(listener: ListenerKind, mode: AuthMode, tokens: &[&str], caller: Caller<'_>) -> &'static str {
         let tokens: Vec<Token> = tokens.iter().map(|&token| Token::plain(token)).collect();
         authorize(listener, mode, &tokens, caller).map_or_else(|problem| problem.code(), |()| "in")
@@ -192,181 +211,97 @@ mod tests {
 
     #[test]
     fn a_set_token_is_required() {
-        for listener in [ListenerKind::Unix, ListenerKind::Loopback, ListenerKind::Public] {
-            let ask = |token| code(listener, AuthMode::Token, &["old", "new"], Caller { token, ..LOCAL });
+        for listener in [Unix, Loopback, Public] {
+            let ask = |caller| code(listener, Tokens, &["old", "new"], caller);
+            for refused in [LOCAL, with_token("wrong", LOCAL), with_token("", LOCAL)] {
+                assert_eq!(ask(refused), "unauthorized");
+            }
             assert_eq!(
-                (ask(None), ask(Some("wrong")), ask(Some(""))),
-                ("unauthorized", "unauthorized", "unauthorized")
+                (ask(with_token("old", LOCAL)), ask(with_token("new", LOCAL))),
+                ("in", "in")
             );
-            assert_eq!((ask(Some("old")), ask(Some("new"))), ("in", "in"));
         }
     }
 
     #[test]
     fn without_auth_a_foreign_page_with_a_wrong_token_is_refused() {
-        let page = Caller {
-            token: Some("wrong"),
-            origin: Some("https://evil.example"),
-            ..LOCAL
-        };
-        for listener in [ListenerKind::Unix, ListenerKind::Loopback, ListenerKind::Public] {
-            let code = code(listener, AuthMode::None, &["right"], page);
+        for listener in [Unix, Loopback, Public] {
+            let code = code(listener, Open, &["right"], with_token("wrong", PAGE));
             assert!(code.starts_with("forbidden"), "{code}");
         }
     }
 
     #[test]
     fn without_a_token_only_loopback_is_served() {
-        assert_eq!(
-            code(ListenerKind::Public, AuthMode::Token, &[], LOCAL),
-            "not_configured"
-        );
-        assert_eq!(
-            code(
-                ListenerKind::Public,
-                AuthMode::Token,
-                &[],
-                Caller {
-                    token: Some("x"),
-                    ..LOCAL
-                }
-            ),
-            "not_configured"
-        );
-        assert_eq!(code(ListenerKind::Loopback, AuthMode::Token, &[], LOCAL), "in");
-        assert_eq!(code(ListenerKind::Unix, AuthMode::Token, &[], Caller::default()), "in");
+        assert_eq!(code(Public, Tokens, &[], LOCAL), "not_configured");
+        assert_eq!(code(Public, Tokens, &[], with_token("x", LOCAL)), "not_configured");
+        assert_eq!(code(Loopback, Tokens, &[], LOCAL), "in");
+        assert_eq!(code(Unix, Tokens, &[], Caller::default()), "in");
     }
 
     #[test]
     fn a_rebound_host_name_is_refused() {
-        for mode in [AuthMode::Token, AuthMode::None] {
-            for host in [
-                "evil.example",
-                "evil.example:8080",
-                "localhost.evil.example",
-                "",
-                "10.0.0.1",
-            ] {
-                assert_eq!(
-                    code(
-                        ListenerKind::Loopback,
-                        mode,
-                        &[],
-                        Caller {
-                            host: Some(host),
-                            ..LOCAL
-                        }
-                    ),
-                    "forbidden_host"
-                );
+        let foreign = [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "",
+            "10.0.0.1",
+        ];
+        let own = [
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "127.9.9.9:80",
+            "[::1]:8080",
+            "a.localhost:3",
+        ];
+        for mode in [Tokens, Open] {
+            for host in foreign.map(Some).into_iter().chain([None]) {
+                assert_eq!(code(Loopback, mode, &[], with_host(host)), "forbidden_host", "{host:?}");
             }
-            assert_eq!(
-                code(ListenerKind::Loopback, mode, &[], Caller { host: None, ..LOCAL }),
-                "forbidden_host"
-            );
-            for host in [
-                "localhost",
-                "LOCALHOST:1",
-                "127.9.9.9:80",
-                "[::1]:8080",
-                "a.localhost:3",
-            ] {
-                assert_eq!(
-                    code(
-                        ListenerKind::Loopback,
-                        mode,
-                        &[],
-                        Caller {
-                            host: Some(host),
-                            ..LOCAL
-                        }
-                    ),
-                    "in"
-                );
+            for host in own {
+                assert_eq!(code(Loopback, mode, &[], with_host(Some(host))), "in", "{host}");
             }
         }
     }
 
     #[test]
     fn a_foreign_page_needs_the_token() {
-        let page = Caller {
-            origin: Some("https://evil.example"),
-            ..LOCAL
-        };
-        for (listener, mode) in [
-            (ListenerKind::Loopback, AuthMode::Token),
-            (ListenerKind::Public, AuthMode::None),
-            (ListenerKind::Unix, AuthMode::None),
-        ] {
-            assert_eq!(code(listener, mode, &[], page), "forbidden_origin");
+        for (listener, mode) in [(Loopback, Tokens), (Public, Open), (Unix, Open)] {
+            assert_eq!(code(listener, mode, &[], PAGE), "forbidden_origin");
         }
-        assert_eq!(
-            code(
-                ListenerKind::Loopback,
-                AuthMode::Token,
-                &[],
-                Caller {
-                    origin: Some("null"),
-                    ..LOCAL
-                }
-            ),
-            "forbidden_origin"
-        );
-        assert_eq!(
-            code(
-                ListenerKind::Loopback,
-                AuthMode::Token,
-                &["t"],
-                Caller {
-                    token: Some("t"),
-                    ..page
-                }
-            ),
-            "in"
-        );
-        let own = Caller {
-            origin: Some("http://127.0.0.1:8080"),
+        let from = |origin| Caller {
+            origin: Some(origin),
             ..LOCAL
         };
-        assert_eq!(code(ListenerKind::Loopback, AuthMode::Token, &[], own), "in");
+        assert_eq!(code(Loopback, Tokens, &[], from("null")), "forbidden_origin");
+        assert_eq!(code(Loopback, Tokens, &[], from("http://127.0.0.1:8080")), "in");
+        assert_eq!(code(Loopback, Tokens, &["t"], with_token("t", PAGE)), "in");
     }
 
     #[test]
     fn auth_none_and_the_control_socket_need_no_token() {
-        let anyone = Caller {
-            host: Some("sandbox.example"),
-            ..LOCAL
-        };
-        assert_eq!(code(ListenerKind::Public, AuthMode::None, &[], anyone), "in");
-        assert_eq!(
-            code(ListenerKind::Control, AuthMode::Token, &["t"], Caller::default()),
-            "in"
-        );
+        assert_eq!(code(Public, Open, &[], with_host(Some("sandbox.example"))), "in");
+        assert_eq!(code(Control, Tokens, &["t"], Caller::default()), "in");
     }
 
     #[test]
     fn with_e2b_the_platform_confirms_every_caller() {
-        for listener in [ListenerKind::Unix, ListenerKind::Loopback, ListenerKind::Public] {
-            let ask = |confirmed, token| {
-                code(
-                    listener,
-                    AuthMode::E2b,
-                    &["t"],
-                    Caller {
-                        token,
-                        confirmed,
-                        ..LOCAL
-                    },
-                )
-            };
+        for listener in [Unix, Loopback, Public] {
+            let ask = |caller| code(listener, E2b, &["t"], caller);
             assert_eq!(
-                (ask(false, None), ask(false, Some("x"))),
+                (ask(LOCAL), ask(with_token("x", LOCAL))),
                 ("unauthorized", "unauthorized")
             );
-            assert_eq!((ask(true, None), ask(false, Some("t"))), ("in", "in"));
-            assert_eq!(code(listener, AuthMode::E2b, &[], LOCAL), "unauthorized");
+            let confirmed = Caller {
+                confirmed: true,
+                ..LOCAL
+            };
+            assert_eq!((ask(confirmed), ask(with_token("t", LOCAL))), ("in", "in"));
+            assert_eq!(code(listener, E2b, &[], LOCAL), "unauthorized");
         }
-        assert_eq!(code(ListenerKind::Control, AuthMode::E2b, &[], LOCAL), "in");
+        assert_eq!(code(Control, E2b, &[], LOCAL), "in");
     }
 
     #[test]
@@ -375,23 +310,19 @@ mod tests {
             let caller = Caller { token, access, ..LOCAL };
             caller.token_to_confirm(listener, mode, &[Token::plain("t")])
         };
-        let (public, e2b) = (ListenerKind::Public, AuthMode::E2b);
-        assert_eq!(ask(public, e2b, None, Some("a")), Some("a"));
-        assert_eq!(ask(public, e2b, Some("b"), None), Some("b"));
-        assert_eq!(ask(public, e2b, Some("t"), Some("a")), None);
-        assert_eq!(ask(public, e2b, None, Some("")), None);
-        assert_eq!(ask(public, AuthMode::Token, None, Some("a")), None);
-        assert_eq!(ask(ListenerKind::Control, e2b, None, Some("a")), None);
+        assert_eq!(ask(Public, E2b, None, Some("a")), Some("a"));
+        assert_eq!(ask(Public, E2b, Some("b"), None), Some("b"));
+        assert_eq!(ask(Public, E2b, Some("t"), Some("a")), None);
+        assert_eq!(ask(Public, E2b, None, Some("")), None);
+        assert_eq!(ask(Public, Tokens, None, Some("a")), None);
+        assert_eq!(ask(Control, E2b, None, Some("a")), None);
     }
 
     #[test]
     fn a_token_is_a_header_or_a_websocket_protocol() {
-        let mut headers = HeaderMap::new();
-        let uri = Uri::from_static("/");
-        headers.insert(
-            SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static("chat, promptd.bearer.s3cret"),
-        );
+        let (mut headers, uri) = (HeaderMap::new(), Uri::from_static("/"));
+        let protocols = HeaderValue::from_static("chat, promptd.bearer.s3cret");
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, protocols);
         assert_eq!(Caller::of(&headers, &uri).token, Some("s3cret"));
         assert_eq!(requested_protocol(&headers), Some("promptd.bearer.s3cret"));
         headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer other"));

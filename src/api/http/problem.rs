@@ -31,7 +31,7 @@ pub(crate) struct Problem(Box<Parts>);
 pub(crate) struct ProblemDetails {
     /// `urn:promptd:problem:` and the code.
     r#type: String,
-    /// The code in words.
+    /// The code as a phrase.
     title: String,
     /// The HTTP status.
     status: u16,

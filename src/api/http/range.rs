@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_the_rfc_words_them() {
+    fn ranges_are_parsed_as_the_rfc_says() {
         let read = |header| parse(Some(header), 10);
         assert_eq!(read("bytes=0-3"), Ranged::Part(0, 4));
         assert_eq!(read("bytes=4-"), Ranged::Part(4, 10));

@@ -13,7 +13,7 @@ use crate::api::state::SharedState;
 use promptd_mask::{Masker, masked};
 use promptd_model::{Permission, PermissionAnswer, PermissionOption, SessionState, time_text};
 
-/// A question that an agent waits on.
+/// A permission that an agent waits for.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = PendingPermission)]
 pub(crate) struct PermissionView {
@@ -68,7 +68,7 @@ impl PermissionView {
         }
     }
 
-    /// All that a session's agent waits on, oldest first.
+    /// All that a session's agent waits for, oldest first.
     pub(crate) fn all(state: &SessionState, masker: Option<&Masker>) -> Vec<Self> {
         let turn = state.current().map_or(0, |turn| turn.turn);
         let pending = state.pending_permissions();
@@ -76,17 +76,17 @@ impl PermissionView {
     }
 }
 
-/// What an agent waits on.
+/// The permissions that an agent waits for.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct PermissionList {
     /// Oldest first; empty where it waits for nothing.
     permissions: Vec<PermissionView>,
 }
 
-/// What the session's agent waits on.
+/// Lists the permissions that the session's agent waits for.
 #[utoipa::path(get, path = "/v1/sessions/{id}/permissions", tag = "sessions",
     responses(
-        (status = 200, description = "Its open questions", body = PermissionList),
+        (status = 200, description = "Its pending permissions", body = PermissionList),
     ))]
 pub(crate) async fn list(
     State(api): State<SharedState>,
@@ -103,23 +103,23 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerRequest {
-    /// The `optionId` of one of the question's options, or its `kind` where no other option is of that kind.
+    /// The `optionId` of one of the permission's options, or its `kind` where no other option is of that kind.
     option: String,
 }
 
 /// The answer that counts.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Answer {
-    /// The question.
+    /// The permission.
     id: String,
     /// The `optionId` that was chosen.
     option: String,
 }
 
-/// Answers a question of the session's agent, which then goes on.
+/// Answers a permission request of the session's agent, which then continues.
 #[utoipa::path(post, path = "/v1/sessions/{id}/permissions/{permission}", tag = "sessions", request_body = AnswerRequest,
     params(
-        ("permission" = String, Path, description = "The question"),
+        ("permission" = String, Path, description = "The permission"),
     ),
     responses(
         (status = 200, description = "Answered; also when the same answer is given again", body = Answer),

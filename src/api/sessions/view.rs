@@ -17,7 +17,7 @@ pub(crate) struct SessionView {
     id: String,
     /// The agent's name.
     agent: String,
-    /// What the agent writes: `lines` is plain text, all others have words that `view=updates` puts into those of ACP.
+    /// What the agent writes: `lines` is plain text, `view=updates` turns all others into ACP updates.
     format: Option<&'static str>,
     /// What it does, or how its last turn ended.
     status: SessionStatus,
