@@ -60,7 +60,7 @@ pub enum RuntimeError {
         /// What would be right.
         hint: String,
     },
-    /// A file that stands ready for agents and is not what it has to be.
+    /// A workspace configuration file that cannot be used.
     #[error("{path} cannot be used: {problem}")]
     WrongMounted {
         /// The file.
@@ -68,7 +68,7 @@ pub enum RuntimeError {
         /// What is wrong with it, and what would be right; never a value of it.
         problem: String,
     },
-    /// What an agent kept of its session is gone, and it would begin anew without a word.
+    /// The agent's own record of its session is gone, and it would begin anew without saying so.
     #[error(
         "there is no {path}, so {agent} cannot go on with its session and would not know the turns before; begin a new session of promptd, or put the file back"
     )]
@@ -78,10 +78,10 @@ pub enum RuntimeError {
         /// The file, with a `*` for the folder that could be any.
         path: PathBuf,
     },
-    /// A sink that cannot be.
+    /// A sink that cannot be used.
     #[error("{field} {problem}")]
     InvalidSink {
-        /// Where it stands in the request, such as `sinks[0].url`.
+        /// The field of the request, such as `sinks[0].url`.
         field: String,
         /// What is wrong with it, and what would be right; never its value.
         problem: String,
@@ -149,7 +149,7 @@ pub enum RuntimeError {
         /// The session.
         id: String,
     },
-    /// The agent did not ask that, or does not wait for it any more.
+    /// The agent has no such open question.
     #[error("the agent of {id:?} waits for no answer to {permission:?}; GET …/permissions lists what it waits for")]
     PermissionNotFound {
         /// The session.
@@ -157,7 +157,7 @@ pub enum RuntimeError {
         /// What was to be answered.
         permission: String,
     },
-    /// Somebody else was faster.
+    /// Another answer was first.
     #[error("{permission:?} has been answered with {option:?} by {by}; the first answer counts")]
     PermissionAnswered {
         /// What was to be answered.

@@ -25,11 +25,11 @@ pub enum Listen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMode {
-    /// Whoever has a token; on loopback, as long as no token is set, whoever is local.
+    /// A token opens the API; on loopback, as long as no token is set, every local caller may use it.
     Token,
     /// Everybody, explicitly.
     None,
-    /// Whoever has a token, or the sandbox's own one of E2B (`X-Access-Token`).
+    /// A token opens the API, or the sandbox's own access token of E2B (`X-Access-Token`).
     E2b,
 }
 
@@ -81,8 +81,8 @@ pub struct Platform {
     pub envd: String,
     /// Its files, `/run/e2b`.
     pub folder: PathBuf,
-    /// The environment says that this is E2B: `E2B_SANDBOX=true`, or that somebody has set one of the above.
-    pub told: bool,
+    /// The environment says that this is E2B: `E2B_SANDBOX=true`, or a variable for one of the above.
+    pub is_e2b: bool,
 }
 
 /// All settings.

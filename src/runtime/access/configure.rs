@@ -114,7 +114,7 @@ impl Access {
 
     /// Takes the variables that the platform gives the sandbox. May block.
     pub(crate) fn set_platform_variables(&self, mut new: Names) -> Result<(), RuntimeError> {
-        // Whoever created the sandbox could choose any names; agents get those that they can have.
+        // The creator of the sandbox could choose any names; agents get those that a process can have.
         while let Some((name, _)) = variables::find_invalid(&new) {
             let name = name.to_owned();
             new.remove(&name);

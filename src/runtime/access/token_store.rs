@@ -1,7 +1,7 @@
 //! The valid tokens: from the environment, else from `$PROMPTD_HOME/token`, read again when that file changes.
 //!
-//! A line of the file is a token, or `sha256:` and the hexadecimal digest of one: whoever reads such a file, for example
-//! an agent, does not have the token. A file without any line locks the API: only where there is no file is no token
+//! A line of the file is a token, or `sha256:` and the hexadecimal digest of one: a reader of such a file, for
+//! example an agent, does not have the token. A file without any line locks the API: only where there is no file is no token
 //! needed.
 
 use std::path::Path;
@@ -80,7 +80,7 @@ impl TokenStore {
             text.push_str(&token.line());
             text.push('\n');
         }
-        // Before the file: whoever reads it then knows them by their digests.
+        // Before the file: its readers find them by their digests.
         self.remember(new);
         sys::replace_file(path, text.as_bytes()).map_err(failed)
     }

@@ -193,7 +193,7 @@ fn platform(env: &Environment) -> Platform {
         events: place("PROMPTD_E2B_EVENTS", "http://events.e2b.local"),
         envd: place("PROMPTD_E2B_ENVD", "http://127.0.0.1:49983"),
         folder: place("PROMPTD_E2B_FOLDER", "/run/e2b").into(),
-        told: variable(env, "E2B_SANDBOX") == Some("true")
+        is_e2b: variable(env, "E2B_SANDBOX") == Some("true")
             || elsewhere.iter().any(|name| variable(env, name).is_some()),
     }
 }

@@ -244,7 +244,7 @@ fn no_question_is_open_after_the_end() {
         world.append(Record::Line(line.to_owned()));
     }
     assert!(world.server.questions().is_empty());
-    // What a default says then is not told to anybody, and takes nothing from a turn that has its result.
+    // A default answer after the end is not sent, and does not change a turn that has its result.
     world.append(Record::Answer(answer("q", "cancelled", "default")));
     assert!(!world.server.is_interrupted() && world.server.due().is_empty());
 }
@@ -312,7 +312,7 @@ proptest! {
                     world.server.interrupt();
                     interrupted = true;
                 }
-                // One that was not told to anybody yet may be forgotten; a caller repeats it.
+                // An interrupt that was not written yet may be lost; a caller repeats it.
                 Step::Kill => {
                     world.kill();
                     world.server.due();

@@ -22,7 +22,7 @@ pub(crate) fn spawn(spec: &Spec) -> io::Result<Child> {
     task.write_all(&serde_json::to_vec(spec)?)?;
     task.rewind()?;
     let mut command = Command::new("/proc/self/exe");
-    // The folder and turn are for whoever reads `ps`; the task itself, with its secrets, comes by standard input.
+    // The folder and turn are shown by `ps`; the task itself, with its secrets, comes by standard input.
     command.arg("keeper").arg(&spec.folder).arg(spec.turn.to_string());
     command.stdin(task).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }

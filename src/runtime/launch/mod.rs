@@ -1,7 +1,7 @@
 //! From a request to a program with arguments, environment and files.
 //!
-//! Owns `links.json` in the home, and what stands in a session's folder for its agent. Promises that what can be refused
-//! is refused when a request is accepted, and that links in agents' homes are removed with their turns. May not start
+//! Owns `links.json` in the home, and the agent's files in a session's folder. Promises that what can be refused is
+//! refused when a request is accepted, and that links in agents' homes are removed with their turns. May not start
 //! anything but `--version`.
 
 pub(crate) mod catalog;

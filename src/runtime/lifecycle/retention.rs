@@ -144,7 +144,7 @@ impl Retention {
         let excess = total
             .saturating_sub(limits.total_bytes)
             .max(limits.min_free_bytes.saturating_sub(free));
-        // Whoever wakes a sandbox after a month wants to read what is in it: for a while, age is no reason.
+        // A caller that wakes a sandbox after a month wants to read what is in it: for a while, age is no reason.
         let keep_seconds = if self.machine.came_back_within(MAX_INTERVAL) {
             i64::MAX
         } else {

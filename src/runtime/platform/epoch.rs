@@ -265,7 +265,7 @@ mod tests {
             events: String::new(),
             envd: String::new(),
             folder: "/nonexistent".into(),
-            told: on_the_platform,
+            is_e2b: on_the_platform,
         };
         Epoch::new(home, platform)
     }

@@ -50,9 +50,9 @@ struct Host {
     epoch: u64,
     /// The id in the last `Host`.
     id: String,
-    /// The id that is certainly, or by the first `Host`, this sandbox's.
+    /// This sandbox's id by the platform's answer, else by the first `Host`.
     known: String,
-    /// When somebody was told last that the two differ.
+    /// When a difference was reported last.
     reported: Option<Instant>,
 }
 
@@ -191,13 +191,13 @@ mod tests {
     }
 
     /// Services where nobody listens.
-    fn platform(told: bool) -> Platform {
+    fn platform(is_e2b: bool) -> Platform {
         Platform {
             envd: String::new(),
             metadata: "http://127.0.0.1:9".to_owned(),
             events: "http://127.0.0.1:9".to_owned(),
             folder: "/nonexistent".into(),
-            told,
+            is_e2b,
         }
     }
 

@@ -57,7 +57,7 @@ impl SandboxSource {
 
 /// Whether anything says that this is a sandbox of the platform.
 pub fn is_sandbox(platform: &Platform) -> bool {
-    platform.told || platform.folder.join(".E2B_SANDBOX").exists()
+    platform.is_e2b || platform.folder.join(".E2B_SANDBOX").exists()
 }
 
 /// Asks the metadata service, then the events host.

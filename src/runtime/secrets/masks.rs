@@ -222,6 +222,8 @@ mod tests {
 
     use super::*;
     use crate::runtime::config;
+    use crate::runtime::session::store::SessionFile;
+    use promptd_model::SinkRequest;
 
     fn masks() -> Masks {
         let flags = config::Flags {
@@ -277,5 +279,31 @@ mod tests {
             .collect();
         let kept = maskers.iter().filter(|masker| masker.strong_count() > 0).count();
         assert_eq!(kept, KEPT);
+    }
+
+    /// A sink's key is a secret: `POST /execute` puts sinks beside readers that ask for the masker.
+    #[test]
+    fn sinks_are_put_beside_readers_without_a_deadlock() {
+        let folder = std::env::temp_dir().join(format!("promptd-masks-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let agent = ("shell".to_owned(), folder.clone());
+        let id = "session".parse().unwrap();
+        let file = SessionFile::new(id, jiff::Timestamp::now(), agent, None, request("value-1"));
+        let (masks, session) = (masks(), Session::new(folder.clone(), file));
+        let sink = |number: u32| SinkRequest {
+            kind: promptd_model::SinkKind::Http,
+            url: Some("http://127.0.0.1:9/".to_owned()),
+            headers: [("x-api-key".to_owned(), format!("key-{number}-of-it"))].into(),
+            ..SinkRequest::default()
+        };
+        std::thread::scope(|scope| {
+            for _reader in 0..2 {
+                scope.spawn(|| (0..200).for_each(|_| drop(masks.of_session(&session))));
+            }
+            scope.spawn(|| (0..50).for_each(|number| assert!(session.add_sink(&sink(number)).unwrap())));
+        });
+        let masker = masks.of_session(&session).unwrap();
+        assert_eq!(masker.text("key-49-of-it"), "***");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -83,8 +83,8 @@ impl Session {
         self.journal.state()
     }
 
-    /// The state, as new as the journal is now: whoever has just read a record must not see an older state. An error
-    /// leaves the last one that is known.
+    /// The state, as new as the journal is now: a caller that has just read a record must not see an older state. After an
+    /// error it is the last known state.
     pub fn latest(&self) -> Arc<SessionState> {
         let refreshed = self.control.is_driven().then(|| self.refresh().ok()).flatten();
         refreshed.unwrap_or_else(|| self.state())
