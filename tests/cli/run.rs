@@ -259,8 +259,7 @@ fn other_runs_take_over_when_the_host_exits() {
     running(3);
     // One of the rest may be the host now; whoever it is, the others do not depend on it.
     signal(&rest[0], Signal::SIGKILL);
-    exit_code("a run that was killed", &mut rest[0]);
-    rest.remove(0);
+    output_of("a run that was killed", rest.remove(0));
     running(3);
     fs::write(&stop, "").unwrap();
     for run in rest {

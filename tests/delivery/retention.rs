@@ -12,7 +12,10 @@ fn make_old(server: &Server, id: &str) {
         .lines()
         .map(|line| {
             let (head, rest) = line.split_once("\"time\":\"").unwrap();
-            format!("{head}\"time\":\"2025-01-01T{}\n", &rest["2026-01-01T".len()..])
+            format!(
+                "{head}\"time\":\"2025-01-01T{}\n",
+                rest.get("2026-01-01T".len()..).unwrap()
+            )
         })
         .collect();
     std::fs::write(&path, old).unwrap();

@@ -2,12 +2,7 @@
 //!
 //! The real programs are run by the second lane, `tests/real_agents`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod dialogs;
 mod turns;

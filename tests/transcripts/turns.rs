@@ -18,12 +18,11 @@ const RAW_SHOWN: usize = 90;
 fn expected(name: &str) -> (&'static str, Option<&'static str>) {
     let (agent, case) = name.split_once('-').unwrap();
     match (agent, case) {
-        (_, "400" | "max-turns") => ("failed", Some("agent_error")),
         (_, "529") => ("failed", Some("overloaded")),
         (_, "401" | "no-key") => ("failed", Some("auth")),
         (_, "429") => ("failed", Some("quota")),
-        // Its last word is missing, as it was interrupted.
-        (_, "interrupt") => ("failed", Some("agent_error")),
+        // The last word of an interrupted one is missing.
+        (_, "400" | "max-turns" | "interrupt") => ("failed", Some("agent_error")),
         _ => ("completed", None),
     }
 }
