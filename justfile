@@ -17,7 +17,7 @@ test *args:
 # Formatting and lints, as CI has them
 lint:
     cargo fmt --all --check
-    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets --features real-agents -- -D warnings
 
 # The second lane: real agent CLIs, the template's image, PostgreSQL, cut networks
 real-agents *args:
