@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    const fn with_host<'a>(host: Option<&'a str>) -> Caller<'a> {
+    const fn with_host(host: Option<&str>) -> Caller<'_> {
         Caller { host, ..LOCAL }
     }
 

@@ -149,7 +149,9 @@ mod tests {
         let lines = crate::api::stream::framer::tests::lines_sent_twice(&["a", "b"]);
         for (limit, count, next) in [(1, 1, 1), (2, 3, 2), (3, 3, 2), (4, 5, 3), (9, 7, 5)] {
             let mut page = Page::new("[", limit, 0);
-            lines.iter().for_each(|line| page.push(line));
+            for line in &lines {
+                page.push(line);
+            }
             page.text.extend_from_slice(b"]");
             let events: Vec<serde_json::Value> = serde_json::from_slice(&page.text).unwrap();
             assert_eq!((events.len(), page.next), (count, next), "limit {limit}");
