@@ -9,7 +9,7 @@
 //! 3. A reader never slows a writer, nor another reader.
 //! 4. Every session's folder is its own fault domain: a damaged one is reported and costs no other.
 //! 5. A sink's cursor moves only on 2xx, and the bytes of a batch never change between tries.
-//! 6. `model`, `agents` and `updates` have no clock and no I/O.
+//! 6. `model`, `mask` and `agents` have no clock and no I/O.
 //! 7. `unsafe` stands only in `sys`.
 //! 8. No secret in logs, argv, error texts or API answers.
 //! 9. While unconfigured in a sandbox: no outbound call, no id, no timer with a side effect.

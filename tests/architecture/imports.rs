@@ -273,8 +273,17 @@ fn no_file_is_in_an_import_circle() {
             told.extend(way);
         }
     }
-    // Not yet in force: it is told, and does not fail.
-    println!("{} circles\n{}", wrong.len(), wrong.join("\n"));
+    // What a folder's `mod.rs` defines for its own children still has to move into files of its own in these three.
+    let to_be_opened = ["crates/artifacts/", "crates/sinks/src/kinds/", "src/cli/show/"];
+    wrong.retain(|way| {
+        let is_inside = |folder: &&str| way.split(" -> ").all(|file| file.starts_with(*folder));
+        !to_be_opened.iter().any(is_inside)
+    });
+    assert!(
+        wrong.is_empty(),
+        "files that import each other in a circle:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]

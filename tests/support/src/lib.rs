@@ -44,7 +44,7 @@ pub use records::{assert_no_holes, assert_same_bytes, joined, of_type, require_p
 pub use sse::{Event, Sse};
 use start::spawn;
 use wait::wait_in;
-pub use wait::{PATIENCE, Wait, let_pass, wait_for, wait_until, wait_until_blocking, within};
+pub use wait::{PATIENCE, Wait, let_pass, wait_for, wait_until, wait_until_blocking, wait_until_within, within};
 
 /// How to start a server.
 pub struct Builder {

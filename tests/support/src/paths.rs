@@ -1,5 +1,6 @@
 //! Where things are: the repository, the binary under test, folders for tests.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,16 +35,22 @@ pub fn promptd() -> &'static str {
 
 /// A folder for one test, empty.
 pub fn folder(name: &str) -> PathBuf {
-    // Not under /tmp: gemini distrusts folders whose parents are writable by everybody. And high up in `target`, as a
-    // socket's path has 107 bytes at most.
+    // High up in `target`, as a socket's path has 107 bytes at most.
     static PARENT: LazyLock<PathBuf> = LazyLock::new(|| {
         let program = std::env::current_exe().unwrap();
         let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-        target
-            .map_or_else(|| repository().join("target"), Path::to_owned)
-            .join("tmp")
+        let target = target.map_or_else(|| repository().join("target"), Path::to_owned);
+        // gemini does not trust a folder below one that others may write to, such as /tmp.
+        if target.ancestors().any(is_writable_by_others) {
+            return PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/promptd-tests");
+        }
+        target.join("tmp")
     });
     empty_folder(&PARENT, name)
+}
+
+fn is_writable_by_others(folder: &Path) -> bool {
+    folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o022 != 0)
 }
 
 /// The same outside of all repositories, for homes: nothing is linked into a repository.

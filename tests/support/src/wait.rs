@@ -104,8 +104,17 @@ impl<'a> Wait<'a> {
 }
 
 /// Waits until a condition holds; answers with the value that it gives.
-pub async fn wait_until<S: Condition>(what: &str, mut condition: impl FnMut() -> S) -> S::Value {
-    let mut wait = Wait::new(what);
+pub async fn wait_until<S: Condition>(what: &str, condition: impl FnMut() -> S) -> S::Value {
+    wait_until_within(PATIENCE, what, condition).await
+}
+
+/// The same with more patience, where what is waited for takes its time by design.
+pub async fn wait_until_within<S: Condition>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> S,
+) -> S::Value {
+    let mut wait = Wait::with_patience(what, patience);
     loop {
         if let Some(value) = wait.look(condition()) {
             return value;
