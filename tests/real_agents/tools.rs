@@ -102,7 +102,7 @@ pub(super) async fn mcp(lab: &Lab) -> Result<String, String> {
 
 /// A server that is a program, and what its tool puts out: it has its secret from a variable and an argument.
 fn program() -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/mcp_server.mjs");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/programs/mcp_server.mjs");
     json!({ "command": "node", "args": [script, SECRET], "env": { "LAB": SECRET } })
 }
 
