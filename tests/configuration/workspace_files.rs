@@ -1,4 +1,4 @@
-//! What stands ready in an agent's folders is shown to each agent in its own way: nothing is overwritten, nothing is
+//! Workspace configuration files are shown to each agent in its own way: nothing is overwritten, nothing is
 //! written where the agent works, and no secret leaves.
 
 use std::os::unix::fs::symlink;

@@ -9,7 +9,7 @@ pub const CELLS: [(&str, &str); 14] = [
     ),
     (
         "ready",
-        "the model is shown what stands ready: an AGENTS.md in the home, a skill in the workspace",
+        "the model is shown workspace configuration files: an AGENTS.md in the home, a skill in the workspace",
     ),
     ("tokens", "the turn's tokens are its own, also in a follow-up turn"),
     (
