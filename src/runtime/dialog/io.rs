@@ -75,15 +75,23 @@ impl DialogIo {
     }
 
     /// Does what is due. The dialog has read the journal to its end.
-    pub(crate) async fn advance(&mut self, dialog: &mut DialogState, turn: &TurnState) -> Result<(), RuntimeError> {
+    /// Limits that `now` has reached are obeyed.
+    pub(crate) async fn advance(
+        &mut self,
+        dialog: &mut DialogState,
+        turn: &TurnState,
+        now: Instant,
+    ) -> Result<(), RuntimeError> {
         let ended_by = self.session.control.ended_by(self.turn);
         let due = dialog.due();
         if ended_by == Some(Cause::Interrupted) || dialog.is_interrupted() {
-            self.interrupt(dialog, turn).await?;
+            self.interrupt(dialog, turn, now).await?;
         } else {
-            self.ask(dialog.questions(), turn).await?;
+            self.limits
+                .retain(|id, _| turn.permissions.iter().any(|(permission, _)| permission.id == *id));
+            self.ask(dialog.questions(), turn, now).await?;
             self.withdraw(dialog.withdrawn(), turn).await?;
-            self.answer_by_default(turn).await?;
+            self.answer_by_default(turn, now).await?;
         }
         // An interrupt has added lines.
         let due = if self.interrupted.is_some() { dialog.due() } else { due };
@@ -91,15 +99,20 @@ impl DialogIo {
         Ok(())
     }
 
-    async fn interrupt(&mut self, dialog: &mut DialogState, turn: &TurnState) -> Result<(), RuntimeError> {
+    async fn interrupt(
+        &mut self,
+        dialog: &mut DialogState,
+        turn: &TurnState,
+        now: Instant,
+    ) -> Result<(), RuntimeError> {
         if !turn.permissions.is_empty() {
             // In the journal first: by it a later server knows that the turn is to end.
             let answer = |_: &Permission| Some((CANCELLED.to_owned(), BY_INTERRUPT));
             self.answer(answer).await?;
         }
         dialog.interrupt();
-        let since = *self.interrupted.get_or_insert_with(Instant::now);
-        let is_late = !self.ending && since.elapsed() >= INTERRUPT_GRACE;
+        let since = *self.interrupted.get_or_insert(now);
+        let is_late = !self.ending && now.saturating_duration_since(since) >= INTERRUPT_GRACE;
         if let Some(keeper) = self.keeper.as_ref().filter(|_| is_late) {
             self.ending = true;
             stop_tree_later(keeper, INTERRUPT_GRACE, Some(Cause::Interrupted));
@@ -108,7 +121,7 @@ impl DialogIo {
     }
 
     /// Writes the questions that are not in the journal.
-    async fn ask(&self, questions: &[Question], turn: &TurnState) -> Result<(), RuntimeError> {
+    async fn ask(&mut self, questions: &[Question], turn: &TurnState, now: Instant) -> Result<(), RuntimeError> {
         let unknown: Vec<Question> = questions
             .iter()
             .filter(|asked| !question::is_known(turn, asked))
@@ -117,12 +130,16 @@ impl DialogIo {
         if unknown.is_empty() {
             return Ok(());
         }
-        let number = self.turn;
-        let ask = move |session: &Session, state: &SessionState| {
+        let (number, timeout) = (self.turn, question::timeout(self.session.request()));
+        for asked in &unknown {
+            // From before the record can be seen, so that a pause right after it counts as one.
+            self.limits.insert(asked.id.clone(), now + timeout);
+        }
+        let ask = move |_: &Session, state: &SessionState| {
             let Some(turn) = state.turn(number).filter(|turn| turn.exited.is_none()) else {
                 return (Vec::new(), ());
             };
-            let expires_at = Some(question::expiry(session.request()));
+            let expires_at = Some(question::expiry(timeout));
             let unknown = unknown.into_iter().filter(|asked| !question::is_known(turn, asked));
             let asked = unknown.map(|asked| (number, Body::Permission(question::record(asked, expires_at))));
             (asked.collect(), ())
@@ -144,10 +161,7 @@ impl DialogIo {
         self.answer(answer).await
     }
 
-    async fn answer_by_default(&mut self, turn: &TurnState) -> Result<(), RuntimeError> {
-        let now = Instant::now();
-        self.limits
-            .retain(|id, _| turn.permissions.iter().any(|(permission, _)| permission.id == *id));
+    async fn answer_by_default(&mut self, turn: &TurnState, now: Instant) -> Result<(), RuntimeError> {
         for (permission, _) in &turn.permissions {
             // A server that follows another continues from the time in the journal.
             if let (Some(at), false) = (permission.expires_at, self.limits.contains_key(&permission.id)) {

@@ -1,13 +1,15 @@
 //! An agent's question as a record of the journal.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use promptd_agents::Question;
 use promptd_model::{Permission, SessionRequest, TurnState};
 
-/// How long a question waits for a caller when the request does not say, in seconds.
-const PERMISSION_TIMEOUT: f64 = 600.0;
+/// How long a question waits for a caller when the request does not say.
+const PERMISSION_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The most bytes of a question's tool call that its record holds: it has to fit into one read of the journal. The
 /// agent's own line is there in full.
@@ -25,9 +27,15 @@ pub(super) fn is_known(turn: &TurnState, asked: &Question) -> bool {
     open || turn.answers.iter().any(|known| known.0.id == asked.id)
 }
 
-pub(super) fn expiry(request: &SessionRequest) -> Timestamp {
-    let timeout = request.permission_timeout.unwrap_or(PERMISSION_TIMEOUT);
-    let timeout = SignedDuration::try_from_secs_f64(timeout).unwrap_or(SignedDuration::MAX);
+/// How long a question of this session waits for a caller.
+pub(super) fn timeout(request: &SessionRequest) -> Duration {
+    // A session's request has been checked.
+    let given = request.permission_timeout.map(Duration::try_from_secs_f64);
+    given.and_then(Result::ok).unwrap_or(PERMISSION_TIMEOUT)
+}
+
+pub(super) fn expiry(timeout: Duration) -> Timestamp {
+    let timeout = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX);
     Timestamp::now().saturating_add(timeout).unwrap_or(Timestamp::MAX)
 }
 

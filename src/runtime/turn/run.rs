@@ -46,16 +46,17 @@ pub(crate) async fn run(
     let mut run = TurnRun::begin(parts, session, number, inputs).await?;
     let mut changes = session.changes();
     loop {
+        let now = run.begin_round();
         let state = Arc::clone(&changes.borrow_and_update());
         let Some(turn) = state.turn(number).filter(|turn| turn.ended().is_none()) else {
             return Ok(());
         };
         run.read_output(turn).await?;
         let Some(exited) = turn.exited.as_ref().filter(|_| turn.phase == TurnPhase::Exited) else {
-            run.advance(turn, &mut changes).await?;
+            run.advance(turn, &mut changes, now).await?;
             continue;
         };
-        if run.worker_may_report(exited) {
+        if run.worker_may_report(exited, now) {
             run.wait_for_worker(&mut changes).await;
             continue;
         }
@@ -77,6 +78,11 @@ struct TurnRun {
     /// When the agent wrote a line last, and one in its own format.
     last_line: Instant,
     last_known_line: Instant,
+    /// When this round of the loop began. All limits are compared with it: a server that is paused in the middle of a
+    /// round must not find them passed before it has noticed the pause.
+    round: Instant,
+    /// The agent has exited, and a worker that it left is waited for.
+    awaits_worker: bool,
     frozen: bool,
     /// The agent is being ended because it lingers.
     ending: bool,
@@ -110,9 +116,26 @@ impl TurnRun {
             keeper,
             last_line: Instant::now(),
             last_known_line: Instant::now(),
+            round: Instant::now(),
+            awaits_worker: false,
             frozen: false,
             ending: false,
         })
+    }
+
+    /// Begins a round, and returns when that was. Where a limit has passed so long ago that nothing can have run
+    /// meanwhile, all limits are extended.
+    fn begin_round(&mut self) -> Instant {
+        let now = Instant::now();
+        let since = now - std::mem::replace(&mut self.round, now);
+        let worker_end = self.awaits_worker.then(|| self.worker_end());
+        let limits = [self.io.next_timer(), self.linger_end(), worker_end];
+        let next = limits.into_iter().flatten().min();
+        if next.is_some_and(|limit| now.saturating_duration_since(limit) > LATE_TIMER) {
+            (self.last_line, self.last_known_line) = (now, now);
+            self.io.extend_limits(since);
+        }
+        now
     }
 
     async fn read_output(&mut self, turn: &TurnState) -> Result<(), RuntimeError> {
@@ -138,31 +161,37 @@ impl TurnRun {
         &mut self,
         turn: &TurnState,
         changes: &mut watch::Receiver<Arc<SessionState>>,
+        now: Instant,
     ) -> Result<(), RuntimeError> {
         if let Some(dialog) = self.reader.dialog() {
-            self.io.advance(dialog, turn).await?;
+            self.io.advance(dialog, turn, now).await?;
         }
-        let lingers = !self.ending && !self.frozen && self.is_done();
-        let end_at = lingers.then(|| self.last_line + LINGER_TIMEOUT);
-        if let (Some(at), Some(keeper)) = (end_at, &self.keeper)
-            && Instant::now() >= at
+        let linger_end = self.linger_end();
+        if let (Some(at), Some(keeper)) = (linger_end, &self.keeper)
+            && now >= at
         {
             self.ending = true;
             stop_tree_later(keeper, LINGER_GRACE, None);
         }
-        let timers = [self.io.next_timer(), end_at.filter(|_| !self.ending)];
-        let (timer, asleep) = (timers.into_iter().flatten().min(), Instant::now());
+        let timers = [self.io.next_timer(), linger_end.filter(|_| !self.ending)];
         tokio::select! {
             _ = changes.changed() => {}
             () = self.session.wake_turn.notified() => {}
             () = self.io.sent() => {}
-            () = sleep_until(timer) => {}
-        }
-        if timer.is_some_and(|timer| timer.elapsed() > LATE_TIMER) {
-            self.last_line = Instant::now();
-            self.io.extend_limits(asleep.elapsed());
+            () = sleep_until(timers.into_iter().flatten().min()) => {}
         }
         Ok(())
+    }
+
+    /// When the agent is ended, if it is done and has not exited by then.
+    fn linger_end(&self) -> Option<Instant> {
+        let lingers = !self.ending && !self.frozen && self.is_done();
+        lingers.then(|| self.last_line + LINGER_TIMEOUT)
+    }
+
+    /// When a worker is no longer waited for.
+    fn worker_end(&self) -> Instant {
+        self.last_known_line + WORKER_TIMEOUT
     }
 
     /// It has reported its final result, and nothing goes on after that.
@@ -172,25 +201,20 @@ impl TurnRun {
     }
 
     /// The process has exited: whether a worker that it left may still report the turn's end.
-    fn worker_may_report(&self, exited: &Exited) -> bool {
+    fn worker_may_report(&self, exited: &Exited, now: Instant) -> bool {
         let tree_lives = self.session.control.keeper(self.number).is_some() && self.keeper.is_some();
         let is_open = exited.cause.is_none() && self.session.control.ended_by(self.number).is_none();
         let expected = self.final_expected() && self.reader.observation().final_event.is_none();
-        let in_time = Instant::now() < self.last_known_line + WORKER_TIMEOUT;
+        let in_time = now < self.worker_end();
         tree_lives && is_open && expected && in_time && exited.leftover_processes > 0
     }
 
     async fn wait_for_worker(&mut self, changes: &mut watch::Receiver<Arc<SessionState>>) {
-        let deadline = self.last_known_line + WORKER_TIMEOUT;
+        self.awaits_worker = true;
         tokio::select! {
             _ = changes.changed() => {}
             () = tree_ended(self.keeper.as_deref()) => {}
-            () = tokio::time::sleep_until(deadline) => {
-                // The machine was paused, and the worker with it: it gets its time once more.
-                if deadline.elapsed() > LATE_TIMER {
-                    self.last_known_line = Instant::now();
-                }
-            }
+            () = tokio::time::sleep_until(self.worker_end()) => {}
         }
     }
 
