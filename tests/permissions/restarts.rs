@@ -53,21 +53,19 @@ async fn broken_mcp_file_does_not_disturb_a_running_agent() {
 
 #[tokio::test]
 async fn pause_does_not_count_as_time_to_answer() {
+    let paused = async || {
+        let server = Server::with().scripted().start().await;
+        let id = server.act("ask", json!({ "permission_timeout": 2.0 })).await;
+        server.question(&id).await;
+        procs::signal(server.pid(), "STOP");
+        let_pass(Duration::from_secs(4), "the pause itself").await;
+        procs::signal(server.pid(), "CONT");
+        assert_eq!(server.session(&id).await["status"], "waiting");
+        let session = server.settled(&id).await;
+        assert_eq!(session["turns"][0]["result"], "told reject-once. ", "{session}");
+    };
     // The pause may hit a server at any moment from when its question can be seen, so several are tried.
-    let servers = [(); 6].map(|()| paused_beside_a_question());
-    futures_util::future::join_all(servers).await;
-}
-
-async fn paused_beside_a_question() {
-    let server = Server::with().scripted().start().await;
-    let id = server.act("ask", json!({ "permission_timeout": 2.0 })).await;
-    server.question(&id).await;
-    procs::signal(server.pid(), "STOP");
-    let_pass(Duration::from_secs(4), "the pause itself").await;
-    procs::signal(server.pid(), "CONT");
-    assert_eq!(server.session(&id).await["status"], "waiting");
-    let session = server.settled(&id).await;
-    assert_eq!(session["turns"][0]["result"], "told reject-once. ", "{session}");
+    futures_util::future::join_all([(); 6].map(|()| paused())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use tar::{Builder, EntryType, Header};
 
-use super::{ArtifactError, Change, ChangeStatus, io_error};
+use crate::change::{Change, ChangeStatus};
+use crate::error::{ArtifactError, io_error};
 
 /// Writes the existing files as a `tar.gz`.
 pub fn write(cwd: &Path, files: &[Change], out: impl Write) -> Result<(), ArtifactError> {

@@ -12,7 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::ArtifactError;
+use crate::error::ArtifactError;
 
 /// Maximum time to wait for the child in total, without the time that the reader of its output needs.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Baseline, Change, ChangeStatus, MAX_FILES};
+use crate::change::{Baseline, Change, ChangeStatus, MAX_FILES};
 
 /// Maximum time for a scan; after it the result is incomplete.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Block, Show};
+use super::state::{Block, Show};
 use crate::cli::terminal::Paint;
 use crate::cli::terminal::{clip, one_line};
 use promptd_model::decode_output;

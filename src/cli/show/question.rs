@@ -1,7 +1,7 @@
 //! Permission questions of agents: their text, and the keys that answer them.
 
-use super::{Paint, Style};
-use crate::cli::terminal::one_line;
+use super::style::Style;
+use crate::cli::terminal::{Paint, one_line};
 use promptd_model::{Permission, PermissionKind};
 
 /// Maximum options with a number key.

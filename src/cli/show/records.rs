@@ -1,6 +1,7 @@
 //! Records of a session that are not output: progress of turns, and permission questions.
 
-use super::{Block, Show, question};
+use super::question;
+use super::state::{Block, Show};
 use crate::cli::terminal::{clip, one_line, seconds};
 use promptd_model::{Body, Permission};
 

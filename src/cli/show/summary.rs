@@ -1,9 +1,8 @@
 //! The last lines: how a turn ended, its time and tokens, and how to continue.
 
-use super::Paint;
 use super::style::on;
 use crate::cli::client::TurnEnd;
-use crate::cli::terminal::{clip, one_line, seconds};
+use crate::cli::terminal::{Paint, clip, one_line, seconds};
 use promptd_model::{SessionStatus, Usage};
 
 /// Maximum columns of an agent's error.

@@ -1,9 +1,10 @@
 //! Lines of the view in, text out.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use promptd_model::Stream;
 
 fn line(second: u8, update: &Value) -> String {
     format!(r#"{{"seq":1,"time":"2026-11-21T02:40:0{second}.000000Z","turn":1,"update":{update}}}"#)

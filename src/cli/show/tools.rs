@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Paint, Style};
-use crate::cli::terminal::{clip, first_line, one_line, seconds};
+use super::style::Style;
+use crate::cli::terminal::{Paint, clip, first_line, one_line, seconds};
 
 /// The running calls.
 #[derive(Debug, Default)]

@@ -81,8 +81,8 @@ struct TurnRun {
     /// When this round of the loop began. All limits are compared with it: a server that is paused in the middle of a
     /// round must not find them passed before it has noticed the pause.
     round: Instant,
-    /// The agent has exited, and a worker that it left is waited for.
-    awaits_worker: bool,
+    /// The agent has exited, and a worker that it left was waited for until then in the last round.
+    worker_limit: Option<Instant>,
     frozen: bool,
     /// The agent is being ended because it lingers.
     ending: bool,
@@ -117,7 +117,7 @@ impl TurnRun {
             last_line: Instant::now(),
             last_known_line: Instant::now(),
             round: Instant::now(),
-            awaits_worker: false,
+            worker_limit: None,
             frozen: false,
             ending: false,
         })
@@ -128,8 +128,7 @@ impl TurnRun {
     fn begin_round(&mut self) -> Instant {
         let now = Instant::now();
         let since = now - std::mem::replace(&mut self.round, now);
-        let worker_end = self.awaits_worker.then(|| self.worker_end());
-        let limits = [self.io.next_timer(), self.linger_end(), worker_end];
+        let limits = [self.io.next_timer(), self.linger_end(), self.worker_limit.take()];
         let next = limits.into_iter().flatten().min();
         if next.is_some_and(|limit| now.saturating_duration_since(limit) > LATE_TIMER) {
             (self.last_line, self.last_known_line) = (now, now);
@@ -210,11 +209,12 @@ impl TurnRun {
     }
 
     async fn wait_for_worker(&mut self, changes: &mut watch::Receiver<Arc<SessionState>>) {
-        self.awaits_worker = true;
+        let limit = self.worker_end();
+        self.worker_limit = Some(limit);
         tokio::select! {
             _ = changes.changed() => {}
             () = tree_ended(self.keeper.as_deref()) => {}
-            () = tokio::time::sleep_until(self.worker_end()) => {}
+            () = tokio::time::sleep_until(limit) => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use crate::{Change, ChangeStatus, MAX_FILES};
+use crate::change::{Change, ChangeStatus, MAX_FILES};
 
 /// Splits output into fields, whatever pieces it comes in.
 #[derive(Debug, Default)]

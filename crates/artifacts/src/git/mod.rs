@@ -11,8 +11,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::change::{Baseline, Change, ChangeStatus, MAX_FILES, size};
 use crate::child::run;
-use crate::{ArtifactError, Baseline, Change, ChangeStatus, MAX_FILES, io_error, size};
+use crate::error::{ArtifactError, io_error};
 use changes::{ChangeParser, NulFields};
 use promptd_sys::TemporaryFolder;
 
