@@ -1,4 +1,4 @@
-//! The binary runs on any Linux: it asks for no loader and no library.
+//! The binary runs on any Linux: it needs no loader and no library.
 
 use std::io::Read as _;
 

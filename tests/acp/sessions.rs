@@ -1,4 +1,4 @@
-//! Over `/v1/acp`, sessions are opened again, cancelled, closed and deleted as the protocol has it.
+//! Sessions over `/v1/acp` are loaded, cancelled, closed and deleted as the protocol says.
 
 use serde_json::{Value, json};
 use support::Server;

@@ -339,8 +339,8 @@ async fn without_a_terminal_the_answer_command_is_shown() {
         text(&run.stdout),
         "● rm -rf /\n  → reject-once\ntold reject-once. Bye.\n"
     );
-    let told = format!("the agent asks: rm -rf /; answer with `promptd answer {id} {question} OPTION`");
-    assert!(text(&run.stderr).contains(&told), "{}", text(&run.stderr));
+    let hint = format!("the agent asks: rm -rf /; answer with `promptd answer {id} {question} OPTION`");
+    assert!(text(&run.stderr).contains(&hint), "{}", text(&run.stderr));
 }
 
 #[tokio::test]

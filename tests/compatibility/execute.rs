@@ -1,4 +1,4 @@
-//! `POST /execute` and `GET /health`: callers written for another system's sandbox notice nothing.
+//! `POST /execute` and `GET /health`: compatible with callers that were written for another system.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -76,7 +76,7 @@ async fn command_line_passes_mcp_servers() {
     assert_eq!(ran.status.code(), Some(1), "{}", String::from_utf8_lossy(&ran.stderr));
     let said = String::from_utf8(server.output("one", "stdout").await).unwrap();
     let folder = server.session_folder("one");
-    let told = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let content = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     for words in [
         "--allowedTools\nRead\nBash(git *)\n--permission-mode\n",
         "--model\nopus\n",
@@ -84,12 +84,16 @@ async fn command_line_passes_mcp_servers() {
     ] {
         assert!(said.contains(words), "{said}");
     }
-    assert_eq!(told("system-prompt.md"), "Be kind.");
-    assert!(told("mcp.sh").contains("exec 'lab' '--key' "), "{}", told("mcp.sh"));
+    assert_eq!(content("system-prompt.md"), "Be kind.");
     assert!(
-        told("mcp.json").contains("http://127.0.0.1:1/mcp"),
+        content("mcp.sh").contains("exec 'lab' '--key' "),
         "{}",
-        told("mcp.json")
+        content("mcp.sh")
+    );
+    assert!(
+        content("mcp.json").contains("http://127.0.0.1:1/mcp"),
+        "{}",
+        content("mcp.json")
     );
 }
 

@@ -111,12 +111,12 @@ async fn invalid_file_fails_the_turn_with_path_and_reason() {
     let session = server.settled(&id).await;
     assert_eq!(session["turns"][0]["cause"], "spawn_failed", "{session}");
     let records = server.records(&id).await;
-    let told = records.iter().find_map(|record| record["error"].as_str()).unwrap();
+    let error = records.iter().find_map(|record| record["error"].as_str()).unwrap();
     assert!(
-        told.contains(&path.display().to_string()) && told.contains("one of them"),
-        "{told}"
+        error.contains(&path.display().to_string()) && error.contains("one of them"),
+        "{error}"
     );
-    assert!(!told.contains("s3cret"), "{told}");
+    assert!(!error.contains("s3cret"), "{error}");
     // Nobody else reads it.
     let id = server.shell("true").await;
     assert_eq!(server.settled(&id).await["status"], "completed");

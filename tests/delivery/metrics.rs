@@ -1,4 +1,4 @@
-//! How delivery goes can be seen: in the session, in `/metrics`, in `/v1/info` and in `promptd ps`.
+//! The state of delivery is visible in the session, in `/metrics`, in `/v1/info` and in `promptd ps`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Whatever a backend does and whoever is killed: each record arrives, in order, and what comes twice comes under the
-//! same key with the same bytes.
+//! Every record arrives in order, whatever the backend does and whichever process is killed. A repeated batch has the
+//! same key and the same bytes.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A backend that refuses pauses its sink: the session tells why without a secret, and a changed configuration is
-//! tried at once.
+//! A backend that refuses pauses its sink. The session says why, without secrets; a changed configuration is tried at
+//! once.
 
 use serde_json::{Value, json};
 use support::Server;

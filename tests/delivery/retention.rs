@@ -1,4 +1,4 @@
-//! Retention: what a sink has not had is not deleted for its age, only for want of room, and then its backend is told.
+//! Retention: undelivered records are never deleted for their age, only for lack of disk space, and then the sink gets a gap.
 
 use support::delivery::{PATH, to};
 use support::hostile::{Act, Backend, Reply};

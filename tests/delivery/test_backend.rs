@@ -1,4 +1,4 @@
-//! The backend that other tests rely on does what it is told, and its judge does not let anything pass.
+//! Tests of the hostile test backend itself, and of its checker.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What cannot be done now: nobody there, a conflict, a cursor from nowhere, no room.
+//! Requests that are refused because of the state: unknown session, conflict, wrong cursor, full disk.
 
 use serde_json::{Value, json};
 use support::http::Answer;

@@ -1,4 +1,4 @@
-//! What is answered to requests that cannot be served.
+//! Error responses.
 
 mod conflicts;
 mod validation;

@@ -1,4 +1,4 @@
-//! Every refusal of the contract's "Everywhere" and "Sessions", asked of the real binary.
+//! Every refusal that the API documents for requests and sessions.
 
 use serde_json::{Value, json};
 use support::Server;

@@ -1,4 +1,4 @@
-//! The example backend keeps its word: each record once, in order, whatever is killed in between.
+//! The example backend stores each record once and in order, whatever is killed in between.
 
 use std::io::Write as _;
 use std::process::Command;

@@ -66,18 +66,18 @@ async fn job(platform: &Platform, mut program: Command, sandbox: Option<&str>) {
         back(&platform.log()) || running.ended()
     })
     .await;
-    let told = running.stdout();
-    let id = told
+    let printed = running.stdout();
+    let id = printed
         .lines()
         .find_map(|line| line.strip_prefix("sandbox "))
         .unwrap_or_else(|| panic!("{}", running.all()));
-    assert!(sandbox.is_none_or(|expected| expected == id), "{told}");
+    assert!(sandbox.is_none_or(|expected| expected == id), "{printed}");
     touch(&platform.folder.join(id).join("go"));
     assert_eq!(running.code().await, Some(0), "{}\n{}", running.all(), platform.log());
 
-    let told = running.stdout();
+    let printed = running.stdout();
     let (mut seqs, mut outputs) = (Vec::new(), Vec::new());
-    for (seq, output) in told.lines().filter_map(|line| line.split_once(": ")) {
+    for (seq, output) in printed.lines().filter_map(|line| line.split_once(": ")) {
         if let Ok(seq) = seq.parse::<u64>() {
             seqs.push(seq);
             outputs.push(output);
@@ -86,10 +86,10 @@ async fn job(platform: &Platform, mut program: Command, sandbox: Option<&str>) {
     assert_eq!(
         outputs,
         ["step 1", "step 2", "step 3", "step 4", "step 5", "x"],
-        "{told}"
+        "{printed}"
     );
-    assert!(seqs.is_sorted_by(|one, next| one < next), "{told}");
-    let mut rest = told.as_str();
+    assert!(seqs.is_sorted_by(|one, next| one < next), "{printed}");
+    let mut rest = printed.as_str();
     for mark in [
         "session ",
         "disconnected after ",
@@ -103,9 +103,9 @@ async fn job(platform: &Platform, mut program: Command, sandbox: Option<&str>) {
         "killed\n",
     ] {
         let split = rest.split_once(mark);
-        rest = split.unwrap_or_else(|| panic!("no {mark:?} in {told}")).1;
+        rest = split.unwrap_or_else(|| panic!("no {mark:?} in {printed}")).1;
     }
-    let session = told.lines().find_map(|line| line.strip_prefix("session ")).unwrap();
+    let session = printed.lines().find_map(|line| line.strip_prefix("session ")).unwrap();
     let archive = platform.folder.join(format!("{session}.tar.gz"));
     let listed = Command::new("tar").arg("-tzf").arg(&archive).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
@@ -123,10 +123,10 @@ async fn a_fan_out_keeps_its_bound_and_collects_failures(language: Language) {
         .args(["echo a", "exit 3", "echo c", "echo d", "echo e"]);
     let mut running = Running::start(program, &platform.folder);
     assert_eq!(running.code().await, Some(1), "{}", running.all());
-    let told = running.stdout();
-    let mut told: Vec<_> = told.lines().collect();
-    told.sort_unstable();
-    assert_eq!(told, ["0 completed", "2 completed", "3 completed", "4 completed"]);
+    let printed = running.stdout();
+    let mut printed: Vec<_> = printed.lines().collect();
+    printed.sort_unstable();
+    assert_eq!(printed, ["0 completed", "2 completed", "3 completed", "4 completed"]);
     assert_eq!(running.stderr(), "1 failed: agent_error\n");
     let log = platform.log();
     assert_eq!(log.matches("create ").count(), 5, "{log}");

@@ -18,14 +18,14 @@ fn platform_sdks_and_cli_accept_the_template() {
         .env("PATH", path)
         .output()
         .unwrap();
-    let (told, complaints) = (
+    let (printed, complaints) = (
         String::from_utf8_lossy(&checked.stdout),
         String::from_utf8_lossy(&checked.stderr),
     );
     assert!(
         checked.status.success(),
-        "template/check: {}\n{told}{complaints}",
+        "template/check: {}\n{printed}{complaints}",
         checked.status
     );
-    print!("{told}");
+    print!("{printed}");
 }

@@ -1,4 +1,4 @@
-//! A reader that stalls costs one socket, and nobody but itself any time.
+//! A stalled reader costs one socket and delays nobody else.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -1,4 +1,4 @@
-//! An agent that asks waits until somebody answers, whatever dies meanwhile, and is told every word once.
+//! A permission question waits for its answer, and the agent gets the answer exactly once.
 
 use std::time::Duration;
 

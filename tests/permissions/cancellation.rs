@@ -1,4 +1,4 @@
-//! A turn ends as the agent's protocol has it where the agent lets it, and ends all the same where it does not.
+//! Interrupts use the agent's protocol, and end the turn even if the agent ignores them.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Agents that are talked with: permission questions, restarts, cancellation.
+//! Agents with a dialog: permission questions, restarts, cancellation.
 
 mod answers;
 mod cancellation;

@@ -1,4 +1,4 @@
-//! A question outlives whoever passed it on.
+//! A permission question survives the server and its keeper.
 
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The cells in which a tool is asked for, and servers of tools are used.
+//! Rows of the agents table about permission questions and MCP servers.
 
 use std::path::Path;
 

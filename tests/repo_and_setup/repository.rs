@@ -1,4 +1,4 @@
-//! Clone, setup and agent are one request; nothing of the token is left anywhere; whoever dies, the job goes on.
+//! One request clones, sets up and runs the agent. The token is left nowhere, and the job survives killed processes.
 
 use std::path::Path;
 

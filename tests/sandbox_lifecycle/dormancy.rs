@@ -1,4 +1,4 @@
-//! A server that nobody uses does nothing: its memory may be the template of a thousand sandboxes.
+//! An unused server does nothing: its memory snapshot may become a thousand sandboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;

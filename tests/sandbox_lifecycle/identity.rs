@@ -1,4 +1,4 @@
-//! Which sandbox this is: the witnesses are asked in their order, once, and only where there is a platform.
+//! Which sandbox this is: sources are asked in order, once, and only on the platform.
 
 use std::time::{Duration, Instant};
 

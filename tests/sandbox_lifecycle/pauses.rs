@@ -56,8 +56,8 @@ async fn new_keeper_after_a_pause_does_not_count_it() {
     let frozen = freeze(&server);
     let_pass(Duration::from_secs(9), "the pause itself is what is tested").await;
     thaw(&frozen);
-    let told = server.session_folder(&id).join("turn-1.paused");
-    support::wait_until("the keeper's note", || told.exists()).await;
+    let note = server.session_folder(&id).join("turn-1.paused");
+    support::wait_until("the keeper's note", || note.exists()).await;
     let first = procs::keepers(&server.home())[0];
     procs::signal(first, "KILL");
     let next = || procs::keepers(&server.home()).iter().any(|pid| *pid != first);
@@ -71,7 +71,7 @@ async fn new_keeper_after_a_pause_does_not_count_it() {
     assert!(ran < 8.0, "it was counted {ran}");
     let expected = format!("begun\n{}", said(15));
     assert_eq!(server.output(&id, "stdout").await, expected.as_bytes());
-    support::wait_until("the end of the turn's files", || !told.exists()).await;
+    support::wait_until("the end of the turn's files", || !note.exists()).await;
 }
 
 #[tokio::test]

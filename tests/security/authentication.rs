@@ -1,4 +1,4 @@
-//! Who is let in, and what the others are answered.
+//! Which requests are authorized, and how the others are refused.
 
 use serde_json::{Value, json};
 use support::Server;

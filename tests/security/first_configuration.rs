@@ -1,5 +1,5 @@
-//! A server that is reachable before it is configured is nobody's: only its own user can configure it, on its own
-//! machine, and what it is told is seen by nobody else.
+//! A server that is reachable before it is configured: only its own user can configure it, on its own machine, and
+//! nobody else sees the configuration.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Who may call, and what nobody may see.
+//! Authorization and secrets.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

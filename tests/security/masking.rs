@@ -1,4 +1,4 @@
-//! Values that are known to be secret leave nowhere, in whatever form an agent prints them; the journal stays exact.
+//! Known secrets are masked in every output, however an agent encodes them; the journal stays exact.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

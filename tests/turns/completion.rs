@@ -1,4 +1,4 @@
-//! Which end is the end: of the agent, of what it left behind, of its time, of its room and of our patience.
+//! When a turn ends: agent exit, background processes, timeouts, full disk, lingering agents.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,4 +1,4 @@
-//! The same request twice is one turn, however it was doubled; and turns run in the order they were accepted.
+//! A repeated request is one turn, and turns run in the order in which they were accepted.
 
 use std::path::Path;
 

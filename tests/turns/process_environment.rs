@@ -1,4 +1,4 @@
-//! What an agent's process gets: a standard input that ends, or one that was asked for; and nothing of ours.
+//! The environment of an agent's process: its standard input, and nothing of the server's.
 
 use serde_json::{Value, json};
 use support::{Server, joined, procs, wait_for, wait_until};

@@ -1,4 +1,4 @@
-//! Two thousand sessions leave nothing behind but their journals.
+//! Two thousand sessions leave nothing but their journals.
 
 use futures_util::future::join_all;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `stop` takes the whole tree, whatever the agent did to get away, and a scan of `/proc` agrees.
+//! `stop` ends the whole process tree, whatever the agent did to escape; checked with `/proc`.
 
 use serde_json::{Value, json};
 use support::{Server, of_type, procs, touch, wait_until};

@@ -91,9 +91,9 @@ fn questions_are_asked_one_after_the_other() {
         out,
         "? rm 1\n  1 y  Yes\n  2    No\n  → o (by default)\n? rm 2\n  1 y  Yes\n  2    No\n"
     );
-    let (_, told) = shown(Style::plain(), &lines[..1]);
+    let (_, stderr) = shown(Style::plain(), &lines[..1]);
     assert_eq!(
-        told,
+        stderr,
         "promptd: the agent asks: rm 1; answer with `promptd answer s 1 OPTION`, where OPTION is o, p\n"
     );
     let mut show = Show::new("s", terminal());

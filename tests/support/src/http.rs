@@ -1,4 +1,4 @@
-//! Whole HTTP answers, for tests that look at more than the body.
+//! Whole HTTP responses, for tests that check more than the body.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Looking at processes the way a suspicious person would: in `/proc`, not through the server.
+//! Processes as `/proc` shows them, not as the server reports them.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! An agent that is talked with and does what its prompt says; see `programs/scripted_agent.rs` for the steps.
+//! An agent with a dialog that does what its prompt says; see `programs/scripted_agent.rs` for the steps.
 
 use serde_json::{Value, json};
 

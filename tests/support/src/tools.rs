@@ -1,4 +1,4 @@
-//! A server of tools over HTTP; the one that is a program is `mcp_server.mjs`.
+//! An MCP server over HTTP; the one over stdio is `mcp_server.mjs`.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! Whether what an `http` sink sent is what was promised: nothing missing, nothing in disorder, and what came twice came
-//! under the same key with the same bytes.
+//! Checks what an `http` sink sent: nothing missing, everything in order, and repeated batches have the same key and the
+//! same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the backend remembers: every request, how it was answered, and who was there at the same time.
+//! The backend's log: every request, its response, and which requests overlapped.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
