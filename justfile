@@ -10,7 +10,7 @@ default:
 run *args:
     cargo run -- run "$@"
 
-# The fast lane: needs nothing but the build, downloads nothing
+# The first lane: needs git and setpriv besides the build, downloads nothing but crates
 test *args:
     cargo test "$@"
 
@@ -19,7 +19,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --locked --workspace --all-targets --features real-agents -- -D warnings
 
-# The second lane: real agent CLIs, the template's image, PostgreSQL, cut networks
+# Both lanes: also real agent CLIs, the template with the SDKs of E2B, PostgreSQL, cut networks
 real-agents *args:
     cargo test --features real-agents "$@"
 
