@@ -1,19 +1,18 @@
 //! `promptd`: the runtime that sits inside a sandbox and runs coding agents for a backend.
 //!
-//! Kill anything, stall anyone, pause the machine: not one byte is lost, and every gap says so.
-//! `ARCHITECTURE.md` is the map. The invariants (which test holds which is told there):
+//! Kill any process, stall any reader, pause the machine: not one byte is lost. Where something must be missing, a record
+//! says so. `ARCHITECTURE.md` is the map. It also says which test holds which of these invariants:
 //!
-//! 1. Nobody but the kernel stands between an agent and its output files; no process of ours can block or
-//!    kill it by being slow or dead.
+//! 1. Nobody but the kernel is between an agent and its output files.
 //! 2. Bytes reach anyone only through the journal.
-//! 3. A reader never slows a writer, nor another reader.
-//! 4. Every session's folder is its own fault domain: a damaged one is reported and costs no other.
-//! 5. A sink's cursor moves only on 2xx, and the bytes of a batch never change between tries.
+//! 3. A reader never slows a writer or another reader.
+//! 4. Each session's folder is its own fault domain.
+//! 5. A sink's cursor moves only past what the backend accepted, and a batch has the same bytes at every try.
 //! 6. `model`, `mask` and `agents` have no clock and no I/O.
-//! 7. `unsafe` stands only in `sys`.
-//! 8. No secret in logs, argv, error texts or API answers.
-//! 9. While unconfigured in a sandbox: no outbound call, no id, no timer with a side effect.
-//! 10. After 201 or 202 has been answered, the turn is on disk.
+//! 7. `unsafe` is only in `sys` (and in one program that only tests run).
+//! 8. No secret is in logs, arguments, error texts or API answers.
+//! 9. Before its first use the server makes no id, calls nobody and has no timer.
+//! 10. After 201 or 202 the turn is on disk.
 
 #![forbid(unsafe_code)]
 

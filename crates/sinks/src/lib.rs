@@ -4,7 +4,7 @@
 //! the buffer: between two attempts a sink only holds its cursor, so a backend that is down for a day costs no more than
 //! one that is down for a second.
 //!
-//! Promises: a cursor only moves after a 2xx answer. The bounds of a batch are on disk before the first attempt, and a
+//! Promises: a cursor only moves past what the backend accepted (2xx). The bounds of a batch are on disk before the first attempt, and a
 //! retry has the same bytes and the same `Idempotency-Key`, also after a restart. One batch per session and sink is in
 //! flight. Nothing is dropped: if a backend refuses (4xx), its sink pauses, shows the error, and tries again every
 //! minute, or when the configuration changes. A sink never slows down an agent, another sink, or another backend.
