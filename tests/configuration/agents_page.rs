@@ -34,7 +34,7 @@ fn page(agents: &Value) -> String {
     };
     let mut page = String::from(
         "# What each agent does\n\n\
-         Written by a test from the table that the tests hold the real programs to: `WRITE_DOCS=1 cargo test --test \
+         Generated from the table that the tests compare with the real agents: `WRITE_DOCS=1 cargo test --test \
          configuration page`.\n\n| agent | evidence | version |",
     );
     let cells = |word: fn(&(&str, &str)) -> String| CELLS.iter().map(word).collect::<String>();
@@ -59,10 +59,13 @@ fn page(agents: &Value) -> String {
     line("\n");
     line(&cells(|(cell, meaning)| format!("- *{cell}*: {meaning}\n")));
     line(
-        "\n`yes`: it does. A `timeout` under *429* means that the agent tries again for longer than a test waits, and \
-         that only the session's own `timeout` ends it. `not tried` under *no key*: without one, the agent calls a \
-         server of its maker, which the tests keep away from. `ends` under *permission* means that the agent ends the turn \
-         when something is denied, without another word of the model. `422`: the request is refused, and says what to do:\n\n",
+        "\nThe cells:\n\n\
+         - `yes`: it does.\n\
+         - `not told` under *tokens*: the agent reports no usage.\n\
+         - `timeout` under *429*: the agent tries again for longer than a test waits. Only the session's `timeout` ends it.\n\
+         - `not tried` under *no key*: without a key the agent calls a server of its maker, which the tests never do.\n\
+         - `ends` under *permission*: when something is denied, the agent ends the turn, and the model is not asked again.\n\n\
+         `422` means that the request is refused. The answer names the field and says what to do:\n\n",
     );
     line(
         &REFUSALS

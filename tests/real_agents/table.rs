@@ -24,7 +24,7 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
             assert!(String::from_utf8(output).unwrap().contains("Answer "));
             yes(&turn, "Answer 1.")
         }
-        "ready" => {
+        "workspace files" => {
             let shown = tools::shown(lab);
             let instructions = shown.contains("Instructions in the home.");
             match (instructions, shown.contains("A skill in the workspace")) {
@@ -83,7 +83,7 @@ async fn observed(lab: &Lab, cell: &str, id: &mut String) -> String {
                 .await
                 .replace("goes on", "answers")
         }
-        "hang" => cause(&lab.begin("model: hang", json!({"timeout": 5})).await.1),
+        "silent model" => cause(&lab.begin("model: hang", json!({"timeout": 5})).await.1),
         // Without a key, codex asks its model all the same, and opencode one of its maker's own.
         "no key" if ["codex", "opencode"].contains(&lab.setup.agent) => "not tried".to_owned(),
         "no key" => {

@@ -8,10 +8,13 @@ pub const CELLS: [(&str, &str); 14] = [
         "a first turn is answered, and its output is followed live and afterwards",
     ),
     (
-        "ready",
-        "the model is shown workspace configuration files: an AGENTS.md in the home, a skill in the workspace",
+        "workspace files",
+        "the model gets workspace configuration files: an AGENTS.md in the agent's home, a skill in the workspace",
     ),
-    ("tokens", "the turn's tokens are its own, also in a follow-up turn"),
+    (
+        "tokens",
+        "the reported `usage` counts the tokens of this turn only, also in a follow-up turn",
+    ),
     (
         "follow-up",
         "the next turn knows the one before, in the agent's own session",
@@ -31,7 +34,10 @@ pub const CELLS: [(&str, &str); 14] = [
         "cause of a turn whose key is refused, and the next one is answered",
     ),
     ("429", "cause of a turn when there are too many requests"),
-    ("hang", "cause of a turn with a `timeout` when the model falls silent"),
+    (
+        "silent model",
+        "cause of a turn with a `timeout` when the model stops in the middle of its answer",
+    ),
     (
         "no key",
         "cause of a turn in a home without any configuration, key or login",
@@ -39,7 +45,7 @@ pub const CELLS: [(&str, &str); 14] = [
     (
         "permission",
         "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, calls of `mcp_servers` too; in \
-         the next turn, what is denied is not, and the model has the last word",
+         the next turn, what is denied is not, and the model still answers",
     ),
     (
         "mcp",

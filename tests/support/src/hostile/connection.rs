@@ -175,7 +175,7 @@ async fn one(
 }
 
 /// Reads the body, commits, answers.
-#[allow(clippy::too_many_arguments, reason = "all that is known of one request")]
+#[expect(clippy::too_many_arguments, reason = "all that is known of one request")]
 async fn act_on(
     shared: &Shared,
     stream: &mut impl Stream,
