@@ -82,13 +82,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Before there is a second thread. Agents run as the same user and must not read this process's memory or token.
     sys::make_private();
     config::hide_token();
+    config::trim_variables();
+    let args: Vec<OsString> = args.into_iter().collect();
     let command = config::prepare_variables(Cli::command());
     let parsed = command
-        .try_get_matches_from(args)
+        .try_get_matches_from(&args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(text) = config::variable_error(&error, &args) {
+                print_error(&CliError::Usage(text));
+                return ExitCode::from(exit::USAGE);
+            }
             // Help and version go to standard output; that it is closed is not an error.
             let _printed = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });

@@ -44,7 +44,7 @@ pub use platform::sandbox_sources::{Sandbox, SandboxSource, is_sandbox};
 pub use sdk::Sdk;
 pub use secrets::masks::ServerMask;
 pub use session::handle::Session;
-pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, PromptBy, Settings};
+pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, Settings};
 
 use access::configure::Access;
 use access::envd::Envd;
@@ -125,6 +125,7 @@ impl Runtime {
         let delivery = Arc::new(delivery);
         let watcher = Watcher::start();
         let turns = TurnParts {
+            home: Arc::clone(&home),
             settings: settings.clone(),
             access: access.clone(),
             machine: machine.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use promptd_agents::Format;
+use promptd_agents::{Format, PromptBy};
 use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest};
 
 /// Where to listen.
@@ -55,19 +55,6 @@ pub struct ConfiguredAgent {
     pub stream: &'static Format,
     /// Environment for it.
     pub env: BTreeMap<String, String>,
-}
-
-/// How a command gets its prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PromptBy {
-    /// As standard input.
-    #[default]
-    Stdin,
-    /// As an argument: `{prompt}`, or the last one.
-    Argument,
-    /// As the path of a file: `{prompt_file}`, or the last argument.
-    File,
 }
 
 /// Where the platform tells which sandbox this is, and who may use it.

@@ -77,6 +77,38 @@ fn stop_agents_option_stops_agents_on_exit() {
 }
 
 #[test]
+fn variables_are_trimmed_and_named_in_errors() {
+    let home = Home::new("cli-variables");
+    let mut command = home.command(&["serve"]);
+    command
+        .env("PROMPTD_HOME", format!("{}\n", home.path("state").display()))
+        .env("PROMPTD_LISTEN", " 127.0.0.1:0, ,")
+        .env("PROMPTD_AUTH", "token\n")
+        .env("PROMPTD_GRACE", " ");
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    logged(&mut BufReader::new(child.stderr.take().unwrap()), "listening");
+    assert!(home.path("state").join("control.sock").exists());
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(exit_code("the server", &mut child), Some(0));
+    for (args, expected) in [
+        (["serve"].as_slice(), "PROMPTD_AUTH"),
+        (&["serve", "--auth", "toke"], "--auth <MODE>"),
+    ] {
+        let mut command = home.command(args);
+        let refused = output_of(
+            "the refusal",
+            command
+                .env("PROMPTD_AUTH", "tokn")
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        assert_eq!(code(&refused), 2);
+        assert!(text(&refused.stderr).contains(expected), "{}", text(&refused.stderr));
+    }
+}
+
+#[test]
 fn changed_configuration_is_reloaded_unless_invalid() {
     let home = Home::new("cli-reload");
     let (mut server, mut log) = serve(&home, &[]);

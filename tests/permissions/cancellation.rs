@@ -152,6 +152,21 @@ async fn process_left_behind_by_the_agent_survives() {
     assert_eq!(procs::marked(&server.home()).len(), 1);
 }
 
+/// The time to answer passed while the turn waited for a process that its agent had left, which was taken for a pause.
+#[tokio::test]
+async fn turn_ends_after_a_crash_beside_a_question() {
+    let mut server = Server::with().scripted().start().await;
+    // A process that is left behind is waited for.
+    server.patience = Duration::from_secs(60);
+    let id = server.act("orphan\nask", json!({ "permission_timeout": 10.0 })).await;
+    server.question(&id).await;
+    let agent = server.record(&id, "started").await["pid"].as_i64().unwrap();
+    procs::signal(agent.try_into().unwrap(), "KILL");
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][0]["status"], "failed", "{session}");
+    assert_eq!(session["turns"][0]["leftover_processes"], 1, "{session}");
+}
+
 #[tokio::test]
 async fn garbage_is_ignored_and_an_early_exit_fails() {
     let server = Server::with().scripted().start().await;

@@ -1,7 +1,7 @@
 //! Wakes readers when a journal has grown: one inotify instance for the whole server.
 //!
 //! Readers are woken immediately. Tasks that keep a session's state are woken a moment later, once for a burst of records:
-//! a second task that listeners at the same time would move to another processor, and delay the readers.
+//! a second task that runs at the same time would move to another processor, and delay the readers.
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -26,7 +26,7 @@ pub use clock::Clocks;
 pub use clock_set::ClockSet;
 pub use disk::{DiskSpace, disk_space, folder_bytes, punch_hole, reserve_space};
 pub use file::{pread_cached, random_bytes, replace_file};
-pub use private::{make_private, take_env_variable};
+pub use private::{make_private, set_env_variable, take_env_variable};
 pub use process::{
     PidFd, ProcessIdentity, TreeQuery, boot_id, boottime_seconds, find_tree, identity, oom_kills, parse_stat,
     signal_all, signal_name, start_ticks,

@@ -1,6 +1,6 @@
 //! Privacy: other processes of the same user cannot read this process's memory, environment and open files.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -43,6 +43,19 @@ pub fn take_env_variable(name: &CStr) -> Option<OsString> {
     // SAFETY: there is no other thread.
     unsafe { std::env::remove_var(&*name) };
     Some(OsString::from_vec(bytes))
+}
+
+/// Replaces the value of an environment variable, or removes it. Does nothing if this process has more than one thread.
+pub fn set_env_variable(name: &OsStr, value: Option<&OsStr>) {
+    if !has_one_thread() {
+        return;
+    }
+    match value {
+        // SAFETY: there is no other thread.
+        Some(value) => unsafe { std::env::set_var(name, value) },
+        // SAFETY: there is no other thread.
+        None => unsafe { std::env::remove_var(name) },
+    }
 }
 
 fn has_one_thread() -> bool {

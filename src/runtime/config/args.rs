@@ -18,7 +18,7 @@ pub struct Flags {
     /// From `--home`, which every subcommand has.
     #[arg(skip)]
     pub home: Option<PathBuf>,
-    /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated, in the variable with commas [default: 127.0.0.1:8080]
+    /// Where to listen: `IP:PORT` or `unix:PATH`; may be repeated, or have commas between addresses [default: 127.0.0.1:8080]
     #[arg(short, long, value_name = "ADDR", env = "PROMPTD_LISTEN", value_delimiter = ',')]
     pub listen: Vec<Listen>,
     /// The directory in which agents work [default: ~/workspace]
@@ -85,26 +85,37 @@ fn describe(error: &clap::Error) -> String {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
         return problem;
     };
-    let name = flag
-        .trim_start_matches('-')
-        .split([' ', '['])
-        .next()
-        .unwrap_or_default();
-    let variable = format!("PROMPTD_{}", name.replace('-', "_").to_uppercase());
+    let name = flag.split([' ', '[', '=']).next().unwrap_or_default();
     problem
-        .replacen("error", &variable, 1)
+        .replacen("error", &variable_of(name), 1)
         .replace(&format!(" for '{flag}'"), "")
 }
 
-/// Treats variables that are empty as unset, as shells do, and keeps their values out of `--help`.
+/// Keeps the values of variables out of `--help`.
 pub fn prepare_variables(command: Command) -> Command {
-    let command = command.mut_args(|arg| {
-        let arg = arg.hide_env_values(true);
-        let is_empty = arg
-            .get_env()
-            .and_then(std::env::var_os)
-            .is_some_and(|value| value.is_empty());
-        if is_empty { arg.env(None::<&str>) } else { arg }
-    });
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
     command.mut_subcommands(prepare_variables)
+}
+
+/// The text of an error about a variable's value, where its flag is not among the arguments.
+pub fn variable_error(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let name = flag.split([' ', '[', '=']).next()?;
+    let short = name.strip_prefix('-').and_then(|name| name.get(..2));
+    let is_given = args.iter().filter_map(|arg| arg.to_str()).any(|arg| {
+        let is_short = !arg.starts_with("--") && short.is_some_and(|short| arg.starts_with(short));
+        arg.starts_with(name) || is_short
+    });
+    let is_set = std::env::var_os(variable_of(name)).is_some();
+    (is_set && !is_given).then(|| describe(error))
+}
+
+/// The environment variable of a flag.
+fn variable_of(flag: &str) -> String {
+    format!(
+        "PROMPTD_{}",
+        flag.trim_start_matches('-').replace('-', "_").to_uppercase()
+    )
 }

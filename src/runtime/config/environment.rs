@@ -10,6 +10,9 @@ pub type Environment = BTreeMap<String, String>;
 
 const TOKEN_VARIABLE: &str = "PROMPTD_TOKEN";
 
+/// Addresses with commas between them.
+const LISTEN_VARIABLE: &str = "PROMPTD_LISTEN";
+
 /// The value of `PROMPTD_TOKEN` after [`hide_token`].
 static TOKEN: Mutex<Option<String>> = Mutex::new(None);
 
@@ -29,6 +32,29 @@ pub fn hide_token() {
     let taken = sys::take_env_variable(c"PROMPTD_TOKEN").and_then(|token| token.into_string().ok());
     if taken.is_some() {
         *token() = taken;
+    }
+}
+
+/// Trims the server's own variables, and removes those that are empty then: a value from a file of secrets often has a
+/// line end, and an empty one means that nothing is set. Must be called before there is a second thread.
+pub fn trim_variables() {
+    for (name, value) in std::env::vars_os() {
+        let (Some(key), Some(text)) = (name.to_str(), value.to_str()) else {
+            continue;
+        };
+        if !key.starts_with("PROMPTD_") {
+            continue;
+        }
+        let trimmed = if key == LISTEN_VARIABLE {
+            let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty());
+            addresses.collect::<Vec<_>>().join(",")
+        } else {
+            text.trim().to_owned()
+        };
+        if trimmed != text || text.is_empty() {
+            let value = Some(trimmed.as_ref()).filter(|_| !trimmed.is_empty());
+            sys::set_env_variable(&name, value);
+        }
     }
 }
 

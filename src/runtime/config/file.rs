@@ -10,8 +10,8 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::values;
-use crate::runtime::settings::{AuthMode, ConfiguredAgent, Listen, PromptBy};
-use promptd_agents::Format;
+use crate::runtime::settings::{AuthMode, ConfiguredAgent, Listen};
+use promptd_agents::{Format, PromptBy};
 use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest, nearest};
 use promptd_sinks::{Scope, Sink};
 
@@ -159,7 +159,7 @@ impl Source<'_> {
         let value = self
             .text
             .get(span.clone())
-            .filter(|text| !is_secret && !text.contains('\n'));
+            .filter(|text| !is_secret && !text.starts_with(['[', '{']) && !text.contains('\n'));
         let value = value.map_or_else(String::new, |text| format!(" is {text}"));
         let expected = message.split_once(", expected ").map_or_else(
             || message.to_owned(),

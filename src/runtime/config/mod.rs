@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-pub use self::args::{Flags, prepare_variables};
+pub use self::args::{Flags, prepare_variables, variable_error};
 use self::environment::variable;
-pub use self::environment::{Environment, environment, forget_token, hide_token, split_tokens};
+pub use self::environment::{Environment, environment, forget_token, hide_token, split_tokens, trim_variables};
 pub use self::error::ConfigError;
 use self::file::ConfigFile;
 use super::access::token::Token;
@@ -73,7 +73,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
     let file = file.map_or_else(|| Ok(ConfigFile::default()), |text| file::parse(&config_file, text))?;
     let settings = Settings {
         home: home(flags.home.clone(), env)?,
-        listen: first_of([flags.listen, port(env)?, file.listen, vec![Listen::Tcp(DEFAULT_LISTEN)]]),
+        listen: listen(flags.listen, env, file.listen)?,
         workspace: directory(flags.workspace.or(file.workspace), env, "workspace", "--workspace")?,
         auth: flags.auth.or(file.auth).unwrap_or(AuthMode::Token),
         insecure_public: flags.insecure_public.or(file.insecure_public).unwrap_or(false),
@@ -89,20 +89,24 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
         grace: flags.grace.or(file.grace).unwrap_or(DEFAULT_GRACE),
         stop_agents: flags.stop_agents.or(file.stop_agents).unwrap_or(false),
         limits: file.limits,
-        agents: without_places(file.agents),
+        agents: without_spans(file.agents),
         sinks: file.sinks.into_iter().map(Spanned::into_inner).collect(),
-        mcp_servers: without_places(file.mcp_servers),
+        mcp_servers: without_spans(file.mcp_servers),
         platform: platform(env),
     };
     refuse_public_without_auth(&settings)?;
     Ok(settings)
 }
 
-fn first_of<const N: usize>(lists: [Vec<Listen>; N]) -> Vec<Listen> {
-    lists.into_iter().find(|list| !list.is_empty()).unwrap_or_default()
+/// `PORT` is read only where nothing of ours says where to listen: other programs use that name, too.
+fn listen(flags: Vec<Listen>, env: &Environment, file: Vec<Listen>) -> Result<Vec<Listen>, ConfigError> {
+    let given = if flags.is_empty() { port(env)? } else { flags };
+    let default = vec![Listen::Tcp(DEFAULT_LISTEN)];
+    let lists = [given, file, default];
+    Ok(lists.into_iter().find(|list| !list.is_empty()).unwrap_or_default())
 }
 
-fn without_places<T, U: From<T>>(values: BTreeMap<String, Spanned<T>>) -> BTreeMap<String, U> {
+fn without_spans<T, U: From<T>>(values: BTreeMap<String, Spanned<T>>) -> BTreeMap<String, U> {
     let value = |value: Spanned<T>| value.into_inner().into();
     values
         .into_iter()

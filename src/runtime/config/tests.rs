@@ -4,7 +4,7 @@ use clap::{Args as _, FromArgMatches as _};
 use proptest::prelude::*;
 
 use super::*;
-use crate::runtime::settings::PromptBy;
+use promptd_agents::PromptBy;
 use promptd_model::PermissionMode;
 
 fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -98,6 +98,13 @@ fn port_listens_on_all_addresses() {
     };
     assert_eq!(listen(&[("PORT", "9000")]), [tcp("0.0.0.0:9000")]);
     assert_eq!(listen(&[("PORT", "")]), [tcp("127.0.0.1:1")]);
+    // A name that other programs use, too, such as Kubernetes for a service that is called "port".
+    let flags = Flags {
+        listen: vec![tcp("127.0.0.1:2")],
+        ..Flags::default()
+    };
+    let settings = settings(flags, &env(&[("PORT", "tcp://10.0.0.1:80")]), None).unwrap();
+    assert_eq!(settings.listen, [tcp("127.0.0.1:2")]);
 }
 
 #[test]
@@ -197,7 +204,7 @@ fn wrong_value_says_what_would_be_right() {
         ("listen = 8080", "listen is 8080: expected a string"),
         (
             "listen = [\"[::1]:1\", \"8080\"]",
-            ":1: listen[1] is [\"[::1]:1\", \"8080\"]: write 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080",
+            ":1: listen[1]: write 127.0.0.1:8080 for this machine only, or 0.0.0.0:8080",
         ),
         ("listen = \"unix:\"", "path of a socket"),
         (
@@ -216,7 +223,7 @@ fn wrong_value_says_what_would_be_right() {
         ("[agents.a]\nprompt = \"stdin\"", ":1: agents.a: `command` is missing"),
         (
             "[agents.a]\ncommand = []",
-            "agents.a.command is []: expected the program and its arguments",
+            "agents.a.command: expected the program and its arguments",
         ),
         (
             "[agents.a]\ncommand = [\"x\", 3]",
@@ -244,6 +251,10 @@ fn wrong_value_says_what_would_be_right() {
         (
             "[[sinks]]\nkind = \"http\"\nurl = \"http://y\"\n[[sinks]]\nkind = \"http\"",
             ":4: sinks: ",
+        ),
+        (
+            "[agents.a]\ncommand = [\"\", \"--api-key=s3cret\"]",
+            ":2: agents.a.command: ",
         ),
         ("a = = 3", "config.toml:1:5: "),
     ] {

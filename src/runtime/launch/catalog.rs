@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::runtime::launch::probe::Versions;
 use crate::runtime::launch::program::find_program;
 use crate::runtime::session::handle::Session;
-use crate::runtime::settings::{PromptBy, Settings};
+use crate::runtime::settings::Settings;
 use promptd_agents::updates::Translation;
 use promptd_agents::{self as agents, Agent, Capabilities, Custom, Evidence};
 use promptd_model::SessionRequest;
@@ -33,15 +33,10 @@ pub struct AgentInfo {
 /// An agent by its name: from the configuration, else one that we know.
 pub(crate) fn find_agent(settings: &Settings, name: &str) -> Option<Agent> {
     let configured = settings.agents.get(name).map(|configured| {
-        let prompt = match configured.prompt {
-            PromptBy::Stdin => agents::PromptBy::Stdin,
-            PromptBy::Argument => agents::PromptBy::Argument,
-            PromptBy::File => agents::PromptBy::File,
-        };
         Agent::Custom(Custom {
             name: name.to_owned(),
             command: configured.command.clone(),
-            prompt,
+            prompt: configured.prompt,
             stream: configured.stream,
         })
     });

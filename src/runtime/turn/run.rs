@@ -128,8 +128,9 @@ impl TurnRun {
     fn begin_round(&mut self) -> Instant {
         let now = Instant::now();
         let since = now - std::mem::replace(&mut self.round, now);
-        let limits = [self.io.next_timer(), self.linger_end(), self.worker_limit.take()];
-        let next = limits.into_iter().flatten().min();
+        // After the exit only the worker's limit counts: nobody obeys the others any more.
+        let worker_limit = self.worker_limit.take();
+        let next = worker_limit.or_else(|| self.io.next_timer().into_iter().chain(self.linger_end()).min());
         if next.is_some_and(|limit| now.saturating_duration_since(limit) > LATE_TIMER) {
             (self.last_line, self.last_known_line) = (now, now);
             self.io.extend_limits(since);

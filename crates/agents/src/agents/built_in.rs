@@ -24,8 +24,6 @@ pub struct BuiltIn {
     pub install: &'static str,
     /// How long a prompt may be.
     pub prompt_limit: Option<PromptLimit>,
-    /// Whether promptd chooses the id of a new conversation. If not, the id is read from the agent's output.
-    pub chooses_session_id: bool,
     /// The fields of a request that it can honour.
     pub capabilities: Capabilities,
     /// What it writes outside of a dialog.

@@ -17,7 +17,6 @@ pub(crate) static CLAUDE: BuiltIn = BuiltIn {
     install: "npm install -g @anthropic-ai/claude-code",
     // "piped stdin input exceeds 10MB", exit code 1.
     prompt_limit: Some(PromptLimit::Bytes(10 << 20)),
-    chooses_session_id: true,
     capabilities: Capabilities::ALL,
     format: &CLAUDE_STREAM_JSON,
     launch,

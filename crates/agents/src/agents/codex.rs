@@ -19,7 +19,6 @@ pub(crate) static CODEX: BuiltIn = BuiltIn {
     install: "npm install -g @openai/codex",
     // Beyond it, codex exits with code 1.
     prompt_limit: Some(PromptLimit::Characters(1 << 20)),
-    chooses_session_id: false,
     capabilities: Capabilities {
         max_turns: false,
         allowed_tools: false,

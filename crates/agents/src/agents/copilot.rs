@@ -16,7 +16,6 @@ pub(crate) static COPILOT: BuiltIn = BuiltIn {
     native,
     install: "npm install -g @github/copilot",
     prompt_limit: None,
-    chooses_session_id: true,
     capabilities: Capabilities {
         system_prompt: false,
         max_turns: false,

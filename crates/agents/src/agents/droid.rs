@@ -21,7 +21,6 @@ pub(crate) static DROID: BuiltIn = BuiltIn {
     native: no_native,
     install: "npm install -g droid",
     prompt_limit: None,
-    chooses_session_id: false,
     capabilities: Capabilities {
         permissions: false,
         mcp: false,

@@ -18,7 +18,6 @@ pub(crate) static GEMINI: BuiltIn = BuiltIn {
     install: "npm install -g @google/gemini-cli",
     // Beyond it, gemini cuts the prompt, calls no model and exits with 0.
     prompt_limit: Some(PromptLimit::Bytes(8 << 20)),
-    chooses_session_id: true,
     capabilities: Capabilities::ALL,
     format: &GEMINI_STREAM_JSON,
     launch,

@@ -18,7 +18,6 @@ pub(crate) static OPENCODE: BuiltIn = BuiltIn {
     install: "npm install -g opencode-ai",
     // 12 MB reach the model unchanged.
     prompt_limit: None,
-    chooses_session_id: false,
     capabilities: Capabilities {
         // Only in the same working directory, which a session keeps.
         // With `steps` in its configuration it asks the model to stop, and continues if the model does not.

@@ -14,7 +14,6 @@ pub(crate) static PI: BuiltIn = BuiltIn {
     native: no_native,
     install: "npm install -g @mariozechner/pi-coding-agent",
     prompt_limit: None,
-    chooses_session_id: false,
     capabilities: Capabilities {
         permissions: false,
         mcp: false,

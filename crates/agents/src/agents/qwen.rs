@@ -18,7 +18,6 @@ pub(crate) static QWEN: BuiltIn = BuiltIn {
     native,
     install: "npm install -g @qwen-code/qwen-code",
     prompt_limit: None,
-    chooses_session_id: true,
     capabilities: Capabilities {
         // With `--core-tools`, the tools that start agents and run skills stay.
         allowed_tools: false,

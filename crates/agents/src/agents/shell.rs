@@ -12,7 +12,6 @@ pub(crate) static SHELL: BuiltIn = BuiltIn {
     native: no_native,
     install: "apt-get install bash",
     prompt_limit: None,
-    chooses_session_id: false,
     capabilities: Capabilities {
         interrupt: true,
         ..Capabilities::NONE

@@ -51,9 +51,14 @@ struct ModelUsage {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Counts {
+    // The second names are those of agents that imitate this format, such as cursor.
+    #[serde(alias = "inputTokens")]
     input_tokens: u64,
+    #[serde(alias = "outputTokens")]
     output_tokens: u64,
+    #[serde(alias = "cacheReadTokens")]
     cache_read_input_tokens: u64,
+    #[serde(alias = "cacheWriteTokens")]
     cache_creation_input_tokens: u64,
 }
 
