@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::api::http::problem::Problem;
 use crate::api::state::AppState;
-use crate::runtime::{Created, Prompted, RuntimeError, Session};
+use crate::runtime::{Created, NewPrompt, Prompted, RuntimeError, Session};
 use promptd_model::{PermissionAnswer, SessionRequest};
 
 /// Seconds between asking an agent to end and killing it, when the caller does not say.
@@ -51,7 +51,7 @@ impl AppState {
         complete(async move {
             match runtime.sessions.get(&id) {
                 Ok(session) => runtime.removal.delete(&session).await,
-                Err(RuntimeError::SessionDamaged { .. }) => runtime.removal.delete_damaged(&id).await,
+                Err(RuntimeError::SessionDamaged { .. }) => runtime.removal.delete_damaged(&id),
                 Err(error) => Err(error),
             }
         })
@@ -61,12 +61,12 @@ impl AppState {
     pub(crate) async fn prompt(
         &self,
         session: &Arc<Session>,
-        text: String,
+        prompt: impl Into<NewPrompt>,
         key: Option<String>,
     ) -> Result<Prompted, Problem> {
         self.check_rate()?;
-        let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
-        complete(async move { runtime.prompter.prompt(&session, text, key).await }).await
+        let (runtime, session, prompt) = (Arc::clone(&self.runtime), Arc::clone(session), prompt.into());
+        complete(async move { runtime.prompter.prompt(&session, prompt, key).await }).await
     }
 
     /// Interrupts the running turn, and ends those of the `queued` turns that still wait.

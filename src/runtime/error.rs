@@ -70,7 +70,7 @@ pub enum RuntimeError {
     },
     /// The agent's own record of its session is gone, and it would begin anew without saying so.
     #[error(
-        "there is no {path}, so {agent} cannot go on with its session and would not know the turns before; begin a new session of promptd, or put the file back"
+        "there is no {path}, so {agent} cannot go on with its session and would not know the turns before; prompt again with \"fresh\": true to begin a new conversation, or put the file back"
     )]
     SessionLost {
         /// The agent.

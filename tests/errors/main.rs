@@ -1,7 +1,4 @@
 //! Error responses.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 mod conflicts;
-mod exhaustion;
 mod validation;

@@ -11,4 +11,5 @@
 mod backpressure;
 mod cursors;
 mod output_fidelity;
+mod unclean_lines;
 mod updates_view;

@@ -132,7 +132,9 @@ async fn agent_that_stays_after_its_answer_is_ended() {
         (&json!("completed"), &json!("Done.")),
         "{session}"
     );
-    assert!(turn["duration"].as_f64().unwrap() > 9.5, "{turn}");
+    // Until it is ended it gets less than two seconds, on a machine that is not busy; an agent that promptd does not talk
+    // with gets ten.
+    assert!(turn["duration"].as_f64().unwrap() < 9.0, "{turn}");
     let exited = server.record(&id, "exited").await;
     assert_eq!(
         (&exited["lingered"], &exited["cause"]),
@@ -202,7 +204,7 @@ async fn agent_that_loses_its_session_fails_the_turn() {
     let turn = &session["turns"][1];
     assert_eq!(
         (&turn["status"], &turn["cause"]),
-        (&json!("failed"), &json!("agent_error")),
+        (&json!("failed"), &json!("conversation_lost")),
         "{session}"
     );
     assert_eq!(session["agent_session_id"], "session-1");
@@ -238,7 +240,7 @@ async fn agent_without_dialog_that_loses_its_session_fails() {
     let session = server.settled(&id).await;
     assert_eq!(
         (&session["status"], &session["turns"][1]["cause"]),
-        (&json!("failed"), &json!("agent_error")),
+        (&json!("failed"), &json!("conversation_lost")),
         "{session}"
     );
     assert_eq!(session["agent_session_id"], first["agent_session_id"]);

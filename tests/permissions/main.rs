@@ -2,4 +2,5 @@
 
 mod answers;
 mod cancellation;
+mod openings;
 mod restarts;

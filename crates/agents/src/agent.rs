@@ -10,6 +10,7 @@ use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Unsupported, check_arguments};
 use crate::launch::mcp;
 use crate::launch::request::TurnRequest;
+use crate::output::clean::Clean;
 use crate::output::observer::Observer;
 use crate::output::update::Translator;
 
@@ -101,22 +102,24 @@ impl Agent {
     /// Reads the agent's output for the turn's end; `None` if only the exit code shows how a turn went.
     #[must_use]
     pub fn observer(&self, permission: PermissionMode) -> Option<Box<dyn Observer>> {
-        self.format(permission).observer.map(|new| new())
+        self.format(permission).new_observer()
     }
 
     /// Turns the agent's output into ACP updates; `None` if its bytes are the answer.
     #[must_use]
     pub fn translator(&self, permission: PermissionMode) -> Option<Box<dyn Translator>> {
-        self.format(permission).translator.map(|new| new())
+        self.format(permission).new_translator()
     }
 
     /// Leads the dialog with the agent; `None` if it gets its prompt another way and asks nothing.
     #[must_use]
     pub fn driver(&self, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
-        match self {
-            Self::BuiltIn(agent) => dialog(agent, request.permission).map(|dialog| (dialog.driver)(request)),
-            Self::Custom(agent) => agent.driver(request),
-        }
+        let driver = match self {
+            Self::BuiltIn(agent) => (dialog(agent, request.permission)?.driver)(request),
+            Self::Custom(agent) => agent.driver(request)?,
+        };
+        let chunks = self.format(request.permission).chunks;
+        Some(Box::new(Clean::new(chunks, driver)))
     }
 }
 

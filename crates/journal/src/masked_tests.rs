@@ -38,7 +38,7 @@ fn difficult() -> Text {
             2 => text.output(1, Stream::Stdout, &[vec![2; 1_700], b"abca".to_vec()].concat(), false),
             3 => text.other(&Body::Prompt(Prompt {
                 text: "abcabd \n".repeat(1_100),
-                idempotency_key: None,
+                ..Prompt::default()
             })),
             _ => text.output(1 + next(2), Stream::Stdout, chunk, next(6) == 0),
         }

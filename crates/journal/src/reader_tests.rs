@@ -16,7 +16,7 @@ fn journal(name: &str, texts: &[String]) -> TemporaryFolder {
                 1,
                 &Body::Prompt(Prompt {
                     text: text.clone(),
-                    idempotency_key: None,
+                    ..Prompt::default()
                 }),
             )
             .unwrap();

@@ -21,10 +21,10 @@ pub use record::{
 };
 pub use request::{
     InvalidMcpServer, InvalidRepo, InvalidSubagent, McpServer, McpTransport, PermissionDefault, PermissionMode,
-    RepoRequest, Retry, SdkConfig, SdkPermissionMode, SessionRequest, SinkKind, SinkRequest, StdinMode, SystemPrompt,
-    View, WebhookEvent, WebhookFormat,
+    RepoRequest, Retry, RetryOn, SdkConfig, SdkPermissionMode, SessionRequest, SinkKind, SinkRequest, StdinMode,
+    SystemPrompt, View, WebhookEvent, WebhookFormat,
 };
 pub use session::{
-    BY_AGENT, CANCELLED, ExitEvidence, FinalEvent, Observation, SessionState, SessionStatus, StreamOffset, TurnPhase,
-    TurnState, decide_outcome,
+    BY_AGENT, CANCELLED, ClockTime, ExitEvidence, FinalEvent, Observation, Reset, SessionState, SessionStatus,
+    StreamOffset, TurnPhase, TurnState, decide_outcome,
 };

@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::api::http::body;
-use crate::api::http::json::{Json, OptionalJson};
+use crate::api::http::json::{self, Json, OptionalJson};
 use crate::api::http::path::SessionPath;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::sessions::accepted::{Accepted, idempotency_key};
 use crate::api::state::SharedState;
+use crate::runtime::NewPrompt;
 use promptd_model::View;
 
 /// The next turn's prompt.
@@ -22,6 +22,10 @@ use promptd_model::View;
 pub(crate) struct PromptRequest {
     /// The prompt.
     prompt: String,
+    /// The agent begins a new conversation, and knows nothing of the turns before: for a session whose turns fail with
+    /// `conversation_lost`. False when absent.
+    #[serde(default)]
+    fresh: bool,
 }
 
 /// The turn that a prompt began, or will begin when those before it are over.
@@ -51,7 +55,11 @@ pub(crate) async fn prompt(
     Json(request): Json<PromptRequest>,
 ) -> Result<Response, Problem> {
     let view = query.only(&["view"])?.view()?;
-    let prompted = api.prompt(&session, request.prompt, idempotency_key(&headers)?).await?;
+    let prompt = NewPrompt {
+        text: request.prompt,
+        fresh: request.fresh,
+    };
+    let prompted = api.prompt(&session, prompt, idempotency_key(&headers)?).await?;
     let turn = prompted.turn;
     let accepted = Accepted {
         session: &session,
@@ -133,7 +141,7 @@ pub(crate) async fn input(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let close = query.only(&["close"])?.flag("close", false)?;
-    let bytes = body::read(request, api.body_limit(), &api.body_room).await?.freeze();
+    let bytes = json::read(request.into_body(), api.body_limit()).await?.freeze();
     api.input(&session, bytes, close).await?;
     Ok(StatusCode::NO_CONTENT)
 }

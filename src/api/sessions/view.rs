@@ -52,10 +52,16 @@ pub(crate) struct SessionView {
 struct TurnView {
     /// Its number, beginning with 1.
     turn: u32,
+    /// The agent began a new conversation with it, as its prompt said.
+    fresh: bool,
     /// What it does, or how it ended.
     status: SessionStatus,
     /// Why it did not complete.
     cause: Option<Cause>,
+    /// What the agent, or promptd, says about that.
+    error: Option<String>,
+    /// When the quota that is used up is full again, if the agent says it.
+    reset_at: Option<String>,
     /// Why the agent stopped speaking.
     stop_reason: Option<StopReason>,
     /// The exit code of the agent's process.
@@ -117,6 +123,7 @@ impl TurnView {
         let (ended, exited) = (turn.ended(), turn.exited.as_ref());
         Self {
             turn: turn.turn,
+            fresh: turn.fresh,
             status: match &turn.phase {
                 TurnPhase::Queued => SessionStatus::Queued,
                 TurnPhase::Running if !turn.permissions.is_empty() => SessionStatus::Waiting,
@@ -124,6 +131,8 @@ impl TurnView {
                 TurnPhase::Ended(ended) => ended.status.into(),
             },
             cause: ended.and_then(|ended| ended.cause),
+            error: ended.and_then(|ended| Some(masked(masker, ended.error.as_ref()?))),
+            reset_at: ended.and_then(|ended| ended.reset_at.map(time_text)),
             stop_reason: ended.and_then(|ended| ended.stop_reason),
             exit_code: exited.and_then(|exited| exited.code),
             signal: exited.and_then(|exited| exited.signal.clone()),

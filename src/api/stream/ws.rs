@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::extract::ws::CloseFrame;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,8 +18,8 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
-use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
-use crate::runtime::Session;
+use crate::api::stream::websocket::{Disconnected, Receiver, Sender, Upgrade};
+use crate::runtime::{NewPrompt, Session};
 use promptd_model::View;
 
 /// What a client may send.
@@ -26,7 +27,11 @@ use promptd_model::View;
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
     /// Begins the next turn.
-    Prompt { prompt: String },
+    Prompt {
+        prompt: String,
+        #[serde(default)]
+        fresh: bool,
+    },
     /// Asks the agent to stop this turn.
     Interrupt {},
     /// Ends the turn and its process tree.
@@ -54,7 +59,7 @@ enum Command {
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\"}`"),
+        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\",\"fresh\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\"}`"),
         (status = 426, description = "`upgrade_required`"),
     ))]
 pub(crate) async fn session(
@@ -107,7 +112,8 @@ pub(crate) async fn send_answer(sender: &Sender, answer: Result<Value, Problem>)
 /// Executes one command; returns its `ack`.
 pub(crate) async fn execute(api: &AppState, session: &Arc<Session>, text: &str) -> Result<Value, Problem> {
     match parse(text.as_bytes())? {
-        Command::Prompt { prompt } => {
+        Command::Prompt { prompt, fresh } => {
+            let prompt = NewPrompt { text: prompt, fresh };
             let prompted = api.prompt(session, prompt, None).await?;
             Ok(json!({ "type": "ack", "command": "prompt", "turn": prompted.turn }))
         }

@@ -10,7 +10,6 @@ use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::sinks;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::catalog;
-use crate::runtime::open_files::OpenFiles;
 use crate::runtime::platform::machine::Machine;
 use crate::runtime::secrets::masks::Masks;
 use crate::runtime::session::handle::Session;
@@ -86,13 +85,12 @@ impl SinkDelivery {
         masks: Arc<Masks>,
         activity: Arc<Activity>,
     ) -> Self {
-        let connections = OpenFiles::divide(&settings.get().limits).sinks;
         Self {
             settings,
             machine,
             masks,
             activity,
-            delivery: Arc::new(Delivery::new(connections)),
+            delivery: Arc::default(),
         }
     }
 

@@ -36,6 +36,10 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// An agent may take its time to read.
 const SEND_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// How long an agent may take for each answer that it owes before it gets the prompt: it starts its MCP servers meanwhile,
+/// some of which are downloaded first. Every line of its protocol gives it as long again: a session may be replayed.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The I/O of one attempt's dialog.
 pub(crate) struct DialogIo {
     session: Arc<Session>,
@@ -50,8 +54,16 @@ pub(crate) struct DialogIo {
     interrupted: Option<Instant>,
     /// Its process tree is being ended, as it did not end by itself.
     ending: bool,
+    /// What the agent has to answer before it gets the prompt, since when it is known, and until when.
+    opening: Option<Opening>,
     /// When open questions get their default answer, by the monotonic clock: a wall clock may be set.
     limits: BTreeMap<String, Instant>,
+}
+
+struct Opening {
+    method: &'static str,
+    since: Instant,
+    limit: Instant,
 }
 
 struct Sending {
@@ -70,18 +82,21 @@ impl DialogIo {
             closed: false,
             interrupted: None,
             ending: false,
+            opening: None,
             limits: BTreeMap::new(),
         }
     }
 
-    /// Does what is due. The dialog has read the journal to its end.
-    /// Limits that `now` has reached are obeyed.
+    /// Does what is due. The dialog has read the journal to its end; `last_line` is when the agent wrote a line of its
+    /// protocol last. Limits that `now` has reached are obeyed.
     pub(crate) async fn advance(
         &mut self,
         dialog: &mut DialogState,
         turn: &TurnState,
         now: Instant,
+        last_line: Instant,
     ) -> Result<(), RuntimeError> {
+        self.limit_opening(dialog, turn, now, last_line);
         let ended_by = self.session.control.ended_by(self.turn);
         let due = dialog.due();
         if ended_by == Some(Cause::Interrupted) || dialog.is_interrupted() {
@@ -97,6 +112,26 @@ impl DialogIo {
         let due = if self.interrupted.is_some() { dialog.due() } else { due };
         self.send(due, dialog);
         Ok(())
+    }
+
+    /// Gives an agent up that does not answer what it has to answer before it gets the prompt.
+    fn limit_opening(&mut self, dialog: &mut DialogState, turn: &TurnState, now: Instant, last_line: Instant) {
+        let Some(method) = dialog.awaited_method().filter(|_| !turn.frozen) else {
+            self.opening = None;
+            return;
+        };
+        let known = self.opening.as_ref().filter(|opening| opening.method == method);
+        let since = known.map_or(now, |opening| opening.since);
+        let limit = since.max(last_line) + OPENING_TIMEOUT;
+        self.opening = Some(Opening { method, since, limit });
+        if now >= limit {
+            let seconds = OPENING_TIMEOUT.as_secs();
+            dialog.give_up(&format!(
+                "the agent did not answer `{method}` within {seconds} s; its output tells more, and an MCP server that \
+                 does not start can be the reason"
+            ));
+            self.opening = None;
+        }
     }
 
     async fn interrupt(
@@ -251,12 +286,20 @@ impl DialogIo {
         let limit = self.limits.values().min().filter(|_| self.interrupted.is_none());
         let grace = self.interrupted.filter(|_| !self.ending);
         let grace = grace.map(|since| since + INTERRUPT_GRACE);
-        [limit.copied(), grace, self.retry_at].into_iter().flatten().min()
+        let opening = self.opening.as_ref().map(|opening| opening.limit);
+        [limit.copied(), grace, opening, self.retry_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Adds a time in which the machine was paused to all limits: nobody knows for how much of it, so none of it counts.
     pub(crate) fn extend_limits(&mut self, waited: Duration) {
         self.limits.values_mut().for_each(|at| *at += waited);
         self.interrupted = self.interrupted.map(|since| since + waited);
+        if let Some(opening) = &mut self.opening {
+            opening.since += waited;
+            opening.limit += waited;
+        }
     }
 }

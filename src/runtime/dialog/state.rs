@@ -191,6 +191,17 @@ impl DialogState {
         self.written_to
     }
 
+    /// The request that the agent has to answer before it gets the prompt.
+    pub(crate) fn awaited_method(&self) -> Option<&'static str> {
+        self.driver.awaited_method().filter(|_| !self.closes)
+    }
+
+    /// Ends the turn as failed: the agent does not answer.
+    pub(crate) fn give_up(&mut self, error: &str) {
+        self.driver.give_up(error);
+        self.collect();
+    }
+
     /// After what is due, the agent's standard input is to be closed.
     pub(crate) fn closes(&self) -> bool {
         self.closes

@@ -185,6 +185,11 @@ impl TurnReader {
         }
     }
 
+    /// Whether promptd talks with the agent.
+    pub(crate) fn is_dialog(&self) -> bool {
+        matches!(&self.listener, Listener::Dialog(_))
+    }
+
     /// Whether the agent was asked in its own protocol to end its turn.
     pub(crate) fn is_interrupted(&self) -> bool {
         matches!(&self.listener, Listener::Dialog(dialog) if dialog.is_interrupted())

@@ -139,7 +139,7 @@ impl TurnInputs {
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
             servers: mcp_servers(from.settings, session.request(), agent, of_files),
             files: folders.find(),
-            resumes: session.state().agent_session_id().map(str::to_owned),
+            resumes: session.state().resumed_session_id(turn.turn).map(str::to_owned),
         })
     }
 

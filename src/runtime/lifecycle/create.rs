@@ -65,7 +65,7 @@ impl SessionCreator {
             };
             // That one may still be at work, and may fail; then it is our turn.
             if session.wait_until_created().await {
-                return run_blocking(move || repeat(session, &request, prompt.as_deref(), key.is_some())).await;
+                return repeat(session, &request, prompt.as_deref(), key.is_some());
             }
         }
     }
@@ -79,16 +79,9 @@ impl SessionCreator {
     ) -> Result<Result<Arc<Session>, Arc<Session>>, RuntimeError> {
         let settings = self.settings.get();
         let request = with_defaults(request, &settings);
-        let (access, admission) = (Arc::clone(&self.access), Arc::clone(&self.admission));
-        let (checked, prompt) = (request.clone(), prompt.map(str::to_owned));
-        // It looks at PATH, at folders and at the disk.
-        let agent = run_blocking(move || {
-            let text = prompt.as_deref().unwrap_or_default();
-            let agent = validate::check(&settings, &access.variables(), &checked, text)?;
-            admission.check(prompt.is_some())?;
-            Ok(agent)
-        })
-        .await?;
+        let prompt_text = prompt.unwrap_or_default();
+        let agent = validate::check(&settings, &self.access.variables(), &request, prompt_text)?;
+        self.admission.check(prompt.is_some())?;
         let id = request.id.clone().map_or_else(new_id, Ok)?;
         let key = key.map(str::to_owned);
         let mut file = SessionFile::new(id, Timestamp::now(), agent, key, request);
@@ -128,8 +121,10 @@ impl SessionCreator {
             };
             home.make_folder(session.id()).map_err(failed)?;
             if let Some(text) = prompt {
-                let idempotency_key = None;
-                let body = Body::Prompt(Prompt { text, idempotency_key });
+                let body = Body::Prompt(Prompt {
+                    text,
+                    ..Prompt::default()
+                });
                 session.journal.transact(move |_| (vec![(1, body)], ()))?;
             }
             home.accept(&session.file).map_err(failed)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::runtime::access::configure::Access;
-use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::service::SinkDelivery;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::validate;
@@ -12,6 +11,21 @@ use crate::runtime::session::handle::Session;
 use crate::runtime::settings::SettingsStore;
 use crate::runtime::turn::driver::TurnDriver;
 use promptd_model::{Body, Prompt, SessionRequest, SessionState, TurnState};
+
+/// A prompt for the next turn.
+#[derive(Debug)]
+pub struct NewPrompt {
+    /// Its text.
+    pub text: String,
+    /// The agent is to begin a new conversation.
+    pub fresh: bool,
+}
+
+impl From<String> for NewPrompt {
+    fn from(text: String) -> Self {
+        Self { text, fresh: false }
+    }
+}
 
 /// The answer to a prompt.
 #[derive(Clone, Copy, Debug)]
@@ -39,37 +53,33 @@ impl Prompter {
     pub(crate) async fn prompt(
         &self,
         session: &Arc<Session>,
-        text: String,
+        prompt: NewPrompt,
         key: Option<String>,
     ) -> Result<Prompted, RuntimeError> {
         // A repetition is no new work: it is answered even where there is no room for any.
         if let Some(turn) = find_repeated(&session.state(), key.as_deref()) {
-            let session = Arc::clone(session);
-            return run_blocking(move || repeat(&session, &turn, &text)).await;
+            return repeat(session, &turn, &prompt);
         }
         let request = SessionRequest {
             agent: Some(session.agent().to_owned()),
             ..session.request().clone()
         };
-        let (settings, access, admission) = (self.settings.get(), self.access.clone(), self.admission.clone());
-        // It looks at PATH, at folders and at the disk.
-        let text = run_blocking(move || {
-            validate::check(&settings, &access.variables(), &request, &text)?;
-            admission.check(true)?;
-            Ok(text)
-        })
-        .await?;
+        validate::check(&self.settings.get(), &self.access.variables(), &request, &prompt.text)?;
+        self.admission.check(true)?;
         let prompted = session.transact(move |session, state| {
             if let Some(turn) = find_repeated(state, key.as_deref()) {
-                return (Vec::new(), repeat(session, &turn, &text));
+                return (Vec::new(), repeat(session, &turn, &prompt));
             }
             if session.control.is_deleted() {
                 let id = session.id().to_string();
                 return (Vec::new(), Err(RuntimeError::SessionNotFound { id }));
             }
             let (turn, after) = (state.next_turn(), state.last_seq);
-            let idempotency_key = key;
-            let body = Body::Prompt(Prompt { text, idempotency_key });
+            let body = Body::Prompt(Prompt {
+                text: prompt.text,
+                idempotency_key: key,
+                fresh: prompt.fresh,
+            });
             (vec![(turn, body)], Ok(Prompted { turn, after, new: true }))
         });
         let prompted = prompted.await??;
@@ -87,8 +97,8 @@ fn find_repeated(state: &SessionState, key: Option<&str>) -> Option<Arc<TurnStat
 }
 
 /// The same prompt again gives the same turn; another one under its key is refused.
-fn repeat(session: &Session, turn: &TurnState, text: &str) -> Result<Prompted, RuntimeError> {
-    if session.journal.read_prompt(turn)? != text {
+fn repeat(session: &Session, turn: &TurnState, prompt: &NewPrompt) -> Result<Prompted, RuntimeError> {
+    if turn.fresh != prompt.fresh || session.journal.read_prompt(turn)? != prompt.text {
         let what = "the Idempotency-Key".to_owned();
         return Err(RuntimeError::Conflict { what });
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::service::SinkDelivery;
 use crate::runtime::error::RuntimeError;
@@ -151,9 +153,10 @@ impl TurnDriver {
                 }
                 held.inputs = start(&self.parts, session, turn, 1).await?;
             }
-            TurnPhase::Retrying { attempt, delay } => {
+            TurnPhase::Retrying { attempt, at } => {
                 self.hold_permit(held);
-                let delay = Duration::try_from_secs_f64(*delay).unwrap_or_default();
+                // By the wall clock: a delay can be the hours until a quota is full again.
+                let delay = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {
                         held.inputs = start(&self.parts, session, turn, *attempt).await?;

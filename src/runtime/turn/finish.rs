@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::runtime::error::RuntimeError;
 use crate::runtime::keeper::handle::KeeperHandle;
 use crate::runtime::keeper::stop::stop_tree;
@@ -47,11 +49,19 @@ pub(crate) async fn finish(
 async fn retry(session: &Session, turn: &TurnState, out: &TurnEnded, keeper: Option<&KeeperHandle>) -> Option<Body> {
     let retry = session.request().retry.as_ref()?;
     let cause = out.cause?;
-    let is_due = turn.attempt <= retry.max && retry.on.contains(&out.status) && out.status != Status::Cancelled;
+    let is_wanted = retry.on.iter().any(|on| on.includes(out.status, out.cause));
+    // Without its conversation the agent fails every time.
+    let is_hopeless = out.status == Status::Cancelled || cause == Cause::ConversationLost;
+    let is_due = turn.attempt <= retry.max && is_wanted && !is_hopeless;
     if !is_due || !end_leftovers(keeper, cause).await {
         return None;
     }
-    let (attempt, delay) = (turn.attempt.saturating_add(1), retry.delay);
+    let attempt = turn.attempt.saturating_add(1);
+    // Before the quota is full again, an attempt would be spent for nothing.
+    let until_reset = out
+        .reset_at
+        .map_or(0.0, |at| at.duration_since(Timestamp::now()).as_secs_f64());
+    let delay = retry.delay.max(until_reset);
     Some(Body::Retry { attempt, delay, cause })
 }
 

@@ -1,6 +1,9 @@
 //! The outcome of a turn, beyond what its exit and the agent's output say.
 
-use promptd_agents::Format;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use promptd_agents::{Format, find_reset};
 use promptd_model::{
     Body, Cause, ExitEvidence, Exited, MAX_RESULT, Observation, Status, TurnEnded, Usage, decide_outcome,
 };
@@ -34,16 +37,32 @@ pub(crate) fn limit(mut out: TurnEnded, format: Option<&Format>, earlier: &Usage
 /// Fails a turn whose agent was to resume one session and began another: it knows nothing of the turns before. The
 /// session keeps the id under which its past is found.
 pub(crate) fn check_resumed(mut out: TurnEnded, asked: Option<&str>) -> TurnEnded {
-    let Some(asked) = asked else { return out };
+    let Some(asked) = asked else {
+        // An agent that had nothing to resume misses something else.
+        if out.cause == Some(Cause::ConversationLost) {
+            out.cause = Some(Cause::AgentError);
+        }
+        return out;
+    };
     let other = out.agent_session_id.take().filter(|id| id != asked);
     out.agent_session_id = Some(asked.to_owned());
     if let (Some(other), Status::Completed) = (other, out.status) {
         out.status = Status::Failed;
-        out.cause = Some(Cause::AgentError);
+        out.cause = Some(Cause::ConversationLost);
         out.error = Some(format!(
             "the agent was to resume its session {asked:?} and began another, {other:?}, without the turns before; \
-             begin a new session of promptd if its past is lost"
+             prompt again with \"fresh\": true if its past is lost"
         ));
+    }
+    out
+}
+
+/// Adds when the quota is full again: as the agent reports it, else as its error says it.
+pub(crate) fn with_reset(mut out: TurnEnded, seen: &Observation, now: Timestamp) -> TurnEnded {
+    if out.cause == Some(Cause::Quota) {
+        let said = || find_reset(out.error.as_deref()?);
+        let reset = seen.reset.clone().or_else(said);
+        out.reset_at = reset.and_then(|reset| reset.moment(now, &TimeZone::system()));
     }
     out
 }
@@ -74,7 +93,7 @@ mod tests {
     #[test]
     fn an_agent_that_began_another_session_has_failed() {
         let out = check_resumed(ended(0, Some("new")), Some("old"));
-        assert_eq!((out.status, out.cause), (Status::Failed, Some(Cause::AgentError)));
+        assert_eq!((out.status, out.cause), (Status::Failed, Some(Cause::ConversationLost)));
         assert!(out.error.unwrap().contains("\"new\""));
         assert_eq!(out.agent_session_id.as_deref(), Some("old"));
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::runtime::launch::catalog::find_agent;
 use crate::runtime::launch::inputs::{Sources, TurnInputs};
 use crate::runtime::session::handle::Session;
 use crate::runtime::turn::finish::finish;
-use crate::runtime::turn::outcome::{check_resumed, limit};
+use crate::runtime::turn::outcome::{check_resumed, limit, with_reset};
 use crate::runtime::turn::parts::TurnParts;
 use promptd_agents::{Agent, Format};
 use promptd_model::{Cause, ExitEvidence, Exited, SessionState, TurnPhase, TurnState, decide_outcome};
@@ -31,6 +32,11 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The grace of an agent that is ended because it lingers.
 const LINGER_GRACE: Duration = Duration::from_secs(5);
+
+/// The same two for an agent that promptd talks with: its standard input is closed at its final result, which is the sign
+/// to exit, and nothing else is expected of it. Together they stay under two seconds.
+const DIALOG_LINGER_TIMEOUT: Duration = Duration::from_millis(800);
+const DIALOG_LINGER_GRACE: Duration = Duration::from_millis(800);
 
 /// A timer that ends this much too late means that the machine was paused meanwhile.
 const LATE_TIMER: Duration = Duration::from_secs(1);
@@ -151,7 +157,10 @@ impl TurnRun {
         }
         // A frozen agent cannot exit, and gets its time when it continues.
         if read.lines || self.frozen != turn.frozen {
-            (self.last_line, self.frozen) = (Instant::now(), turn.frozen);
+            self.last_line = Instant::now();
+        }
+        if self.frozen != turn.frozen {
+            (self.last_known_line, self.frozen) = (Instant::now(), turn.frozen);
         }
         Ok(())
     }
@@ -163,15 +172,22 @@ impl TurnRun {
         changes: &mut watch::Receiver<Arc<SessionState>>,
         now: Instant,
     ) -> Result<(), RuntimeError> {
+        let was_done = self.is_done();
         if let Some(dialog) = self.reader.dialog() {
-            self.io.advance(dialog, turn, now).await?;
+            self.io.advance(dialog, turn, now, self.last_known_line).await?;
+        }
+        if !was_done && self.is_done() {
+            // Given up, or cancelled before the prompt: the time to exit begins now.
+            self.last_known_line = now;
         }
         let linger_end = self.linger_end();
         if let (Some(at), Some(keeper)) = (linger_end, &self.keeper)
             && now >= at
         {
             self.ending = true;
-            stop_tree_later(keeper, LINGER_GRACE, None);
+            let is_dialog = self.reader.is_dialog();
+            let grace = if is_dialog { DIALOG_LINGER_GRACE } else { LINGER_GRACE };
+            stop_tree_later(keeper, grace, None);
         }
         let timers = [self.io.next_timer(), linger_end.filter(|_| !self.ending)];
         tokio::select! {
@@ -186,7 +202,14 @@ impl TurnRun {
     /// When the agent is ended, if it is done and has not exited by then.
     fn linger_end(&self) -> Option<Instant> {
         let lingers = !self.ending && !self.frozen && self.is_done();
-        lingers.then(|| self.last_line + LINGER_TIMEOUT)
+        lingers.then(|| {
+            if self.reader.is_dialog() {
+                // What its MCP servers log is no sign that it has more to say.
+                self.last_known_line + DIALOG_LINGER_TIMEOUT
+            } else {
+                self.last_line + LINGER_TIMEOUT
+            }
+        })
     }
 
     /// When a worker is no longer waited for.
@@ -229,9 +252,11 @@ impl TurnRun {
             final_expected: self.final_expected(),
             launcher_died: self.reader.final_event_came_after_exit(),
         };
-        let out = decide_outcome(exit, &self.reader.observation());
-        let out = limit(out, self.format, &state.usage());
-        check_resumed(out, state.agent_session_id().filter(|_| self.resumes))
+        let seen = self.reader.observation();
+        let out = decide_outcome(exit, &seen);
+        let out = limit(out, self.format, &state.usage_before(self.number));
+        let out = check_resumed(out, state.resumed_session_id(self.number).filter(|_| self.resumes));
+        with_reset(out, &seen, Timestamp::now())
     }
 }
 

@@ -16,7 +16,6 @@ use crate::runtime::turn::parts::TurnParts;
 use crate::runtime::turn::supervisor::{Adopted, supervise};
 use promptd_keeper::{Launch, Spec};
 use promptd_model::{Body, Cause, Exited, SessionState, TurnPhase, TurnState};
-use promptd_sys as sys;
 
 /// Starts an attempt, unless the turn has been cancelled meanwhile, and waits until it is in the journal. Answers the
 /// inputs of the launch, where there was one.
@@ -91,9 +90,13 @@ fn prepare_if_due(from: &Sources<'_>, turn: &TurnState) -> Result<Option<(Launch
         Err(error) => error,
     };
     // Accepted, and yet it cannot be started: the program was removed since, or the disk is full.
-    let is_full = matches!(&error, RuntimeError::Io { source, .. } if source.kind() == ErrorKind::StorageFull);
+    let cause = match &error {
+        RuntimeError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => Cause::DiskFull,
+        RuntimeError::SessionLost { .. } => Cause::ConversationLost,
+        _ => Cause::SpawnFailed,
+    };
     let exited = Exited {
-        cause: Some(if is_full { Cause::DiskFull } else { Cause::SpawnFailed }),
+        cause: Some(cause),
         error: Some(error.to_string()),
         ..Exited::default()
     };
@@ -118,7 +121,6 @@ fn spec(settings: &Settings, session: &Session, turn: &TurnState, attempt: u32, 
         idle_timeout: request.idle_timeout.or(seconds(settings.default_idle_timeout)),
         session_bytes: settings.limits.session_bytes,
         min_free_bytes: settings.limits.min_free_bytes,
-        files: sys::inherited_file_limit(),
     }
 }
 

@@ -5,6 +5,8 @@
 //! | step | what it does |
 //! |---|---|
 //! | `say TEXT` | writes a piece of its answer |
+//! | `chunk JSON` | the same with a text as JSON, whatever is escaped in it |
+//! | `late TEXT` | the same, after its response to the prompt |
 //! | `ask` | asks whether it may run a tool, waits, and says what it was told |
 //! | `ask-odd` | the same, with nothing but "always" to choose from |
 //! | `ask-back FILE` | asks, and takes it back when there is such a file |
@@ -16,6 +18,15 @@
 //! | `exit N` | exits with N, in the middle |
 //! | `linger` | does not leave when all is said |
 //! | `orphan` | leaves a process behind in its tree |
+//!
+//! Its arguments:
+//!
+//! | argument | what it does |
+//! |---|---|
+//! | `forgets` | begins another session instead of the one to load |
+//! | `lost` | refuses to load a session; each session is a new one |
+//! | `noisy` | writes what a terminal would get around each message |
+//! | `METHOD` | never answers this method |
 //!
 //! All that it is told goes to the file `heard` in its working directory, a line per line, with START and EOF. It needs
 //! nothing but the standard library: `build.rs` compiles it by itself.
@@ -53,6 +64,7 @@ fn main() {
         lingers: false,
         is_deaf: false,
         is_cancelled: false,
+        late: Vec::new(),
     };
     agent.run();
 }
@@ -64,6 +76,12 @@ struct Agent {
     lingers: bool,
     is_deaf: bool,
     is_cancelled: bool,
+    late: Vec<String>,
+}
+
+/// Whether it was started with this argument.
+fn has_argument(word: &str) -> bool {
+    std::env::args().any(|argument| argument == word)
 }
 
 impl Agent {
@@ -72,11 +90,19 @@ impl Agent {
             let Some(message) = self.next_message() else { continue };
             let id = id(&message);
             match text(&message, "method").as_deref() {
+                Some(method) if has_argument(method) => {}
                 Some("initialize") => {
                     answer(&id, r#"{"protocolVersion":1,"agentCapabilities":{"loadSession":true}}"#);
                 }
+                Some("session/new") if has_argument("lost") => {
+                    self.session = format!("session-{}", std::process::id());
+                    answer(&id, &format!(r#"{{"sessionId":{}}}"#, quoted(&self.session)));
+                }
+                Some("session/load") if has_argument("lost") => {
+                    write(&format!(r#""id":{id},"error":{{"code":-32002,"message":"Resource not found"}}"#));
+                }
                 Some("session/new") => answer(&id, &format!(r#"{{"sessionId":{}}}"#, quoted(&self.session))),
-                Some("session/load") if std::env::args().any(|word| word == "forgets") => {
+                Some("session/load") if has_argument("forgets") => {
                     self.session = "session-2".to_owned();
                     answer(&id, &format!(r#"{{"sessionId":{}}}"#, quoted(&self.session)));
                 }
@@ -102,11 +128,16 @@ impl Agent {
         }
         let reason = if self.is_cancelled { "cancelled" } else { "end_turn" };
         answer(id, &format!(r#"{{"stopReason":"{reason}"}}"#));
+        for text in std::mem::take(&mut self.late) {
+            self.say(&text);
+        }
     }
 
     fn step(&mut self, word: &str, rest: &str) {
         match word {
             "say" => self.say(rest),
+            "chunk" => self.chunk(rest),
+            "late" => self.late.push(rest.to_owned()),
             "ask" => self.ask(&["allow_once", "allow_always", "reject_once"]),
             "ask-odd" => self.ask(&["allow_always", "allow_always"]),
             "ask-back" => self.ask_back(rest),
@@ -147,8 +178,12 @@ impl Agent {
     }
 
     fn say(&self, text: &str) {
+        self.chunk(&quoted(text));
+    }
+
+    fn chunk(&self, text: &str) {
         let session = quoted(&self.session);
-        let content = format!(r#"{{"type":"text","text":{}}}"#, quoted(text));
+        let content = format!(r#"{{"type":"text","text":{text}}}"#);
         let update = format!(r#"{{"sessionUpdate":"agent_message_chunk","content":{content}}}"#);
         write(&format!(
             r#""method":"session/update","params":{{"sessionId":{session},"update":{update}}}"#
@@ -229,7 +264,12 @@ fn put(line: &str) {
 }
 
 fn write(members: &str) {
-    put(&format!(r#"{{"jsonrpc":"2.0",{members}}}"#));
+    let message = format!(r#"{{"jsonrpc":"2.0",{members}}}"#);
+    if has_argument("noisy") {
+        put(&format!("\x1b]0;{{\"title\":1}}\x07\x1b[?2004h\u{feff}proj main | {message} ok\x1b[0m"));
+    } else {
+        put(&message);
+    }
 }
 
 fn answer(id: &str, result: &str) {

@@ -4,13 +4,24 @@ use serde_json::{Value, json};
 
 use super::{Builder, Server, wait_until};
 
-/// The configuration of servers that have the agent: `scripted`, and `forgetful`, which resumes nothing.
+/// The agent under different names, with its arguments.
+const AGENTS: [(&str, &[&str]); 6] = [
+    ("scripted", &[]),
+    ("forgetful", &["forgets"]),
+    ("lost", &["lost"]),
+    ("noisy", &["noisy"]),
+    ("silent-at-start", &["initialize"]),
+    ("silent-at-session", &["session/new"]),
+];
+
+/// The configuration of servers that have the agent.
 fn config(more: &str) -> String {
     let program = env!("SCRIPTED_AGENT");
-    format!(
-        "{more}\n[agents.scripted]\ncommand = [{program:?}]\nstream = \"acp\"\n\
-         [agents.forgetful]\ncommand = [{program:?}, \"forgets\"]\nstream = \"acp\"\n"
-    )
+    let agents = AGENTS.map(|(name, arguments)| {
+        let command = [&[program], arguments].concat();
+        format!("[agents.{name}]\ncommand = {command:?}\nstream = \"acp\"\n")
+    });
+    format!("{more}\n{}", agents.concat())
 }
 
 impl Builder {

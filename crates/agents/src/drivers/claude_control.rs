@@ -15,7 +15,8 @@ use super::questions::Questions;
 use crate::formats::claude::ClaudeObserver;
 use crate::launch::request::TurnRequest;
 use crate::output::json_rpc;
-use crate::output::observer::{Observer, default_on_error};
+use crate::output::lenient::default_on_error;
+use crate::output::observer::Observer;
 use crate::output::tool;
 use promptd_model::{Observation, PermissionKind, Stream};
 

@@ -70,4 +70,13 @@ pub trait Driver: Observer {
     /// Takes a line that the journal has as written to the agent, without its newline. After a restart, this is the only
     /// sign of an interrupt. The effects of the interrupt are then due again, like everything else in a replay.
     fn observe_written(&mut self, line: &[u8]);
+
+    /// The request that the agent has to answer before it gets the prompt. `None` if it has the prompt, or needs no
+    /// such request.
+    fn awaited_method(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Ends the turn as failed: the agent does not answer. It has no effect if the agent has the prompt.
+    fn give_up(&mut self, _error: &str) {}
 }

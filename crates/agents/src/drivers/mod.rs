@@ -12,6 +12,7 @@
 pub(crate) mod acp;
 pub(crate) mod app_server;
 pub(crate) mod claude_control;
+mod clean;
 pub(crate) mod driver;
 mod questions;
 

@@ -16,16 +16,20 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
+use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(crate) static COPILOT_JSON: Format = Format::stream(
-    "copilot-json",
-    || Box::new(CopilotObserver::default()),
-    || Box::new(CopilotTranslator::default()),
-);
+pub(crate) static COPILOT_JSON: Format = Format {
+    chunks: &[&["data", "deltaContent"]],
+    ..Format::stream(
+        "copilot-json",
+        || Box::new(CopilotObserver::default()),
+        || Box::new(CopilotTranslator::default()),
+    )
+};
 
 #[derive(Default)]
 struct CopilotObserver {
@@ -67,10 +71,13 @@ struct Data {
     arguments: Value,
     partial_output: String,
     success: bool,
+    #[serde(deserialize_with = "null_is_default")]
     result: ToolResult,
+    #[serde(deserialize_with = "null_is_default")]
     error: ToolError,
     message: String,
     error_message: String,
+    #[serde(deserialize_with = "default_on_error")]
     status_code: Option<u16>,
     aborted: bool,
 }

@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
+use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
@@ -51,15 +52,15 @@ struct Event<'a> {
     #[serde(borrow)]
     session_id: Option<Cow<'a, str>>,
     /// Of a message, a thought, or a tool's call.
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
     id: Cow<'a, str>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
     text: Cow<'a, str>,
     #[serde(rename = "toolName", borrow)]
     tool_name: Option<Cow<'a, str>>,
     #[serde(default)]
     parameters: Value,
-    #[serde(rename = "isError", default)]
+    #[serde(rename = "isError", default, deserialize_with = "null_is_default")]
     is_error: bool,
     /// The output of a tool.
     #[serde(default)]

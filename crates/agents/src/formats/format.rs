@@ -1,5 +1,7 @@
 //! A format of an agent's standard output, as data.
 
+use crate::output::clean::Clean;
+use crate::output::json_line::ChunkPath;
 use crate::output::observer::Observer;
 use crate::output::update::Translator;
 
@@ -15,6 +17,8 @@ pub struct Format {
     pub usage_is_cumulative: bool,
     /// An agent that writes this is started for a dialog in every permission mode.
     pub is_dialog: bool,
+    /// Where the texts are that come in chunks.
+    pub(crate) chunks: &'static [ChunkPath],
     /// Reads it for the turn's end; none if only the exit code shows it.
     pub(crate) observer: Option<NewObserver>,
     /// Turns it into ACP updates; none if the bytes themselves are the answer.
@@ -34,9 +38,22 @@ impl Format {
             final_event: true,
             usage_is_cumulative: false,
             is_dialog: false,
+            chunks: &[],
             observer: Some(observer),
             translator: Some(translator),
         }
+    }
+
+    /// What reads it for the turn's end.
+    pub(crate) fn new_observer(&self) -> Option<Box<dyn Observer>> {
+        let observer = self.observer?();
+        Some(Box::new(Clean::new(self.chunks, observer)))
+    }
+
+    /// What turns it into ACP updates.
+    pub(crate) fn new_translator(&self) -> Option<Box<dyn Translator>> {
+        let translator = self.translator?();
+        Some(Box::new(Clean::new(self.chunks, translator)))
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) static LINES: Format = Format {
     final_event: false,
     usage_is_cumulative: false,
     is_dialog: false,
+    chunks: &[],
     observer: None,
     translator: None,
 };

@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, push_text, success};
+use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::observer::{Observer, failure, limited, parse_event, push_text, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
@@ -60,8 +61,10 @@ struct Part {
     tool: String,
     #[serde(rename = "callID")]
     call_id: String,
+    #[serde(deserialize_with = "null_is_default")]
     state: State,
     reason: String,
+    #[serde(deserialize_with = "default_on_error")]
     tokens: Tokens,
     cost: f64,
 }
@@ -71,7 +74,9 @@ struct Part {
 struct State {
     status: String,
     input: Value,
+    #[serde(deserialize_with = "null_is_default")]
     output: String,
+    #[serde(deserialize_with = "null_is_default")]
     error: String,
 }
 
@@ -96,6 +101,7 @@ struct Cache {
 #[serde(default)]
 struct Failure {
     name: String,
+    #[serde(deserialize_with = "default_on_error")]
     data: FailureData,
 }
 
@@ -103,7 +109,7 @@ struct Failure {
 #[serde(default)]
 struct FailureData {
     message: String,
-    #[serde(rename = "statusCode")]
+    #[serde(rename = "statusCode", deserialize_with = "default_on_error")]
     status_code: Option<u16>,
 }
 

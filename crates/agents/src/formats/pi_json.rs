@@ -15,16 +15,20 @@ use serde_json::Value;
 
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
+use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
-pub(crate) static PI_JSON: Format = Format::stream(
-    "pi-json",
-    || Box::new(PiObserver::default()),
-    || Box::new(PiTranslator::default()),
-);
+pub(crate) static PI_JSON: Format = Format {
+    chunks: &[&["assistantMessageEvent", "delta"]],
+    ..Format::stream(
+        "pi-json",
+        || Box::new(PiObserver::default()),
+        || Box::new(PiTranslator::default()),
+    )
+};
 
 #[derive(Default)]
 struct PiObserver {
@@ -49,7 +53,7 @@ struct Event<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
-    #[serde(rename = "toolCallId", default, borrow)]
+    #[serde(rename = "toolCallId", default, borrow, deserialize_with = "null_is_default")]
     call_id: Cow<'a, str>,
     #[serde(rename = "toolName", borrow)]
     tool_name: Option<Cow<'a, str>>,
@@ -59,7 +63,7 @@ struct Event<'a> {
     partial_result: Value,
     #[serde(default)]
     result: Value,
-    #[serde(rename = "isError", default)]
+    #[serde(rename = "isError", default, deserialize_with = "null_is_default")]
     is_error: bool,
 }
 
@@ -74,7 +78,7 @@ struct Chunk<'a> {
 struct Delta<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
     delta: Cow<'a, str>,
 }
 
@@ -86,11 +90,13 @@ struct MessageEvent {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Answer {
+    #[serde(deserialize_with = "null_is_default")]
     role: String,
     #[serde(deserialize_with = "default_on_error")]
     content: Option<Vec<Block>>,
     #[serde(deserialize_with = "default_on_error")]
     usage: Option<Counts>,
+    #[serde(deserialize_with = "null_is_default")]
     stop_reason: String,
     error_message: Option<String>,
 }

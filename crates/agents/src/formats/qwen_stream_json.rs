@@ -10,15 +10,18 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::claude::CHUNKS;
 use super::claude::translator::ClaudeTranslator;
 use super::format::Format;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, keep_stderr, limited, success};
+use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::observer::{Observer, failure, keep_stderr, limited, success};
 use crate::output::update::{Translator, Update};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static QWEN_STREAM_JSON: Format = Format {
     usage_is_cumulative: true,
+    chunks: &CHUNKS,
     ..Format::stream(
         "qwen-stream-json",
         || Box::new(QwenObserver::default()),
@@ -50,11 +53,11 @@ impl Translator for QwenTranslator {
 struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     subtype: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     session_id: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "default_on_error")]
     is_error: bool,
     #[serde(default, deserialize_with = "default_on_error")]
     result: Option<String>,

@@ -1,10 +1,57 @@
-//! Classifies why a request to the model failed, by what agents report: an HTTP status, or a sentence.
+//! Classifies why a turn failed: by what the agent reports as data, else by an HTTP status, and by wording last.
 
 use promptd_model::Cause;
 
-/// Phrases that are more precise than the HTTP status, or come without one. Lower case.
-const PHRASES: [(&str, Cause); 24] = [
+/// Names of errors, as operating systems, the APIs of models and the agents write them: they are data, also in the middle
+/// of a sentence. Lower case, whole words.
+const CODES: &[(&str, Cause)] = &[
+    ("authentication_error", Cause::Auth),
+    ("authentication_failed", Cause::Auth),
+    ("invalid_api_key", Cause::Auth),
+    ("permission_error", Cause::Auth),
+    ("permission_denied", Cause::Auth),
+    ("oauth_org_not_allowed", Cause::Auth),
+    ("invalid_grant", Cause::Auth),
+    ("token_expired", Cause::Auth),
+    ("unauthenticated", Cause::Auth),
+    ("unauthorized", Cause::Auth),
+    ("billing_error", Cause::Quota),
+    ("rate_limit_error", Cause::Quota),
+    ("rate_limit_exceeded", Cause::Quota),
+    ("rate_limit", Cause::Quota),
+    ("insufficient_quota", Cause::Quota),
+    ("quota_exceeded", Cause::Quota),
+    ("usage_limit_reached", Cause::Quota),
+    ("usage_limit_exceeded", Cause::Quota),
+    ("usage_not_included", Cause::Quota),
+    ("resource_exhausted", Cause::Quota),
+    ("engine_overloaded_error", Cause::Overloaded),
+    ("overloaded_error", Cause::Overloaded),
+    ("overloaded", Cause::Overloaded),
+    ("server_error", Cause::Overloaded),
+    ("server_is_overloaded", Cause::Overloaded),
+    ("econnrefused", Cause::Network),
+    ("econnreset", Cause::Network),
+    ("enotfound", Cause::Network),
+    ("eai_again", Cause::Network),
+    ("etimedout", Cause::Network),
+    ("ehostunreach", Cause::Network),
+    ("enetunreach", Cause::Network),
+];
+
+/// Wording, for what comes without a name and without a status that says enough. Lower case; the first match decides.
+const PHRASES: &[(&str, Cause)] = &[
+    // The conversation to resume: claude, codex, qwen, gemini (twice), opencode, pi, copilot.
+    ("no conversation found", Cause::ConversationLost),
+    ("no rollout found", Cause::ConversationLost),
+    ("no saved session found", Cause::ConversationLost),
+    ("invalid session identifier", Cause::ConversationLost),
+    ("no previous sessions found", Cause::ConversationLost),
+    ("session not found", Cause::ConversationLost),
+    ("no session found", Cause::ConversationLost),
+    ("no session or task matched", Cause::ConversationLost),
     ("not logged in", Cause::Auth),
+    ("run /login", Cause::Auth),
     ("invalid api key", Cause::Auth),
     // Gemini answers a wrong key with status 400.
     ("api key not valid", Cause::Auth),
@@ -20,39 +67,103 @@ const PHRASES: [(&str, Cause); 24] = [
     // The libraries under opencode and pi.
     ("api key is missing", Cause::Auth),
     ("incorrect api key", Cause::Auth),
-    ("unauthenticated", Cause::Auth),
     // An ACP agent without a login.
     ("authentication required", Cause::Auth),
+    ("invalid authentication credentials", Cause::Auth),
+    ("oauth token", Cause::Auth),
+    ("token has expired", Cause::Auth),
+    ("token is expired", Cause::Auth),
+    ("access token could not be refreshed", Cause::Auth),
+    ("refresh token", Cause::Auth),
+    ("sign in again", Cause::Auth),
+    ("log in again", Cause::Auth),
+    ("credentials have expired", Cause::Auth),
     // Anthropic answers an empty account with status 400.
     ("credit balance", Cause::Quota),
+    ("out of credits", Cause::Quota),
+    ("insufficient credits", Cause::Quota),
     ("usage limit", Cause::Quota),
-    ("quota", Cause::Quota),
+    ("session limit", Cause::Quota),
+    ("weekly limit", Cause::Quota),
+    ("5-hour limit", Cause::Quota),
+    ("opus limit", Cause::Quota),
+    ("sonnet limit", Cause::Quota),
+    ("hit your limit", Cause::Quota),
+    ("spending limit", Cause::Quota),
+    ("your current quota", Cause::Quota),
+    ("your quota", Cause::Quota),
+    ("quota exceeded", Cause::Quota),
+    ("exceeded quota", Cause::Quota),
+    ("daily quota", Cause::Quota),
+    ("quota limit", Cause::Quota),
+    ("quota will reset", Cause::Quota),
+    ("out of quota", Cause::Quota),
     ("rate limit", Cause::Quota),
-    ("rate_limit", Cause::Quota),
+    ("ratelimit", Cause::Quota),
     ("too many requests", Cause::Quota),
-    ("resource_exhausted", Cause::Quota),
-    ("overloaded", Cause::Overloaded),
     ("at capacity", Cause::Overloaded),
+    ("high demand", Cause::Overloaded),
+    ("service unavailable", Cause::Overloaded),
+    ("stream disconnected", Cause::Network),
+    ("error sending request", Cause::Network),
+    ("fetch failed", Cause::Network),
+    ("socket hang up", Cause::Network),
+    ("network error", Cause::Network),
+    ("network is unreachable", Cause::Network),
+    ("unable to connect", Cause::Network),
+    ("could not connect", Cause::Network),
+    ("failed to connect", Cause::Network),
+    ("connection error", Cause::Network),
+    ("connection refused", Cause::Network),
+    ("connection reset", Cause::Network),
+    ("connection timed out", Cause::Network),
+    ("connect timeout", Cause::Network),
+    ("request timed out", Cause::Network),
+    ("getaddrinfo", Cause::Network),
+    ("dns error", Cause::Network),
+    ("could not resolve host", Cause::Network),
+    ("name resolution", Cause::Network),
+    ("internet connection", Cause::Network),
+    ("other side closed", Cause::Network),
+    ("premature close", Cause::Network),
 ];
 
-/// The cause of a failed request: by the message, else by the status.
+/// The cause of a failed turn.
 pub(crate) fn classify(status: Option<u16>, message: &str) -> Cause {
-    let lower = message.to_lowercase();
-    let by_phrase = PHRASES
-        .iter()
-        .find(|(phrase, _)| lower.contains(phrase))
-        .map(|(_, cause)| *cause);
-    by_phrase
-        .or_else(|| status.or_else(|| status_in(&lower)).map(of_status))
+    // A full file system is nothing that the model's provider could refill.
+    let lower = message.to_lowercase().replace("disk quota", "disk space");
+    let by_phrase = || PHRASES.iter().find(|(phrase, _)| lower.contains(phrase));
+    let by_phrase = || by_phrase().map(|(_, cause)| *cause);
+    let status = status.or_else(|| status_in(&lower));
+    code_in(&lower)
+        .or_else(|| status.and_then(of_status))
+        .or_else(by_phrase)
+        // Google says so, too, if a quota is used up.
+        .or_else(|| (status == Some(403)).then_some(Cause::Auth))
         .unwrap_or(Cause::AgentError)
 }
 
-fn of_status(status: u16) -> Cause {
+/// The cause, by the name of an error; `None` if the name does not say enough.
+pub(crate) fn of_code(code: &str) -> Option<Cause> {
+    let mut known = CODES.iter();
+    known
+        .find(|(known, _)| known.eq_ignore_ascii_case(code))
+        .map(|(_, cause)| *cause)
+}
+
+/// The first name of an error in a sentence.
+fn code_in(lower: &str) -> Option<Cause> {
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.len() > 3).find_map(of_code)
+}
+
+/// The cause, by the HTTP status; `None` if the status does not say enough.
+fn of_status(status: u16) -> Option<Cause> {
     match status {
-        401 | 403 => Cause::Auth,
-        402 | 429 => Cause::Quota,
-        500..=599 => Cause::Overloaded,
-        _ => Cause::AgentError,
+        401 => Some(Cause::Auth),
+        402 | 429 => Some(Cause::Quota),
+        500..=599 => Some(Cause::Overloaded),
+        _ => None,
     }
 }
 
@@ -83,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phrases_count_before_status_numbers() {
+    fn failures_of_real_agents_have_a_cause() {
         let cases = [
             (
                 "unexpected status 401 Unauthorized: scripted failure, url: http://127.0.0.1/v1/responses",
@@ -147,5 +258,71 @@ mod tests {
         for (message, cause) in cases {
             assert_eq!(classify(None, message), cause, "{message}");
         }
+    }
+
+    #[test]
+    fn a_name_or_a_status_counts_more_than_wording() {
+        let cases = [
+            // Wording, as no status came with it.
+            (None, "You've hit your session limit · resets 10:30am", Cause::Quota),
+            (
+                None,
+                "You've hit your usage limit. Upgrade to Pro or try again at 3:45 PM.",
+                Cause::Quota,
+            ),
+            (
+                None,
+                "OAuth token has expired. Please obtain a new token or refresh your existing token.",
+                Cause::Auth,
+            ),
+            (
+                Some(401),
+                r#"{"type":"error","error":{"type":"authentication_error","message":"OAuth token has expired"}}"#,
+                Cause::Auth,
+            ),
+            (
+                None,
+                "stream disconnected before completion: error sending request for url (https://x/v1)",
+                Cause::Network,
+            ),
+            (
+                None,
+                "stream disconnected before completion: Rate limit reached for gpt-5",
+                Cause::Quota,
+            ),
+            (None, "getaddrinfo ENOTFOUND api.example.com", Cause::Network),
+            (None, "API Error: Connection error.", Cause::Network),
+            (None, "connect ECONNREFUSED 127.0.0.1:443", Cause::Network),
+            // Words that only look like a reason.
+            (None, "EDQUOT: disk quota exceeded, write", Cause::AgentError),
+            (
+                None,
+                "write failed: Disk quota exceeded (os error 122)",
+                Cause::AgentError,
+            ),
+            (None, "cannot read src/quota.rs", Cause::AgentError),
+            (None, "FileNotFoundError: config.toml", Cause::AgentError),
+            (None, "the context limit is reached", Cause::AgentError),
+            // A name in the middle of a sentence, against a status or wording.
+            (
+                Some(429),
+                "engine_overloaded_error: please try again",
+                Cause::Overloaded,
+            ),
+            (
+                Some(400),
+                "Your credit balance is too low to access the Anthropic API.",
+                Cause::Quota,
+            ),
+            (Some(403), "Quota exceeded for quota metric", Cause::Quota),
+            (Some(403), "you may not", Cause::Auth),
+            (Some(503), "your quota is fine", Cause::Overloaded),
+            (None, r#"{"error":{"code":"insufficient_quota"}}"#, Cause::Quota),
+        ];
+        for (status, message, cause) in cases {
+            assert_eq!(classify(status, message), cause, "{message}");
+        }
+        assert_eq!(of_code("overloaded"), Some(Cause::Overloaded));
+        assert_eq!(of_code("unknown"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What the runtime learns from an agent's output: the same facts for every agent.
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::Deserialize;
 
 use super::cause;
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
@@ -44,14 +44,6 @@ pub(crate) fn parse_event<'a, E: Deserialize<'a>>(seen: &mut Observation, stream
 
 /// How much of a line on stderr is read: reasons are sentences, longer lines are dumps.
 const STDERR_LIMIT: usize = 4096;
-
-/// For optional parts of an event: if a part has an unexpected shape, the rest of the event is still read.
-pub(crate) fn default_on_error<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
-    source: D,
-) -> Result<T, D::Error> {
-    let value = serde_json::Value::deserialize(source)?;
-    Ok(serde_json::from_value(value).unwrap_or_default())
-}
 
 /// Appends as much of `more` as [`TEXT_LIMIT`] allows, and whole characters only.
 pub(crate) fn push_text(text: &mut String, more: &str) {

@@ -71,8 +71,13 @@ impl Update {
 
     /// A whole line of stdout as it is, in addition to updates that do not have all of its content.
     pub(crate) fn raw(line: &[u8]) -> Self {
+        Self::raw_part(line, true)
+    }
+
+    /// A part of a line of stdout as it is.
+    pub(crate) fn raw_part(line: &[u8], eol: bool) -> Self {
         Self::Raw {
-            eol: true,
+            eol,
             stream: Stream::Stdout,
             line: line.to_vec(),
         }

@@ -92,7 +92,7 @@ fn a_search_gets_its_query_at_its_end() {
     let item = |kind: &str, query: &str| {
         format!(r#"{{"type":"item.{kind}","item":{{"id":"w","type":"web_search","query":"{query}"}}}}"#)
     };
-    let mut translator = codex().format.translator.unwrap()();
+    let mut translator = codex().format.new_translator().unwrap();
     translator.translate_line(item("started", "").as_bytes()).unwrap();
     let updates = translator
         .translate_line(item("completed", "weather").as_bytes())

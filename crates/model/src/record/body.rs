@@ -135,6 +135,9 @@ pub struct Prompt {
     /// The caller's `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The agent begins a new conversation, and knows nothing of the turns before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
 }
 
 /// Identifies the agent's process, so that it can be found again after a restart.
@@ -314,6 +317,9 @@ pub struct TurnEnded {
     /// Why the turn did not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// When the quota that is used up is full again, if the agent says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_at: Option<Timestamp>,
     /// Why the model stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,

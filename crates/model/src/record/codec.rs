@@ -263,6 +263,7 @@ mod tests {
             Body::Prompt(Prompt {
                 text: "do\nit".into(),
                 idempotency_key: Some("k".into()),
+                fresh: true,
             }),
             Body::Exited(Exited {
                 code: Some(3),
@@ -337,7 +338,7 @@ mod tests {
         #[test]
         fn damaged_record_does_not_panic(cut in 0_usize..120, byte: u8) {
             let mut line = Vec::new();
-            encode(&mut line, 1, TIME, 1, &Body::Prompt(Prompt { text: "hello".into(), idempotency_key: None })).unwrap();
+            encode(&mut line, 1, TIME, 1, &Body::Prompt(Prompt { text: "hello".into(), ..Prompt::default() })).unwrap();
             let at = cut % line.len();
             line[at] = byte;
             let _decoded = decode(&line);

@@ -18,6 +18,28 @@ pub enum Status {
     Lost,
 }
 
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::TimedOut,
+        Self::Lost,
+    ];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// Why a turn did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +74,56 @@ pub enum Cause {
     HostRestart,
     /// The disk was full.
     DiskFull,
+    /// The model's provider could not be reached, or the connection broke.
+    Network,
+    /// The agent no longer has the conversation that the turn was to continue.
+    ConversationLost,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::AgentError,
+        Self::Auth,
+        Self::Quota,
+        Self::Overloaded,
+        Self::Timeout,
+        Self::IdleTimeout,
+        Self::Interrupted,
+        Self::Stopped,
+        Self::SpawnFailed,
+        Self::SetupFailed,
+        Self::OutOfMemory,
+        Self::OutputLimit,
+        Self::KeeperLost,
+        Self::HostRestart,
+        Self::DiskFull,
+        Self::Network,
+        Self::ConversationLost,
+    ];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AgentError => "agent_error",
+            Self::Auth => "auth",
+            Self::Quota => "quota",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Interrupted => "interrupted",
+            Self::Stopped => "stopped",
+            Self::SpawnFailed => "spawn_failed",
+            Self::SetupFailed => "setup_failed",
+            Self::OutOfMemory => "out_of_memory",
+            Self::OutputLimit => "output_limit",
+            Self::KeeperLost => "keeper_lost",
+            Self::HostRestart => "host_restart",
+            Self::DiskFull => "disk_full",
+            Self::Network => "network",
+            Self::ConversationLost => "conversation_lost",
+        }
+    }
 }
 
 /// Why the model stopped, as ACP defines it (<https://agentclientprotocol.com/protocol/prompt-turn>).

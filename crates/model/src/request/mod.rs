@@ -12,5 +12,5 @@ mod sink;
 pub use mcp::{InvalidMcpServer, McpServer, McpTransport};
 pub use repo::{InvalidRepo, RepoRequest};
 pub use sdk::{InvalidSubagent, SdkConfig, SdkPermissionMode, SystemPrompt};
-pub use session::{PermissionDefault, PermissionMode, Retry, SessionRequest, StdinMode};
+pub use session::{PermissionDefault, PermissionMode, Retry, RetryOn, SessionRequest, StdinMode};
 pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};

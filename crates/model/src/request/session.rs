@@ -9,7 +9,7 @@ use super::mcp::McpServer;
 use super::repo::RepoRequest;
 use super::sink::SinkRequest;
 use crate::id::SessionId;
-use crate::record::Status;
+use crate::record::{Cause, Status};
 
 /// The body of `POST /v1/sessions`. An accepted request is stored in `session.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -135,15 +135,62 @@ pub struct Retry {
     /// Seconds before each retry.
     #[serde(default = "default_delay")]
     pub delay: f64,
-    /// The statuses that are retried.
+    /// The statuses (such as `failed`) and causes (such as `network`) that are retried; `failed` when absent.
     #[serde(default = "default_statuses")]
-    pub on: Vec<Status>,
+    #[schema(value_type = Vec<String>)]
+    pub on: Vec<RetryOn>,
+}
+
+/// What is retried: turns with this status, or with this cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
+pub enum RetryOn {
+    /// A status.
+    Status(Status),
+    /// A cause.
+    Cause(Cause),
+}
+
+impl RetryOn {
+    /// Whether a turn that ended like this is retried.
+    pub fn includes(self, status: Status, cause: Option<Cause>) -> bool {
+        match self {
+            Self::Status(wanted) => status == wanted,
+            Self::Cause(wanted) => cause == Some(wanted),
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let statuses = Status::ALL.into_iter().map(Self::Status);
+        statuses.chain(Cause::ALL.into_iter().map(Self::Cause))
+    }
+}
+
+impl From<RetryOn> for &'static str {
+    fn from(on: RetryOn) -> Self {
+        match on {
+            RetryOn::Status(status) => status.name(),
+            RetryOn::Cause(cause) => cause.name(),
+        }
+    }
+}
+
+impl TryFrom<String> for RetryOn {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let mut all = Self::all();
+        all.find(|on| <&str>::from(*on) == name).ok_or_else(|| {
+            let names: Vec<_> = Self::all().map(<&str>::from).collect();
+            format!("unknown status or cause {name:?}, expected one of {}", names.join(", "))
+        })
+    }
 }
 
 fn default_delay() -> f64 {
     5.0
 }
 
-fn default_statuses() -> Vec<Status> {
-    vec![Status::Failed]
+fn default_statuses() -> Vec<RetryOn> {
+    vec![RetryOn::Status(Status::Failed)]
 }

@@ -5,8 +5,10 @@
 
 mod outcome;
 mod permission;
+mod reset;
 mod state;
 
 pub use outcome::{ExitEvidence, FinalEvent, Observation, decide_outcome};
 pub use permission::{BY_AGENT, CANCELLED};
+pub use reset::{ClockTime, Reset};
 pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};

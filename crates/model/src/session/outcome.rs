@@ -3,7 +3,9 @@
 //! There are three pieces of evidence: the exit of the agent's process, the final event of its output (if its
 //! format has one), and whether promptd sent a signal. None is enough alone: claude and gemini exit with 0 when
 //! aborted, gemini exits with 144 after an HTTP 400, and the launcher of an npm package can die before its worker.
+//! If the agent has given its final result, that decides: claude exits with 1 after a success if one of its hooks fails.
 
+use super::reset::Reset;
 use crate::record::{Cause, Exited, Status, StopReason, TurnEnded, Usage};
 
 /// The event in an agent's output that marks the end of the turn.
@@ -33,6 +35,8 @@ pub struct Observation {
     pub final_event: Option<FinalEvent>,
     /// Why the turn failed, if no final event says so: gemini reports a missing key only on stderr.
     pub failure: Option<(Cause, String)>,
+    /// When a quota that is used up is full again, if the agent reports it as data.
+    pub reset: Option<Reset>,
     /// Background work is still running, or its result is still being processed: another final event will follow,
     /// even if there has been one.
     pub busy: bool,
@@ -76,6 +80,7 @@ pub fn decide_outcome(exit: ExitEvidence<'_>, seen: &Observation) -> TurnEnded {
     TurnEnded {
         status,
         cause,
+        reset_at: None,
         stop_reason,
         result: fin.and_then(|fin| fin.result.clone()),
         error,
@@ -94,7 +99,8 @@ fn by_final_event(fin: &FinalEvent) -> (Status, Option<Cause>) {
 fn by_exit_and_final_event(exit: ExitEvidence<'_>, seen: &Observation) -> (Status, Option<Cause>) {
     let exited_successfully = exit.exited.code == Some(0) || exit.launcher_died || exit.exited.lingered;
     match &seen.final_event {
-        Some(fin) if exited_successfully || fin.outcome.is_err() => by_final_event(fin),
+        // Still busy, it had more to say, and its end is no end of a turn.
+        Some(fin) if exited_successfully || fin.outcome.is_err() || !seen.busy => by_final_event(fin),
         None if exited_successfully && !exit.final_expected => (Status::Completed, None),
         Some(_) | None => (
             Status::Failed,
@@ -178,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn any_error_from_exit_or_final_event_means_failure() {
+    fn an_error_in_the_final_event_means_failure() {
         let error = FinalEvent {
             outcome: Err(Cause::Auth),
             ..fine()
@@ -187,10 +193,30 @@ mod tests {
             decide(&exited(Some(0), None), true, Some(error)),
             (Status::Failed, Some(Cause::Auth))
         );
-        assert_eq!(
-            decide(&exited(Some(1), None), true, Some(fine())),
-            (Status::Failed, Some(Cause::AgentError))
-        );
+    }
+
+    #[test]
+    fn the_final_result_counts_more_than_the_exit_code() {
+        let killed = Exited {
+            signal: Some("SIGSEGV".to_owned()),
+            ..exited(None, None)
+        };
+        for exit in [exited(Some(1), None), exited(Some(130), None), killed] {
+            assert_eq!(decide(&exit, true, Some(fine())), (Status::Completed, None));
+        }
+        let busy = Observation {
+            final_event: Some(fine()),
+            busy: true,
+            ..Observation::default()
+        };
+        for (code, status) in [(0, Status::Completed), (1, Status::Failed)] {
+            let exit = ExitEvidence {
+                exited: &exited(Some(code), None),
+                final_expected: true,
+                launcher_died: false,
+            };
+            assert_eq!(decide_outcome(exit, &busy).status, status);
+        }
     }
 
     #[test]

@@ -87,8 +87,8 @@ pub enum TurnPhase {
     Retrying {
         /// The number of the next attempt.
         attempt: u32,
-        /// Seconds between the failure and the attempt.
-        delay: f64,
+        /// When the attempt is due.
+        at: Timestamp,
     },
     /// It has ended.
     Ended(TurnEnded),
@@ -105,6 +105,8 @@ pub struct TurnState {
     pub accepted_at: Timestamp,
     /// Its `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// The agent begins a new conversation, and knows nothing of the turns before.
+    pub fresh: bool,
     /// Its phase.
     pub phase: TurnPhase,
     /// The number of the attempt; starts at 1.
@@ -200,6 +202,7 @@ impl SessionState {
                 prompt_seq: record.seq,
                 accepted_at: record.time,
                 idempotency_key: prompt.idempotency_key.clone(),
+                fresh: prompt.fresh,
                 phase: TurnPhase::Queued,
                 attempt: 1,
                 started: None,
@@ -269,12 +272,29 @@ impl SessionState {
         self.turns.last().map_or(1, |turn| turn.turn.saturating_add(1))
     }
 
-    /// The agent's own session id, from the last turn that reported one.
+    /// The agent's own session id, from the last turn of its conversation that reported one.
     pub fn agent_session_id(&self) -> Option<&str> {
-        self.turns
-            .iter()
-            .rev()
-            .find_map(|turn| turn.ended()?.agent_session_id.as_deref())
+        find_id(self.conversation_before(u32::MAX))
+    }
+
+    /// The agent's own session that a turn continues; `None` if it begins a new one.
+    pub fn resumed_session_id(&self, turn: u32) -> Option<&str> {
+        find_id(self.conversation_before(turn))
+    }
+
+    /// The usage of the turns before this one, in the same conversation of the agent.
+    pub fn usage_before(&self, turn: u32) -> Usage {
+        let usage = self.conversation_before(turn).filter_map(|turn| turn.ended()?.usage);
+        usage.fold(Usage::default(), Usage::plus)
+    }
+
+    /// The turns before this one that belong to the same conversation of the agent, newest first.
+    fn conversation_before(&self, turn: u32) -> impl Iterator<Item = &TurnState> {
+        let mut is_over = false;
+        let turns = self.turns.iter().rev().map(Arc::as_ref);
+        let from = turns.skip_while(move |state| state.turn > turn);
+        from.take_while(move |state| !std::mem::replace(&mut is_over, state.fresh))
+            .filter(move |state| state.turn < turn)
     }
 
     /// The usage of all ended turns.
@@ -309,6 +329,10 @@ impl SessionState {
     pub fn pending_permissions(&self) -> impl Iterator<Item = &(Permission, Timestamp)> {
         self.current().into_iter().flat_map(|turn| &turn.permissions)
     }
+}
+
+fn find_id<'a>(mut turns: impl Iterator<Item = &'a TurnState>) -> Option<&'a str> {
+    turns.find_map(|turn| turn.ended()?.agent_session_id.as_deref())
 }
 
 fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
@@ -355,9 +379,10 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
                     truncated: false,
                 };
             }
+            let delay = SignedDuration::try_from_secs_f64(*delay).unwrap_or_default();
             turn.phase = TurnPhase::Retrying {
                 attempt: *attempt,
-                delay: *delay,
+                at: time.saturating_add(delay).unwrap_or(time),
             };
         }
         Body::TurnEnded(ended) => {

@@ -21,6 +21,7 @@ fn ended(status: Status) -> Body {
     Body::TurnEnded(TurnEnded {
         status,
         cause,
+        reset_at: None,
         stop_reason,
         result,
         error,

@@ -25,7 +25,7 @@ impl Journal {
         for length in lengths {
             let prompt = Prompt {
                 text: "x".repeat(*length),
-                idempotency_key: None,
+                ..Prompt::default()
             };
             batch.record(1, &Body::Prompt(prompt)).unwrap();
         }

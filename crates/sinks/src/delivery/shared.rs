@@ -27,11 +27,10 @@ pub struct Delivery {
 /// A running worker: its session and its sink.
 type RunningWorker = (Weak<dyn Source>, Weak<SinkSlot>);
 
-impl Delivery {
-    /// Delivery over at most this many connections.
-    pub fn new(connections: usize) -> Self {
+impl Default for Delivery {
+    fn default() -> Self {
         Self {
-            limits: ConnectionLimits::new(connections),
+            limits: ConnectionLimits::new(),
             clients: Clients::default(),
             counters: Counters::default(),
             retry_now: watch::Sender::new(()),
@@ -40,7 +39,9 @@ impl Delivery {
             running: Mutex::default(),
         }
     }
+}
 
+impl Delivery {
     /// Lets all waiting sinks try again now, because the configuration has changed.
     pub fn retry_now(&self) {
         self.retry_now.send_replace(());

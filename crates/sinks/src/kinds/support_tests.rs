@@ -169,6 +169,7 @@ pub(super) fn ended(status: Status) -> TurnEnded {
     TurnEnded {
         status,
         cause: None,
+        reset_at: None,
         stop_reason: None,
         result: None,
         error: None,

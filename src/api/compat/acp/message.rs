@@ -6,11 +6,12 @@ use agent_client_protocol_schema::v1::{
     Error, ErrorCode, JsonRpcMessage, Meta, Notification, Request, RequestId, Response,
 };
 use axum::http::StatusCode;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::api::http::problem::Problem;
+use promptd_agents::repair_json;
 
 /// Our member of `_meta`.
 pub(super) const META: &str = "promptd";
@@ -43,10 +44,12 @@ pub(super) struct InvalidFrame {
 
 /// Parses a frame.
 pub(super) fn parse(text: &str) -> Result<Incoming, InvalidFrame> {
-    let value: Value = serde_json::from_str(text).map_err(|error| {
+    // JavaScript cuts texts in the middle of a character.
+    let text = repair_json(text);
+    let value: Value = serde_json::from_str(&text).map_err(|error| {
         let why = format!("the frame is not JSON ({error}); send one JSON-RPC message per text frame");
         InvalidFrame {
-            id: RequestId::Null,
+            id: id_in(&text),
             error: Box::new(rpc_error(ErrorCode::ParseError, why)),
         }
     })?;
@@ -74,6 +77,16 @@ pub(super) fn parse(text: &str) -> Result<Incoming, InvalidFrame> {
             )
         }),
     }
+}
+
+/// The id of a frame of which something else cannot be read, such as a value that is nested too deeply.
+fn id_in(text: &str) -> RequestId {
+    #[derive(Deserialize)]
+    struct Head {
+        id: Value,
+    }
+    let head = serde_json::from_str::<Head>(text).ok();
+    head.and_then(|head| request_id(head.id)).unwrap_or(RequestId::Null)
 }
 
 fn request_or_notification(
@@ -234,6 +247,30 @@ mod tests {
             parse(r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#),
             Ok(Incoming::Response { id, result: Err(error) })
         );
+    }
+
+    #[test]
+    fn a_frame_with_half_a_character_is_read() {
+        let frame = r#"{"jsonrpc":"2.0","id":7,"method":"m","params":{"text":"cut \ud83d here"}}"#;
+        let read = Incoming::Request {
+            id: RequestId::Number(7),
+            method: "m".to_owned(),
+            params: json!({ "text": "cut \u{fffd} here" }),
+        };
+        assert_eq!(parse(frame), Ok(read));
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_read_is_answered_under_its_id() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for params in [&*deep, r#"{"number":1e999}"#] {
+            let frame = format!(r#"{{"jsonrpc":"2.0","id":"a","method":"m","params":{{"deep":{params}}}}}"#);
+            assert_eq!(
+                parse(&frame).unwrap_err().id,
+                RequestId::Str("a".to_owned()),
+                "{params}"
+            );
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod tests {
         let ended = |status, stop_reason| TurnEnded {
             status,
             cause: Some(Cause::Auth),
+            reset_at: None,
             stop_reason,
             result: None,
             error: Some("no key".to_owned()),

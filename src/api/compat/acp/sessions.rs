@@ -50,7 +50,11 @@ impl Connection {
         let settings = self.api.runtime.settings();
         let name = request.agent.as_ref().unwrap_or(&settings.default_agent);
         let permission = self.defaults.permission.or(request.permission).unwrap_or_else(|| {
-            if self.api.runtime.can_ask(name) {
+            let agents = self.api.runtime.agents();
+            let asks = agents
+                .iter()
+                .any(|agent| agent.name == *name && agent.capabilities.permissions);
+            if asks {
                 PermissionMode::Ask
             } else {
                 PermissionMode::Bypass

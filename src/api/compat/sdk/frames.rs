@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
+use promptd_agents::{JsonPart, json_parts};
 use promptd_model::{Body, Output, Record, Status, Stream};
 use promptd_model::{LineAssembler, LinePart, decode};
 
@@ -107,8 +108,8 @@ impl Frames {
 
     fn body(&mut self, seq: u64, body: Body) -> Vec<String> {
         match body {
-            Body::Stdout(output) => self.output(seq, Stream::Stdout, &output).into_iter().collect(),
-            Body::Stderr(output) => self.output(seq, Stream::Stderr, &output).into_iter().collect(),
+            Body::Stdout(output) => self.output(seq, Stream::Stdout, &output),
+            Body::Stderr(output) => self.output(seq, Stream::Stderr, &output),
             Body::Setup(_) => {
                 self.in_setup = true;
                 Vec::new()
@@ -143,11 +144,11 @@ impl Frames {
         }
     }
 
-    fn output(&mut self, seq: u64, stream: Stream, output: &Output) -> Option<String> {
+    fn output(&mut self, seq: u64, stream: Stream, output: &Output) -> Vec<String> {
         let [stdout, stderr] = &mut self.lines;
         let lines = if stream == Stream::Stdout { stdout } else { stderr };
-        let part = lines.push(output)?;
-        self.part(seq, stream, part)
+        let part = lines.push(output);
+        part.map_or_else(Vec::new, |part| self.part(seq, stream, &part))
     }
 
     /// Output that no newline has ended.
@@ -155,20 +156,36 @@ impl Frames {
         let [stdout, stderr] = &mut self.lines;
         let parts = [(Stream::Stdout, stdout.finish()), (Stream::Stderr, stderr.finish())];
         let parts = parts.into_iter().filter_map(|(stream, part)| Some((stream, part?)));
-        parts
-            .filter_map(|(stream, part)| self.part(seq, stream, part))
-            .collect()
+        parts.flat_map(|(stream, part)| self.part(seq, stream, &part)).collect()
     }
 
-    fn part(&mut self, seq: u64, stream: Stream, part: LinePart) -> Option<String> {
-        let text = String::from_utf8_lossy(&part.bytes);
-        let message = (stream == Stream::Stdout && !self.in_setup && part.is_whole())
-            .then(|| serde_json::from_str::<&RawValue>(&text).ok())
-            .flatten();
-        // JSON that is no object is no message either.
+    fn part(&mut self, seq: u64, stream: Stream, part: &LinePart) -> Vec<String> {
+        let parts = if stream == Stream::Stdout && !self.in_setup && part.is_whole() {
+            json_parts(&part.bytes)
+        } else {
+            Vec::new()
+        };
+        if parts.is_empty() {
+            return self.info(seq, &part.bytes).into_iter().collect();
+        }
+        let frames = parts.into_iter().filter_map(|part| match part {
+            JsonPart::Text(text) => self.info(seq, text),
+            JsonPart::Object(object) => self.message(seq, object),
+        });
+        frames.collect()
+    }
+
+    fn info(&self, seq: u64, text: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(text);
+        (!text.is_empty()).then(|| self.frame(seq, "info", "data", &text.as_ref().into()))
+    }
+
+    fn message(&mut self, seq: u64, object: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(object);
+        let message = serde_json::from_str::<&RawValue>(&text).ok();
         let kind = message.and_then(|message| serde_json::from_str::<Kind>(message.get()).ok());
         let (Some(message), Some(Kind { kind })) = (message, kind) else {
-            return (!text.is_empty()).then(|| self.frame(seq, "info", "data", &Value::from(text.as_ref())));
+            return self.info(seq, object);
         };
         self.has_result |= kind == "result";
         let left_out = match kind.as_str() {
@@ -223,6 +240,18 @@ mod tests {
         assert!(frames.record(&stdout(3, r#"{"type":"stream_event"}"#, true)).is_empty());
         let mut partial = Frames::new("s", 0, true);
         assert_eq!(partial.record(&stdout(3, r#"{"type":"stream_event"}"#, true)).len(), 1);
+    }
+
+    #[test]
+    fn messages_are_found_in_a_line_with_other_things() {
+        let mut frames = Frames::new("s", 0, false);
+        let line = "\x1b]0;title\x07{\"type\":\"assistant\"}{\"type\":\"result\"} bye";
+        let found = parsed(&frames.record(&stdout(1, line, true)));
+        let kinds: Vec<_> = found.iter().map(|frame| &frame["data"]).collect();
+        assert_eq!(
+            kinds,
+            [&json!({"type":"assistant"}), &json!({"type":"result"}), &json!(" bye")]
+        );
     }
 
     #[test]

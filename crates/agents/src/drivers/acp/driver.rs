@@ -36,6 +36,7 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         observer: resumed.map_or_else(AcpObserver::default, AcpObserver::resuming),
         questions: Questions::default(),
         stage: Stage::Opening,
+        awaited: AGENT_METHOD_NAMES.initialize,
         has_session: false,
         is_interrupted: false,
         due: Vec::new(),
@@ -58,6 +59,8 @@ struct Acp {
     observer: AcpObserver,
     questions: Questions<RequestId>,
     stage: Stage,
+    /// Our last request.
+    awaited: &'static str,
     /// The session exists and has the requested model.
     has_session: bool,
     is_interrupted: bool,
@@ -128,6 +131,17 @@ impl Driver for Acp {
             && method == CANCEL
         {
             self.interrupt();
+        }
+    }
+
+    fn awaited_method(&self) -> Option<&'static str> {
+        (self.stage == Stage::Opening).then_some(self.awaited)
+    }
+
+    fn give_up(&mut self, error: &str) {
+        if self.stage == Stage::Opening {
+            self.fail(error);
+            self.close_if_finished();
         }
     }
 }
@@ -283,7 +297,8 @@ impl Acp {
         self.due.push(Effect::Write(json_rpc::line(&answer)));
     }
 
-    fn request(&mut self, id: i64, method: &str, params: &impl Serialize) {
+    fn request(&mut self, id: i64, method: &'static str, params: &impl Serialize) {
+        self.awaited = method;
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": json_rpc::value(params) });
         self.due.push(Effect::Write(json_rpc::line(&request)));
     }

@@ -28,6 +28,7 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         changes: BTreeMap::new(),
         questions: Questions::default(),
         stage: Stage::Opening,
+        awaited: "initialize",
         is_interrupted: false,
         is_interrupt_sent: false,
         due: Vec::new(),
@@ -47,6 +48,8 @@ struct AppServer {
     changes: BTreeMap<String, Value>,
     questions: Questions<OpenQuestion>,
     stage: Stage,
+    /// Our last request.
+    awaited: &'static str,
     is_interrupted: bool,
     /// The agent has the interrupt.
     is_interrupt_sent: bool,
@@ -115,6 +118,17 @@ impl Driver for AppServer {
             && method == "turn/interrupt"
         {
             self.interrupt();
+        }
+    }
+
+    fn awaited_method(&self) -> Option<&'static str> {
+        (self.stage == Stage::Opening).then_some(self.awaited)
+    }
+
+    fn give_up(&mut self, error: &str) {
+        if self.stage == Stage::Opening {
+            self.observer.fail(error);
+            self.close_if_finished();
         }
     }
 }
@@ -238,7 +252,8 @@ impl AppServer {
         self.due.push(Effect::Ask(question));
     }
 
-    fn request(&mut self, id: i64, method: &str, params: &Value) {
+    fn request(&mut self, id: i64, method: &'static str, params: &Value) {
+        self.awaited = method;
         self.write(&json!({ "id": id, "method": method, "params": params }));
     }
 

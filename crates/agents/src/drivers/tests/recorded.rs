@@ -83,7 +83,7 @@ fn protocol(name: &str) -> (NewDriver, &'static Format) {
 fn replay(name: &str, request: &TurnRequest<'_>, recording: &str) -> Replayed {
     let (driver, format) = protocol(name);
     let mut driver = driver(request);
-    let mut translator = format.translator.expect("it has a translator")();
+    let mut translator = format.new_translator().expect("it has a translator");
     let (mut due, mut updates) = (Due::default(), Vec::new());
     due.collect(&mut *driver);
     let recording = recording.replace("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\""));
@@ -416,7 +416,7 @@ proptest! {
         let (driver, format) = protocol(name);
         let request = asking("hello", resumed);
         let (mut live, mut again) = (driver(&request), driver(&request));
-        let mut translator = format.translator.expect("it has a translator")();
+        let mut translator = format.new_translator().expect("it has a translator");
         let mut effects = live.take_effects();
         for event in &events {
             apply(&mut *live, event);

@@ -8,6 +8,7 @@
 //! - Token counts are in the prompt's result (`usage`, not yet in the standard), in its `_meta` (gemini), or in the `_meta`
 //!   of an empty text chunk after each answer of the model (qwen). Opencode reports the last answer only.
 //! - Some agents count cached input as a part of the input, some separately. The total shows which.
+//! - A chunk of the answer may come after the response to the prompt. It still belongs to the answer.
 //! - Copilot ends a turn with `end_turn` when the model's API fails, and writes "Error: …" as the agent's message. The
 //!   only other signs are that token counts are missing, or that an HTTP status comes first in the message.
 //! - Gemini sends no `tool_call` before it asks for permission: only the question has the call.
@@ -22,6 +23,7 @@ use super::format::Format;
 
 pub(crate) static ACP: Format = Format {
     is_dialog: true,
+    chunks: &[&["params", "update", "content", "text"]],
     ..Format::stream(
         "acp",
         || Box::new(AcpObserver::default()),

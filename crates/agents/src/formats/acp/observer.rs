@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::wire::{AUTH_REQUIRED, AgentName, INITIALIZE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
 use crate::output::cause;
 use crate::output::json_rpc::{self, Failure, Message};
-use crate::output::observer::{Observer, default_on_error, keep_stderr, limited, push_text};
+use crate::output::lenient::default_on_error;
+use crate::output::observer::{Observer, keep_stderr, limited, push_text};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
@@ -126,6 +127,10 @@ impl AcpObserver {
         }
         self.message_id = update.message_id;
         push_text(&mut self.answer, &text);
+        // Some agents respond to the prompt before they have sent all chunks.
+        if let Some(event) = self.seen.final_event.as_mut().filter(|event| event.error.is_none()) {
+            event.result = Some(self.answer.clone());
+        }
     }
 
     /// Reports the session. Before the first update of the turn, an agent may not have stored it.
@@ -185,7 +190,7 @@ impl AcpObserver {
             AcpStopReason::Cancelled => Some(StopReason::Cancelled),
             _ => None,
         };
-        let answer = Some(std::mem::take(&mut self.answer)).filter(|answer| !answer.is_empty());
+        let answer = Some(self.answer.clone()).filter(|answer| !answer.is_empty());
         if reason == Some(StopReason::Cancelled) {
             let error = "the agent says that the turn was cancelled".to_owned();
             self.end(Err(Cause::Interrupted), reason, answer, Some(error), usage);
@@ -206,10 +211,10 @@ impl AcpObserver {
         if *id == RequestId::Number(PROMPT) {
             self.mark_resumable();
         }
-        let cause = if error.code == AUTH_REQUIRED {
-            Cause::Auth
-        } else {
-            error.cause()
+        let cause = match error.cause() {
+            _ if error.code == AUTH_REQUIRED => Cause::Auth,
+            Cause::AgentError if self.resumes && *id == RequestId::Number(SESSION) => Cause::ConversationLost,
+            cause => cause,
         };
         let text = format!("{prefix}{}", error.text());
         let usage = self.usage;

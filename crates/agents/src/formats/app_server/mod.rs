@@ -20,6 +20,7 @@ use super::format::Format;
 
 pub(crate) static APP_SERVER: Format = Format {
     is_dialog: true,
+    chunks: &[&["params", "delta"]],
     ..Format::stream(
         "codex-app-server",
         || Box::new(AppServerObserver::default()),

@@ -1,6 +1,7 @@
 //! Reads the stream for the turn's end.
 
 use agent_client_protocol_schema::v1::RequestId;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::{Counts, INITIALIZE, THREAD, TURN, TurnIds};
@@ -8,7 +9,7 @@ use crate::output::cause;
 use crate::output::json_rpc::{self, Failure, Message};
 use crate::output::observer::{Observer, keep_stderr, limited};
 use crate::output::tool::str_at;
-use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream};
+use promptd_model::{Cause, FinalEvent, Observation, Reset, StopReason, Stream};
 
 #[derive(Default)]
 pub(crate) struct AppServerObserver {
@@ -87,6 +88,7 @@ impl AppServerObserver {
             return;
         }
         match method {
+            "account/rateLimits/updated" => self.seen.reset = reset(params),
             "thread/tokenUsage/updated" => {
                 let _of_this_turn = self.counts.update(&self.ids, params);
             }
@@ -131,7 +133,11 @@ impl AppServerObserver {
             RequestId::Number(TURN) => "the agent refused the prompt: ",
             _ => return,
         };
-        self.end(Err(error.cause()), None, Some(format!("{what}{}", error.text())));
+        let cause = match error.cause() {
+            Cause::AgentError if self.resumes && *id == RequestId::Number(THREAD) => Cause::ConversationLost,
+            cause => cause,
+        };
+        self.end(Err(cause), None, Some(format!("{what}{}", error.text())));
     }
 
     fn end(&mut self, outcome: Result<(), Cause>, stop_reason: Option<StopReason>, error: Option<String>) {
@@ -144,6 +150,14 @@ impl AppServerObserver {
         });
     }
 }
+
+/// Codex's classes for a connection that could not be made or broke. They can have an HTTP status, which says more.
+const BROKEN_CONNECTION: [&str; 4] = [
+    "httpConnectionFailed",
+    "responseStreamConnectionFailed",
+    "responseStreamDisconnected",
+    "responseTooManyFailedAttempts",
+];
 
 /// Why a turn failed: by codex's own classes (`CodexErrorInfo`), else by status and message.
 fn classify(error: &Value) -> (Cause, String) {
@@ -158,8 +172,29 @@ fn classify(error: &Value) -> (Cause, String) {
         _ => {
             let kinds = info.as_object().into_iter().flat_map(|kinds| kinds.values());
             let status = kinds.into_iter().find_map(|kind| kind.get("httpStatusCode")?.as_u64());
-            cause::classify(status.and_then(|status| u16::try_from(status).ok()), &message)
+            let by_text = cause::classify(status.and_then(|status| u16::try_from(status).ok()), &message);
+            let names = info.as_object().into_iter().flat_map(|kinds| kinds.keys());
+            let is_about_network = names.into_iter().any(|name| BROKEN_CONNECTION.contains(&name.as_str()));
+            if by_text == Cause::AgentError && is_about_network {
+                Cause::Network
+            } else {
+                by_text
+            }
         }
     };
     (cause, message)
+}
+
+/// When the limits that are used up are reset.
+fn reset(params: &Value) -> Option<Reset> {
+    let limits = params.get("rateLimits")?;
+    let windows = ["primary", "secondary"].into_iter().filter_map(|name| limits.get(name));
+    let used_up = windows.filter(|window| {
+        window
+            .get("usedPercent")
+            .and_then(Value::as_f64)
+            .is_some_and(|used| used >= 100.0)
+    });
+    let last = used_up.filter_map(|window| window.get("resetsAt")?.as_i64()).max()?;
+    Timestamp::from_second(last).ok().map(Reset::At)
 }

@@ -2,7 +2,11 @@
 //! dialog. Other programs write it, too.
 //!
 //! What is not obvious about the stream:
-//! - `result` ends a turn. But if a background task runs, another answer and another `result` follow.
+//! - `result` ends a turn. But if a background task runs, another answer and another `result` follow. The same is true if
+//!   the `terminal_reason` is `background_requested`: the answer's own work goes on in the background.
+//! - A `result` without an answer of the model (`num_turns` 0) can follow directly on the `result` of the turn, even with
+//!   the subtype `error_during_execution`. It is about nothing that the turn did.
+//! - `rate_limit_event` says when a quota is full again, and `error` in an `assistant` line says why a request failed.
 //! - `is_error` decides, or a `subtype` of `error_…`. The subtype is `success` even if the API refused the request.
 //! - SIGINT gives exit code 0 and a `result` with `terminal_reason` `aborted_…`.
 //! - `total_cost_usd` is a sum over all turns of a session, without the cost of interrupted turns. `usage` excludes
@@ -21,14 +25,21 @@ mod wire;
 pub(crate) use observer::ClaudeObserver;
 
 use super::format::Format;
+use crate::output::json_line::ChunkPath;
 use control::ClaudeControlTranslator;
 use translator::ClaudeTranslator;
 
-pub(crate) static CLAUDE_STREAM_JSON: Format = Format::stream(
-    "claude-stream-json",
-    || Box::new(ClaudeObserver::default()),
-    || Box::new(ClaudeTranslator::default()),
-);
+pub(crate) static CLAUDE_STREAM_JSON: Format = Format {
+    chunks: &CHUNKS,
+    ..Format::stream(
+        "claude-stream-json",
+        || Box::new(ClaudeObserver::default()),
+        || Box::new(ClaudeTranslator::default()),
+    )
+};
+
+/// Where a chunk has its text.
+pub(crate) const CHUNKS: [ChunkPath; 2] = [&["event", "delta", "text"], &["event", "delta", "thinking"]];
 
 /// The same stream in a dialog: between its lines are those with which claude asks and answers.
 pub(crate) static CLAUDE_CONTROL: Format = Format {

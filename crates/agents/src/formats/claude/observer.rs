@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::wire::ResultLine;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event};
-use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
+use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::observer::{Observer, failure, limited, parse_event};
+use promptd_model::{Cause, FinalEvent, Observation, Reset, StopReason, Stream, Usage};
 
 #[derive(Default)]
 pub(crate) struct ClaudeObserver {
@@ -17,22 +19,35 @@ pub(crate) struct ClaudeObserver {
     usage: Usage,
     /// Background tasks that run, by their ids.
     tasks: HashSet<String>,
-    /// A new request to the model followed a `result`: another `result` will come.
+    /// Tasks that have ended.
+    ended_tasks: HashSet<String>,
+    /// Tasks for which an answer waits.
+    awaited_tasks: HashSet<String>,
+    /// A new request to the model followed a `result`, or the `result` said so: another `result` will come.
     answering: bool,
+    /// Why the last request to the model failed, by claude's own name for it.
+    error_code: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     subtype: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     session_id: Option<Cow<'a, str>>,
     /// Of `system/api_retry`.
+    #[serde(default, deserialize_with = "default_on_error")]
     error_status: Option<u16>,
+    /// Of `assistant`: why a message replaces the model's answer.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    error: Option<Cow<'a, str>>,
+    /// Of `rate_limit_event`.
+    #[serde(default, deserialize_with = "default_on_error")]
+    rate_limit_info: Option<RateLimit>,
     /// Of `system/task_…`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     task_id: Option<Cow<'a, str>>,
     /// Of `system/task_started`. Versions that report background tasks only do not have it.
     #[serde(default, deserialize_with = "default_on_error")]
@@ -47,6 +62,15 @@ struct Task {
     task_id: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RateLimit {
+    status: String,
+    /// Seconds of the Unix epoch.
+    #[serde(default, deserialize_with = "default_on_error")]
+    resets_at: Option<i64>,
+}
+
 impl Observer for ClaudeObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         let Some(head) = parse_event::<Head<'_>>(&mut self.seen, stream, line) else {
@@ -55,14 +79,22 @@ impl Observer for ClaudeObserver {
         self.answering |= self.seen.final_event.is_some() && is_work(&head);
         match (&*head.kind, head.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = head.session_id.map(Cow::into_owned),
-            ("system", Some("task_started" | "task_notification" | "background_tasks_changed")) => {
+            ("system", Some("task_started" | "task_progress" | "task_notification" | "background_tasks_changed")) => {
                 self.update_tasks(head);
             }
             ("system", Some("api_retry")) => {
                 let message = "the model's API is being retried";
                 self.seen.failure = Some((cause::classify(head.error_status, message), message.to_owned()));
             }
-            ("assistant", _) => self.seen.failure = None,
+            ("assistant", _) => {
+                self.seen.failure = None;
+                self.error_code = head.error.map(Cow::into_owned);
+            }
+            ("rate_limit_event", _) => {
+                let limit = head.rate_limit_info.filter(|limit| limit.status == "rejected");
+                let moment = limit.and_then(|limit| Timestamp::from_second(limit.resets_at?).ok());
+                self.seen.reset = moment.map(Reset::At);
+            }
             ("result", _) => {
                 if let Ok(result) = serde_json::from_slice(line) {
                     self.finish(&result);
@@ -88,26 +120,57 @@ fn is_work(head: &Head<'_>) -> bool {
 
 impl ClaudeObserver {
     fn update_tasks(&mut self, head: Head<'_>) {
-        match (head.subtype.as_deref(), head.task_id, head.tasks) {
-            (_, _, Some(tasks)) => self.tasks = tasks.into_iter().map(|task| task.task_id).collect(),
-            (Some("task_started"), Some(id), None) if head.is_backgrounded != Some(false) => {
-                self.tasks.insert(id.into_owned());
+        let subtype = head.subtype.as_deref();
+        if let Some(tasks) = head.tasks {
+            let running: HashSet<_> = tasks.into_iter().map(|task| task.task_id).collect();
+            let before = std::mem::replace(&mut self.tasks, running);
+            self.ended_tasks.extend(before);
+            self.ended_tasks.retain(|id| !self.tasks.contains(id));
+            return;
+        }
+        let Some(id) = head.task_id.map(Cow::into_owned) else {
+            return;
+        };
+        match subtype {
+            Some("task_started") if head.is_backgrounded != Some(false) => {
+                self.tasks.insert(id);
             }
-            (Some("task_notification"), Some(id), None) => {
-                self.tasks.remove(&*id);
+            Some("task_started") => {
+                self.awaited_tasks.insert(id);
+            }
+            Some("task_notification") => {
+                self.tasks.remove(&id);
+                self.ended_tasks.insert(id);
+            }
+            // No answer waits for a task that continues after the `result`.
+            Some("task_progress")
+                if !self.ended_tasks.contains(&id)
+                    && (self.seen.final_event.is_some() || !self.awaited_tasks.contains(&id)) =>
+            {
+                self.tasks.insert(id);
             }
             _ => {}
         }
     }
 
     fn finish(&mut self, line: &ResultLine<'_>) {
-        self.answering = false;
+        let has_answer = self
+            .seen
+            .final_event
+            .as_ref()
+            .is_some_and(|event| event.outcome.is_ok());
+        if has_answer && !self.answering && line.is_about_nothing() {
+            return;
+        }
+        self.answering = line.goes_on_in_background();
         self.usage = self.usage.plus(line.usage());
         let text = line.result.as_deref().map(limited);
         let event = if line.is_failure() {
             let errors = || limited(&line.error.clone().unwrap_or_else(|| line.errors.join("; ")));
             let error = text.filter(|text| !text.is_empty()).unwrap_or_else(errors);
-            failure(cause::classify(line.api_error_status, &error), error, self.usage)
+            let by_code = self.error_code.take().and_then(|code| cause::of_code(&code));
+            let cause = by_code.unwrap_or_else(|| cause::classify(line.api_error_status, &error));
+            failure(cause, error, self.usage)
         } else {
             FinalEvent {
                 outcome: Ok(()),

@@ -5,26 +5,30 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::output::observer::default_on_error;
+use crate::output::lenient::{default_on_error, text_or_none};
 use promptd_model::Usage;
 
 #[derive(Deserialize)]
 pub(crate) struct ResultLine<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     pub(crate) subtype: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "default_on_error")]
     is_error: bool,
-    #[serde(borrow)]
+    /// How many answers of the model it is about.
+    #[serde(default, deserialize_with = "default_on_error")]
+    num_turns: Option<u64>,
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     pub(crate) result: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "default_on_error")]
     pub(crate) errors: Vec<String>,
     /// The reason of a failure, from programs other than claude.
     #[serde(default, deserialize_with = "default_on_error")]
     pub(crate) error: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     pub(crate) stop_reason: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     pub(crate) terminal_reason: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "default_on_error")]
     pub(crate) api_error_status: Option<u16>,
     /// The usage of each model.
     #[serde(default, deserialize_with = "default_on_error")]
@@ -70,6 +74,16 @@ impl ResultLine<'_> {
                 .subtype
                 .as_deref()
                 .is_some_and(|subtype| subtype.starts_with("error"))
+    }
+
+    /// Whether no request to the model belongs to it.
+    pub(crate) fn is_about_nothing(&self) -> bool {
+        self.num_turns == Some(0)
+    }
+
+    /// Whether the work of the turn goes on after it, and another `result` follows.
+    pub(crate) fn goes_on_in_background(&self) -> bool {
+        self.terminal_reason.as_deref() == Some("background_requested")
     }
 
     /// The usage since the last `result`.

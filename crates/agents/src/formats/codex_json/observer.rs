@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::wire::TokenCounts;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, success};
+use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use promptd_model::{Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
@@ -20,9 +21,9 @@ pub(crate) struct CodexObserver {
 struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     thread_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     message: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "default_on_error")]
     error: Option<Failure>,
@@ -42,7 +43,7 @@ struct Failure {
 struct Item<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     text: Option<Cow<'a, str>>,
 }
 

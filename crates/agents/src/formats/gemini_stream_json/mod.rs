@@ -16,8 +16,11 @@ mod wire;
 
 use super::format::Format;
 
-pub(crate) static GEMINI_STREAM_JSON: Format = Format::stream(
-    "gemini-stream-json",
-    || Box::new(observer::GeminiObserver::default()),
-    || Box::new(translator::GeminiTranslator::default()),
-);
+pub(crate) static GEMINI_STREAM_JSON: Format = Format {
+    chunks: &[&["content"]],
+    ..Format::stream(
+        "gemini-stream-json",
+        || Box::new(observer::GeminiObserver::default()),
+        || Box::new(translator::GeminiTranslator::default()),
+    )
+};

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::wire::Stats;
 use crate::output::cause;
-use crate::output::observer::{Observer, default_on_error, failure, limited, parse_event, push_text, success};
+use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::observer::{Observer, failure, limited, parse_event, push_text, success};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
 #[derive(Default)]
@@ -22,13 +23,13 @@ pub(crate) struct GeminiObserver {
 struct Event<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     session_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     role: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     content: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
     status: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "default_on_error")]
     error: Option<Failure>,

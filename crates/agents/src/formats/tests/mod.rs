@@ -25,7 +25,7 @@ mod special_cases;
 const RAW_SHOWN: usize = 90;
 
 fn translator(format: &Format) -> Box<dyn Translator> {
-    (format.translator.expect("the format has a translator"))()
+    format.new_translator().expect("the format has a translator")
 }
 
 /// The updates of a stream, as JSON.
@@ -291,8 +291,8 @@ proptest! {
             prop_oneof![mutated(), event_like(), damaged(), prop::collection::vec(any::<u8>(), 0..100)], 0..20)
     ) {
         for agent in built_in_agents() {
-            let (Some(new), Some(observer)) = (agent.format.translator, agent.format.observer) else { continue };
-            let (mut translator, mut observer) = (new(), observer());
+            let (Some(mut translator), Some(mut observer)) =
+                (agent.format.new_translator(), agent.format.new_observer()) else { continue };
             for line in &lines {
                 for update in translator.translate_line(line).into_iter().flatten() {
                     prop_assert!(serde_json::to_string(&update).is_ok());

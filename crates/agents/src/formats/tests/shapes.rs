@@ -64,12 +64,12 @@ fn a_text_in_another_shape_is_not_lost() {
             (true, agent.dialog.as_ref().map(|dialog| dialog.format)),
         ];
         for (is_dialog, format) in formats {
-            let Some((format, new)) = format.and_then(|format| Some((format, format.translator?))) else {
+            let Some(format) = format.filter(|format| format.translator.is_some()) else {
                 continue;
             };
             let mut of_format = BTreeSet::new();
             for (_, stream) in recordings_of(agent.name, is_dialog) {
-                let mut translator = new();
+                let mut translator = format.new_translator().unwrap();
                 for line in stream.lines().filter_map(|line| agent_line(line, is_dialog)) {
                     find_lost(&*translator, &line, &mut of_format);
                     translator.translate_line(line.as_bytes());

@@ -32,7 +32,7 @@ fn copilot_an_answer_without_chunks_is_one_update() {
 
 #[test]
 fn copilot_a_message_without_an_id_is_new() {
-    let mut translator = COPILOT_JSON.translator.unwrap()();
+    let mut translator = COPILOT_JSON.new_translator().unwrap();
     for kind in ["assistant.message", "assistant.reasoning"] {
         let line = format!(r#"{{"type":"{kind}","data":{{"content":"said"}}}}"#);
         assert_eq!(
@@ -68,7 +68,7 @@ fn pi_a_retry_follows_an_end() {
 
 #[test]
 fn qwen_an_unknown_session_is_no_final_event() {
-    let mut observer = QWEN_STREAM_JSON.observer.unwrap()();
+    let mut observer = QWEN_STREAM_JSON.new_observer().unwrap();
     observer.observe_line(
         Stream::Stderr,
         b"No saved session found with ID 0198d0b4-0000-4000-8000-0000000000ff.",
@@ -79,7 +79,7 @@ fn qwen_an_unknown_session_is_no_final_event() {
 
 #[test]
 fn qwen_reaching_max_turns_is_a_failure_with_a_stop_reason() {
-    let mut observer = QWEN_STREAM_JSON.observer.unwrap()();
+    let mut observer = QWEN_STREAM_JSON.new_observer().unwrap();
     observer.observe_line(
         Stream::Stderr,
         b"Reached max session turns for this session. Increase the number of turns by specifying maxSessionTurns in settings.json.",

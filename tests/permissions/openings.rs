@@ -1,0 +1,90 @@
+//! An agent that is talked with has to answer before it gets its prompt, and may have lost its conversation.
+
+use serde_json::{Value, json};
+use support::{Server, of_type};
+
+#[tokio::test]
+async fn agent_that_never_answers_fails_with_the_reason() {
+    let mut server = Server::with().scripted().start().await;
+    // The time for an answer passes without a sign.
+    server.patience *= 3;
+    let mut sessions = Vec::new();
+    for (agent, method) in [("silent-at-start", "initialize"), ("silent-at-session", "session/new")] {
+        let id = server.act("say Never.", json!({ "agent": agent, "cwd": agent })).await;
+        sessions.push((agent, method, id));
+    }
+    for (agent, method, id) in sessions {
+        let session = server.settled(&id).await;
+        let turn = &session["turns"][0];
+        assert_eq!(
+            (&turn["status"], &turn["cause"]),
+            (&json!("failed"), &json!("agent_error")),
+            "{session}"
+        );
+        let error = turn["error"].as_str().unwrap();
+        assert!(error.contains(&format!("did not answer `{method}`")), "{error}");
+        let heard = server.heard(agent);
+        assert!(heard.contains(&"EOF".to_owned()), "its input was not closed: {heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn lost_conversation_has_a_cause_and_can_begin_anew() {
+    let server = Server::with().scripted().start().await;
+    let retry = json!({ "max": 3, "delay": 0.01 });
+    let id = server.act("say One.", json!({ "agent": "lost", "retry": retry })).await;
+    let first = server.settled(&id).await["agent_session_id"].clone();
+    let path = format!("/v1/sessions/{id}/prompts");
+    server.post(&path, json!({ "prompt": "say Two." })).await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][1];
+    assert_eq!(
+        (&turn["status"], &turn["cause"]),
+        (&json!("failed"), &json!("conversation_lost")),
+        "{session}"
+    );
+    assert_eq!(turn["attempt"], 1, "no attempt can succeed: {session}");
+    assert_eq!(session["agent_session_id"], first);
+
+    server
+        .post(&path, json!({ "prompt": "say Three.", "fresh": true }))
+        .await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][2];
+    assert_eq!(
+        (&turn["status"], &turn["result"]),
+        (&json!("completed"), &json!("Three.")),
+        "{session}"
+    );
+    let shown: Vec<&Value> = session["turns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|turn| &turn["fresh"])
+        .collect();
+    assert_eq!(shown, [false, false, true]);
+    assert_ne!(session["agent_session_id"], first);
+    let records = server.records(&id).await;
+    let recorded: Vec<&Value> = of_type(&records, "prompt")
+        .into_iter()
+        .map(|prompt| &prompt["fresh"])
+        .collect();
+    assert_eq!(recorded, [&Value::Null, &Value::Null, &json!(true)]);
+}
+
+#[tokio::test]
+async fn a_key_of_a_fresh_prompt_is_no_key_of_another() {
+    let server = Server::with().scripted().start().await;
+    let id = server.act("say One.", json!({})).await;
+    let send = async |fresh: bool| {
+        let path = format!("/v1/sessions/{id}/prompts");
+        let request = server.request("POST", &path).header("Idempotency-Key", "k");
+        let answer = request
+            .json(&json!({ "prompt": "say Two.", "fresh": fresh }))
+            .send()
+            .await
+            .unwrap();
+        answer.status().as_u16()
+    };
+    assert_eq!([send(true).await, send(true).await, send(false).await], [202, 200, 409]);
+}
