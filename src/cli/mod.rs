@@ -81,6 +81,7 @@ enum Command {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Before there is a second thread. Agents run as the same user and must not read this process's memory or token.
     sys::make_private();
+    sys::raise_file_limit();
     config::hide_token();
     config::trim_variables();
     let args: Vec<OsString> = args.into_iter().collect();

@@ -18,6 +18,7 @@ mod error;
 mod keeper;
 mod launch;
 mod lifecycle;
+mod open_files;
 mod platform;
 mod sdk;
 mod secrets;
@@ -40,6 +41,7 @@ pub use launch::catalog::{AgentInfo, list as agents};
 pub use launch::probe::version;
 pub use lifecycle::create::Created;
 pub use lifecycle::prompt::{NewPrompt, Prompted};
+pub use open_files::OpenFiles;
 pub use platform::sandbox_sources::{Sandbox, SandboxSource, is_sandbox};
 pub use sdk::Sdk;
 pub use secrets::masks::ServerMask;
@@ -253,7 +255,16 @@ impl Runtime {
     pub fn reload(&self, new: Settings) {
         self.queue.set_limit(new.limits.running);
         self.settings.replace(new);
-        tokio::task::spawn_blocking(self.deliver_all());
+        let (masks, deliver) = (self.masks.clone(), self.deliver_all());
+        tokio::task::spawn_blocking(move || {
+            masks.refresh_server();
+            deliver();
+        });
+    }
+
+    /// Who gets how many of the files that the server may have open.
+    pub fn open_files(&self) -> OpenFiles {
+        OpenFiles::divide(&self.settings().limits)
     }
 
     /// How long this server has been running.
@@ -330,9 +341,16 @@ impl Runtime {
         artifacts::of_session(session, &self.settings().home)
     }
 
-    /// All agents, and whether they are installed.
-    pub fn agents(&self) -> Vec<AgentInfo> {
-        catalog::list(&self.settings())
+    /// What keeps the server from taking work; nothing, if it is ready.
+    pub(crate) async fn problems(&self) -> Vec<String> {
+        let admission = self.admission.clone();
+        let problems = run_blocking(move || Ok(admission.problems())).await;
+        problems.unwrap_or_else(|error| vec![error.to_string()])
+    }
+
+    /// Whether an agent can ask for permission.
+    pub(crate) fn can_ask(&self, agent: &str) -> bool {
+        catalog::find_agent(&self.settings(), agent).is_some_and(|agent| agent.capabilities().permissions)
     }
 
     /// The same, with what each installed one says of its version; asking can take seconds.

@@ -1,4 +1,7 @@
 //! Error responses.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod conflicts;
+mod exhaustion;
 mod validation;

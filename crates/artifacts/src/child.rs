@@ -36,6 +36,7 @@ pub(super) fn run(
     let stderr = stderr_file.try_clone().map_err(failed)?;
     command.stdout(Stdio::piped()).stderr(stderr).process_group(0);
     let child = command.spawn().map_err(failed)?;
+    promptd_sys::restore_file_limit(child.id());
     let mut running = Running(child);
     let ended = running.read(write)?;
     if ended {

@@ -109,9 +109,9 @@ impl Reader {
         self.at_end
     }
 
-    /// The error if a line before the position is not a record.
-    pub(super) fn damaged_error(&self) -> ReadError {
-        self.error(damaged(self.position))
+    /// The error if the line that begins at this offset is not a record.
+    pub(super) fn damaged_error(&self, at: u64) -> ReadError {
+        self.error(damaged(at))
     }
 
     pub(super) fn error(&self, source: io::Error) -> ReadError {

@@ -17,6 +17,9 @@ use promptd_sys as sys;
 /// see its first line soon.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// How much more disk space is reserved than a batch needs.
+const RESERVE_AHEAD: u64 = 16 << 10;
+
 /// A journal could not be appended to. Its records are complete.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -55,9 +58,9 @@ pub struct Writer {
     size: u64,
     last_seq: u64,
     buffer: Vec<u8>,
-    /// Disk space is low: it is reserved before a batch is written, so that a batch is never written partially and
-    /// removed again.
-    preallocate: bool,
+    /// Up to this offset disk space is reserved, so that a batch is never written partially and removed again: a reader
+    /// may have seen that part.
+    reserved_to: u64,
 }
 
 /// A locked journal to which records can be added. Dropping it without [`Batch::write`] writes nothing.
@@ -87,13 +90,8 @@ impl Writer {
             size: 0,
             last_seq: 0,
             buffer: Vec::new(),
-            preallocate: false,
+            reserved_to: 0,
         })
-    }
-
-    /// Reserves disk space before the next batch is written, because disk space is low.
-    pub fn preallocate(&mut self) {
-        self.preallocate = true;
     }
 
     /// The journal's size after the last batch of this writer.
@@ -156,6 +154,8 @@ impl Writer {
         if size == self.size {
             return Ok(());
         }
+        // Another writer may have used what was reserved, or given it back.
+        self.reserved_to = 0;
         let damaged = |at| WriteError::Damaged {
             path: self.path.clone(),
             at,
@@ -173,6 +173,26 @@ impl Writer {
             reader::LastRecord::Damaged(at) => return Err(damaged(at)),
         };
         self.size = end;
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Reserves disk space for the batch.
+    fn reserve(&mut self, file: &File) -> io::Result<()> {
+        let length = len64(&self.buffer);
+        let end = self.size.saturating_add(length);
+        if end <= self.reserved_to {
+            return Ok(());
+        }
+        // A little more, so that short records need no call each; where that is too much, just enough.
+        let more = length.saturating_add(RESERVE_AHEAD);
+        if sys::reserve_space(file, self.size, more).is_ok() {
+            self.reserved_to = self.size.saturating_add(more);
+            return Ok(());
+        }
+        sys::reserve_space(file, self.size, length)?;
+        self.reserved_to = end;
         Ok(())
     }
 }
@@ -210,26 +230,19 @@ impl Batch<'_> {
         let Some(mut file) = self.lock.as_deref() else {
             return Ok(());
         };
-        let reserved = if self.writer.preallocate {
-            sys::reserve_space(file, self.writer.size, len64(&self.writer.buffer))
-        } else {
-            Ok(())
-        };
+        let reserved = self.writer.reserve(file);
         if let Err(source) = reserved.and_then(|()| file.write_all(&self.writer.buffer)) {
-            // A partial batch must be removed: its records will be written again.
+            // On a file system that cannot reserve, a partial batch must be removed: its records will be written again.
             let path = self.writer.path.clone();
+            self.writer.reserved_to = 0;
             if let Err(source) = file.set_len(self.writer.size) {
                 return Err(WriteError::Io { path, source });
             }
             return Err(match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    self.writer.preallocate = true;
-                    WriteError::NoSpace { path }
-                }
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::NoSpace { path },
                 _ => WriteError::Io { path, source },
             });
         }
-        self.writer.preallocate = false;
         let written = u64::try_from(self.writer.buffer.len()).unwrap_or(u64::MAX);
         self.writer.size = self.writer.size.saturating_add(written);
         self.writer.last_seq = self.seq;

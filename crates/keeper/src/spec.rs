@@ -34,6 +34,8 @@ pub struct Spec {
     pub session_bytes: u64,
     /// Free disk space, in bytes, below which the process tree is frozen.
     pub min_free_bytes: u64,
+    /// How many files the agent may have open, if the server has raised its own limit.
+    pub files: Option<u64>,
 }
 
 impl Spec {

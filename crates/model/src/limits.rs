@@ -31,6 +31,9 @@ pub struct Limits {
     pub keep_days: u32,
     /// Minimum free disk space, in bytes; below it agents are frozen and new sessions refused.
     pub min_free_bytes: u64,
+    /// Connections of callers at the same time; `None` means 1,024. Fewer if the limit of open files asks for it.
+    #[serde(deserialize_with = "some_positive")]
+    pub connections: Option<usize>,
     /// Sessions and prompts accepted per minute; `None` means no limit.
     #[serde(deserialize_with = "some_positive")]
     pub rate_per_minute: Option<u32>,
@@ -49,6 +52,7 @@ impl Default for Limits {
             total_bytes: 8 << 30,
             keep_days: 30,
             min_free_bytes: 128 << 20,
+            connections: None,
             rate_per_minute: None,
             rate_per_hour: None,
         }
@@ -68,7 +72,11 @@ where
     Ok(number)
 }
 
-fn some_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+fn some_positive<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default + PartialEq,
+{
     positive(deserializer).map(Some)
 }
 

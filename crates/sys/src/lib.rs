@@ -13,6 +13,7 @@ mod clock;
 mod clock_set;
 mod disk;
 mod file;
+mod file_limit;
 mod private;
 mod process;
 mod socket;
@@ -26,6 +27,7 @@ pub use clock::Clocks;
 pub use clock_set::ClockSet;
 pub use disk::{DiskSpace, disk_space, folder_bytes, punch_hole, reserve_space};
 pub use file::{pread_cached, random_bytes, replace_file};
+pub use file_limit::{file_limit, inherited_file_limit, raise_file_limit, restore_file_limit, set_file_limit};
 pub use private::{make_private, set_env_variable, take_env_variable};
 pub use process::{
     PidFd, ProcessIdentity, TreeQuery, boot_id, boottime_seconds, find_tree, identity, oom_kills, parse_stat,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 
-use crate::api::http::json;
 use crate::api::http::problem::Problem;
+use crate::api::http::{body, json};
 use crate::api::operations::complete;
 use crate::api::state::SharedState;
 use crate::runtime;
@@ -44,7 +44,7 @@ pub(crate) async fn configure(
     State(api): State<SharedState>,
     request: Request,
 ) -> Result<axum::Json<Configured>, Problem> {
-    let body = json::read(request.into_body(), api.body_limit()).await?;
+    let body = body::read(request, api.body_limit(), &api.body_room).await?;
     let Configuration {
         tokens,
         environment,

@@ -40,7 +40,7 @@ pub(crate) struct Readiness {
     (status = 503, description = "Not ready", body = Readiness),
 ))]
 pub(crate) async fn readyz(State(api): State<SharedState>) -> (StatusCode, axum::Json<Readiness>) {
-    let problems = api.runtime.admission.problems();
+    let problems = api.runtime.problems().await;
     let ready = problems.is_empty();
     let status = if ready {
         StatusCode::OK
@@ -97,12 +97,14 @@ struct LimitsView {
     total_bytes: u64,
     keep_days: u32,
     min_free_bytes: u64,
+    /// Connections of callers at the same time: what the configuration and the limit of open files allow.
+    connections: usize,
     rate_per_minute: Option<u32>,
     rate_per_hour: Option<u32>,
 }
 
 impl LimitsView {
-    fn of(limits: &Limits) -> Self {
+    fn of(limits: &Limits, connections: usize) -> Self {
         Self {
             running: limits.running,
             queued: limits.queued,
@@ -111,6 +113,7 @@ impl LimitsView {
             total_bytes: limits.total_bytes,
             keep_days: limits.keep_days,
             min_free_bytes: limits.min_free_bytes,
+            connections,
             rate_per_minute: limits.rate_per_minute,
             rate_per_hour: limits.rate_per_hour,
         }
@@ -166,7 +169,7 @@ pub(crate) async fn info(State(api): State<SharedState>, query: Query) -> Result
         version: env!("CARGO_PKG_VERSION"),
         epoch: api.runtime.machine.epoch(),
         uptime: api.runtime.uptime().as_secs_f64(),
-        limits: LimitsView::of(&settings.limits),
+        limits: LimitsView::of(&settings.limits, api.runtime.open_files().callers),
         configuration: Configuration {
             listen: settings.listen.iter().map(listen_text).collect(),
             home: settings.home.display().to_string(),

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::CloseFrame;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
@@ -15,7 +14,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
-use crate::api::stream::websocket::{Disconnected, Receiver, Sender, Upgrade};
+use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
 use crate::api::stream::ws::{execute, send_answer};
 use crate::runtime::{Created, Session};
 use promptd_model::{SessionRequest, View};

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
-use crate::api::http::json::{self, parse};
+use crate::api::http::body;
+use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use crate::runtime::RuntimeError;
@@ -139,7 +140,7 @@ pub(crate) async fn execute(
     State(api): State<SharedState>,
     request: Request,
 ) -> Result<axum::Json<ExecuteAnswer>, Problem> {
-    let body = json::read(request.into_body(), api.body_limit()).await?;
+    let body = body::read(request, api.body_limit(), &api.body_room).await?;
     let Execution {
         agent_id,
         id,

@@ -1,21 +1,15 @@
 //! JSON bodies in: content type, size and every mistake in the text get an answer that says what would be right.
 
-use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use bytes::BytesMut;
-use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
-use std::time::Duration;
 
+use crate::api::http::body;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use promptd_model::nearest;
-
-/// How long an oversized body is read and thrown away, so that the refusal is not lost in a reset connection.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// A JSON body.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -28,7 +22,7 @@ impl<T: DeserializeOwned> FromRequest<SharedState> for Json<T> {
 
     async fn from_request(request: Request, api: &SharedState) -> Result<Self, Problem> {
         let content_type = content_type(&request);
-        let body = read(request.into_body(), api.body_limit()).await?;
+        let body = body::read(request, api.body_limit(), &api.body_room).await?;
         check_content_type(content_type.as_deref())?;
         parse(&body).map(Self)
     }
@@ -39,7 +33,7 @@ impl<T: DeserializeOwned + Default> FromRequest<SharedState> for OptionalJson<T>
 
     async fn from_request(request: Request, api: &SharedState) -> Result<Self, Problem> {
         let content_type = content_type(&request);
-        let body = read(request.into_body(), api.body_limit()).await?;
+        let body = body::read(request, api.body_limit(), &api.body_room).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -73,34 +67,6 @@ fn check_content_type(given: Option<&str>) -> Result<(), Problem> {
         "wrong_content_type",
         detail,
     ))
-}
-
-/// Reads a whole body of at most `limit` bytes.
-pub(crate) async fn read(body: Body, limit: usize) -> Result<BytesMut, Problem> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut chunks = body.into_data_stream();
-    let mut whole = BytesMut::with_capacity(announced.min(limit));
-    let mut fits = announced <= limit;
-    while fits && let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| {
-            Problem::bad_request(
-                "incomplete_body",
-                format!("the body ended after {} bytes: {error}", whole.len()),
-            )
-        })?;
-        fits = whole.len().saturating_add(chunk.len()) <= limit;
-        if fits {
-            whole.extend_from_slice(&chunk);
-        }
-    }
-    if fits {
-        return Ok(whole);
-    }
-    let drain = async { while let Some(Ok(_)) = chunks.next().await {} };
-    // Whether all of it came within the time makes no difference to the answer.
-    let _drained = tokio::time::timeout(DRAIN, drain).await;
-    let detail = format!("the body has more than {limit} bytes; send less or raise limits.body_bytes");
-    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).with("limit", limit))
 }
 
 /// Parses a whole text: an object, as all that callers send is.

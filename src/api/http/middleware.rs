@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use axum::extract::Request;
-use axum::http::header::ALLOW;
+use axum::http::header::{ALLOW, CONNECTION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::api::http::auth::{Caller, ListenerKind, authorize};
+use crate::api::http::body::RequestRoom;
 use crate::api::http::path::session_id;
 use crate::api::http::problem::Problem;
 use crate::api::state::{AppState, SharedState};
@@ -34,12 +35,17 @@ const PLAIN_ERRORS: [&str; 2] = ["/execute", "/config"];
 /// This one is served on the control socket only.
 const CONTROL_ONLY: &str = "/v1/configuration";
 
+/// Seconds after which a caller that found no place may try again.
+const BUSY_SECONDS: u64 = 2;
+
 /// The value of `Promptd-Epoch` while there is no epoch.
 const DORMANT: &str = "dormant";
 
 /// Serves a request or refuses it, and completes the response.
 pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
+    let room = RequestRoom::default();
+    parts.extensions.insert(room.clone());
     let given_id = parts.headers.get(REQUEST_ID).and_then(valid_id);
     let id = given_id.unwrap_or_else(new_id);
     let path = parts.uri.path().to_owned();
@@ -57,6 +63,7 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
         }
         Err(problem) => problem.into_response(),
     };
+    drop(room);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let session = session.and_then(|id| api.runtime.sessions.get(&id).ok());
         response
@@ -70,6 +77,28 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
     };
     let plain = PLAIN_ERRORS.contains(&path.as_str());
     complete(response, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
+}
+
+/// Answers where there is no place for the connection.
+pub(crate) async fn refuse(api: SharedState, request: Request, next: Next) -> Response {
+    let plain = PLAIN_ERRORS.contains(&request.uri().path());
+    let mut response = next.run(request).await;
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    let epoch = api.runtime.machine.known_epoch();
+    complete(response, epoch.as_deref().unwrap_or(DORMANT), &new_id(), plain)
+}
+
+/// The refusal of a connection beyond the bound.
+pub(crate) fn too_many_connections(connections: usize) -> Problem {
+    let detail = format!(
+        "{connections} connections are open, and more are not served; close some, or raise limits.connections and the \
+         limit of open files (`ulimit -n`)"
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail)
+        .retry_after(BUSY_SECONDS)
+        .with_header(CONNECTION, "close")
 }
 
 async fn check(api: &AppState, listener: ListenerKind, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {

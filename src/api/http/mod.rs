@@ -5,6 +5,7 @@
 //! would be right, and that no secret is in an answer. May not know what a route does.
 
 pub(crate) mod auth;
+pub(crate) mod body;
 pub(crate) mod errors;
 pub(crate) mod json;
 pub(crate) mod keepalive;

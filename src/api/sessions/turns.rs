@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::api::http::json::{self, Json, OptionalJson};
+use crate::api::http::body;
+use crate::api::http::json::{Json, OptionalJson};
 use crate::api::http::path::SessionPath;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
@@ -141,7 +142,7 @@ pub(crate) async fn input(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let close = query.only(&["close"])?.flag("close", false)?;
-    let bytes = json::read(request.into_body(), api.body_limit()).await?.freeze();
+    let bytes = body::read(request, api.body_limit(), &api.body_room).await?.freeze();
     api.input(&session, bytes, close).await?;
     Ok(StatusCode::NO_CONTENT)
 }

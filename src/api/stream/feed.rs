@@ -60,6 +60,8 @@ pub(crate) struct Feed {
     at_end: bool,
     /// Takes up secrets that become known while the feed lasts. Not where the length of the masked text was promised.
     renews_mask: bool,
+    /// Of the secrets that the mask hides; `None` before the first reading.
+    generation: Option<(u64, u64)>,
     /// The piece before ended in the middle of a line.
     in_line: bool,
 }
@@ -111,6 +113,7 @@ impl Feed {
             silent_since: Instant::now(),
             at_end: false,
             renews_mask: false,
+            generation: None,
             in_line: false,
         }
     }
@@ -173,7 +176,10 @@ impl Feed {
     /// A turn that begins can add secrets that were not known when the feed was opened.
     async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
         if self.renews_mask && !self.in_line {
-            self.follower.mask_with(self.runtime.masks.of_session(&self.session))?;
+            let generation = Some(self.runtime.masks.generation(&self.session));
+            if std::mem::replace(&mut self.generation, generation) != generation {
+                self.follower.mask_with(self.runtime.masks.of_session(&self.session))?;
+            }
         }
         let piece = self
             .follower

@@ -7,6 +7,7 @@
 pub(crate) mod body;
 pub(crate) mod events;
 pub(crate) mod feed;
+pub(crate) mod fragments;
 pub(crate) mod framer;
 pub(crate) mod lines;
 pub(crate) mod output;

@@ -1,54 +1,91 @@
 //! A WebSocket connection: its upgrade, its two halves, its pings and its end.
+//!
+//! A message that is larger than a block goes out in fragments (RFC 6455, 5.4), and what waits to be written is bounded, so
+//! a client that reads nothing costs no more than that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::header::{CONNECTION, UPGRADE};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use tokio::sync::{Mutex, watch};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::api::http::auth::requested_protocol;
+use crate::api::http::body::{BodyRoom, Meter, Metered, Room};
 use crate::api::http::keepalive::PingMonitor;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
-use crate::api::stream::feed::{Feed, wait_for_shutdown};
-use crate::api::stream::lines::{LineFeed, LineStep};
-use promptd_agents::updates::Line;
+use crate::api::stream::feed::{Feed, Step, wait_for_shutdown};
+use crate::api::stream::fragments::{Fragment, Fragmenter, fragments};
+
+pub(crate) use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// Often enough that no proxy closes the connection as idle.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
+/// What is collected before it is written.
+const WRITE_BUFFER: usize = 64 << 10;
+
+/// The most that waits to be written: a block, and the answers to some thousand pings.
+const MAX_WRITE_BUFFER: usize = 1 << 20;
+
+type Connection = WebSocketStream<Metered<TokioIo<Upgraded>>>;
+
 /// A request to become a WebSocket.
 ///
 /// Handlers take it as a `Result`, so that they can refuse other mistakes first.
-pub(crate) struct Upgrade(WebSocketUpgrade);
+pub(crate) struct Upgrade {
+    connection: OnUpgrade,
+    /// Proves to the client that its request was understood.
+    accept: HeaderValue,
+    /// The protocol that carried the token is echoed, or else browsers close the connection.
+    protocol: Option<HeaderValue>,
+    room: BodyRoom,
+    limit: usize,
+}
 
 impl FromRequestParts<SharedState> for Upgrade {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &SharedState) -> Result<Self, Problem> {
-        let upgrade = WebSocketUpgrade::from_request_parts(parts, api).await;
-        let upgrade = upgrade.map_err(|rejection| {
-            let detail = format!("this call speaks WebSocket ({rejection}); for plain HTTP use …/events");
+        let connection = parts.extensions.get::<OnUpgrade>().cloned();
+        let checked = WebSocketUpgrade::from_request_parts(parts, api).await;
+        let refused = |reason: String| {
+            let detail = format!("this call speaks WebSocket ({reason}); for plain HTTP use …/events");
             Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
                 .with_header(UPGRADE, "websocket")
                 .with_header(CONNECTION, "upgrade")
-        })?;
-        let limit = api.body_limit();
-        let mut upgrade = upgrade.max_message_size(limit).max_frame_size(limit);
-        // The protocol that carried the token is echoed, or else browsers close the connection.
+        };
+        drop(checked.map_err(|rejection| refused(rejection.to_string()))?);
+        let key = parts.headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+        let accept = key.and_then(|key| HeaderValue::try_from(derive_accept_key(key)).ok());
+        let (Some(connection), Some(accept)) = (connection, accept) else {
+            return Err(refused("the Sec-WebSocket-Key is missing".to_owned()));
+        };
         let protocol = requested_protocol(&parts.headers);
-        if let Some(protocol) = protocol.and_then(|protocol| HeaderValue::try_from(protocol).ok()) {
-            upgrade.set_selected_protocol(protocol);
-        }
-        Ok(Self(upgrade))
+        Ok(Self {
+            connection,
+            accept,
+            protocol: protocol.and_then(|protocol| HeaderValue::try_from(protocol).ok()),
+            room: api.body_room.clone(),
+            limit: api.body_limit(),
+        })
     }
 }
 
@@ -66,7 +103,18 @@ impl Upgrade {
     {
         let open = api.websockets.subscribe();
         let (mut shutdown, connection_breaks) = (api.runtime.shutdown.subscribe(), api.runtime.machine.breaks());
-        self.0.on_upgrade(move |socket| async move {
+        let Self {
+            connection,
+            accept,
+            protocol,
+            room,
+            limit,
+        } = self;
+        tokio::spawn(async move {
+            // A client that hung up before needs no connection.
+            let Ok(upgraded) = connection.await else { return };
+            let stream = Metered::new(TokioIo::new(upgraded), room, limit);
+            let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config(limit))).await;
             let (sender, receiver) = split(socket);
             tokio::select! {
                 closed = serve(Arc::clone(&sender), receiver) => {
@@ -78,69 +126,105 @@ impl Upgrade {
                 () = wait_for_shutdown(&mut shutdown) => sender.close(shutting_down()).await,
             }
             drop(open);
-        })
+        });
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        headers.extend(protocol.map(|protocol| (SEC_WEBSOCKET_PROTOCOL, protocol)));
+        response
     }
+}
+
+fn config(limit: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit))
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
 }
 
 /// The sending half of a connection.
 pub(crate) struct Sender {
-    sink: Mutex<SplitSink<WebSocket, Message>>,
+    sink: Mutex<SplitSink<Connection, Message>>,
     monitor: Arc<PingMonitor>,
 }
 
 /// The receiving half of a connection.
 pub(crate) struct Receiver {
-    stream: SplitStream<WebSocket>,
+    stream: SplitStream<Connection>,
     monitor: Arc<PingMonitor>,
+    meter: Meter,
+    /// The message before is being handled, and keeps its room.
+    room: Option<Room>,
 }
 
 /// The client is gone.
 #[derive(Debug)]
 pub(crate) struct Disconnected;
 
-fn split(socket: WebSocket) -> (Arc<Sender>, Receiver) {
+fn split(socket: Connection) -> (Arc<Sender>, Receiver) {
+    let meter = socket.get_ref().meter();
     let (sink, stream) = socket.split();
     let monitor = Arc::new(PingMonitor::default());
     let sender = Sender {
         sink: Mutex::new(sink),
         monitor: Arc::clone(&monitor),
     };
-    (Arc::new(sender), Receiver { stream, monitor })
+    let room = None;
+    let receiver = Receiver {
+        stream,
+        monitor,
+        meter,
+        room,
+    };
+    (Arc::new(sender), receiver)
 }
 
 impl Sender {
     /// Sends one text message.
     pub(crate) async fn send_text(&self, text: String) -> Result<(), Disconnected> {
-        self.send(Message::text(text)).await
+        let mut sink = self.sink.lock().await;
+        for fragment in fragments(text.into()) {
+            sink.feed(message(fragment)).await.map_err(|_| Disconnected)?;
+        }
+        sink.flush().await.map_err(|_| Disconnected)
     }
 
     async fn send(&self, message: Message) -> Result<(), Disconnected> {
         self.sink.lock().await.send(message).await.map_err(|_| Disconnected)
     }
 
-    /// Sends each line as a message.
-    async fn send_lines(&self, lines: Vec<Line>) -> Result<(), Disconnected> {
-        let mut sink = self.sink.lock().await;
-        for line in lines {
-            // The journal is JSON, hence UTF-8; a damaged line is repaired rather than left out.
-            let text = Utf8Bytes::try_from(line.text.clone())
-                .unwrap_or_else(|_| String::from_utf8_lossy(&line.text).into_owned().into());
-            sink.feed(Message::Text(text)).await.map_err(|_| Disconnected)?;
-        }
-        sink.flush().await.map_err(|_| Disconnected)
-    }
-
-    /// Sends the lines of a feed until it ends; returns how to close.
-    pub(crate) async fn send_feed(&self, feed: Feed) -> Result<CloseFrame, Disconnected> {
-        let mut feed = LineFeed::new(feed);
+    /// Sends the lines of a feed until it ends, each as a message; returns how to close.
+    pub(crate) async fn send_feed(&self, mut feed: Feed) -> Result<CloseFrame, Disconnected> {
+        let mut fragmenter = Fragmenter::default();
         loop {
-            match feed.next().await {
-                Ok(LineStep::Lines(lines)) => self.send_lines(lines).await?,
-                Ok(LineStep::End) => return Ok(close_frame(close_code::NORMAL, "end")),
-                Ok(LineStep::Shutdown) => return Ok(shutting_down()),
-                Err(_) => return Ok(close_frame(close_code::ERROR, "the journal cannot be read")),
+            // No other message may come between the fragments of one, so the sink is kept until a line is complete.
+            let mut sink = None;
+            loop {
+                let fragments = match feed.next(fragmenter.seq()).await {
+                    Ok(Step::Piece(piece)) => fragmenter.push(&piece),
+                    Ok(Step::Lines(lines)) => lines.into_iter().flat_map(|line| fragments(line.text)).collect(),
+                    Ok(Step::Silence) => continue,
+                    Ok(Step::End) => return Ok(close_frame(CloseCode::Normal, "end")),
+                    Ok(Step::Shutdown) => return Ok(shutting_down()),
+                    Err(_) => return Ok(close_frame(CloseCode::Error, "the journal cannot be read")),
+                };
+                let sink = match &mut sink {
+                    Some(sink) => sink,
+                    none => none.insert(self.sink.lock().await),
+                };
+                for fragment in fragments {
+                    sink.feed(message(fragment)).await.map_err(|_| Disconnected)?;
+                }
+                sink.flush().await.map_err(|_| Disconnected)?;
+                self.record_activity();
+                if !fragmenter.is_in_line() {
+                    break;
+                }
             }
-            self.record_activity();
         }
     }
 
@@ -172,8 +256,10 @@ impl Sender {
 impl Receiver {
     /// The next message as text.
     pub(crate) async fn next_text(&mut self) -> Result<Result<Utf8Bytes, Problem>, Disconnected> {
+        self.room = None;
         self.monitor.set_reading(true);
         let text = self.read_text().await;
+        self.room = text.as_ref().and_then(|_| self.meter.finish_message());
         self.monitor.set_reading(false);
         text.ok_or(Disconnected)
     }
@@ -190,18 +276,25 @@ impl Receiver {
                     return Some(Utf8Bytes::try_from(bytes).map_err(not_text));
                 }
                 // The library answers pings, and a close when the stream is read again.
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+                Message::Ping(payload) | Message::Pong(payload) => self.meter.skip(payload.len()),
+                Message::Close(_) | Message::Frame(_) => {}
             }
         }
     }
 }
 
-fn close_frame(code: u16, reason: &'static str) -> CloseFrame {
+/// A fragment as a frame of a text message.
+fn message(fragment: Fragment) -> Message {
+    let kind = if fragment.first { Data::Text } else { Data::Continue };
+    Message::Frame(Frame::message(fragment.bytes, OpCode::Data(kind), fragment.last))
+}
+
+fn close_frame(code: CloseCode, reason: &'static str) -> CloseFrame {
     let reason = Utf8Bytes::from_static(reason);
     CloseFrame { code, reason }
 }
 
 /// Has a client reconnect to the next server.
 fn shutting_down() -> CloseFrame {
-    close_frame(close_code::RESTART, "the server restarts; connect again with ?after=")
+    close_frame(CloseCode::Restart, "the server restarts; connect again with ?after=")
 }

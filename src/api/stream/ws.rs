@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::CloseFrame;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
-use crate::api::stream::websocket::{Disconnected, Receiver, Sender, Upgrade};
+use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
 use crate::runtime::{NewPrompt, Session};
 use promptd_model::View;
 

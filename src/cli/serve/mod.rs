@@ -144,8 +144,11 @@ fn apply(runtime: &Arc<Runtime>, flags: &Flags) {
     if new == *old {
         return;
     }
-    if new.listen != old.listen || new.workspace != old.workspace {
-        tracing::warn!("a change of `listen` or `workspace` needs a restart; the rest is in force");
+    let connections = (new.limits.connections, old.limits.connections);
+    if new.listen != old.listen || new.workspace != old.workspace || connections.0 != connections.1 {
+        tracing::warn!(
+            "a change of `listen`, `workspace` or `limits.connections` needs a restart; the rest is in force"
+        );
     }
     runtime.reload(new);
     tracing::info!("the configuration was reloaded");

@@ -10,6 +10,7 @@ use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::sinks;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::catalog;
+use crate::runtime::open_files::OpenFiles;
 use crate::runtime::platform::machine::Machine;
 use crate::runtime::secrets::masks::Masks;
 use crate::runtime::session::handle::Session;
@@ -85,12 +86,13 @@ impl SinkDelivery {
         masks: Arc<Masks>,
         activity: Arc<Activity>,
     ) -> Self {
+        let connections = OpenFiles::divide(&settings.get().limits).sinks;
         Self {
             settings,
             machine,
             masks,
             activity,
-            delivery: Arc::default(),
+            delivery: Arc::new(Delivery::new(connections)),
         }
     }
 

@@ -65,6 +65,7 @@ pub fn version(program: &Path) -> Result<String, String> {
         .stderr(Stdio::piped())
         .process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
+    promptd_sys::restore_file_limit(child.id());
     let group = i32::try_from(child.id())
         .map(Pid::from_raw)
         .map_err(|_| "has a process id out of range".to_owned())?;

@@ -65,7 +65,7 @@ impl SessionCreator {
             };
             // That one may still be at work, and may fail; then it is our turn.
             if session.wait_until_created().await {
-                return repeat(session, &request, prompt.as_deref(), key.is_some());
+                return run_blocking(move || repeat(session, &request, prompt.as_deref(), key.is_some())).await;
             }
         }
     }
@@ -79,9 +79,16 @@ impl SessionCreator {
     ) -> Result<Result<Arc<Session>, Arc<Session>>, RuntimeError> {
         let settings = self.settings.get();
         let request = with_defaults(request, &settings);
-        let prompt_text = prompt.unwrap_or_default();
-        let agent = validate::check(&settings, &self.access.variables(), &request, prompt_text)?;
-        self.admission.check(prompt.is_some())?;
+        let (access, admission) = (Arc::clone(&self.access), Arc::clone(&self.admission));
+        let (checked, prompt) = (request.clone(), prompt.map(str::to_owned));
+        // It looks at PATH, at folders and at the disk.
+        let agent = run_blocking(move || {
+            let text = prompt.as_deref().unwrap_or_default();
+            let agent = validate::check(&settings, &access.variables(), &checked, text)?;
+            admission.check(prompt.is_some())?;
+            Ok(agent)
+        })
+        .await?;
         let id = request.id.clone().map_or_else(new_id, Ok)?;
         let key = key.map(str::to_owned);
         let mut file = SessionFile::new(id, Timestamp::now(), agent, key, request);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::runtime::access::configure::Access;
+use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::service::SinkDelivery;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::validate;
@@ -58,14 +59,21 @@ impl Prompter {
     ) -> Result<Prompted, RuntimeError> {
         // A repetition is no new work: it is answered even where there is no room for any.
         if let Some(turn) = find_repeated(&session.state(), key.as_deref()) {
-            return repeat(session, &turn, &prompt);
+            let session = Arc::clone(session);
+            return run_blocking(move || repeat(&session, &turn, &prompt)).await;
         }
         let request = SessionRequest {
             agent: Some(session.agent().to_owned()),
             ..session.request().clone()
         };
-        validate::check(&self.settings.get(), &self.access.variables(), &request, &prompt.text)?;
-        self.admission.check(true)?;
+        let (settings, access, admission) = (self.settings.get(), self.access.clone(), self.admission.clone());
+        // It looks at PATH, at folders and at the disk.
+        let prompt = run_blocking(move || {
+            validate::check(&settings, &access.variables(), &request, &prompt.text)?;
+            admission.check(true)?;
+            Ok(prompt)
+        })
+        .await?;
         let prompted = session.transact(move |session, state| {
             if let Some(turn) = find_repeated(state, key.as_deref()) {
                 return (Vec::new(), repeat(session, &turn, &prompt));

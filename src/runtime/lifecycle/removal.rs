@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::blocking::run_blocking;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::keeper::stop::KEEPER_SLACK;
 use crate::runtime::session::handle::Session;
@@ -47,27 +48,34 @@ impl Removal {
             // A process that cannot be killed keeps its keeper, but not its session.
             let _ended = tokio::time::timeout(KEEPER_SLACK, keeper.tree_ended()).await;
         }
-        let last_seq = session.refresh().map_or(0, |state| state.last_seq);
+        let refreshed = Arc::clone(session);
+        let last_seq = run_blocking(move || Ok(refreshed.refresh().map_or(0, |state| state.last_seq))).await?;
         session.sink_workers.wait_delivered(last_seq, LAST_BATCH_TIMEOUT).await;
         session.sink_workers.close();
-        self.home.delete(session.id()).map_err(|source| RuntimeError::Io {
-            path: session.folder.clone(),
-            source,
-        })?;
+        self.remove_folder(session.id()).await?;
         self.registry.remove(session.id());
         Ok(())
     }
 
     /// Deletes a session whose folder cannot be read; nothing can run in it.
-    pub(crate) fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
+    pub(crate) async fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
         let id: SessionId = id
             .parse()
             .map_err(|_| RuntimeError::SessionNotFound { id: id.to_owned() })?;
-        self.home.delete(&id).map_err(|source| RuntimeError::Io {
-            path: self.home.session(&id),
-            source,
-        })?;
+        self.remove_folder(&id).await?;
         self.registry.remove_damaged(&id);
         Ok(())
+    }
+
+    /// Removes a folder, which may hold a gigabyte.
+    async fn remove_folder(&self, id: &SessionId) -> Result<(), RuntimeError> {
+        let (home, id) = (Arc::clone(&self.home), id.clone());
+        run_blocking(move || {
+            home.delete(&id).map_err(|source| RuntimeError::Io {
+                path: home.session(&id),
+                source,
+            })
+        })
+        .await
     }
 }

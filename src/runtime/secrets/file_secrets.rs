@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::runtime::error::RuntimeError;
@@ -26,6 +27,7 @@ const MAX_BYTES: usize = 256 << 10;
 pub(crate) struct FileSecrets {
     path: PathBuf,
     values: Mutex<Option<Arc<Secrets>>>,
+    generation: AtomicU64,
 }
 
 impl FileSecrets {
@@ -33,6 +35,7 @@ impl FileSecrets {
         Self {
             path: folder.join(FILE_NAME),
             values: Mutex::default(),
+            generation: AtomicU64::new(0),
         }
     }
 
@@ -54,10 +57,16 @@ impl FileSecrets {
             .map_err(io::Error::from)
             .and_then(|text| sys::replace_file(&self.path, &text));
         *values = Some(Arc::new(all));
+        self.generation.fetch_add(1, Ordering::Release);
         written.map_err(|source| RuntimeError::Io {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// A number that changes with what is remembered.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// All that is remembered; another `Arc` whenever it has changed.

@@ -5,7 +5,9 @@
 //! automata.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -23,6 +25,9 @@ use promptd_model::SessionRequest;
 /// How many automata are kept though nobody uses them: enough for those who ask again and again.
 const KEPT: usize = 16;
 
+/// Files with secrets are looked at no more often than this for readers: many thousand pieces come in a second.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// All maskers of the server.
 #[derive(Debug)]
 pub(crate) struct Masks {
@@ -30,6 +35,11 @@ pub(crate) struct Masks {
     access: Arc<Access>,
     sdk: Arc<SdkStore>,
     state: Mutex<State>,
+    /// Changes with the server's secrets.
+    generation: AtomicU64,
+    created: Instant,
+    /// When the files were last looked at, in milliseconds after the creation.
+    checked: AtomicU64,
     log: watch::Sender<Option<Arc<Masker>>>,
 }
 
@@ -86,8 +96,29 @@ impl Masks {
             access,
             sdk,
             state: Mutex::default(),
+            generation: AtomicU64::new(0),
+            created: Instant::now(),
+            checked: AtomicU64::new(0),
             log: watch::Sender::new(None),
         }
+    }
+
+    /// A number that changes whenever [`Masks::of_session`] may give another masker. What promptd itself changes or uses
+    /// counts at once; a file that somebody else changed, after a moment. Costs two loads.
+    pub(crate) fn generation(&self, session: &Session) -> (u64, u64) {
+        let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let checked = self.checked.load(Ordering::Relaxed);
+        let interval = u64::try_from(CHECK_INTERVAL.as_millis()).unwrap_or(0);
+        let take = || {
+            let taken = self
+                .checked
+                .compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed);
+            taken.is_ok()
+        };
+        if now >= checked.saturating_add(interval) && take() {
+            self.refresh_server();
+        }
+        (self.generation.load(Ordering::Acquire), session.secrets_generation())
     }
 
     /// What hides the secrets in all output of a session; `None` where nothing is to be hidden.
@@ -152,6 +183,7 @@ impl Masks {
             let mut state = self.state();
             self.log.send_replace(server.masker.clone());
             state.server = Some(server);
+            self.generation.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -252,6 +284,31 @@ mod tests {
         assert_eq!(masker.text("configured opens-the-door"), "*** ***");
         let log = masks.of_log().get().unwrap();
         assert!(Arc::ptr_eq(&masker, &log));
+    }
+
+    #[test]
+    fn a_reader_is_told_when_the_secrets_change() {
+        let folder = std::env::temp_dir().join(format!("promptd-generation-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let agent = ("shell".to_owned(), folder.clone());
+        let id = "session".parse().unwrap();
+        let file = SessionFile::new(id, jiff::Timestamp::now(), agent, None, request("value-1"));
+        let (masks, session) = (masks(), Session::new(folder.clone(), file));
+        masks.refresh_server();
+        let first = masks.generation(&session);
+        assert_eq!(masks.generation(&session), first, "nothing has changed");
+        let server = promptd_model::McpServer {
+            env: [("ANY".to_owned(), "in-a-file-1".to_owned())].into(),
+            ..promptd_model::McpServer::default()
+        };
+        session.file_secrets.add(&[("lab".to_owned(), server)].into()).unwrap();
+        let second = masks.generation(&session);
+        assert_ne!(second, first, "a file of the session");
+        let settings = Settings::clone(&masks.settings.get());
+        masks.settings.replace(settings);
+        masks.refresh_server();
+        assert_ne!(masks.generation(&session), second, "the server's");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

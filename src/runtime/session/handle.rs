@@ -100,6 +100,12 @@ impl Session {
         self.journal.refresh()
     }
 
+    /// A number that changes with the session's own secrets.
+    pub(crate) fn secrets_generation(&self) -> u64 {
+        // Both only grow, so their sum changes with each.
+        self.file_secrets.generation().wrapping_add(self.own_sinks.generation())
+    }
+
     /// Whether nothing will be written before somebody asks for something.
     pub(crate) fn is_at_rest(&self) -> bool {
         !self.control.is_busy() && self.state().current().is_none()

@@ -1,20 +1,32 @@
 //! A session's own sinks: those of its request, or what was put in their place since.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use promptd_model::SinkRequest;
 
 /// The sinks; another `Arc` whenever they have changed.
 #[derive(Debug)]
-pub(crate) struct OwnSinks(Mutex<Arc<Vec<SinkRequest>>>);
+pub(crate) struct OwnSinks {
+    sinks: Mutex<Arc<Vec<SinkRequest>>>,
+    generation: AtomicU64,
+}
 
 impl OwnSinks {
     pub(crate) fn new(sinks: Vec<SinkRequest>) -> Self {
-        Self(Mutex::new(Arc::new(sinks)))
+        Self {
+            sinks: Mutex::new(Arc::new(sinks)),
+            generation: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn get(&self) -> Arc<Vec<SinkRequest>> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.sinks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number that changes with them.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Replaces them with what `change` makes of them, if anything; `write` puts it on the disk first. False where they
@@ -24,12 +36,13 @@ impl OwnSinks {
         change: impl FnOnce(&[SinkRequest]) -> Result<Option<Vec<SinkRequest>>, E>,
         write: impl FnOnce(&[SinkRequest]) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let mut sinks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(new) = change(&sinks)? else {
             return Ok(false);
         };
         write(&new)?;
         *sinks = Arc::new(new);
+        self.generation.fetch_add(1, Ordering::Release);
         Ok(true)
     }
 }

@@ -16,6 +16,7 @@ use crate::runtime::turn::parts::TurnParts;
 use crate::runtime::turn::supervisor::{Adopted, supervise};
 use promptd_keeper::{Launch, Spec};
 use promptd_model::{Body, Cause, Exited, SessionState, TurnPhase, TurnState};
+use promptd_sys as sys;
 
 /// Starts an attempt, unless the turn has been cancelled meanwhile, and waits until it is in the journal. Answers the
 /// inputs of the launch, where there was one.
@@ -121,6 +122,7 @@ fn spec(settings: &Settings, session: &Session, turn: &TurnState, attempt: u32, 
         idle_timeout: request.idle_timeout.or(seconds(settings.default_idle_timeout)),
         session_bytes: settings.limits.session_bytes,
         min_free_bytes: settings.limits.min_free_bytes,
+        files: sys::inherited_file_limit(),
     }
 }
 

@@ -23,9 +23,6 @@ impl Keeper {
             return Ok(false);
         }
         self.retry_write_at = None;
-        if self.disk.is_frozen() {
-            self.writer.preallocate();
-        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let pumped = self.pump_round(&mut buffer, now);
         self.buffer = buffer;

@@ -45,6 +45,9 @@ pub(super) fn start() -> Result<Option<Keeper>, KeeperError> {
     std::env::set_current_dir("/").map_err(KeeperError::System)?;
     let mut wake = WakeSources::new().map_err(|errno| KeeperError::System(errno.into()))?;
     let spec = Spec::from_stdin()?;
+    if let Some(files) = spec.files {
+        sys::set_file_limit(files).map_err(KeeperError::System)?;
+    }
     let paths = TurnPaths::new(&spec.folder, spec.turn);
     let (lock, fresh) = lock_output(&paths)?;
     let mut writer = Writer::open(&spec.folder)?;

@@ -27,10 +27,11 @@ pub struct Delivery {
 /// A running worker: its session and its sink.
 type RunningWorker = (Weak<dyn Source>, Weak<SinkSlot>);
 
-impl Default for Delivery {
-    fn default() -> Self {
+impl Delivery {
+    /// Delivery over at most this many connections.
+    pub fn new(connections: usize) -> Self {
         Self {
-            limits: ConnectionLimits::new(),
+            limits: ConnectionLimits::new(connections),
             clients: Clients::default(),
             counters: Counters::default(),
             retry_now: watch::Sender::new(()),
@@ -39,9 +40,7 @@ impl Default for Delivery {
             running: Mutex::default(),
         }
     }
-}
 
-impl Delivery {
     /// Lets all waiting sinks try again now, because the configuration has changed.
     pub fn retry_now(&self) {
         self.retry_now.send_replace(());

@@ -25,6 +25,8 @@ const HEALTHY_PER_BACKEND: usize = 8;
 const RETRIES: usize = 16;
 /// Retries to one backend.
 const RETRIES_PER_BACKEND: usize = 2;
+/// All of them together.
+const ALL: usize = HEALTHY + UNKNOWN + RETRIES;
 
 /// The connection limits of a server.
 #[derive(Debug)]
@@ -102,10 +104,12 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new() -> Self {
+    /// At most `connections`, of which each pool gets its share.
+    pub(crate) fn new(connections: usize) -> Self {
+        let share = |most: usize| (most.saturating_mul(connections) / ALL).clamp(1, most);
         Self {
-            pools: Pools::new(HEALTHY, RETRIES),
-            unknown: Arc::new(Semaphore::new(UNKNOWN)),
+            pools: Pools::new(share(HEALTHY), share(RETRIES)),
+            unknown: Arc::new(Semaphore::new(share(UNKNOWN))),
             large: Arc::new(Semaphore::new(LARGE)),
             backends: Mutex::default(),
         }
@@ -173,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn hanging_backends_do_not_block_a_healthy_one() {
-        let limits = ConnectionLimits::new();
+        let limits = ConnectionLimits::new(ALL);
         let url = |port: usize| Url::parse(&format!("http://127.0.0.1:{port}/x")).unwrap();
         let dead: Vec<_> = (1..40).map(|port| limits.backend(&url(port))).collect();
         let mut hanging = Vec::new();
@@ -206,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_large_bodies_do_not_block_small_ones() {
-        let limits = Arc::new(ConnectionLimits::new());
+        let limits = Arc::new(ConnectionLimits::new(ALL));
         let mut waiting = tokio::task::JoinSet::new();
         for port in 1..80 {
             let limits = Arc::clone(&limits);
@@ -226,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn failing_session_does_not_block_others() {
-        let limits = ConnectionLimits::new();
+        let limits = ConnectionLimits::new(ALL);
         let backend = limits.backend(&Url::parse("https://b.example/secret").unwrap());
         assert!(Arc::ptr_eq(
             &backend,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use agent_client_protocol_schema::v1::RequestId;
 use axum::extract::State;
-use axum::extract::ws::CloseFrame;
 use axum::response::Response;
 
 use super::connection::{Connection, Defaults, Tasks};
@@ -14,7 +13,7 @@ use super::pending::PendingPermissions;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::{Query, invalid};
 use crate::api::state::SharedState;
-use crate::api::stream::websocket::{Disconnected, Receiver, Upgrade};
+use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Upgrade};
 use promptd_model::PermissionMode;
 
 /// ACP over WebSocket, one JSON-RPC message per text frame.

@@ -50,11 +50,7 @@ impl Connection {
         let settings = self.api.runtime.settings();
         let name = request.agent.as_ref().unwrap_or(&settings.default_agent);
         let permission = self.defaults.permission.or(request.permission).unwrap_or_else(|| {
-            let agents = self.api.runtime.agents();
-            let asks = agents
-                .iter()
-                .any(|agent| agent.name == *name && agent.capabilities.permissions);
-            if asks {
+            if self.api.runtime.can_ask(name) {
                 PermissionMode::Ask
             } else {
                 PermissionMode::Bypass

@@ -3,9 +3,9 @@
 use axum::extract::{Request, State};
 use serde::Serialize;
 
-use crate::api::http::json;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
+use crate::api::http::{body, json};
 use crate::api::operations::complete;
 use crate::api::state::{AppState, SharedState};
 use promptd_model::{InvalidSubagent, SdkConfig};
@@ -50,7 +50,7 @@ pub(crate) async fn configure(
     request: Request,
 ) -> Result<axum::Json<Configured>, Problem> {
     query.only(&[])?;
-    let body = json::read(request.into_body(), api.body_limit()).await?;
+    let body = body::read(request, api.body_limit(), &api.body_room).await?;
     let config: SdkConfig = json::parse(&body)?;
     let wrong =
         |wrong: InvalidSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");

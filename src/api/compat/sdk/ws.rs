@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::CloseFrame;
 use axum::response::Response;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -15,7 +14,7 @@ use crate::api::http::query::Query;
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::lines::{LineFeed, LineStep};
-use crate::api::stream::websocket::{Disconnected, Receiver, Sender, Upgrade};
+use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
 use crate::runtime::Session;
 use promptd_agents::updates;
 use promptd_model::View;

@@ -1,0 +1,155 @@
+//! Lines of the journal as the fragments of WebSocket messages: a line larger than a piece needs no more memory than the
+//! piece; pure.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use crate::api::stream::scan::{Records, Scanner};
+use promptd_journal::Piece;
+use promptd_model::Head;
+
+/// The largest fragment.
+const FRAGMENT: usize = 64 << 10;
+
+/// A part of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    pub(crate) bytes: Bytes,
+    /// It begins the message.
+    pub(crate) first: bool,
+    /// It ends the message.
+    pub(crate) last: bool,
+}
+
+/// The fragments of a whole message.
+pub(crate) fn fragments(mut text: Bytes) -> impl Iterator<Item = Fragment> {
+    let mut first = true;
+    let mut over = false;
+    std::iter::from_fn(move || {
+        if std::mem::replace(&mut over, text.len() <= FRAGMENT) {
+            return None;
+        }
+        let bytes = text.split_to(text.len().min(FRAGMENT));
+        Some(Fragment {
+            bytes,
+            first: std::mem::take(&mut first),
+            last: !text.has_remaining(),
+        })
+    })
+}
+
+/// Cuts pieces of the journal into fragments, one message for each line.
+#[derive(Debug, Default)]
+pub(crate) struct Fragmenter {
+    scanner: Scanner,
+    out: Collected,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    /// What is in no fragment yet.
+    text: BytesMut,
+    /// A fragment of the line has been made.
+    continues: bool,
+    fragments: Vec<Fragment>,
+    /// The `seq` of the last record that has begun.
+    seq: u64,
+}
+
+impl Fragmenter {
+    /// The `seq` of the last record that has begun.
+    pub(crate) fn seq(&self) -> u64 {
+        self.out.seq
+    }
+
+    /// The last fragment was not the end of its message.
+    pub(crate) fn is_in_line(&self) -> bool {
+        self.out.continues
+    }
+
+    /// The fragments of the next piece.
+    pub(crate) fn push(&mut self, piece: &Piece) -> Vec<Fragment> {
+        self.out.text.reserve(piece.bytes.len());
+        self.scanner.scan(&piece.bytes, &mut self.out);
+        std::mem::take(&mut self.out.fragments)
+    }
+}
+
+impl Records for Collected {
+    fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
+        self.seq = head.map_or(self.seq, |head| head.seq);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+        // The last fragment is made at the end of the line.
+        while self.text.len() > FRAGMENT {
+            let bytes = self.text.split_to(FRAGMENT).freeze();
+            let first = !std::mem::replace(&mut self.continues, true);
+            let last = false;
+            self.fragments.push(Fragment { bytes, first, last });
+        }
+    }
+
+    fn end(&mut self) {
+        let mut bytes = self.text.split().freeze();
+        let first = !std::mem::take(&mut self.continues);
+        // The journal is JSON, hence UTF-8; a damaged line is repaired rather than left out.
+        if first && std::str::from_utf8(&bytes).is_err() {
+            bytes = String::from_utf8_lossy(&bytes).into_owned().into();
+        }
+        let last = true;
+        self.fragments.push(Fragment { bytes, first, last });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::stream::framer::tests::pieces;
+    use crate::api::stream::scan::tests::journal;
+    use proptest::prelude::*;
+
+    /// The messages that a client makes of the fragments.
+    fn messages(fragments: impl IntoIterator<Item = Fragment>) -> Vec<Vec<u8>> {
+        let (mut messages, mut message) = (Vec::new(), None);
+        for fragment in fragments {
+            assert_eq!(fragment.first, message.is_none(), "one message after the other");
+            assert!(fragment.bytes.len() <= FRAGMENT);
+            message.get_or_insert_with(Vec::new).extend_from_slice(&fragment.bytes);
+            if fragment.last {
+                messages.extend(message.take());
+            }
+        }
+        assert_eq!(message, None, "all are complete");
+        messages
+    }
+
+    #[test]
+    fn a_text_of_any_size_is_one_message() {
+        for size in [
+            0,
+            1,
+            FRAGMENT - 1,
+            FRAGMENT,
+            FRAGMENT + 1,
+            2 * FRAGMENT,
+            3 * FRAGMENT + 7,
+        ] {
+            let text = vec![b'x'; size];
+            assert_eq!(messages(fragments(text.clone().into())), [text]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_cut_gives_the_same_messages(lengths in proptest::collection::vec(prop_oneof![4 => 0_usize..700, 1 => 0..4 * FRAGMENT], 0..12), sizes in proptest::collection::vec(1_usize..90_000, 1..9)) {
+            let text = journal(&lengths);
+            let mut fragmenter = Fragmenter::default();
+            let found: Vec<Fragment> = pieces(&text, &sizes).iter().flat_map(|piece| fragmenter.push(piece)).collect();
+            let expected: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+            prop_assert_eq!(messages(found), expected);
+        }
+    }
+}
