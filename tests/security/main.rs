@@ -6,3 +6,4 @@ mod authentication;
 mod e2b_token;
 mod first_configuration;
 mod masking;
+mod streamed_secrets;

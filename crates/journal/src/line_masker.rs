@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
-use promptd_mask::{MaskedChunk, Masker};
+use promptd_mask::{End, MaskedChunk, Masker, is_wrapped as is_base64_line};
 use promptd_model::{Head, RecordKind, parse_head, whole_lines};
 use promptd_model::{Stream, len64};
 
@@ -26,6 +26,9 @@ pub(super) const CONTEXT: u64 = 4 * WINDOW;
 
 /// Maximum length of an output record without its bytes.
 const HEAD: usize = 256;
+
+/// Words without their first letters, which may be capital, in lines that may have a part of a text.
+const PART_WORDS: [&[u8]; 5] = [b"elta", b"hunk", b"artial", b"pdated", b"token"];
 
 /// Keys whose values are fixed words of the format. Callers compare them, so they are not masked.
 const FORMAT_KEYS: [&[u8]; 7] = [
@@ -42,9 +45,11 @@ const FORMAT_KEYS: [&[u8]; 7] = [
 #[derive(Debug)]
 pub(super) struct LineMasker {
     masker: Arc<Masker>,
-    /// The unfinished lines, by turn and stream.
-    unfinished: BTreeMap<(u32, Channel), Unfinished>,
+    /// The texts that may continue.
+    unfinished: BTreeMap<Key, Unfinished>,
     finders: Finders,
+    /// [`WINDOW`], or another one in tests.
+    window: u64,
 }
 
 /// The output streams and standard input.
@@ -55,7 +60,23 @@ enum Channel {
     Stderr,
 }
 
-/// The last bytes of an unfinished line.
+/// A text that may continue: a line, or a text that an agent writes in parts, one per line.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    turn: u32,
+    channel: Channel,
+    /// The text in the line; empty for the line itself.
+    text: String,
+}
+
+/// Where a record is in the journal.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    begin: u64,
+    end: u64,
+}
+
+/// The last bytes of a text that may continue.
 #[derive(Debug, Default)]
 struct Unfinished {
     bytes: VecDeque<u8>,
@@ -63,6 +84,8 @@ struct Unfinished {
     records: VecDeque<(u64, usize)>,
     /// The last byte was hidden.
     hidden: bool,
+    /// The line has ended, and base64 may continue in the next one.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +93,7 @@ struct Finders {
     eol: Finder<'static>,
     data: Finder<'static>,
     base64: Finder<'static>,
+    parts: [Finder<'static>; 5],
 }
 
 impl LineMasker {
@@ -78,11 +102,13 @@ impl LineMasker {
             eol: Finder::new(b",\"eol\":false"),
             data: Finder::new(b",\"data\":\""),
             base64: Finder::new(b",\"base64\":\""),
+            parts: PART_WORDS.map(Finder::new),
         };
         Self {
             masker,
             unfinished: BTreeMap::new(),
             finders,
+            window: WINDOW,
         }
     }
 
@@ -98,33 +124,48 @@ impl LineMasker {
 
     /// Masks complete lines that start at `at` in the journal. Returns the same buffer if nothing is hidden.
     pub(super) fn mask(&mut self, lines: Bytes, at: u64) -> Bytes {
-        self.unfinished.retain(|_, unfinished| unfinished.is_near(at));
-        if self.unfinished.is_empty() && !self.may_contain_secret(&lines) {
+        let window = self.window;
+        self.unfinished.retain(|_, unfinished| unfinished.is_near(at, window));
+        if self.unfinished.is_empty() && !self.may_matter(&lines) {
             return lines;
         }
         let mut shown = Vec::with_capacity(lines.len());
         let mut begin = at;
         for line in whole_lines(&lines) {
             let end = begin.saturating_add(len64(line)).saturating_add(1);
-            shown.extend_from_slice(&self.line(line, begin, end));
+            shown.extend_from_slice(&self.line(line, Position { begin, end }));
             shown.push(b'\n');
             begin = end;
         }
         if shown == lines { lines } else { shown.into() }
     }
 
-    /// Whether the lines contain a secret as it is in JSON, or a chunk that must be decoded to know.
-    fn may_contain_secret(&self, lines: &[u8]) -> bool {
+    /// Whether the lines contain a secret, or a chunk that must be decoded to know, or something that may continue.
+    fn may_matter(&self, lines: &[u8]) -> bool {
         // In strings quotes are escaped, so these are only found as fields.
-        self.finders.eol.find(lines).is_some() || self.finders.base64.find(lines).is_some() || self.masker.finds(lines)
+        self.finders.eol.find(lines).is_some()
+            || self.finders.base64.find(lines).is_some()
+            || self.has_parts(lines)
+            || whole_lines(lines).any(ends_in_base64)
+            || self.masker.finds(lines)
     }
 
-    fn line<'a>(&mut self, line: &'a [u8], begin: u64, end: u64) -> Cow<'a, [u8]> {
+    /// Whether there may be a part of a text that an agent writes in several lines.
+    fn has_parts(&self, lines: &[u8]) -> bool {
+        self.finders.parts.iter().any(|word| word.find(lines).is_some())
+    }
+
+    fn line<'a>(&mut self, line: &'a [u8], position: Position) -> Cow<'a, [u8]> {
         let Some(head) = parse_head(line) else {
             return self.masker.bytes(line);
         };
         if let Some(channel) = channel(&head) {
-            return self.output(line, (head.turn, channel), begin, end);
+            let key = Key {
+                turn: head.turn,
+                channel,
+                text: String::new(),
+            };
+            return self.output(line, key, position);
         }
         if self.masker.finds(line) {
             return self.masker.json(line, &FORMAT_KEYS);
@@ -132,7 +173,7 @@ impl LineMasker {
         Cow::Borrowed(line)
     }
 
-    fn output<'a>(&mut self, line: &'a [u8], key: (u32, Channel), begin: u64, end: u64) -> Cow<'a, [u8]> {
+    fn output<'a>(&mut self, line: &'a [u8], key: Key, position: Position) -> Cow<'a, [u8]> {
         let fields = line.get(..HEAD).unwrap_or(line);
         let value = |finder: &Finder<'_>| {
             let from = finder.find(fields)?.saturating_add(finder.needle().len());
@@ -142,8 +183,8 @@ impl LineMasker {
         // In a text record this field can only be before the text.
         let before_text = fields.get(..text.unwrap_or(fields.len())).unwrap_or(fields);
         let ends = self.finders.eol.find(before_text).is_none();
-        let known = self.unfinished.contains_key(&key);
-        if ends && !known && base64.is_none() && !self.masker.finds(line) {
+        let continues = !ends || ends_in_base64(line) || self.has_parts(line);
+        if !continues && !self.unfinished.contains_key(&key) && base64.is_none() && !self.masker.finds(line) {
             return Cow::Borrowed(line);
         }
         let from = text.or(base64).unwrap_or(line.len());
@@ -159,8 +200,7 @@ impl LineMasker {
         let Some(bytes) = bytes else {
             return self.masker.bytes(line);
         };
-        let MaskedChunk { bytes: shown, .. } = self.chunk(key, &bytes, ends, begin, end);
-        let Cow::Owned(shown) = shown else {
+        let Cow::Owned(shown) = self.agent_output(key, &bytes, ends, position) else {
             return Cow::Borrowed(line);
         };
         let mut masked = Vec::with_capacity(line.len());
@@ -174,14 +214,51 @@ impl LineMasker {
         Cow::Owned(masked)
     }
 
-    fn chunk<'a>(&mut self, key: (u32, Channel), bytes: &'a [u8], ends: bool, begin: u64, end: u64) -> MaskedChunk<'a> {
+    /// Masks a line of an agent, or a chunk of one.
+    fn agent_output<'a>(&mut self, key: Key, bytes: &'a [u8], ends: bool, position: Position) -> Cow<'a, [u8]> {
+        let end = if ends { End::Line } else { End::Open };
+        let is_whole = ends && self.unfinished.get(&key).is_none_or(|line| line.ended);
+        if is_whole {
+            let masker = Arc::clone(&self.masker);
+            let (turn, channel) = (key.turn, key.channel);
+            let shown = masker.line(bytes, end, &mut |text, inside| {
+                let key = Key { turn, channel, text };
+                let mask = Masker::string_chunk;
+                match self.chunk(mask, key, inside, End::Open, position).bytes {
+                    Cow::Owned(shown) => Some(shown),
+                    Cow::Borrowed(_) => None,
+                }
+            });
+            if let Some(shown) = shown {
+                self.unfinished.remove(&key);
+                return shown;
+            }
+        }
+        self.chunk(Masker::chunk, key, bytes, end, position).bytes
+    }
+
+    fn chunk<'a>(
+        &mut self,
+        mask: for<'b> fn(&Masker, &[u8], bool, &'b [u8], End) -> MaskedChunk<'b>,
+        key: Key,
+        bytes: &'a [u8],
+        end: End,
+        position: Position,
+    ) -> MaskedChunk<'a> {
         let mut unfinished = self.unfinished.remove(&key).unwrap_or_default();
-        unfinished.forget_before(begin);
+        unfinished.forget_before(position.begin, self.window);
         let before = unfinished.bytes.make_contiguous();
-        let shown = self.masker.chunk(before, unfinished.hidden, bytes, ends);
-        if !ends {
-            unfinished.hidden = shown.ends_hidden;
-            unfinished.push(bytes, end, self.masker.reach());
+        let shown = mask(&self.masker, before, unfinished.hidden, bytes, end);
+        let ended = end == End::Line;
+        if !ended || is_base64_line(bytes) {
+            if !bytes.is_empty() {
+                unfinished.hidden = shown.ends_hidden && !ended;
+                unfinished.push(bytes, position.end, self.masker.reach());
+            }
+            if ended {
+                unfinished.push(b"\n", position.end, self.masker.reach());
+            }
+            unfinished.ended = ended;
             self.unfinished.insert(key, unfinished);
         }
         shown
@@ -190,19 +267,19 @@ impl LineMasker {
 
 impl Unfinished {
     /// Whether a record that starts at `at` continues the line.
-    fn is_near(&self, at: u64) -> bool {
+    fn is_near(&self, at: u64, window: u64) -> bool {
         self.records
             .back()
-            .is_some_and(|(end, _)| end.saturating_add(WINDOW) >= at)
+            .is_some_and(|(end, _)| end.saturating_add(window) >= at)
     }
 
     /// Forgets bytes outside of the window of a record that starts at `at`.
-    fn forget_before(&mut self, at: u64) {
-        if !self.is_near(at) {
+    fn forget_before(&mut self, at: u64, window: u64) {
+        if !self.is_near(at, window) {
             *self = Self::default();
         }
         while let Some((end, length)) = self.records.front().copied()
-            && end.saturating_add(WINDOW) < at
+            && end.saturating_add(window) < at
         {
             self.records.pop_front();
             self.bytes.drain(..length.min(self.bytes.len()));
@@ -240,6 +317,14 @@ fn channel(head: &Head<'_>) -> Option<Channel> {
         RecordKind::Other("stdin") => Some(Channel::Stdin),
         RecordKind::Other(_) => None,
     }
+}
+
+/// Whether the record of an output line ends in base64, which may continue in the next line.
+fn ends_in_base64(line: &[u8]) -> bool {
+    line.strip_suffix(b"\"}").is_some_and(|line| {
+        let line = line.strip_suffix(b"\\r").unwrap_or(line);
+        is_base64_line(line)
+    })
 }
 
 /// Decodes the inside of a JSON string.

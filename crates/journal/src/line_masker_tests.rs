@@ -42,6 +42,7 @@ impl Text {
 
 fn show(masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
     let mut lines = LineMasker::new(Arc::clone(masker));
+    lines.window = 64 << 10;
     let (mut shown, mut at) = (Vec::new(), 0);
     let all: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     for piece in all.chunks(lines_per_piece) {
@@ -153,8 +154,213 @@ fn chunk_may_end_within_a_character() {
     }
 }
 
+/// Lines of agents that have a part of a text: `@` is the part, and `@@` is a part of JSON.
+const PARTS: [&str; 9] = [
+    r#"{"type":"stream_event","event":{"delta":{"text":"@","type":"text_delta"},"index":0,"type":"content_block_delta"},"parent_tool_use_id":null,"uuid":"~-1"}"#,
+    r#"{"type":"stream_event","event":{"delta":{"partial_json":"@@","type":"input_json_delta"},"index":1,"type":"content_block_delta"},"uuid":"~-2"}"#,
+    r#"{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"@"}}}}"#,
+    r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"content":{"text":"@","type":"text"},"sessionUpdate":"agent_thought_chunk"}}}"#,
+    r#"{"method":"item/agentMessage/delta","params":{"threadId":"t","itemId":"m","delta":"@"},"emittedAtMs":~}"#,
+    r#"{"type":"message","role":"assistant","content":"@","delta":true,"timestamp":"~"}"#,
+    r#"{"type":"assistant.message_delta","data":{"messageId":"m","deltaContent":"@"},"id":"~","timestamp":"~"}"#,
+    r#"{"type":"message_update","assistantMessageEvent":{"type":"text_delta","contentIndex":0,"delta":"@"}}"#,
+    r#"{"type":"token","text":"@"}"#,
+];
+
+/// A secret with two UTF-16 halves, and the words around it, which have none of its characters.
+const STREAMED: &str = "s3cr/t-v😀l\"9";
+const WORDS: &str = "[a-b ,.é\n]{0,9}";
+
+/// A part as JSON, with escapes where `escapes` says so.
+fn encoded(units: &[u16], escapes: &[bool]) -> String {
+    let mut text = String::new();
+    let mut escapes = escapes.iter().cycle();
+    for letter in char::decode_utf16(units.iter().copied()) {
+        match letter {
+            Ok(letter) if escapes.next() == Some(&true) => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04X}"));
+                }
+            }
+            Ok(letter) => {
+                let quoted = serde_json::to_string(&letter).unwrap();
+                text.push_str(quoted.get(1..quoted.len() - 1).unwrap());
+            }
+            Err(half) => text.push_str(&format!("\\u{:04x}", half.unpaired_surrogate())),
+        }
+    }
+    text
+}
+
+/// The texts of the lines of one kind, joined.
+fn streamed(shown: &[u8], line: &str) -> String {
+    let (before, _) = line.split_once('@').unwrap();
+    let before = before.rsplit_once('"').unwrap().0;
+    let mut all = String::new();
+    for shown in String::from_utf8(joined(shown, 1)).unwrap().lines() {
+        let _valid: serde_json::Value = serde_json::from_str(shown).unwrap();
+        if let Some(rest) = shown.strip_prefix(before) {
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+            all.push_str(&values.next().unwrap().unwrap());
+        }
+    }
+    all
+}
+
+#[test]
+fn secret_in_parts_of_a_message_is_hidden() {
+    for line in PARTS {
+        let mut text = Text::default();
+        for part in ["the key is corr", "ect horse bat", "tery", " staple", ", he said"] {
+            text.output(
+                1,
+                Stream::Stdout,
+                line.replace("@@", "@").replace('@', part).replace('~', "7").as_bytes(),
+                true,
+            );
+        }
+        let masker = masker(&["correct horse battery staple"]);
+        let shown = show(&masker, &text.bytes, 2);
+        assert_eq!(streamed(&shown, line), "the key is ***, he said", "{line}");
+        let whole = text.bytes.split_inclusive(|byte| *byte == b'\n');
+        assert_eq!(whole.count(), whole_lines(&shown).count());
+    }
+}
+
+#[test]
+fn start_of_a_secret_is_hidden_only_at_the_end_of_a_part() {
+    let mut text = Text::default();
+    for part in ["that is correct", " and a horse, correct?", "the cor", "ner"] {
+        text.output(1, Stream::Stdout, PARTS[2].replace('@', part).as_bytes(), true);
+    }
+    let whole = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"that is correct"}]}}"#;
+    text.output(1, Stream::Stdout, whole.as_bytes(), true);
+    let shown = show(&masker(&["correct horse battery staple"]), &text.bytes, 9);
+    assert_eq!(
+        streamed(&shown, PARTS[2]),
+        "that is *** and a horse, correct?the corner"
+    );
+    assert!(joined(&shown, 1).ends_with(format!("{whole}\n").as_bytes()));
+}
+
+#[test]
+fn parts_of_other_messages_do_not_belong_together() {
+    let mut text = Text::default();
+    for (line, part) in [
+        (2, "the cor"),
+        (3, "cor"),
+        (3, "rect"),
+        (2, "rect one"),
+        (6, "cor"),
+        (6, "rect"),
+    ] {
+        text.output(1, Stream::Stdout, PARTS[line].replace('@', part).as_bytes(), true);
+    }
+    let shown = show(&masker(&["correct"]), &text.bytes, 9);
+    let all = [2, 3, 6].map(|line| streamed(&shown, PARTS[line]));
+    assert_eq!(all, ["the cor*** one", "cor***", "cor***"]);
+    // Each message has its own.
+    let mut text = Text::default();
+    for (id, part) in [("m", "cor"), ("n", "rect")] {
+        text.output(
+            1,
+            Stream::Stdout,
+            PARTS[6]
+                .replace('@', part)
+                .replace("\"m\"", &format!("{id:?}"))
+                .as_bytes(),
+            true,
+        );
+    }
+    let bytes = Bytes::from(text.bytes);
+    assert_eq!(LineMasker::new(masker(&["correct"])).mask(bytes.clone(), 0), bytes);
+}
+
+#[test]
+fn words_of_the_format_stay() {
+    let line = r#"{"type":"stream_event","event":{"content_block":{"text":"a content_block","type":"text"},"type":"content_block_start"},"n":471147,"k471147":"471147"}"#;
+    let mut text = Text::default();
+    text.output(1, Stream::Stdout, line.as_bytes(), true);
+    let shown = show(&masker(&["content_block", "stream_event", "471147"]), &text.bytes, 9);
+    let expected = line
+        .replace("a content_block", "a ***")
+        .replace("\"k471147\":\"471147\"", "\"k***\":\"***\"");
+    assert_eq!(String::from_utf8(joined(&shown, 1)).unwrap(), format!("{expected}\n"));
+}
+
+#[test]
+fn base64_that_is_wrapped_is_hidden_at_every_offset() {
+    let secret = "sk-4711-abcdefghijklmnop";
+    for offset in 0..120 {
+        let whole = format!("{}{secret}{}", "x".repeat(offset), "y".repeat(60));
+        let encoded = BASE64.encode(&whole);
+        let lines: Vec<&str> = encoded
+            .as_bytes()
+            .chunks(76)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        let mut text = Text::default();
+        for line in &lines {
+            text.output(1, Stream::Stdout, line.as_bytes(), true);
+        }
+        let json = serde_json::to_string(&serde_json::json!({ "output": lines.join("\n") })).unwrap();
+        text.output(1, Stream::Stdout, json.as_bytes(), true);
+        let shown = String::from_utf8(joined(&show(&masker(&[secret]), &text.bytes, 3), 1)).unwrap();
+        // Three characters of four bytes each are enough to mean it.
+        let flat = shown.replace("\\n", "").replace('\n', "");
+        let inner = |skipped: usize| BASE64.encode(secret.get(skipped..skipped + 18).unwrap());
+        for form in (0..6).map(inner) {
+            for part in form.as_bytes().windows(8) {
+                assert!(
+                    memchr::memmem::find(flat.as_bytes(), part).is_none(),
+                    "offset {offset}: {shown}"
+                );
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_parts_and_no_spelling_show_a_secret(
+        words in proptest::collection::vec(WORDS, 1..4),
+        sizes in proptest::collection::vec(1_usize..9, 1..6),
+        escapes in proptest::collection::vec(any::<bool>(), 1..7),
+        line in 0..PARTS.len(),
+        others in proptest::collection::vec(0..PARTS.len(), 0..4),
+        per_piece in 1_usize..5,
+    ) {
+        let units: Vec<u16> = words.join(STREAMED).encode_utf16().collect();
+        let (mut text, mut rest, mut number) = (Text::default(), &units[..], 0);
+        let mut sizes = sizes.iter().cycle();
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            rest = behind;
+            number += 1;
+            let part = encoded(part, &escapes);
+            let in_json = part.replace('\\', "\\\\").replace('"', "\\\"");
+            let written = PARTS[line].replace("@@", &in_json).replace('@', &part).replace('~', &number.to_string());
+            text.output(1, Stream::Stdout, written.as_bytes(), true);
+            for other in others.iter().filter(|other| **other != line) {
+                text.output(1, Stream::Stdout, PARTS[*other].replace("@@", "@").replace('@', "a").replace('~', "7").as_bytes(), true);
+            }
+        }
+        let masker = masker(&[STREAMED]);
+        let shown = show(&masker, &text.bytes, usize::MAX);
+        prop_assert_eq!(&shown, &show(&masker, &text.bytes, per_piece));
+        let mut said = streamed(&shown, PARTS[line]);
+        if PARTS[line].contains("@@") {
+            said = serde_json::from_str(&format!("\"{said}\"")).unwrap();
+        }
+        for shown in STREAMED.chars().skip(3) {
+            prop_assert!(!said.contains(shown), "{}", said);
+        }
+        if words.len() == 1 {
+            prop_assert_eq!(shown, text.bytes);
+        }
+    }
 
     #[test]
     fn no_split_shows_a_secret(

@@ -1,45 +1,81 @@
-//! Masks the string values of a JSON text; all other bytes are unchanged.
+//! Masks the strings of a JSON text; all other bytes are unchanged.
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Masker;
+use super::json_text::{JsonString, JsonText, is_word, string_end};
+use super::masker::End;
+
+/// Masks a part of a text, which is named first; `None` if nothing is hidden.
+pub type MaskPart<'a> = &'a mut dyn FnMut(String, &[u8]) -> Option<Vec<u8>>;
 
 impl Masker {
     /// Masks every string value of a JSON text, except for the values of the `skipped` keys, which are fixed words that
     /// callers compare. Text that is not JSON is masked as bytes.
     pub fn json<'a>(&self, text: &'a [u8], skipped: &[&[u8]]) -> Cow<'a, [u8]> {
-        let mut masked = Vec::new();
-        // The position up to which `text` was copied to `masked`.
-        let mut copied = 0;
+        let mut masked = Replaced::new(text);
         let mut key: &[u8] = &[];
         let mut at = 0;
         while let Some(quote) = text.get(at..).and_then(|rest| memchr::memchr(b'"', rest)) {
-            let begin = at.saturating_add(quote);
-            let Some(token) = text.get(begin..).and_then(string) else {
+            let begin = at.saturating_add(quote).saturating_add(1);
+            let Some(end) = string_end(text, begin.saturating_sub(1)) else {
                 return self.bytes(text);
             };
-            at = begin.saturating_add(token.len());
+            at = end.saturating_add(1);
+            let inside = text.get(begin..end).unwrap_or_default();
             let next = text.get(at..).unwrap_or_default().trim_ascii_start().first();
             if next == Some(&b':') {
-                key = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
+                key = inside;
+                if !is_word(inside)
+                    && let Cow::Owned(shown) = self.string(inside)
+                {
+                    masked.replace(begin..end, &shown);
+                }
             } else if !skipped.contains(&key)
-                && let Some(token) = self.token(token)
+                && let Cow::Owned(shown) = self.string(inside)
             {
-                masked.extend_from_slice(text.get(copied..begin).unwrap_or_default());
-                masked.extend_from_slice(&token);
-                copied = at;
+                masked.replace(begin..end, &shown);
             }
         }
-        if copied == 0 {
-            return Cow::Borrowed(text);
-        }
-        masked.extend_from_slice(text.get(copied..).unwrap_or_default());
-        Cow::Owned(masked)
+        masked.finish()
     }
 
-    /// Masks every string in a value, but no key.
+    /// Masks a line of an agent. Of a JSON object only the strings are masked, and no words of the format: the line can
+    /// still be read. `value` masks a value that continues in other lines, with the text that it belongs to.
+    pub fn line<'a>(&self, line: &'a [u8], end: End, value: MaskPart<'_>) -> Option<Cow<'a, [u8]>> {
+        let json = JsonText::find(line)?;
+        let mut masked = Replaced::new(line);
+        let before = line.get(..json.range.start).unwrap_or_default();
+        if let Cow::Owned(shown) = self.bytes(before) {
+            masked.replace(0..json.range.start, &shown);
+        }
+        for string in &json.strings {
+            if let Some(shown) = self.json_string(line, &json, string, value) {
+                masked.replace(string.inside.clone(), &shown);
+            }
+        }
+        let behind = line.get(json.range.end..).unwrap_or_default();
+        if let Cow::Owned(shown) = self.chunk(&[], false, behind, end).bytes {
+            masked.replace(json.range.end..line.len(), &shown);
+        }
+        Some(masked.finish())
+    }
+
+    fn json_string(&self, line: &[u8], json: &JsonText, string: &JsonString, value: MaskPart<'_>) -> Option<Vec<u8>> {
+        let inside = line.get(string.inside.clone())?;
+        let channel = json.channel(string).filter(|_| json.is_part());
+        if let Some(channel) = channel {
+            return value(channel, inside);
+        }
+        match self.string(inside) {
+            Cow::Owned(shown) if !string.is_format_word(line) => Some(shown),
+            Cow::Owned(_) | Cow::Borrowed(_) => None,
+        }
+    }
+
+    /// Masks every string in a value. Keys that are words stay.
     pub fn json_value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
@@ -48,37 +84,63 @@ impl Masker {
                 }
             }
             Value::Array(values) => values.iter_mut().for_each(|value| self.json_value(value)),
-            Value::Object(values) => values.values_mut().for_each(|value| self.json_value(value)),
+            Value::Object(values) => {
+                values.values_mut().for_each(|value| self.json_value(value));
+                self.json_keys(values);
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
-    /// Masks a string with its quotes; `None` if there is nothing to mask.
-    fn token(&self, token: &[u8]) -> Option<Vec<u8>> {
-        let Ok(value) = serde_json::from_slice::<Cow<'_, str>>(token) else {
-            // Not a valid JSON string; its bytes are masked.
-            return Some(self.bytes(token).into_owned()).filter(|masked| masked != token);
-        };
-        match self.text(&value) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(masked) => serde_json::to_vec(&masked).ok(),
+    fn json_keys(&self, values: &mut Map<String, Value>) {
+        let is_secret = |key: &String| !is_word(key.as_bytes()) && self.finds(key.as_bytes());
+        if values.keys().any(is_secret) {
+            let masked = |(key, value): (String, Value)| {
+                let shown = if is_secret(&key) {
+                    self.text(&key).into_owned()
+                } else {
+                    key
+                };
+                (shown, value)
+            };
+            *values = std::mem::take(values).into_iter().map(masked).collect();
         }
     }
 }
 
-/// The string at the start of a JSON text, with its quotes.
-fn string(text: &[u8]) -> Option<&[u8]> {
-    let mut at = 1;
-    loop {
-        let special = memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        at = at.saturating_add(special);
-        if text.get(at) == Some(&b'"') {
-            return text.get(..=at);
-        }
-        at = at.saturating_add(2);
-    }
+/// A text with some parts replaced, in order.
+struct Replaced<'a> {
+    text: &'a [u8],
+    masked: Vec<u8>,
+    /// The position up to which `text` was copied to `masked`.
+    copied: usize,
 }
 
+impl<'a> Replaced<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            masked: Vec::new(),
+            copied: 0,
+        }
+    }
+
+    fn replace(&mut self, range: std::ops::Range<usize>, by: &[u8]) {
+        let before = self.text.get(self.copied..range.start);
+        self.masked.extend_from_slice(before.unwrap_or_default());
+        self.masked.extend_from_slice(by);
+        self.copied = range.end;
+    }
+
+    fn finish(mut self) -> Cow<'a, [u8]> {
+        if self.copied == 0 {
+            return Cow::Borrowed(self.text);
+        }
+        let rest = self.text.get(self.copied..);
+        self.masked.extend_from_slice(rest.unwrap_or_default());
+        Cow::Owned(self.masked)
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
-use super::forms::patterns;
+use super::canonical::{Canonical, is_wrapped};
+use super::forms::Patterns;
+use super::json_text::whole_escapes;
 use super::{MASK, Secrets};
 
 /// A chunk that ends with at least this many first bytes of a secret hides them. Fewer bytes stay visible.
@@ -15,14 +17,33 @@ const MIN_PREFIX: usize = 4;
 /// Up to this size of all patterns the fastest automaton is used; above it a compact one.
 const MAX_FAST: usize = 8 << 10;
 
+/// The length of an escape for one byte (`\u002f`).
+const ESCAPE: usize = 6;
+
+/// A longer text is searched in parts, because its canonical form is a copy.
+const MAX_PART: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+
 /// Finds secrets. Shared by all readers with the same secrets.
 pub struct Masker {
     automaton: AhoCorasick,
     /// The sorted patterns, for finding those with a prefix.
-    sorted: Vec<Box<str>>,
+    sorted: Vec<Box<[u8]>>,
+    /// Those of base64.
+    base64: Vec<Box<[u8]>>,
     /// The first bytes of all patterns.
     first_bytes: Box<[bool; 256]>,
     longest: usize,
+}
+
+/// What follows a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing.
+    Closed,
+    /// A line break. Only base64 continues after one.
+    Line,
+    /// More of the same line or text.
+    Open,
 }
 
 /// A masked chunk.
@@ -42,12 +63,9 @@ pub fn masked(masker: Option<&Masker>, text: &str) -> String {
 impl Masker {
     /// A masker for these secrets; `None` if there are none.
     pub fn new(secrets: &Secrets) -> Option<Self> {
-        let sorted: Vec<Box<str>> = patterns(secrets.values())
-            .into_iter()
-            .map(String::into_boxed_str)
-            .collect();
-        let longest = sorted.iter().map(|pattern| pattern.len()).max()?;
-        let total: usize = sorted.iter().map(|pattern| pattern.len()).sum();
+        let Patterns { all, base64 } = Patterns::of(secrets.values());
+        let longest = all.iter().map(Vec::len).max()?;
+        let total: usize = all.iter().map(Vec::len).sum();
         let mut builder = AhoCorasick::builder();
         // The longest of all matches at a position, so that the union of all matches is found.
         builder.match_kind(MatchKind::LeftmostLongest);
@@ -55,16 +73,18 @@ impl Masker {
             builder.kind(Some(AhoCorasickKind::ContiguousNFA));
         }
         // It only fails if the patterns do not fit into memory.
-        let automaton = builder.build(sorted.iter().map(|pattern| pattern.as_bytes())).ok()?;
+        let automaton = builder.build(&all).ok()?;
         let mut first_bytes = Box::new([false; 256]);
-        for byte in sorted.iter().filter_map(|pattern| pattern.bytes().next()) {
-            if let Some(known) = first_bytes.get_mut(usize::from(byte)) {
+        for byte in all.iter().filter_map(|pattern| pattern.first()) {
+            if let Some(known) = first_bytes.get_mut(usize::from(*byte)) {
                 *known = true;
             }
         }
+        let sorted = |patterns: std::collections::BTreeSet<Vec<u8>>| patterns.into_iter().map(Vec::into_boxed_slice);
         Some(Self {
             automaton,
-            sorted,
+            sorted: sorted(all).collect(),
+            base64: sorted(base64).collect(),
             first_bytes,
             longest,
         })
@@ -72,7 +92,7 @@ impl Masker {
 
     /// Whether the bytes contain a secret.
     pub fn finds(&self, bytes: &[u8]) -> bool {
-        self.automaton.is_match(bytes)
+        self.automaton.is_match(bytes) || !self.spans(bytes, End::Closed).is_empty()
     }
 
     /// Masks a text.
@@ -86,37 +106,57 @@ impl Masker {
 
     /// Masks bytes.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        self.chunk(&[], false, bytes, true).bytes
+        self.chunk(&[], false, bytes, End::Closed).bytes
+    }
+
+    /// Masks the inside of a JSON string.
+    pub(super) fn string<'a>(&self, inside: &'a [u8]) -> Cow<'a, [u8]> {
+        self.string_chunk(&[], false, inside, End::Closed).bytes
     }
 
     /// How many bytes before a chunk can affect its masking.
     pub fn reach(&self) -> usize {
-        self.longest.saturating_sub(1)
+        self.longest.saturating_sub(1).saturating_mul(ESCAPE)
     }
 
     /// Masks a chunk of a line. A secret may start before the chunk, and another may continue after it.
     ///
-    ///
     /// `before` is the earlier part of the line (the last [`Masker::reach`] bytes are enough), `hidden` whether its last
-    /// byte was hidden, and `ends` whether the line ends with this chunk. The result only depends on these, so a reader
-    /// never waits for the next chunk. In return, a chunk that ends with at least four first bytes of a secret hides them,
-    /// also if something else follows.
-    pub fn chunk<'a>(&self, before: &[u8], hidden: bool, bytes: &'a [u8], ends: bool) -> MaskedChunk<'a> {
+    /// byte was hidden, and `end` what follows. The result only depends on these, so a reader never waits for the next
+    /// chunk. In return, a chunk that ends with at least four first bytes of a secret hides them, also if something else
+    /// follows.
+    pub fn chunk<'a>(&self, before: &[u8], hidden: bool, bytes: &'a [u8], end: End) -> MaskedChunk<'a> {
+        self.mask(before, hidden, bytes, end, |_, _| ())
+    }
+
+    /// The same for the inside of JSON strings, which stay strings.
+    pub fn string_chunk<'a>(&self, before: &[u8], hidden: bool, inside: &'a [u8], end: End) -> MaskedChunk<'a> {
+        self.mask(before, hidden, inside, end, whole_escapes)
+    }
+
+    fn mask<'a>(
+        &self,
+        before: &[u8],
+        hidden: bool,
+        bytes: &'a [u8],
+        end: End,
+        grow: fn(&[u8], &mut [Range<usize>]),
+    ) -> MaskedChunk<'a> {
         let joined = if before.is_empty() {
             Cow::Borrowed(bytes)
         } else {
             Cow::Owned([before, bytes].concat())
         };
-        let mut spans = self.spans(&joined);
-        if !ends {
-            let prefix_start = joined.len().saturating_sub(self.prefix_len(&joined));
-            if prefix_start < joined.len() {
-                push(&mut spans, prefix_start..joined.len());
-            }
+        let within = |at: usize| at.saturating_sub(before.len());
+        let mut found = self.spans(&joined, end);
+        found.retain(|span| span.end > before.len());
+        for span in &mut found {
+            *span = within(span.start)..within(span.end);
         }
-        spans.retain(|span| span.end > before.len());
+        grow(bytes, &mut found);
+        let spans = joined_spans(found);
         let ends_hidden = match spans.last() {
-            Some(last) => last.end == joined.len(),
+            Some(last) => last.end == bytes.len(),
             None => hidden && bytes.is_empty(),
         };
         if spans.is_empty() {
@@ -124,58 +164,107 @@ impl Masker {
             return MaskedChunk { bytes, ends_hidden };
         }
         let mut shown = Vec::with_capacity(bytes.len());
-        let mut from = before.len();
+        let mut from = 0;
         for span in spans {
-            shown.extend_from_slice(joined.get(from..span.start).unwrap_or_default());
-            if !(hidden && span.start <= before.len()) {
+            shown.extend_from_slice(bytes.get(from..span.start).unwrap_or_default());
+            if !(hidden && span.start == 0) {
                 shown.extend_from_slice(MASK.as_bytes());
             }
             from = span.end;
         }
-        shown.extend_from_slice(joined.get(from..).unwrap_or_default());
+        shown.extend_from_slice(bytes.get(from..).unwrap_or_default());
         let bytes = Cow::Owned(shown);
         MaskedChunk { bytes, ends_hidden }
     }
 
     /// The ranges of all secrets, in order; adjacent ranges are joined.
-    fn spans(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let mut spans = Vec::new();
+    fn spans(&self, text: &[u8], end: End) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        let mut from = 0_usize;
+        loop {
+            let to = from.saturating_add(MAX_PART).saturating_add(self.reach());
+            let (part, end) = match text.get(from..to) {
+                Some(part) if to < text.len() => (part, End::Closed),
+                _ => (text.get(from..).unwrap_or_default(), end),
+            };
+            let before = found.len();
+            self.find_in_part(part, end, &mut found);
+            for span in found.iter_mut().skip(before) {
+                *span = span.start.saturating_add(from)..span.end.saturating_add(from);
+            }
+            if to >= text.len() {
+                break;
+            }
+            from = from.saturating_add(MAX_PART);
+        }
+        joined_spans(found)
+    }
+
+    /// Finds the secrets in a text as it is, without its escapes, and without the line breaks of base64.
+    fn find_in_part(&self, text: &[u8], end: End, found: &mut Vec<Range<usize>>) {
+        let all = || text.len();
+        self.find(text, found, |span| span);
+        if end == End::Open {
+            found.extend(self.prefix(text, &self.sorted).map(|start| start..all()));
+        }
+        let decoded = Canonical::decoded(text, end == End::Open);
+        let source = |span: Range<usize>| decoded.as_ref().map_or(span.clone(), |decoded| decoded.source(&span));
+        if let Some(decoded) = &decoded {
+            self.find(&decoded.bytes, found, source);
+            if end == End::Open {
+                let start = self.prefix(&decoded.bytes, &self.sorted);
+                found.extend(start.map(|start| decoded.source(&(start..start)).start..all()));
+            }
+        }
+        let text = decoded.as_ref().map_or(text, |decoded| &decoded.bytes);
+        let flat = Canonical::unwrapped(text);
+        let flat_source = |span: Range<usize>| source(flat.as_ref().map_or(span.clone(), |flat| flat.source(&span)));
+        if let Some(flat) = &flat {
+            self.find(&flat.bytes, found, flat_source);
+        }
+        let line = text.trim_ascii_end();
+        if end == End::Open && flat.is_some() || end == End::Line && is_wrapped(line) {
+            let flat = flat.as_ref().map_or(line, |flat| flat.bytes.trim_ascii_end());
+            let start = self.prefix(flat, &self.base64);
+            found.extend(start.map(|start| flat_source(start..flat.len())));
+        }
+    }
+
+    fn find(&self, text: &[u8], spans: &mut Vec<Range<usize>>, source: impl Fn(Range<usize>) -> Range<usize>) {
         let mut from = 0;
-        while let Some(found) = self.automaton.find(Input::new(bytes).range(from..)) {
-            push(&mut spans, found.range());
+        while let Some(found) = self.automaton.find(Input::new(text).range(from..)) {
+            spans.push(source(found.range()));
             // The next match may start inside of this one.
             from = found.start().saturating_add(1);
         }
-        spans
     }
 
-    /// The number of bytes at the end that are the start of a pattern; 0 if fewer than [`MIN_PREFIX`].
-    fn prefix_len(&self, bytes: &[u8]) -> usize {
-        let tail = bytes.len().saturating_sub(self.reach());
-        let tail = bytes.get(tail..).unwrap_or_default();
-        let begins = |at: &usize| {
-            let end = tail.get(*at..).unwrap_or_default();
+    /// Where the start of a pattern begins with which the text ends; none if it has fewer than [`MIN_PREFIX`] bytes.
+    fn prefix(&self, text: &[u8], patterns: &[Box<[u8]>]) -> Option<usize> {
+        let begin = text.len().saturating_sub(self.longest.saturating_sub(1));
+        let last = text.len().checked_sub(MIN_PREFIX)?;
+        (begin..=last).find(|at| {
+            let end = text.get(*at..).unwrap_or_default();
             let first = end.first().and_then(|byte| self.first_bytes.get(usize::from(*byte)));
             first.is_some_and(|known| *known) && {
-                let index = self.sorted.partition_point(|pattern| pattern.as_bytes() < end);
-                self.sorted
-                    .get(index)
-                    .is_some_and(|pattern| pattern.as_bytes().starts_with(end))
+                let index = patterns.partition_point(|pattern| &**pattern < end);
+                patterns.get(index).is_some_and(|pattern| pattern.starts_with(end))
             }
-        };
-        let last = tail.len().saturating_sub(MIN_PREFIX);
-        (0..=last)
-            .filter(|_| tail.len() >= MIN_PREFIX)
-            .find(begins)
-            .map_or(0, |at| tail.len().saturating_sub(at))
+        })
     }
 }
 
-fn push(spans: &mut Vec<Range<usize>>, mut span: Range<usize>) {
-    while let Some(last) = spans.pop_if(|last| span.start <= last.end) {
-        span = span.start.min(last.start)..span.end.max(last.end);
+/// The union of all spans, in order.
+fn joined_spans(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    found.sort_by_key(|span| span.start);
+    let mut spans: Vec<Range<usize>> = Vec::new();
+    for span in found {
+        match spans.last_mut().filter(|last| span.start <= last.end) {
+            Some(last) => last.end = last.end.max(span.end),
+            None => spans.push(span),
+        }
     }
-    spans.push(span);
+    spans
 }
 
 fn lossy(bytes: Vec<u8>) -> String {

@@ -11,11 +11,15 @@ fn masker(values: &[&str]) -> Masker {
     Masker::new(&secrets).unwrap()
 }
 
+fn end(ends: bool) -> End {
+    if ends { End::Closed } else { End::Open }
+}
+
 /// Masks a line in chunks.
 fn shown(masker: &Masker, chunks: &[&[u8]]) -> Vec<u8> {
     let (mut before, mut hidden, mut all) = (Vec::new(), false, Vec::new());
     for (number, chunk) in (1..).zip(chunks) {
-        let shown = masker.chunk(&before, hidden, chunk, number == chunks.len());
+        let shown = masker.chunk(&before, hidden, chunk, end(number == chunks.len()));
         all.extend_from_slice(&shown.bytes);
         hidden = shown.ends_hidden;
         before.extend_from_slice(chunk);
@@ -119,7 +123,7 @@ proptest! {
         // Each chunk ends with at most three first bytes of the secret.
         let (mut before, mut hidden) = (Vec::new(), false);
         for chunk in chunks.iter().take(chunks.len().saturating_sub(1)) {
-            let shown = masker.chunk(&before, hidden, chunk, false);
+            let shown = masker.chunk(&before, hidden, chunk, End::Open);
             prop_assert!((4..secret.len()).all(|length| !shown.bytes.ends_with(&secret.as_bytes()[..length])));
             hidden = shown.ends_hidden;
             before.extend_from_slice(chunk);
@@ -137,8 +141,8 @@ proptest! {
         let masker = masker(&[&secret]);
         let near = before.as_bytes().get(before.len().saturating_sub(masker.reach())..).unwrap();
         let (all, near) = (
-            masker.chunk(before.as_bytes(), hidden, text.as_bytes(), ends),
-            masker.chunk(near, hidden, text.as_bytes(), ends),
+            masker.chunk(before.as_bytes(), hidden, text.as_bytes(), end(ends)),
+            masker.chunk(near, hidden, text.as_bytes(), end(ends)),
         );
         prop_assert_eq!(all, near);
     }

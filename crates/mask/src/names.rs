@@ -13,6 +13,9 @@ const METADATA_WORDS: &str = "\
     EXPIRY FILE FORMAT HELPER HOST HOSTNAME ID ISSUER LEN LENGTH LIMIT MAX METHOD MIN MODE NAME PATH PORT \
     PREFIX PROVIDER REGION SCOPE SCOPES SECONDS SIZE SOCK SOCKET TIMEOUT TTL TYPE USER USERNAME";
 
+/// Words in the names of numbers.
+const COUNT_WORDS: &str = "BUDGET COUNT LIMIT MAX MIN NUM NUMBER PORT SIZE TIMEOUT TOKENS TTL USES";
+
 /// Words in the names of variables whose whole URL is secret, and not only a password in it.
 const SECRET_URL_WORDS: &str = "DSN WEBHOOK";
 
@@ -34,6 +37,13 @@ pub(super) fn is_secret(name: &str) -> bool {
         return true;
     }
     has(SECRET_WORDS) && !METADATA_WORDS.split(' ').any(|word| word == last) && !has("PUBLIC")
+}
+
+/// Whether the name is that of a number of something, such as `MAX_TOKENS`.
+pub(super) fn is_count(name: &str) -> bool {
+    words(name)
+        .iter()
+        .any(|word| COUNT_WORDS.split(' ').any(|count| word == count))
 }
 
 /// The words of a name in capitals: `MY_API_KEY`, `my-api-key` and `myApiKey` have the same three words.

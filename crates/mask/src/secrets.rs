@@ -7,22 +7,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::names::is_secret;
+use super::names::{is_count, is_secret};
+use super::values::{is_opaque, query_values, user_info};
 
 /// Shorter values would hide ordinary words.
 const MIN_LEN: usize = 6;
 
-/// Numbers with fewer digits are ports, limits and process ids.
-const MIN_DIGITS: usize = 10;
+/// Shorter numbers with dots are versions and fractions.
+const MIN_DOTTED: usize = 10;
+
+/// A text with this length and with letters and digits is random.
+const MIN_OPAQUE: usize = 16;
+
+/// The same for an argument of a program, where there are few other texts.
+const MIN_ARGUMENT: usize = 10;
 
 /// Words of lower-case letters that are longer than this may be passwords.
 const MAX_WORD: usize = 8;
 
 /// Maximum length of an environment variable on Linux.
 const MAX_LEN: usize = 128 << 10;
-
-/// A user name in a URL with this length is a token (`https://ghp_…@github.com`).
-const MIN_TOKEN: usize = 20;
 
 /// Headers that are not secret, besides `Accept…` and `Content-…`.
 const PLAIN_HEADERS: [&str; 5] = ["connection", "host", "mcp-protocol-version", "origin", "user-agent"];
@@ -50,12 +54,11 @@ impl Secrets {
     /// whatever the name.
     pub fn add_env(&mut self, name: &str, value: &str) {
         let value = value.trim();
-        if is_secret(name) && !is_word(value) && !is_path(value) {
+        let is_limit = is_count(name) && value.bytes().all(|byte| byte.is_ascii_digit());
+        if is_secret(name) && !is_word(value) && !is_path(value) && !is_limit {
             self.add(value);
         }
-        for secret in secrets_of_url(value) {
-            self.add(secret);
-        }
+        self.add_url(value);
     }
 
     /// Adds a value of a map for secrets, whatever its name, unless it is an ordinary word or a path.
@@ -81,10 +84,71 @@ impl Secrets {
         }
     }
 
-    /// Adds the password of a value that is a URL.
+    /// Adds the password of a value that is a URL, and those values of its query that are secret by their names, or because
+    /// nobody could remember them.
     pub fn add_url(&mut self, url: &str) {
-        for secret in secrets_of_url(url) {
+        for secret in user_info(url) {
             self.add(secret);
+        }
+        for (name, value) in query_values(url) {
+            let is_name = is_secret(name) && !is_count(name);
+            if (is_name && !is_word(value)) || is_opaque(value, MIN_OPAQUE) {
+                self.add(value);
+            }
+        }
+    }
+
+    /// Adds what is secret in the URL of a server that we authenticate to: also parts of its path that nobody could
+    /// remember.
+    pub fn add_server_url(&mut self, url: &str) {
+        self.add_url(url);
+        for (name, value) in query_values(url) {
+            if !is_count(name) {
+                self.add_value(value);
+            }
+        }
+        let path = url.split_once("://").map_or("", |(_, rest)| rest);
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        for part in path.split('/').skip(1).filter(|part| is_opaque(part, MIN_OPAQUE)) {
+            self.add(part);
+        }
+    }
+
+    /// Adds what is secret in the arguments of a program: values of options, variables and headers that are secret by their
+    /// names, secrets in URLs, and what nobody could remember.
+    pub fn add_arguments(&mut self, arguments: &[String]) {
+        let mut option = "";
+        for argument in arguments {
+            let argument = argument.trim();
+            let is_option = argument.starts_with('-');
+            if let Some((name, value)) = argument.split_once('=').filter(|(name, _)| is_name(name)) {
+                self.add_env(name.trim_start_matches('-'), value);
+                self.add_server_url(value);
+                self.add_opaque(value, MIN_OPAQUE);
+            } else if !is_option {
+                self.add_env(option.trim_start_matches('-'), argument);
+                self.add_server_url(argument);
+                // What follows another option may be a model, a port or a name.
+                let min = if option.is_empty() { MIN_ARGUMENT } else { MIN_OPAQUE };
+                self.add_opaque(argument, min);
+            }
+            if let Some((name, value)) = argument.split_once(':')
+                && !is_option
+                && is_name(name)
+                && !value.starts_with("//")
+            {
+                self.add_env(name, value);
+                for secret in credentials(name, value.trim()) {
+                    self.add(&secret);
+                }
+            }
+            option = if is_option { argument } else { "" };
+        }
+    }
+
+    fn add_opaque(&mut self, value: &str, min: usize) {
+        if is_opaque(value, min) {
+            self.add(value);
         }
     }
 
@@ -135,9 +199,17 @@ pub fn credentials(name: &str, value: &str) -> Vec<String> {
 }
 
 fn is_long_enough(value: &str) -> bool {
-    let number = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let min = if number { MIN_DIGITS } else { MIN_LEN };
-    value.len() >= min
+    let is_dotted = value.contains('.') && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    value.len() >= if is_dotted { MIN_DOTTED } else { MIN_LEN }
+}
+
+/// Whether a text may be the name of an option, a variable or a header.
+fn is_name(name: &str) -> bool {
+    let name = name.trim_start_matches('-');
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
 /// Whether it is an ordinary word, such as `postgres`, `password` or `changeme`.
@@ -158,29 +230,6 @@ fn is_path(value: &str) -> bool {
     absolute.is_some_and(|path| path.split('/').all(is_name))
 }
 
-/// The password in `scheme://user:password@host`, and the user name if it is a token. The value need not be a
-/// valid URL: passwords often have characters that a parser refuses.
-fn secrets_of_url(value: &str) -> impl Iterator<Item = &str> {
-    let user_info = value
-        .trim()
-        .split_once("://")
-        .filter(|(scheme, _)| {
-            !scheme.is_empty()
-                && scheme
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-        })
-        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next())
-        .and_then(|authority| authority.rsplit_once('@'))
-        .map(|(user_info, _)| user_info);
-    let (user, password) = match user_info.map(|user_info| user_info.split_once(':')) {
-        Some(Some((user, password))) => (Some(user), Some(password)),
-        Some(None) => (user_info, None),
-        None => (None, None),
-    };
-    user.filter(|user| user.len() >= MIN_TOKEN).into_iter().chain(password)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +248,6 @@ mod tests {
             "false",
             "12345",
             "8080",
-            "123456789",
             "0.125",
             "abcde",
             "   a   ",
@@ -211,9 +259,77 @@ mod tests {
             assert!(of("API_KEY", value).is_empty(), "{value}");
         }
         assert_eq!(of("API_KEY", " s3cret \n"), ["s3cret"]);
-        for value in ["1234567890", "/aB3dE5gH7jK9", "correcthorse", "hunter22"] {
+        for value in ["471147", "1234567890", "/aB3dE5gH7jK9", "correcthorse", "hunter22"] {
             assert_eq!(of("API_KEY", value), [value]);
         }
+    }
+
+    #[test]
+    fn number_of_a_limit_is_not_a_secret() {
+        for name in [
+            "MAX_OUTPUT_TOKENS",
+            "MAX_THINKING_TOKENS",
+            "TOKEN_BUDGET",
+            "API_KEY_MAX_USES",
+        ] {
+            assert!(of(name, "128000").is_empty(), "{name}");
+        }
+        assert_eq!(of("ADMIN_PASSWORD", "128000"), ["128000"]);
+    }
+
+    #[test]
+    fn secrets_in_arguments_are_known() {
+        let mut secrets = Secrets::default();
+        let arguments = [
+            "-y",
+            "@scope/server-github@1.2.3",
+            "--api-key",
+            "key-1-abc",
+            "--token=token-2",
+            "-e",
+            "DB_PASSWORD=word-3",
+            "--header",
+            "Authorization: Bearer bearer-4",
+            "--model",
+            "gpt-5-mini",
+            "/workspace/a1",
+            "run",
+            "https://host/mcp?access_token=query-5&region=eu-west-1&n=Zx81Zx81Zx81Zx81",
+            "sk4711opaque4711six6",
+            "X-Api-Key:header-7",
+            "--port",
+            "808080",
+            "--password",
+            "471147",
+        ];
+        secrets.add_arguments(&arguments.map(str::to_owned));
+        let found: Vec<&str> = secrets.values().collect();
+        let expected = [
+            "471147",
+            "Bearer bearer-4",
+            "Zx81Zx81Zx81Zx81",
+            "bearer-4",
+            "eu-west-1",
+            "header-7",
+            "key-1-abc",
+            "query-5",
+            "sk4711opaque4711six6",
+            "token-2",
+            "word-3",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn secrets_in_a_query_are_known() {
+        let url = "postgres://db/x?sslmode=require&password=p%40ss-1&application=shop&key=word#access_token=frag-2";
+        assert_eq!(of("DATABASE_URL", url), ["frag-2", "p%40ss-1"]);
+        let mut secrets = Secrets::default();
+        secrets.add_server_url("https://host/s/aB3dE5gH7jK9lM1n/mcp?anything=in-the-query-3&limit=1000000");
+        assert_eq!(
+            secrets.values().collect::<Vec<_>>(),
+            ["aB3dE5gH7jK9lM1n", "in-the-query-3"]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::http::origin;
 use crate::kinds::{self, Kind, SinkError};
-use promptd_mask::{Masker, Secrets};
+use promptd_mask::{End, Masker, Secrets};
 use promptd_model::{SinkKind, SinkRequest};
 
 /// Maximum length of a name.
@@ -110,7 +110,7 @@ impl Sink {
             .into_iter()
             .flatten()
             .fold(text, |text, masker| {
-                let shown = masker.chunk(&[], false, text.as_bytes(), false).bytes;
+                let shown = masker.chunk(&[], false, text.as_bytes(), End::Open).bytes;
                 String::from_utf8_lossy(&shown).into_owned()
             })
     }

@@ -1,7 +1,8 @@
-//! Secrets that MCP servers get from workspace configuration files: hidden in all output of the session.
+//! Secrets that a session had, and that are nowhere else any more: hidden in all output of the session.
 //!
-//! A file may change or go, and the journal may still show what was read from it. So the values are kept in the session's
-//! folder, from the first launch on that used them.
+//! MCP servers get some from workspace configuration files. A file may change or go, and the journal may still show what was
+//! read from it. So the values are kept in the session's folder, from the first launch on that used them. So are the keys
+//! of a sink that another one has replaced.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::runtime::error::RuntimeError;
-use crate::runtime::secrets::known::add_mcp_servers;
+use crate::runtime::secrets::known::{add_mcp_servers, add_sinks};
 use promptd_mask::Secrets;
-use promptd_model::McpServer;
+use promptd_model::{McpServer, SinkRequest};
 use promptd_sys as sys;
 
 /// The file's name in a session's folder: a list of texts.
@@ -43,6 +44,17 @@ impl FileSecrets {
     pub(crate) fn add(&self, servers: &BTreeMap<String, McpServer>) -> Result<(), RuntimeError> {
         let mut found = Secrets::default();
         add_mcp_servers(servers.values(), &mut found);
+        self.keep(found)
+    }
+
+    /// Remembers the keys of these sinks. To be called before others replace them.
+    pub(crate) fn add_sinks(&self, sinks: &[SinkRequest]) -> Result<(), RuntimeError> {
+        let mut found = Secrets::default();
+        add_sinks(sinks, &mut found);
+        self.keep(found)
+    }
+
+    fn keep(&self, found: Secrets) -> Result<(), RuntimeError> {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         let known = values.get_or_insert_with(|| read(&self.path));
         let mut all = Secrets::clone(known);

@@ -26,6 +26,11 @@ pub(crate) fn add_request(
     if let Some(variable) = request.repo.as_ref().and_then(|repo| repo.token_env.as_ref()) {
         variables.add_secret(variable, secrets);
     }
+    add_sinks(own_sinks, secrets);
+}
+
+/// Adds the keys of a session's own sinks.
+pub(crate) fn add_sinks(own_sinks: &[SinkRequest], secrets: &mut Secrets) {
     for sink in sinks::requested(own_sinks).unwrap_or_default() {
         add_sink(&sink, secrets);
     }
@@ -40,8 +45,9 @@ pub(crate) fn add_mcp_servers<'a>(servers: impl IntoIterator<Item = &'a McpServe
         for (name, value) in &server.headers {
             secrets.add_header(name, value);
         }
+        secrets.add_arguments(&server.args);
         if let Some(url) = &server.url {
-            secrets.add_url(url);
+            secrets.add_server_url(url);
         }
     }
 }
@@ -87,7 +93,8 @@ mod tests {
         let server = McpServer {
             env: words("ANYTHING", "in-the-env-1"),
             headers: words("X-Any", "in-a-header-2"),
-            url: Some("https://user:in-the-url-3@host/mcp".to_owned()),
+            url: Some("https://user:in-the-url-3@host/mcp?any=in-the-query-4".to_owned()),
+            args: vec!["--token".to_owned(), "in-an-argument-5".to_owned()],
             ..McpServer::default()
         };
         let request = SessionRequest {
@@ -98,8 +105,8 @@ mod tests {
         add_request(&request, &[], &Variables::default(), &mut secrets);
         let masker = Masker::new(&secrets).unwrap();
         assert_eq!(
-            masker.text("in-the-env-1 in-a-header-2 in-the-url-3 host"),
-            "*** *** *** host"
+            masker.text("in-the-env-1 in-a-header-2 in-the-url-3 in-the-query-4 in-an-argument-5 host"),
+            "*** *** *** *** *** host"
         );
     }
 }

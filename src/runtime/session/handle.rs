@@ -138,6 +138,11 @@ impl Session {
 
     /// Adds a sink to its own ones, on the disk first; false where it had that one.
     pub(crate) fn add_sink(&self, sink: &SinkRequest) -> Result<bool, RuntimeError> {
+        let own = self.own_sinks.get();
+        if !own.contains(sink) {
+            // The journal may show the key of a sink that is replaced now.
+            self.file_secrets.add_sinks(&own)?;
+        }
         let write = |sinks: &[SinkRequest]| {
             let mut file = self.file.clone();
             file.request.sinks = sinks.to_vec();

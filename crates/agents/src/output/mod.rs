@@ -1,14 +1,15 @@
 //! What all formats and drivers share to read an agent's output.
 //!
 //! Owns how a line is read ([`json_line`], [`clean`], [`lenient`]), what the runtime learns from output ([`observer`]), ACP updates
-//! ([`update`]) with tool calls ([`tool`]) and plans ([`plan`]) in them, the classification of failures ([`cause`], [`reset`]), and
-//! JSON-RPC in lines ([`json_rpc`]).
+//! ([`update`]) with tool calls ([`tool`]) and plans ([`plan`]) in them, what a complete text adds to its chunks ([`chunks`]), the classification of
+//! failures ([`cause`], [`reset`]), and JSON-RPC in lines ([`json_rpc`]).
 //!
 //! Promises that any bytes will do: nothing here fails, panics or grows without a limit because of what an agent wrote.
 //!
 //! May not know a particular format.
 
 pub(crate) mod cause;
+pub(crate) mod chunks;
 pub(crate) mod clean;
 pub(crate) mod json_line;
 pub(crate) mod json_rpc;

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use promptd_artifacts::ArtifactError;
-use promptd_mask::Masker;
+use promptd_mask::{End, Masker};
 
 /// A reader that takes nothing for this long is cut off.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -125,7 +125,8 @@ impl LineMasker {
         let Some(masker) = &self.masker else {
             return bytes.to_vec();
         };
-        let shown = masker.chunk(&self.before, self.hidden, bytes, ends);
+        let end = if ends { End::Closed } else { End::Open };
+        let shown = masker.chunk(&self.before, self.hidden, bytes, end);
         let (text, hidden) = (shown.bytes.into_owned(), shown.ends_hidden);
         self.hidden = hidden && !ends;
         self.before.extend_from_slice(bytes);

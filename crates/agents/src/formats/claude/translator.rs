@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::wire::ResultLine;
+use crate::output::chunks::take_new;
 use crate::output::plan::Plans;
 use crate::output::tool::{self, checked_str_at, str_at};
 use crate::output::update::{Translator, Update};
@@ -195,19 +196,4 @@ fn with_raw_unless(mut updates: Vec<Update>, all_known: bool, line: &[u8]) -> Ve
         updates.push(Update::raw(line));
     }
     updates
-}
-
-/// The part of a text that its chunks did not have. Removes the text from the chunks.
-fn take_new<'a>(chunks: &mut String, text: &'a str) -> Option<&'a str> {
-    if let Some(rest) = text.strip_prefix(chunks.as_str()) {
-        chunks.clear();
-        return Some(rest).filter(|rest| !rest.is_empty());
-    }
-    // Several blocks in one message: the chunks are of all of them.
-    if chunks.starts_with(text) {
-        chunks.drain(..text.len());
-        return None;
-    }
-    chunks.clear();
-    Some(text)
 }

@@ -1,0 +1,383 @@
+//! The strings of a JSON text, found without parsing it: all other bytes of the text stay as they are.
+
+use std::ops::Range;
+
+/// Words in the keys or labels of a line that has a part of a text, or a text that is not complete.
+const PART_WORDS: [&str; 4] = ["delta", "chunk", "partial", "updated"];
+
+/// Keys whose values say what a line is, or which text it belongs to.
+const LABELS: [&str; 30] = [
+    "type",
+    "subtype",
+    "sessionUpdate",
+    "method",
+    "role",
+    "kind",
+    "channel",
+    "index",
+    "contentIndex",
+    "content_index",
+    "outputIndex",
+    "output_index",
+    "parent_tool_use_id",
+    "tool_use_id",
+    "itemId",
+    "item_id",
+    "messageId",
+    "message_id",
+    "messageID",
+    "reasoningId",
+    "toolCallId",
+    "tool_call_id",
+    "callId",
+    "call_id",
+    "sessionId",
+    "session_id",
+    "sessionID",
+    "threadId",
+    "turnId",
+    "partID",
+];
+
+/// A string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct JsonString {
+    /// Where it is, without its quotes.
+    pub(super) inside: Range<usize>,
+    /// It is the key of a member.
+    pub(super) is_key: bool,
+    /// The keys that lead to the value, separated by slashes.
+    path: String,
+}
+
+/// The strings of a JSON object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JsonText {
+    /// Where the object begins and ends.
+    pub(super) range: Range<usize>,
+    /// In order.
+    pub(super) strings: Vec<JsonString>,
+    /// The values of labels.
+    identity: String,
+    /// The labels say that there is a part of a text.
+    is_part: bool,
+}
+
+impl JsonText {
+    /// The first object of a text; `None` if there is none, or if it is not complete.
+    pub(super) fn find(text: &[u8]) -> Option<Self> {
+        let begin = memchr::memchr_iter(b'{', text).find(|at| {
+            let behind = text.get(at.saturating_add(1)..).unwrap_or_default().trim_ascii_start();
+            matches!(behind.first(), Some(b'"' | b'}'))
+        })?;
+        Scan::new(text, begin).run()
+    }
+
+    /// Whether it has parts of texts that continue in another line.
+    pub(super) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
+    /// Which text a value belongs to: its keys, and the labels of its line. Values that are labels or ids have none.
+    pub(super) fn channel(&self, string: &JsonString) -> Option<String> {
+        let key = string.key();
+        let is_name = LABELS.contains(&key)
+            || ["id", "Id", "ID", "time", "timestamp", "model", "version", "status"]
+                .iter()
+                .any(|end| key.ends_with(end));
+        (!string.is_key && !is_name).then(|| format!("{}\n{}", string.path, self.identity))
+    }
+}
+
+impl JsonString {
+    /// Whether the string is a word of the format, which programs compare: a key, or what a line is.
+    pub(super) fn is_format_word(&self, text: &[u8]) -> bool {
+        const WORD_KEYS: [&str; 8] = [
+            "type",
+            "subtype",
+            "sessionUpdate",
+            "method",
+            "role",
+            "kind",
+            "status",
+            "jsonrpc",
+        ];
+        let value = text.get(self.inside.clone()).unwrap_or_default();
+        let key = self.key();
+        (self.is_key || WORD_KEYS.contains(&key) || key.ends_with("stop_reason") || key.ends_with("stopReason"))
+            && is_word(value)
+    }
+
+    /// The key of the member.
+    pub(super) fn key(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Whether a text looks like a word of a format. Secrets have digits, spaces or other characters.
+pub(super) fn is_word(text: &[u8]) -> bool {
+    text.iter()
+        .all(|byte| byte.is_ascii_alphabetic() || b"_-./$".contains(byte))
+}
+
+/// The end of the string that begins at `at` with its quote.
+pub(super) fn string_end(text: &[u8], at: usize) -> Option<usize> {
+    let mut at = at.saturating_add(1);
+    loop {
+        let special = memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        at = at.saturating_add(special);
+        if text.get(at) == Some(&b'"') {
+            return Some(at);
+        }
+        at = at.saturating_add(2);
+    }
+}
+
+/// The state of reading an object.
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// The open brackets, with the length of the path before each.
+    open: Vec<usize>,
+    path: String,
+    found: JsonText,
+}
+
+impl<'a> Scan<'a> {
+    fn new(text: &'a [u8], begin: usize) -> Self {
+        let found = JsonText {
+            range: begin..begin,
+            ..JsonText::default()
+        };
+        Self {
+            text,
+            at: begin,
+            open: Vec::new(),
+            path: String::new(),
+            found,
+        }
+    }
+
+    fn run(mut self) -> Option<JsonText> {
+        while let Some(byte) = self.text.get(self.at).copied() {
+            let begin = self.at;
+            self.at = begin.saturating_add(1);
+            match byte {
+                b'"' => self.string(begin)?,
+                b'{' | b'[' => self.open.push(self.path.len()),
+                b'}' | b']' => {
+                    let length = self.open.pop()?;
+                    self.path.truncate(length);
+                    if self.open.is_empty() {
+                        self.found.range.end = self.at;
+                        return Some(self.found);
+                    }
+                }
+                b',' | b':' => {}
+                byte if byte.is_ascii_whitespace() => {}
+                _ => self.literal(begin)?,
+            }
+        }
+        None
+    }
+
+    fn string(&mut self, quote: usize) -> Option<()> {
+        let end = string_end(self.text, quote)?;
+        self.at = end.saturating_add(1);
+        let inside = quote.saturating_add(1)..end;
+        let behind = self.text.get(self.at..)?.trim_ascii_start();
+        let is_key = behind.first() == Some(&b':');
+        let value = self.text.get(inside.clone())?;
+        if is_key {
+            // The key of the member before, if any, is not on the path any more.
+            self.path.truncate(*self.open.last()?);
+            self.path.push('/');
+            self.path.push_str(&String::from_utf8_lossy(value));
+            self.found.is_part |= has_part_word(value);
+        } else {
+            self.label(value);
+        }
+        let path = if is_key { String::new() } else { self.path.clone() };
+        self.found.strings.push(JsonString { inside, is_key, path });
+        Some(())
+    }
+
+    /// A number, `true`, `false` or `null`.
+    fn literal(&mut self, begin: usize) -> Option<()> {
+        let rest = self.text.get(begin..)?;
+        let is_inside = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let length = rest.iter().take_while(is_inside).count();
+        let value = rest.get(..length).filter(|value| !value.is_empty())?;
+        let is_number = value
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+        if !is_number && ![b"true".as_slice(), b"false", b"null"].contains(&value) {
+            return None;
+        }
+        self.label(value);
+        self.at = begin.saturating_add(length);
+        Some(())
+    }
+
+    fn label(&mut self, value: &[u8]) {
+        let key = self.path.rsplit('/').next().unwrap_or_default();
+        if LABELS.contains(&key) {
+            self.found.is_part |= has_part_word(value) || value == b"token";
+            self.found.identity.push_str(key);
+            self.found.identity.push('=');
+            self.found.identity.push_str(&String::from_utf8_lossy(value));
+            self.found.identity.push('\n');
+        }
+    }
+}
+
+fn has_part_word(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    PART_WORDS
+        .iter()
+        .any(|word| memchr::memmem::find(&text, word.as_bytes()).is_some())
+}
+
+/// Grows ranges within a JSON string, which are in order, to whole escapes, so that what is left is a string.
+pub(super) fn whole_escapes(inside: &[u8], ranges: &mut [Range<usize>]) {
+    let mut escape = 0..0;
+    for range in ranges {
+        loop {
+            if escape.start < range.start && range.start < escape.end {
+                range.start = escape.start;
+            }
+            if escape.start < range.end && range.end < escape.end {
+                range.end = escape.end.min(inside.len());
+            }
+            if escape.end >= range.end {
+                break;
+            }
+            let rest = inside.get(escape.end..).unwrap_or_default();
+            let Some(found) = memchr::memchr(b'\\', rest) else {
+                break;
+            };
+            let begin = escape.end.saturating_add(found);
+            let length = escape_len(rest.get(found..).unwrap_or_default());
+            escape = begin..begin.saturating_add(length);
+        }
+    }
+}
+
+/// The length of an escape. Two halves of a character are one.
+fn escape_len(text: &[u8]) -> usize {
+    let half = |text: &[u8], halves: &[u8]| {
+        let digit = text.get(3).map(u8::to_ascii_lowercase);
+        text.starts_with(b"\\u")
+            && text.get(2).is_some_and(|digit| digit.eq_ignore_ascii_case(&b'd'))
+            && digit.is_some_and(|digit| halves.contains(&digit))
+    };
+    match text.get(1) {
+        Some(b'u') if half(text, b"89ab") && text.get(6..).is_some_and(|next| half(next, b"cdef")) => 12,
+        Some(b'u') => 6,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn inside<'a>(text: &'a str, string: &JsonString) -> &'a str {
+        text.get(string.inside.clone()).unwrap()
+    }
+
+    #[test]
+    fn values_have_channels_and_keys_have_none() {
+        let line =
+            r#"{"type":"stream_event","event":{"delta":{"text":"ab \"c","type":"text_delta"},"index":0},"uuid":"1-2"}"#;
+        let json = JsonText::find(line.as_bytes()).unwrap();
+        assert!(json.is_part() && json.range == (0..line.len()));
+        let channels: Vec<_> = json
+            .strings
+            .iter()
+            .filter_map(|string| Some((inside(line, string), json.channel(string)?)))
+            .collect();
+        assert_eq!(
+            channels,
+            [(
+                r#"ab \"c"#,
+                "/event/delta/text\ntype=stream_event\ntype=text_delta\nindex=0\n".to_owned()
+            )]
+        );
+        let words: Vec<_> = json
+            .strings
+            .iter()
+            .filter(|string| string.is_format_word(line.as_bytes()))
+            .map(|string| inside(line, string))
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "type",
+                "stream_event",
+                "event",
+                "delta",
+                "text",
+                "type",
+                "text_delta",
+                "index",
+                "uuid"
+            ]
+        );
+    }
+
+    #[test]
+    fn only_complete_objects_are_json() {
+        for text in [
+            "plain",
+            "{x}",
+            r#"{"a":1"#,
+            r#"{"a":sk-1}"#,
+            r#"{"a""#,
+            "[1]",
+            r#"{"a":"b]"#,
+            r#"{"a":b"c"}"#,
+        ] {
+            assert!(JsonText::find(text.as_bytes()).is_none(), "{text}");
+        }
+        for (text, range) in [
+            ("x> { \"a\" : [1,true] } y", 3..21),
+            ("{}", 0..2),
+            ("${a} {\"b\":[{}]}", 5..15),
+        ] {
+            assert_eq!(JsonText::find(text.as_bytes()).unwrap().range, range, "{text}");
+        }
+    }
+
+    #[test]
+    fn escapes_stay_whole() {
+        let text = br"a\\b\u00e4c\ud83d\ude00d";
+        for (part, whole) in [
+            (2..4, 1..4),
+            (3..5, 3..10),
+            (12..20, 11..23),
+            (0..1, 0..1),
+            (16..17, 11..23),
+        ] {
+            let mut ranges = [0..0, part];
+            whole_escapes(text, &mut ranges);
+            assert_eq!(ranges, [0..0, whole]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_accepts_is_json(value in proptest::collection::btree_map("\\PC{0,5}", "\\PC{0,9}", 0..4)) {
+            let text = serde_json::to_vec(&value).unwrap();
+            let json = JsonText::find(&text).unwrap();
+            prop_assert_eq!((json.range.clone(), json.strings.len()), (0..text.len(), 2 * value.len()));
+        }
+
+        #[test]
+        fn garbage_does_not_panic(text in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), Just(b'{'), Just(b'}'), Just(b':')], 0..60)) {
+            JsonText::find(&text);
+            whole_escapes(&text, &mut [0..text.len() / 3, text.len() / 2..text.len()]);
+        }
+    }
+}
