@@ -353,7 +353,12 @@ impl Runtime {
         catalog::find_agent(&self.settings(), agent).is_some_and(|agent| agent.capabilities().permissions)
     }
 
-    /// The same, with what each installed one says of its version; asking can take seconds.
+    /// Whether another session worked in the session's folder at the same time.
+    pub fn shares_its_folder(&self, session: &Session) -> bool {
+        artifacts::is_shared(session, &self.sessions.all())
+    }
+
+    /// All agents, whether they are installed, and what each says of its version; asking can take seconds.
     pub async fn agents_with_versions(&self) -> Vec<(AgentInfo, Option<String>)> {
         catalog::list_with_versions(self.settings(), self.versions.clone()).await
     }

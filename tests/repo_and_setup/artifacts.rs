@@ -292,6 +292,40 @@ async fn without_git_newer_files_are_listed() {
 }
 
 #[tokio::test]
+async fn files_of_other_sessions_are_not_listed() {
+    let server = Server::start().await;
+    let run = async |request: Value| {
+        let id = server.create(request).await;
+        server.settled(&id).await;
+        id
+    };
+    let names = async |id: &str| {
+        let found = artifacts(&server, id).await;
+        let names: Vec<String> = listed(&found).into_iter().map(|(_, path)| path).collect();
+        (names, found["shared"].as_bool().unwrap())
+    };
+    let first = run(json!({ "prompt": "echo 1 > by-first" })).await;
+    let second = run(json!({ "prompt": "echo 2 > by-second" })).await;
+    std::fs::write(server.workspace().join("by-nobody"), "").unwrap();
+    let again = json!({ "prompt": "echo 3 > by-first-again" });
+    let path = format!("/v1/sessions/{first}/prompts");
+    assert_eq!(server.ask("POST", &path, &again).await.status, 202);
+    server.settled(&first).await;
+    assert_eq!(names(&second).await, (vec!["by-second".to_owned()], false));
+    let both = ["by-first", "by-first-again"].map(str::to_owned).to_vec();
+    assert_eq!(names(&first).await, (both, false));
+    // At the same time, nobody knows who changed a file, and the answer says so.
+    let (one, two) = (
+        json!({ "prompt": "echo > x; until [ -e y ]; do sleep 0.01; done" }),
+        json!({ "prompt": "echo > y; until [ -e x ]; do sleep 0.01; done" }),
+    );
+    let (one, two) = tokio::join!(run(one), run(two));
+    assert!(names(&one).await.1);
+    assert!(names(&two).await.1);
+    assert!(!names(&second).await.1);
+}
+
+#[tokio::test]
 async fn no_artifacts_before_start_and_bad_queries_refused() {
     let server = Server::start().await;
     let id = server.create(json!({})).await;

@@ -20,10 +20,33 @@ pub struct Baseline {
     pub commit: Option<String>,
     /// A time just before that start.
     pub since: Timestamp,
+    /// When the session's turns ran. Without git, only files that were last changed then are its changes.
+    pub turns: Vec<Span>,
     /// A folder that does not exist yet, for the copy of the index.
     pub scratch: PathBuf,
     /// A folder to skip: promptd's home.
     pub exclude: PathBuf,
+}
+
+/// From a time to a later one, both included; without an end it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The begin.
+    pub start: Timestamp,
+    /// The end.
+    pub end: Option<Timestamp>,
+}
+
+impl Span {
+    /// Whether the time is in it.
+    pub fn contains(&self, time: Timestamp) -> bool {
+        self.start <= time && self.end.is_none_or(|end| time <= end)
+    }
+
+    /// Whether both have a time in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.start) || other.contains(self.start)
+    }
 }
 
 /// How a file was changed.

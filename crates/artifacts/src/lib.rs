@@ -1,8 +1,8 @@
 //! What a session's turns changed in its working directory.
 //!
 //! In a git repository: the difference to the commit at the start of the first agent, including commits and untracked files,
-//! but not ignored files. Elsewhere: the files that were changed since then, by the change times that the kernel keeps;
-//! there deleted files cannot be found.
+//! but not ignored files. Elsewhere: the files that were last changed while a turn ran, by the change times that the
+//! kernel keeps; there deleted files cannot be found.
 //!
 //! Owns how changes are found, and the patch and archive formats. Promises that nothing in the working directory changes
 //! (git works on a copy of its index in the session's folder), that symbolic links are never followed, and that memory and
@@ -22,5 +22,5 @@ mod scan;
 
 pub use archive::write as write_archive;
 pub use artifacts::Artifacts;
-pub use change::{Baseline, Change, ChangeStatus, MAX_BYTES, MAX_FILES};
+pub use change::{Baseline, Change, ChangeStatus, MAX_BYTES, MAX_FILES, Span};
 pub use error::ArtifactError;

@@ -1,4 +1,4 @@
-//! Changes without git: files whose content, name or mode was changed since a time.
+//! Changes without git: files whose content, name or mode was last changed while a turn ran.
 //!
 //! Uses the inode's change time, which programs cannot set. A file that was created since then is `added`, also if it
 //! replaced an older one, as editors do; any other changed file is `modified`. Deleted files cannot be found.
@@ -33,7 +33,7 @@ pub(super) fn changes(baseline: &Baseline) -> (Vec<Change>, bool) {
                 if entry.file_name() != ".git" && path != baseline.exclude {
                     folders.push(path);
                 }
-            } else if let Some(status) = status(&metadata, baseline.since)
+            } else if let Some(status) = status(&metadata, baseline)
                 && let Ok(inside) = path.strip_prefix(&baseline.cwd)
             {
                 changes.push(Change {
@@ -49,16 +49,16 @@ pub(super) fn changes(baseline: &Baseline) -> (Vec<Change>, bool) {
 }
 
 /// How a file or symbolic link was changed; `None` for other types.
-fn status(metadata: &Metadata, since: Timestamp) -> Option<ChangeStatus> {
+fn status(metadata: &Metadata, baseline: &Baseline) -> Option<ChangeStatus> {
     let nanoseconds = i32::try_from(metadata.ctime_nsec()).ok()?;
     let changed = Timestamp::new(metadata.ctime(), nanoseconds).ok()?;
-    if !(metadata.is_file() || metadata.is_symlink()) || changed < since {
+    if !(metadata.is_file() || metadata.is_symlink()) || !baseline.turns.iter().any(|turn| turn.contains(changed)) {
         return None;
     }
     let born = metadata.created().ok().and_then(|born| Timestamp::try_from(born).ok());
     // Some file systems do not store the creation time.
     Some(match born {
-        Some(born) if born >= since => ChangeStatus::Added,
+        Some(born) if born >= baseline.since => ChangeStatus::Added,
         Some(_) | None => ChangeStatus::Modified,
     })
 }

@@ -45,8 +45,11 @@ pub(crate) struct ArtifactsView {
     /// The working directory, to which all paths are relative.
     cwd: String,
     /// The commit that was checked out when the first agent began; null where there was none: then files are listed
-    /// by the time of their last change, deletions are not seen, and there is no `diff`.
+    /// that were last changed while a turn ran, deletions are not seen, and there is no `diff`.
     base: Option<String>,
+    /// Another session worked in this folder, or in one above or below it, while this one did: the changes of both may be
+    /// listed. A `cwd` of its own avoids that.
+    shared: bool,
     /// When the first agent began; null before.
     since: Option<String>,
     /// The changed files, sorted by path.
@@ -89,7 +92,7 @@ enum Format {
 /// What the session's turns changed in its working directory, as it is now.
 ///
 /// Where the first agent began in a git repository: all that differs from the commit of that moment, commits and
-/// untracked files included, ignored files left out. Elsewhere: the files that changed since.
+/// untracked files included, ignored files left out. Elsewhere: the files that were last changed while one of the session's turns ran.
 #[utoipa::path(get, path = "/v1/sessions/{id}/artifacts", tag = "sessions",
     params(
         ("format" = Option<String>, Query, description = "`json` (when absent), `patch` for `git apply`, or `tar.gz`: the changed files as they are, secrets not masked"),
@@ -114,20 +117,21 @@ pub(crate) async fn artifacts(
     };
     let permit = wait_for_slot(&api).await?;
     let masker = api.runtime.masks.of_session(&session);
-    let place = api.runtime.artifacts(&session);
+    let baseline = api.runtime.artifacts(&session);
+    let shared = api.runtime.shares_its_folder(&session);
     let (id, cwd) = (session.id().as_str(), session.cwd().to_owned());
-    match (format, place) {
-        (Format::Json, place) => {
+    match (format, baseline) {
+        (Format::Json, baseline) => {
             let view = blocking(move || {
                 let _permit = permit;
-                view(&cwd.display().to_string(), place, masker.as_deref())
+                view(&cwd.display().to_string(), baseline, shared, masker.as_deref())
             });
             Ok(axum::Json(view.await?).into_response())
         }
         (Format::Patch, None) => Err(ArtifactError::NoRepository.into()),
-        (Format::Patch, Some(place)) => {
+        (Format::Patch, Some(baseline)) => {
             let artifacts = blocking(move || {
-                let artifacts = Artifacts::find(&place)?;
+                let artifacts = Artifacts::find(&baseline)?;
                 artifacts.check_complete(false)?;
                 artifacts
                     .base()
@@ -143,10 +147,12 @@ pub(crate) async fn artifacts(
             });
             attachment(body, "text/x-diff; charset=utf-8", id, "patch")
         }
-        (Format::Archive, place) => {
+        (Format::Archive, baseline) => {
             let files = blocking(move || {
-                let Some(place) = place else { return Ok(Vec::new()) };
-                let artifacts = Artifacts::find(&place)?;
+                let Some(baseline) = baseline else {
+                    return Ok(Vec::new());
+                };
+                let artifacts = Artifacts::find(&baseline)?;
                 artifacts.check_complete(true)?;
                 Ok(artifacts.files)
             });
@@ -190,18 +196,24 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn view(cwd: &str, place: Option<Baseline>, masker: Option<&Masker>) -> Result<ArtifactsView, ArtifactError> {
+fn view(
+    cwd: &str,
+    baseline: Option<Baseline>,
+    shared: bool,
+    masker: Option<&Masker>,
+) -> Result<ArtifactsView, ArtifactError> {
     let mut view = ArtifactsView {
         cwd: masked(masker, cwd),
         base: None,
-        since: place.as_ref().map(|place| time_text(place.since)),
+        shared,
+        since: baseline.as_ref().map(|baseline| time_text(baseline.since)),
         files: Vec::new(),
         files_truncated: false,
         diff: None,
         diff_truncated: false,
     };
-    let Some(place) = place else { return Ok(view) };
-    let found = Artifacts::find(&place)?;
+    let Some(baseline) = baseline else { return Ok(view) };
+    let found = Artifacts::find(&baseline)?;
     view.files_truncated = found.truncated;
     view.files = found
         .files
