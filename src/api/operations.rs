@@ -87,6 +87,18 @@ impl AppState {
         }
     }
 
+    /// The same for a session by its id, also for one that is damaged: its processes must not be out of reach.
+    pub(crate) async fn stop_by_id(&self, id: String, grace: Option<f64>) -> Result<u32, Problem> {
+        match self.runtime.sessions.get(&id) {
+            Err(RuntimeError::SessionDamaged { .. }) => {
+                parse_grace(grace)?;
+                let runtime = Arc::clone(&self.runtime);
+                complete(async move { runtime.removal.stop_damaged(&id).await }).await
+            }
+            session => self.stop(&session?, grace).await,
+        }
+    }
+
     /// Returns how many processes could not be ended.
     pub(crate) async fn stop(&self, session: &Arc<Session>, grace: Option<f64>) -> Result<u32, Problem> {
         let grace = parse_grace(grace)?;

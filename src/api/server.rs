@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::api::connection::{Door, Places, accept};
 use crate::api::http::auth::ListenerKind;
 use crate::api::http::keepalive::set_keepalive;
+use crate::api::http::peer::Peer;
 use crate::api::router::{refusals, router};
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::wait_for_shutdown;
@@ -21,9 +22,6 @@ use promptd_sys as sys;
 
 /// The control socket's name in the home.
 pub const CONTROL_SOCKET: &str = "control.sock";
-
-/// The control socket's mode: its owner's, and nobody else's, because it asks for no token.
-const CONTROL_MODE: u32 = 0o600;
 
 /// What to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +120,10 @@ impl Server {
     }
 
     fn bind_control(&mut self, home: &Path) -> Result<(), ServeError> {
-        if sys::connect_unix(home, CONTROL_SOCKET).is_ok() {
+        if sys::is_listening(home, CONTROL_SOCKET) {
             return Err(ServeError::HomeInUse { home: home.to_owned() });
         }
-        let listener = listen_unix(home, CONTROL_SOCKET, Some(CONTROL_MODE))?;
+        let listener = listen_unix(home, CONTROL_SOCKET)?;
         self.bound.push(Bound::Unix(listener, ListenerKind::Control));
         Ok(())
     }
@@ -164,10 +162,10 @@ impl Server {
         if std::fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
             return Err(ServeError::NotASocket { path: path.to_owned() });
         }
-        if sys::connect_unix(folder, &name).is_ok() {
+        if sys::is_listening(folder, &name) {
             return Err(ServeError::InUse { address });
         }
-        let listener = listen_unix(folder, &name, None)?;
+        let listener = listen_unix(folder, &name)?;
         tracing::info!(address, "listening");
         self.addresses.push(address);
         self.bound.push(Bound::Unix(listener, ListenerKind::Unix));
@@ -202,14 +200,22 @@ impl Server {
                         // A connection that is gone already tells so when it is read.
                         let _gone = set_keepalive(connection);
                     });
-                    serving.spawn(accept(listener, door, refused, down));
+                    serving.spawn(accept(listener, door, refused, down, |_| None));
                 }
                 Bound::Unix(listener, _) => {
-                    serving.spawn(accept(listener, door, refused, down));
+                    serving.spawn(accept(listener, door, refused, down, |stream| Some(Peer::of(stream))));
                 }
             }
         }
-        wait_for_shutdown(&mut runtime.shutdown.subscribe()).await;
+        let mut shutdown = runtime.shutdown.subscribe();
+        tokio::select! {
+            () = wait_for_shutdown(&mut shutdown) => {}
+            Some(ended) = serving.join_next() => {
+                let error = ended.err().map(|error| error.to_string());
+                tracing::error!(error, "a listener has ended though the server does not shut down");
+                return;
+            }
+        }
         let grace = runtime.settings().grace;
         let over = async {
             serving.join_all().await;
@@ -234,13 +240,10 @@ fn check_open(
     }
 }
 
-fn listen_unix(folder: &Path, name: &str, mode: Option<u32>) -> Result<UnixListener, ServeError> {
+fn listen_unix(folder: &Path, name: &str) -> Result<UnixListener, ServeError> {
     let path = folder.join(name);
     let listen = || {
         let listener = sys::bind_unix(folder, name)?;
-        if let Some(mode) = mode {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-        }
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     };

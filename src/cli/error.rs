@@ -52,6 +52,11 @@ pub(super) enum CliError {
     /// The server could not listen, or failed.
     #[error("cannot serve")]
     Serve(#[from] crate::api::ServeError),
+    /// The server ended though nobody asked it to.
+    #[error(
+        "the server has ended by itself: {0}; start it again: agents go on meanwhile, and the next server adopts them"
+    )]
+    Ended(String),
     /// The client could not be set up.
     #[error("cannot set up the client")]
     Client(#[source] reqwest::Error),
@@ -83,6 +88,7 @@ impl CliError {
             | Self::BadAnswer(_)
             | Self::Start(_)
             | Self::Serve(_)
+            | Self::Ended(_)
             | Self::Client(_)
             | Self::File { .. }
             | Self::Output(_)

@@ -1,7 +1,7 @@
 //! Small files of the home that are read again when they have changed, so that every reader gets what they hold now.
 
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::runtime::error::RuntimeError;
 use promptd_sys as sys;
+
+/// The largest of these files.
+const MAX_FILE: u64 = 64 << 20;
 
 /// A file's content, as last read.
 #[derive(Debug)]
@@ -59,8 +62,7 @@ impl<T: ?Sized> CachedFile<T> {
         {
             return Arc::clone(&cached.content);
         }
-        let read =
-            found.and_then(|version| Ok((version, version.map(|_| fs::read_to_string(&self.path)).transpose()?)));
+        let read = found.and_then(|version| Ok((version, version.map(|_| read(&self.path)).transpose()?)));
         let read = read
             .map_err(|error| error.to_string())
             .and_then(|(version, text)| Ok((version, parse(text.as_deref())?)));
@@ -86,11 +88,18 @@ impl<T: ?Sized> CachedFile<T> {
     }
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    let bytes = sys::read_own_or_linked(path, MAX_FILE)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+}
+
 fn version(path: &Path) -> io::Result<Version> {
     let stamp = |metadata: &Metadata| (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(stamp(&metadata))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A link to nothing is no missing file: reading it says so.
+        Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => read(path).map(|_| None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -181,6 +181,16 @@ pub enum RuntimeError {
         /// The home.
         home: PathBuf,
     },
+    /// Other users can write to the home.
+    #[error("{path} {problem}, who could start agents here; run `{command}`, or choose another home with --home")]
+    HomeNotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// Why it is not private.
+        problem: &'static str,
+        /// The command that makes it private.
+        command: String,
+    },
     /// The server is about to stop.
     #[error("the server is shutting down; running agents go on, and the next server adopts them")]
     ShuttingDown,

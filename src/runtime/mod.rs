@@ -28,12 +28,13 @@ mod signals;
 mod turn;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-pub use access::configure::{Configuration, Configured, configured};
+pub use access::configure::{Configuration, Configured, configured, reason_of_lock};
 pub use access::envd::EnvdError;
 pub use access::token::{Token, opens};
 pub use error::RuntimeError;
@@ -46,6 +47,7 @@ pub use platform::sandbox_sources::{Sandbox, SandboxSource, is_sandbox};
 pub use sdk::Sdk;
 pub use secrets::masks::ServerMask;
 pub use session::handle::Session;
+pub use session::private_home::check_private;
 pub use settings::{AuthMode, ConfiguredAgent, Listen, Platform, Settings};
 
 use access::configure::Access;
@@ -65,6 +67,7 @@ use lifecycle::removal::Removal;
 use lifecycle::retention::Retention;
 use lifecycle::undelivered::Undelivered;
 use platform::machine::Machine;
+use platform::reaper::reap_orphans;
 use platform::resume::ResumeWatch;
 use promptd_agents::updates::Translation;
 use promptd_artifacts::Baseline;
@@ -137,7 +140,13 @@ impl Runtime {
         let driver = TurnDriver::new(turns, queue.clone(), delivery.clone(), activity.clone());
         let driver = Arc::new(driver);
         let registry = Arc::new(SessionRegistry::default());
-        let admission = Admission::new(settings.clone(), registry.clone(), queue.clone(), shutdown.clone());
+        let admission = Admission::new(
+            settings.clone(),
+            registry.clone(),
+            queue.clone(),
+            activity.clone(),
+            shutdown.clone(),
+        );
         let admission = Arc::new(admission);
         let removal = Arc::new(Removal::new(home.clone(), registry.clone()));
         let undelivered = Undelivered::new(home.clone(), registry.clone(), delivery.clone());
@@ -174,18 +183,8 @@ impl Runtime {
             delivery: delivery.clone(),
             activity,
         };
-        let (path, loading) = (
-            settings.get().home.clone(),
-            (home, registry.clone(), undelivered.clone()),
-        );
-        let unsettled = run_blocking(move || {
-            let (home, registry, undelivered) = loading;
-            let load = || {
-                let unsettled = load(&home, &registry)?;
-                undelivered.load().map(|()| unsettled)
-            };
-            load().map_err(|source| RuntimeError::Io { path, source })
-        });
+        let path = settings.get().home.clone();
+        let unsettled = load_all(path, home, registry.clone(), undelivered.clone());
         driver.adopt(&unsettled.await?);
         let runtime = Self {
             settings,
@@ -232,6 +231,7 @@ impl Runtime {
         .await?;
         self.background.spawn(Arc::new(retention).run());
         self.background.spawn(Arc::new(resume).run());
+        self.background.spawn(reap_orphans());
         Ok(Arc::new(self))
     }
 
@@ -404,6 +404,21 @@ impl Runtime {
     pub fn global_sinks(&self) -> Vec<Sink> {
         sinks::global(&self.settings())
     }
+}
+
+/// Loads what former servers have left; answers the sessions in which something is to be done.
+async fn load_all(
+    path: PathBuf,
+    home: Arc<Home>,
+    registry: Arc<SessionRegistry>,
+    undelivered: Arc<Undelivered>,
+) -> Result<Vec<Arc<Session>>, RuntimeError> {
+    run_blocking(move || {
+        let unsettled = load(&home, &registry);
+        let unsettled = unsettled.and_then(|unsettled| undelivered.load().map(|()| unsettled));
+        unsettled.map_err(|source| RuntimeError::Io { path, source })
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ pub struct Settings {
     pub auth: AuthMode,
     /// `auth = none` is meant, even on a public address.
     pub insecure_public: bool,
-    /// `PROMPTD_TOKEN`, if set: one token per line or comma.
-    pub env_tokens: Vec<String>,
+    /// `PROMPTD_TOKEN`: one token per line or comma. Where it is set, a token was meant, even if it has none.
+    pub env_tokens: Option<Vec<String>>,
     /// The configuration file that is watched, there or not.
     pub config_file: PathBuf,
     /// The agent when a request names none.

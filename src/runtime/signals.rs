@@ -32,6 +32,7 @@ impl Shutdown {
 pub(crate) struct Activity {
     started: Notify,
     at_rest: Notify,
+    low_room: Notify,
 }
 
 impl Activity {
@@ -51,5 +52,14 @@ impl Activity {
 
     pub(crate) async fn at_rest(&self) {
         self.at_rest.notified().await;
+    }
+
+    /// Work was refused because there is too little room.
+    pub(crate) fn notify_low_room(&self) {
+        self.low_room.notify_one();
+    }
+
+    pub(crate) async fn low_room(&self) {
+        self.low_room.notified().await;
     }
 }

@@ -95,3 +95,53 @@ fn code_outside_tests_cannot_panic() {
     }
     assert_none(&wrong);
 }
+
+#[test]
+fn files_of_ours_are_opened_by_sys() {
+    // Agents can put a FIFO in the place of a file, and opening that would block for ever.
+    const OPENS: [&str; 6] = [
+        "fs::read(",
+        "fs::read_to_string(",
+        "File::open(",
+        "File::create(",
+        "fs::write(",
+        "Flock::lock(",
+    ];
+    const WHERE: [&str; 5] = [
+        "src/runtime/",
+        "crates/journal/",
+        "crates/follow/",
+        "crates/sinks/",
+        "crates/keeper/",
+    ];
+    // `/dev/null`, and the folder of a repository.
+    const OTHERS: [&str; 2] = ["crates/keeper/src/spec.rs", "crates/keeper/src/setup/repo.rs"];
+    let mut wrong = Vec::new();
+    for file in crates().iter().flat_map(|one| one.files.values()) {
+        let path = file.path.to_str().unwrap();
+        if !WHERE.iter().any(|folder| path.starts_with(folder)) || OTHERS.contains(&path) {
+            continue;
+        }
+        // Not as the end of a longer name.
+        let is_used = |word: &str| {
+            let mut before = file.shipped.match_indices(word).map(|(at, _)| &file.shipped[..at]);
+            before.any(|before| !before.ends_with(char::is_alphanumeric))
+        };
+        let used = OPENS.iter().filter(|word| is_used(word));
+        wrong.extend(used.map(|word| format!("{path}: {word} instead of `sys::open_own` and its siblings")));
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn server_starts_processes_as_waited_children() {
+    // As process 1 it reaps what nobody waits for, and has to know who waits for what.
+    let mut wrong = Vec::new();
+    for file in crates().iter().flat_map(|one| one.files.values()) {
+        let path = file.path.to_str().unwrap();
+        if (path.starts_with("src/") || path.starts_with("crates/artifacts/")) && file.shipped.contains(".spawn()") {
+            wrong.push(format!("{path}: .spawn() instead of `sys::WaitedChild::spawn`"));
+        }
+    }
+    assert_none(&wrong);
+}

@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod corruption;
+mod hostile_agents;
+mod orphans;
 mod processes;

@@ -92,3 +92,22 @@ async fn undelivered_records_are_kept_or_reported() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn low_room_frees_closed_sessions_while_agents_are_at_work() {
+    let keep = "[limits]\nkeep_days = 100000\n";
+    let mut server = Server::with().config(keep).start().await;
+    let old = server.shell("echo old").await;
+    server.settled(&old).await;
+    server.terminate().await;
+    make_old(&server, &old);
+    server.start_again().await;
+    // It never comes to rest, as an agent that is frozen for want of room.
+    let running = server.shell("exec sleep 600").await;
+    server.record(&running, "started").await;
+    assert!(server.session_folder(&old).exists());
+    server.configure(&format!("{keep}min_free_bytes = 1000000000000000\n"));
+    let folder = server.session_folder(&old);
+    wait_until("the closed session to go", || !folder.exists()).await;
+    assert_eq!(server.session(&running).await["status"], "running");
+}

@@ -12,24 +12,24 @@ use support::{Server, folder, wait_until};
 const TOKEN: &str = "t0ken-that-nobody-may-see";
 
 /// Status and path of every listed file.
-fn listed(artifacts: &Value) -> Vec<(String, String)> {
+pub(crate) fn listed(artifacts: &Value) -> Vec<(String, String)> {
     let files = artifacts["files"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     files.map(|file| (text(&file["status"]), text(&file["path"]))).collect()
 }
 
-fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected
         .iter()
         .map(|(status, path)| ((*status).to_owned(), (*path).to_owned()))
         .collect()
 }
 
-async fn artifacts(server: &Server, id: &str) -> Value {
+pub(crate) async fn artifacts(server: &Server, id: &str) -> Value {
     server.get(&format!("/v1/sessions/{id}/artifacts")).await
 }
 
-async fn taken(server: &Server, id: &str, format: &str) -> Answer {
+pub(crate) async fn taken(server: &Server, id: &str, format: &str) -> Answer {
     server
         .ask(
             "GET",

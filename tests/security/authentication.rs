@@ -96,6 +96,9 @@ async fn loopback_refuses_foreign_hosts_and_origins() {
         "evil.example:8080",
         "localhost.evil.example",
         "10.0.0.1",
+        "[::1].evil.example",
+        "localhost:evil",
+        "evil@localhost",
     ] {
         assert_problem(&with("host", host).await, 403, "forbidden_host");
     }

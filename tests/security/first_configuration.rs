@@ -339,7 +339,7 @@ async fn repository_token_can_be_configured() {
 }
 
 /// A folder that a user without rights may use, with the binary in it.
-fn for_anybody() -> (PathBuf, PathBuf, Vec<&'static str>) {
+pub(crate) fn for_anybody() -> (PathBuf, PathBuf, Vec<&'static str>) {
     let root = std::env::temp_dir().join(format!("promptd-anybody-{}", std::process::id()));
     let _old = std::fs::remove_dir_all(&root);
     let home = root.join("home");

@@ -6,4 +6,5 @@ mod authentication;
 mod e2b_token;
 mod first_configuration;
 mod masking;
+mod other_users;
 mod streamed_secrets;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::ArtifactError;
+use promptd_sys::{self as sys, Marker, TreeQuery, WaitedChild};
 
 /// Maximum time to wait for the child in total, without the time that the reader of its output needs.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,14 +21,22 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the child is checked: a grandchild may keep the pipe open after the child's exit.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How often a tree is killed again: a process may have been started while the others were killed.
+const KILL_ROUNDS: u32 = 20;
+
 const BLOCK: usize = 64 << 10;
 
 /// Maximum bytes of stderr that are searched for the error message.
 const MAX_STDERR: u64 = 4 << 10;
 
-/// Runs a command to its end, and passes its standard output to `write`.
+/// Marks the child and all that it starts, with a value that nobody else has.
+const MARKER: &str = "PROMPTD_ARTIFACTS";
+
+/// Runs a command to its end, and passes its standard output to `write`. If that fails, it is killed with all that it has
+/// started; `marker` is how that is found.
 pub(super) fn run(
     mut command: Command,
+    marker: &str,
     write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
 ) -> Result<(), ArtifactError> {
     let failed = |error: std::io::Error| ArtifactError::Git(format!("it cannot be started: {error}"));
@@ -35,9 +44,13 @@ pub(super) fn run(
         File::from(memfd_create(c"promptd-git", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed(errno.into()))?);
     let stderr = stderr_file.try_clone().map_err(failed)?;
     command.stdout(Stdio::piped()).stderr(stderr).process_group(0);
-    let child = command.spawn().map_err(failed)?;
-    promptd_sys::restore_file_limit(child.id());
-    let mut running = Running(child);
+    command.env(MARKER, marker);
+    let child = WaitedChild::spawn(&mut command).map_err(failed)?;
+    sys::restore_file_limit(u32::try_from(child.pid()).unwrap_or(0));
+    let mut running = Running {
+        child,
+        marker: marker.to_owned(),
+    };
     let ended = running.read(write)?;
     if ended {
         return Ok(());
@@ -45,12 +58,38 @@ pub(super) fn run(
     Err(ArtifactError::Git(last_line(stderr_file)))
 }
 
-/// A child whose process group is killed when this is dropped.
-struct Running(Child);
+/// Kills what children with this marker have started and left.
+pub(super) fn end_leftovers(marker: &str) {
+    end_tree(&[], marker);
+}
+
+fn end_tree(roots: &[i32], marker: &str) {
+    let marker = format!("{MARKER}={marker}");
+    for _ in 0..KILL_ROUNDS {
+        let tree = sys::find_tree(TreeQuery {
+            roots,
+            leader: None,
+            marker: Marker::Is(&marker),
+            outputs: &[],
+        });
+        if tree.is_empty() {
+            return;
+        }
+        // Stopped first, so that no process can fork while the others are killed.
+        sys::signal_all(&tree, Signal::SIGSTOP);
+        sys::signal_all(&tree, Signal::SIGKILL);
+    }
+}
+
+/// A child that is killed with its whole tree when this is dropped.
+struct Running {
+    child: WaitedChild,
+    marker: String,
+}
 
 impl Running {
     fn read(&mut self, write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>) -> Result<bool, ArtifactError> {
-        let mut pipe = self.0.stdout.take();
+        let mut pipe = self.child.take_stdout();
         let mut block = vec![0; BLOCK];
         let mut waited = Duration::ZERO;
         loop {
@@ -71,7 +110,7 @@ impl Running {
                     Ok(0) | Err(_) => pipe = None,
                     Ok(read) => write(block.get(..read).unwrap_or_default())?,
                 }
-            } else if let Ok(Some(status)) = self.0.try_wait() {
+            } else if let Ok(Some(status)) = self.child.try_wait() {
                 return Ok(status.success());
             }
         }
@@ -81,9 +120,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // The group's number is not reused until the child is reaped. A child that was reaped needs no signal.
-        if let (Ok(None), Ok(group)) = (self.0.try_wait(), i32::try_from(self.0.id())) {
-            let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
-            let _reaped = self.0.wait();
+        if let Ok(None) = self.child.try_wait() {
+            end_tree(&[self.child.pid()], &self.marker);
+            let _gone = killpg(Pid::from_raw(self.child.pid()), Signal::SIGKILL);
+            let _reaped = self.child.wait();
         }
     }
 }
@@ -107,7 +147,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null());
         let mut output = Vec::new();
-        let result = run(command, &mut |bytes| {
+        let result = run(command, "a-test", &mut |bytes| {
             output.extend_from_slice(bytes);
             Ok(())
         });
@@ -132,10 +172,33 @@ mod tests {
     }
 
     #[test]
+    fn whole_tree_is_killed_if_the_reader_fails() {
+        let folder = promptd_sys::TemporaryFolder::new("artifacts-tree").unwrap();
+        let mut command = Command::new("/bin/sh");
+        let script = format!(
+            "setsid sh -c 'echo $$ > {}/pid; exec sleep 60' & until test -s {0}/pid; do :; done; yes",
+            folder.display()
+        );
+        command.args(["-c", &script]).stdin(Stdio::null());
+        let result = run(command, "a-tree", &mut |_| Err(ArtifactError::ReaderGone));
+        assert!(matches!(result, Err(ArtifactError::ReaderGone)));
+        let pid: i32 = std::fs::read_to_string(folder.join("pid"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let begun = Instant::now();
+        while sys::identity(pid).is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{pid} lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
     fn child_is_killed_if_the_reader_fails() {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "yes"]).stdin(Stdio::null());
-        let result = run(command, &mut |_| Err(ArtifactError::ReaderGone));
+        let result = run(command, "a-test", &mut |_| Err(ArtifactError::ReaderGone));
         assert!(matches!(result, Err(ArtifactError::ReaderGone)));
     }
 }

@@ -32,6 +32,17 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+impl ReadError {
+    /// Whether the journal is gone or damaged: trying again gives the same.
+    pub fn is_lasting(&self) -> bool {
+        use ErrorKind::{InvalidData, NotADirectory, NotFound, PermissionDenied, UnexpectedEof};
+        matches!(
+            self.source.kind(),
+            NotFound | InvalidData | UnexpectedEof | PermissionDenied | NotADirectory
+        )
+    }
+}
+
 /// A cursor that is not in the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum SeekError {
@@ -81,7 +92,7 @@ impl Reader {
     /// Opens a session's journal at its start.
     pub fn open(folder: &Path) -> Result<Self, ReadError> {
         let path = folder.join(super::FILE_NAME);
-        match File::open(&path) {
+        match sys::open_own(&path, File::options().read(true)) {
             Ok(file) => Ok(Self {
                 path,
                 file: Arc::new(file),
@@ -97,6 +108,16 @@ impl Reader {
     /// The offset of the next piece.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Fails where the journal is shorter than this offset, up to which it was read before: somebody has cut it.
+    pub fn check_length(&self, offset: u64) -> Result<(), ReadError> {
+        let size = self.file.metadata().map_err(|source| self.error(source))?.len();
+        if size >= offset {
+            return Ok(());
+        }
+        let problem = format!("it was cut to {size} bytes, and had {offset}");
+        Err(self.error(io::Error::new(ErrorKind::InvalidData, problem)))
     }
 
     /// Moves to an offset from [`Reader::position`] that is between two lines.

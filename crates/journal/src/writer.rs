@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 
 use super::reader;
 use promptd_model::{Body, Stream, len64};
@@ -37,6 +38,12 @@ pub enum WriteError {
         /// Where.
         at: u64,
     },
+    /// Another process keeps the lock.
+    #[error("another process keeps {path} locked; `fuser {path}` names it: end it, or let it unlock the file")]
+    Locked {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A system call failed.
     #[error("cannot append to {path}; check that the file and its folder are writable")]
     Io {
@@ -48,10 +55,15 @@ pub enum WriteError {
     },
 }
 
+/// How long to wait for another holder of the lock. A writer of ours holds it for milliseconds, but every process of this
+/// user can hold it for ever.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Appends records to one journal.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
+    lock_patience: Duration,
     /// `None` while it is locked.
     file: Option<File>,
     /// The size after the last batch of this writer. Another size means that another writer has appended.
@@ -79,19 +91,27 @@ impl Writer {
     pub fn open(folder: &Path) -> Result<Self, WriteError> {
         let path = folder.join(super::FILE_NAME);
         let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
+        let file = sys::open_own(&path, options.read(true).append(true).create(true).mode(0o600));
         let file = file.map_err(|source| WriteError::Io {
             path: path.clone(),
             source,
         })?;
         Ok(Self {
             path,
+            lock_patience: LOCK_PATIENCE,
             file: Some(file),
             size: 0,
             last_seq: 0,
             buffer: Vec::new(),
             reserved_to: 0,
         })
+    }
+
+    /// Waits for another holder of the lock only so long.
+    #[must_use]
+    pub fn with_lock_patience(mut self, patience: Duration) -> Self {
+        self.lock_patience = patience;
+        self
     }
 
     /// The journal's size after the last batch of this writer.
@@ -101,25 +121,24 @@ impl Writer {
 
     /// Locks the journal and reads the `seq` of the last record.
     ///
-    /// Waits for another writer's batch, so async code must call it on a blocking thread.
+    /// Waits for another writer's batch, so async code must call it on a blocking thread. Fails where another process keeps
+    /// the lock.
     pub fn lock(&mut self, now: Timestamp) -> Result<Batch<'_>, WriteError> {
-        let Some(mut file) = self.file.take() else {
+        let Some(file) = self.file.take() else {
             return Err(WriteError::Damaged {
                 path: self.path.clone(),
                 at: self.size,
             });
         };
-        let lock = loop {
-            match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(lock) => break lock,
-                Err((back, nix::errno::Errno::EINTR)) => file = back,
-                Err((back, errno)) => {
-                    self.file = Some(back);
-                    return Err(WriteError::Io {
-                        path: self.path.clone(),
-                        source: errno.into(),
-                    });
-                }
+        let lock = match sys::lock_file(file, self.lock_patience) {
+            Ok(lock) => lock,
+            Err((back, source)) => {
+                self.file = Some(back);
+                let path = self.path.clone();
+                return Err(match source.kind() {
+                    ErrorKind::WouldBlock => WriteError::Locked { path },
+                    _ => WriteError::Io { path, source },
+                });
             }
         };
         let others_from = self.size;

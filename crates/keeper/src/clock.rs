@@ -31,11 +31,14 @@ pub(crate) struct AgentAge {
     file: PathBuf,
 }
 
+/// The largest file with a pause: one number.
+const MAX_FILE: u64 = 1 << 10;
+
 impl AgentAge {
     /// The age of an agent, from its age by the kernel's clock and the stored pauses.
     pub(crate) fn new(kernel: Duration, file: PathBuf, now: Instant) -> Self {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let paused = text
+        let text = sys::read_own(&file, MAX_FILE).unwrap_or_default();
+        let paused = String::from_utf8_lossy(&text)
             .trim()
             .parse()
             .ok()

@@ -26,6 +26,7 @@ mod clock;
 mod control;
 mod disk;
 mod error;
+mod intruders;
 mod life;
 mod paths;
 mod questions;
@@ -38,6 +39,7 @@ mod wake;
 use std::process::ExitCode;
 
 pub use control::{Request, Response, STDIN_NOT_OPEN};
+pub use intruders::{end_all_processes, end_lock_holders, find_keeper};
 pub use paths::TurnPaths;
 pub use setup::main as setup_main;
 pub use spec::{Launch, SetupSpec, Spec, Stdin};

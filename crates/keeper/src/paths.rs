@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The environment variable that marks the processes of a turn.
+pub(crate) const MARKER: &str = "PROMPTD_TURN";
+
 /// The files of a turn, which exist while its processes live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnPaths {
@@ -21,6 +24,10 @@ impl TurnPaths {
     /// The session's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    pub(crate) fn turn(&self) -> u32 {
+        self.turn
     }
 
     /// The agent's standard output. The keeper holds its `flock`.
@@ -61,9 +68,14 @@ impl TurnPaths {
     /// The environment variable that marks every process of the turn.
     pub fn marker(&self) -> (&'static str, String) {
         (
-            "PROMPTD_TURN",
+            MARKER,
             self.folder.join(format!("turn-{}", self.turn)).display().to_string(),
         )
+    }
+
+    /// With what the markers of all turns of a session begin: the variable and its value.
+    pub(crate) fn markers(folder: &Path) -> String {
+        format!("{MARKER}={}/turn-", folder.display())
     }
 
     /// All files of the turn.

@@ -69,7 +69,7 @@ pub(crate) enum ReadResult {
 
 impl StreamFile {
     pub(crate) fn open(stream: Stream, path: &Path, offset: StreamOffset) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
+        let file = sys::open_own(path, File::options().read(true).write(true))?;
         let head = if offset.truncated { 0 } else { HOLE };
         let position = head.saturating_add(offset.to.saturating_sub(offset.base));
         Ok(Self {

@@ -103,10 +103,19 @@ pub struct TreeQuery<'a> {
     pub roots: &'a [i32],
     /// It belongs to the session of this process.
     pub leader: Option<i32>,
-    /// It was started with this `NAME=value` in its environment.
-    pub marker: &'a str,
+    /// It was started with this in its environment.
+    pub marker: Marker<'a>,
     /// It has one of these files as standard output or error.
     pub outputs: &'a [PathBuf],
+}
+
+/// A variable in a process's environment.
+#[derive(Clone, Copy, Debug)]
+pub enum Marker<'a> {
+    /// `NAME=value`.
+    Is(&'a str),
+    /// `NAME=` and the beginning of the value.
+    BeginsWith(&'a str),
 }
 
 /// Finds the living processes of a tree. Processes of other users have an unreadable environment, and are found by descent.
@@ -131,7 +140,7 @@ pub fn find_tree(tree: TreeQuery<'_>) -> Vec<ProcessIdentity> {
     }
     let mut found: HashSet<i32> = HashSet::new();
     for (&pid, stat) in &living {
-        let marked = || fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| has_entry(&environ, marker));
+        let marked = || has_marker(pid, marker);
         let writes =
             || (1..=2).any(|fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|to| outputs.contains(&to)));
         let belongs = || Some(stat.session) == leader || descends(pid, roots, &living) || marked() || writes();
@@ -157,10 +166,36 @@ pub fn find_tree(tree: TreeQuery<'_>) -> Vec<ProcessIdentity> {
         .collect()
 }
 
-fn has_entry(environ: &[u8], marker: &str) -> bool {
+/// Whether a process was started with such a variable; not if this user may not read its environment.
+pub fn has_marker(pid: i32, marker: Marker<'_>) -> bool {
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| has_entry(&environ, marker))
+}
+
+fn has_entry(environ: &[u8], marker: Marker<'_>) -> bool {
+    let (Marker::Is(text) | Marker::BeginsWith(text)) = marker;
+    let is_marker = |entry: &[u8]| match marker {
+        Marker::Is(text) => entry == text.as_bytes(),
+        Marker::BeginsWith(text) => entry.starts_with(text.as_bytes()),
+    };
     // A substring search first: it is fast, and almost always negative.
-    memmem::find(environ, marker.as_bytes()).is_some()
-        && environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes())
+    memmem::find(environ, text.as_bytes()).is_some() && environ.split(|byte| *byte == 0).any(is_marker)
+}
+
+/// The living processes whose arguments after the program's name begin with these.
+pub fn find_by_arguments(arguments: &[&[u8]]) -> Vec<ProcessIdentity> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_wanted = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        arguments.iter().all(|argument| words.next() == Some(argument))
+    };
+    pids.filter(is_wanted).filter_map(identity).collect()
+}
+
+/// Whether a process was stopped by a signal, such as SIGSTOP, and does nothing until SIGCONT.
+pub fn is_stopped(process: ProcessIdentity) -> bool {
+    stat(process.pid).is_some_and(|stat| stat.start_ticks == process.start_ticks && stat.state == b'T')
 }
 
 fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {

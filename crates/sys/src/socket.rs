@@ -1,29 +1,78 @@
-//! Unix sockets in folders whose path may be longer than a socket address (108 bytes).
+//! Unix sockets for this user alone, also in folders whose path is longer than a socket's address (108 bytes).
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Listens on `folder/name`, and replaces the socket of an earlier process.
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt};
+
+use super::file::random_bytes;
+use super::user::is_own_user;
+
+/// Only its owner may connect.
+const MODE: u32 = 0o600;
+
+/// The socket's name before it is moved to its place.
+const NEW: &str = "new";
+
+/// Listens on `folder/name`, for this user alone, and replaces the socket of an earlier process.
+///
+/// The socket is made in a folder that only this user may enter, and then moved to its place. So no other user can
+/// connect at any moment, whatever the umask is.
 pub fn bind_unix(folder: &Path, name: &str) -> io::Result<UnixListener> {
-    match std::fs::remove_file(folder.join(name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let (opened, short) = short_path(folder, name)?;
-    let listener = UnixListener::bind(short);
-    drop(opened);
+    let random = u64::from_le_bytes(random_bytes()?);
+    let private = folder.join(format!(".{name}.{random:016x}"));
+    DirBuilder::new().mode(0o700).create(&private)?;
+    let listener = bind_in(&private).and_then(|listener| {
+        std::fs::rename(private.join(NEW), folder.join(name))?;
+        Ok(listener)
+    });
+    let _removed = std::fs::remove_dir_all(&private);
     listener
 }
 
-/// Connects to `folder/name`.
+fn bind_in(private: &Path) -> io::Result<UnixListener> {
+    let (opened, short) = short_path(private, NEW)?;
+    let listener = UnixListener::bind(short)?;
+    drop(opened);
+    std::fs::set_permissions(private.join(NEW), Permissions::from_mode(MODE))?;
+    Ok(listener)
+}
+
+/// Connects to `folder/name`. The stream does not block.
+///
+/// Never waits: where the listener accepts nothing and its queue is full, the error is `WouldBlock`.
 pub fn connect_unix(folder: &Path, name: &str) -> io::Result<UnixStream> {
     let (opened, short) = short_path(folder, name)?;
-    let stream = UnixStream::connect(short);
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let connected = connect(stream.as_raw_fd(), &UnixAddr::new(&short)?);
     drop(opened);
-    stream
+    match connected {
+        // Linux reports a full queue by this, and never by EINPROGRESS.
+        Ok(()) => Ok(stream.into()),
+        Err(Errno::EINTR) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether a process listens on `folder/name`, even if it is too busy to accept.
+pub fn is_listening(folder: &Path, name: &str) -> bool {
+    match connect_unix(folder, name) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Whether the process on the other side of a Unix socket was this user's when it connected, or root's, who may do
+/// everything anyway.
+pub fn is_own_peer(stream: &impl AsFd) -> io::Result<bool> {
+    let peer = getsockopt(stream, sockopt::PeerCredentials)?;
+    Ok(is_own_user(peer.uid()))
 }
 
 /// A short name for `folder/name` that is valid while the returned descriptor is open.
@@ -31,4 +80,43 @@ fn short_path(folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
     let opened = File::open(folder)?;
     let short = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
     Ok((opened, short))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TemporaryFolder;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn socket_is_private_and_leaves_nothing_beside_it() {
+        let folder = TemporaryFolder::new("socket").unwrap();
+        for _ in 0..2 {
+            let listener = bind_unix(&folder, "a.sock").unwrap();
+            assert!(is_listening(&folder, "a.sock"));
+            assert!(is_own_peer(&listener.accept().unwrap().0).unwrap());
+            assert_eq!(mode(&folder.join("a.sock")), MODE);
+            assert_eq!(std::fs::read_dir(&*folder).unwrap().count(), 1);
+        }
+        assert!(!is_listening(&folder, "a.sock"), "its process has ended");
+    }
+
+    #[test]
+    fn full_queue_does_not_block_the_caller() {
+        let folder = TemporaryFolder::new("queue").unwrap();
+        let listener = bind_unix(&folder, "a.sock").unwrap();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match connect_unix(&folder, "a.sock") {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert!(is_listening(&folder, "a.sock"));
+    }
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::io::{AnswerBody, Placed, Serving};
 use super::place::{Place, Places};
+use crate::api::http::peer::Peer;
 use crate::api::stream::feed::wait_for_shutdown;
 
 /// What is read ahead of a request, or waits to be written of an answer: a reader that stalls costs this and one block.
@@ -38,6 +39,7 @@ pub(crate) async fn accept<L: Listener>(
     callers: Door,
     refused: Door,
     shutdown: watch::Receiver<bool>,
+    peer: impl Fn(&L::Io) -> Option<Peer>,
 ) {
     let mut connections = JoinSet::new();
     let mut down = shutdown.clone();
@@ -52,7 +54,8 @@ pub(crate) async fn accept<L: Listener>(
             None => (refused.places.take().await, &refused.app),
         };
         if let Some(place) = place {
-            connections.spawn(serve(stream, place, app.clone(), shutdown.clone()));
+            let peer = peer(&stream);
+            connections.spawn(serve(stream, peer, place, app.clone(), shutdown.clone()));
         }
     }
     drop(listener);
@@ -60,13 +63,16 @@ pub(crate) async fn accept<L: Listener>(
 }
 
 /// Serves one connection.
-async fn serve<S>(stream: S, place: Arc<Place>, app: Router, mut shutdown: watch::Receiver<bool>)
+async fn serve<S>(stream: S, peer: Option<Peer>, place: Arc<Place>, app: Router, mut shutdown: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let app = TowerToHyperService::new(app);
     let served = Arc::clone(&place);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let serving = Serving::new(&served);
         let (place, answer) = (Arc::clone(&served), app.call(request.map(Body::new)));
         async move {

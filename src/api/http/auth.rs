@@ -4,7 +4,7 @@
 //! page. A page whose name was rebound to 127.0.0.1 still sends its own `Host`; a page that calls us directly still
 //! sends its own `Origin`.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
@@ -24,8 +24,10 @@ const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 pub(crate) enum ListenerKind {
     /// `control.sock`, whose file permissions are the authentication.
     Control,
-    /// A Unix socket from the settings.
+    /// A Unix socket from the settings, called by the server's user or by root.
     Unix,
+    /// Any Unix socket, called by another user.
+    OtherUser,
     /// A TCP address that only this machine can reach; in a sandbox, none is.
     Loopback,
     /// Any other TCP address.
@@ -44,6 +46,16 @@ pub(crate) struct Caller<'a> {
     origin: Option<&'a str>,
 }
 
+impl ListenerKind {
+    /// What a connection counts as, by whether the process on its other side is this user's.
+    pub(crate) fn for_peer(self, is_own: bool) -> Self {
+        match self {
+            Self::Control | Self::Unix if !is_own => Self::OtherUser,
+            kind => kind,
+        }
+    }
+}
+
 impl<'a> Caller<'a> {
     pub(crate) fn of(headers: &'a HeaderMap, uri: &'a Uri) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -53,7 +65,10 @@ impl<'a> Caller<'a> {
                 .or_else(|| requested_protocol(headers)?.strip_prefix(PROTOCOL_PREFIX)),
             access: text(ACCESS_TOKEN),
             confirmed: false,
-            host: uri.authority().map(Authority::as_str).or_else(|| text(HOST)),
+            host: uri.authority().map(Authority::as_str).or_else(|| {
+                // Of several, nobody knows which one another program would have believed.
+                (headers.get_all(HOST).iter().count() == 1).then(|| text(HOST))?
+            }),
             origin: headers.contains_key(ORIGIN).then(|| text(ORIGIN).unwrap_or("not text")),
         }
     }
@@ -103,7 +118,11 @@ pub(crate) fn authorize(
         return Err(forbidden_origin(origin));
     }
     match (mode, listener) {
-        _ if asks_for_token => Err(unauthorized(caller.token.is_some())),
+        _ if asks_for_token => Err(match tokens.iter().find_map(Token::reason_of_lock) {
+            Some(reason) => locked(reason),
+            None => unauthorized(caller.token.is_some()),
+        }),
+        (_, ListenerKind::OtherUser) => Err(other_user()),
         (AuthMode::Token, ListenerKind::Public) => Err(not_configured()),
         (_, ListenerKind::Loopback) if !caller.host.is_some_and(is_loopback_host) => Err(forbidden_host(caller.host)),
         (_, ListenerKind::Control | ListenerKind::Unix | ListenerKind::Loopback | ListenerKind::Public) => Ok(()),
@@ -116,13 +135,36 @@ fn is_foreign(origin: &str, host: Option<&str>) -> bool {
     !matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
 }
 
+/// Whether a `Host` is a name or an address of this machine's loopback, and nothing else: what is not understood
+/// completely is foreign.
 fn is_loopback_host(host: &str) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else {
-        return false;
+    if let Some(rest) = host.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else {
+            return false;
+        };
+        return is_port_suffix(port) && address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
+    }
+    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    is_port_suffix(port) && (is_localhost(&name) || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()))
+}
+
+/// Nothing, or a colon and a port.
+fn is_port_suffix(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|port| {
+            // A number's own parser would take a sign, too.
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        })
+}
+
+/// `localhost`, or a name below it.
+fn is_localhost(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(allowed)
     };
-    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+    name.rsplit('.').next() == Some("localhost") && name.split('.').all(is_label)
 }
 
 fn unauthorized(given: bool) -> Problem {
@@ -152,6 +194,17 @@ fn refuse_token(what: &str, right: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
 
+/// A token was meant, and there is none that anybody could have.
+fn locked(reason: &str) -> Problem {
+    let detail = format!("this server serves nobody: {reason}");
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, "Bearer")
+}
+
+fn other_user() -> Problem {
+    let detail = "this socket serves other users than the server's own only with a token; set PROMPTD_TOKEN for the server and send `Authorization: Bearer <token>`";
+    Problem::new(StatusCode::FORBIDDEN, "forbidden_user", detail)
+}
+
 fn not_configured() -> Problem {
     let detail = "this server has no token yet, and anybody might call it here (in an E2B sandbox on every port); run `PROMPTD_TOKEN=… promptd configure` beside it, write a token into $PROMPTD_HOME/token, or start it with PROMPTD_TOKEN or with auth = e2b";
     Problem::new(StatusCode::UNAUTHORIZED, "not_configured", detail).with_header(WWW_AUTHENTICATE, "Bearer")
@@ -177,7 +230,7 @@ fn forbidden_origin(origin: &str) -> Problem {
 mod tests {
     use super::*;
     use AuthMode::{E2b, None as Open, Token as Tokens};
-    use ListenerKind::{Control, Loopback, Public, Unix};
+    use ListenerKind::{Control, Loopback, OtherUser, Public, Unix};
 
     const LOCAL: Caller<'_> = Caller {
         token: None,
@@ -247,6 +300,32 @@ mod tests {
             "localhost.evil.example",
             "",
             "10.0.0.1",
+            "[::1].evil.example",
+            "[::1]evil.example:80",
+            "[::1]:evil",
+            "[::1",
+            "[127.0.0.1]",
+            "[::2]",
+            "::1",
+            "localhost:evil",
+            "localhost:80:80",
+            "localhost:+80",
+            "localhost:65536",
+            "localhost:",
+            "localhost..",
+            "localhost@evil.example",
+            "evil@localhost",
+            "localhost/evil",
+            ".localhost",
+            "evil..localhost",
+            "ev il.localhost",
+            "evillocalhost",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:80evil",
+            "127.1",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "localhost, evil.example",
         ];
         let own = [
             "localhost",
@@ -263,6 +342,39 @@ mod tests {
             for host in own {
                 assert_eq!(code(Loopback, mode, &[], with_host(Some(host))), "in", "{host}");
             }
+        }
+    }
+
+    #[test]
+    fn of_several_host_headers_none_is_believed() {
+        let (mut headers, uri) = (HeaderMap::new(), Uri::from_static("/"));
+        headers.append(HOST, HeaderValue::from_static("localhost"));
+        assert_eq!(Caller::of(&headers, &uri).host, Some("localhost"));
+        headers.append(HOST, HeaderValue::from_static("evil.example"));
+        assert_eq!(Caller::of(&headers, &uri).host, None);
+    }
+
+    #[test]
+    fn another_user_of_a_unix_socket_needs_the_token() {
+        assert_eq!((Control.for_peer(true), Unix.for_peer(true)), (Control, Unix));
+        assert_eq!(Public.for_peer(false), Public);
+        for kind in [Control.for_peer(false), Unix.for_peer(false)] {
+            assert_eq!(kind, OtherUser);
+            assert_eq!(code(kind, Tokens, &[], LOCAL), "forbidden_user");
+            assert_eq!(code(kind, Open, &[], LOCAL), "forbidden_user");
+            assert_eq!(code(kind, Tokens, &["t"], LOCAL), "unauthorized");
+            assert_eq!(code(kind, Tokens, &["t"], with_token("t", LOCAL)), "in");
+            assert_eq!(code(kind, E2b, &[], LOCAL), "unauthorized");
+        }
+    }
+
+    #[test]
+    fn a_lock_refuses_every_token_and_says_why() {
+        for listener in [Unix, Loopback, Public, OtherUser] {
+            let tokens = [Token::lock("PROMPTD_TOKEN is empty")];
+            let refused = authorize(listener, Tokens, &tokens, with_token("", LOCAL)).unwrap_err();
+            assert_eq!(refused.code(), "unauthorized");
+            assert!(refused.detail().contains("PROMPTD_TOKEN is empty"));
         }
     }
 

@@ -43,6 +43,7 @@ impl From<RuntimeError> for Problem {
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
             RuntimeError::TokenOfEnvironment => conflict("token_of_environment"),
             RuntimeError::HomeInUse { .. } => conflict("home_in_use"),
+            RuntimeError::HomeNotPrivate { .. } => conflict("home_not_private"),
             RuntimeError::SessionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "session_not_found", detail),
             RuntimeError::SessionDamaged { .. } | RuntimeError::Write(WriteError::Damaged { .. }) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "session_damaged", detail)
@@ -57,6 +58,9 @@ impl From<RuntimeError> for Problem {
             RuntimeError::PermissionNotFound { .. } => Self::new(StatusCode::NOT_FOUND, "permission_not_found", detail),
             RuntimeError::PermissionAnswered { option, by, .. } => {
                 conflict("permission_answered").with("option", option).with("by", by)
+            }
+            RuntimeError::Write(WriteError::Locked { .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "session_locked", detail).retry_after(1)
             }
             RuntimeError::KeeperSilent { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "keeper_silent", detail).retry_after(1)

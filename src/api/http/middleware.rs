@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use crate::api::http::auth::{Caller, ListenerKind, authorize};
 use crate::api::http::body::RequestRoom;
 use crate::api::http::path::session_id;
+use crate::api::http::peer::Peer;
 use crate::api::http::problem::Problem;
 use crate::api::state::{AppState, SharedState};
 use crate::runtime::AuthMode;
@@ -51,6 +52,9 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
     let path = parts.uri.path().to_owned();
     tracing::debug!(id, method = %parts.method, path, "request");
     let session = session_id(&mut parts).await;
+    // Of a connection that nobody has looked at, nothing is assumed.
+    let peer = parts.extensions.get::<Peer>();
+    let listener = listener.for_peer(peer.is_some_and(|peer| peer.is_own));
     let checked = check(&api, listener, &parts.uri, &parts.headers).await;
     let used = checked.is_ok() && !PASSIVE.contains(&path.as_str());
     let mut response = match checked {

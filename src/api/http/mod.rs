@@ -12,6 +12,7 @@ pub(crate) mod keepalive;
 pub(crate) mod middleware;
 pub(crate) mod negotiate;
 pub(crate) mod path;
+pub(crate) mod peer;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod range;

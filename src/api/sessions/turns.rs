@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::http::body;
 use crate::api::http::json::{Json, OptionalJson};
-use crate::api::http::path::SessionPath;
+use crate::api::http::path::{SessionIdPath, SessionPath};
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::sessions::accepted::{Accepted, idempotency_key};
@@ -116,12 +116,12 @@ pub(crate) struct StopAnswer {
     ))]
 pub(crate) async fn stop(
     State(api): State<SharedState>,
-    SessionPath(session): SessionPath,
+    SessionIdPath(id): SessionIdPath,
     query: Query,
     OptionalJson(request): OptionalJson<StopRequest>,
 ) -> Result<axum::Json<StopAnswer>, Problem> {
     query.only(&[])?;
-    let survivors = api.stop(&session, request.grace).await?;
+    let survivors = api.stop_by_id(id, request.grace).await?;
     Ok(axum::Json(StopAnswer { survivors }))
 }
 

@@ -122,7 +122,7 @@ async fn start(settings: &Settings) -> Result<Option<Arc<Runtime>>, RuntimeError
 
 /// Whether a server listens on the control socket.
 pub(crate) fn is_serving(home: &Path) -> bool {
-    sys::connect_unix(home, CONTROL_SOCKET).is_ok()
+    sys::is_listening(home, CONTROL_SOCKET)
 }
 
 /// The path of the control socket, for messages.

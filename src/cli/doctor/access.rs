@@ -3,16 +3,19 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::check::Check;
-use crate::runtime::{AuthMode, Listen, Settings, is_sandbox};
+use crate::runtime::{AuthMode, Listen, RuntimeError, Settings, check_private, is_sandbox};
 
 const AUTH: &str = "auth";
 
-/// Who may use the API.
-pub(super) fn auth(settings: &Settings, tokens: usize) -> Check {
-    let source = if settings.env_tokens.is_empty() {
-        "the home"
-    } else {
-        "PROMPTD_TOKEN"
+/// Who may use the API. `lock` says why nobody can have a valid token, though one is needed.
+pub(super) fn auth(settings: &Settings, tokens: usize, lock: Option<&str>) -> Check {
+    if let (AuthMode::Token, Some(lock)) = (settings.auth, lock) {
+        let (problem, hint) = lock.split_once("; ").unwrap_or((lock, "give the server a token"));
+        return Check::fail(AUTH, format!("{problem}: nobody is let in"), hint);
+    }
+    let source = match settings.env_tokens.as_deref() {
+        None | Some([]) => "the home",
+        Some(_) => "PROMPTD_TOKEN",
     };
     let tokens = match tokens {
         0 => None,
@@ -46,21 +49,28 @@ fn is_public(listen: &Listen) -> bool {
     matches!(listen, Listen::Tcp(address) if !address.ip().to_canonical().is_loopback())
 }
 
-/// Whether the token file has a token, and whether other users can read it.
+/// Whether other users can read the token file.
 pub(super) fn token_file(settings: &Settings) -> Option<Check> {
     const NAME: &str = "token file";
     let path = settings.home.join("token");
     let shown = path.display();
     let mode = std::fs::metadata(&path).ok()?.permissions().mode();
-    if std::fs::read_to_string(&path).is_ok_and(|text| text.trim().is_empty()) {
-        let detail = format!("{shown} is there and has no token: nobody is let in");
-        let hint = "run `PROMPTD_TOKEN=… promptd configure`, or remove it";
-        return Some(Check::fail(NAME, detail, hint));
-    }
     (mode & 0o077 != 0).then(|| {
         let detail = format!("{shown} can be read by other users");
         Check::warn(NAME, detail, format!("chmod 600 {shown}"))
     })
+}
+
+/// Whether other users can write to the home: then no server starts.
+pub(super) fn private_home(settings: &Settings) -> Option<Check> {
+    match check_private(&settings.home) {
+        Err(RuntimeError::HomeNotPrivate { path, problem, command }) => {
+            let detail = format!("{} {problem}: no server starts", path.display());
+            Some(Check::fail("private home", detail, command))
+        }
+        // Whether it can be used at all is another check.
+        Ok(()) | Err(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +92,7 @@ mod tests {
             insecure_public: Some(true),
             ..Flags::default()
         };
-        super::auth(&config::settings(flags, environment, None).unwrap(), tokens)
+        super::auth(&config::settings(flags, environment, None).unwrap(), tokens, None)
     }
 
     #[test]

@@ -62,7 +62,10 @@ async fn serve_with(flags: Flags, settings: Settings) -> Result<u8, CliError> {
     ));
     let mut server = tokio::spawn(server.run());
     tokio::select! {
-        _ended = &mut server => return Ok(exit::FAILED),
+        ended = &mut server => return Err(CliError::Ended(match ended {
+            Ok(()) => "nothing is listened on any more, and the log says why".to_owned(),
+            Err(error) => error.to_string(),
+        })),
         name = signals.next() => tracing::info!(signal = name, "shutting down; agents keep running unless --stop-agents is set"),
     }
     runtime.shutdown.begin();

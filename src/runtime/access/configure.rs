@@ -39,6 +39,11 @@ pub fn configured(settings: &Settings) -> Configured {
     Access::new(settings).configured()
 }
 
+/// Why nobody can have a valid token for a server with these settings, though one is needed.
+pub fn reason_of_lock(settings: &Settings) -> Option<&'static str> {
+    Access::new(settings).reason_of_lock()
+}
+
 /// The tokens of the API and the variables of agents.
 #[derive(Debug)]
 pub(crate) struct Access {
@@ -51,7 +56,7 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            tokens: TokenStore::new(&settings.home, &settings.env_tokens),
+            tokens: TokenStore::new(&settings.home, settings.env_tokens.as_deref()),
             variables: JsonFile::new(variables::path(&settings.home), variables::parse),
             configuring: Mutex::default(),
         }
@@ -60,6 +65,11 @@ impl Access {
     /// The tokens that open the API now.
     pub(crate) fn tokens(&self) -> Arc<[Token]> {
         self.tokens.valid()
+    }
+
+    /// Why nobody can have a valid token, though one is needed.
+    pub(crate) fn reason_of_lock(&self) -> Option<&'static str> {
+        self.tokens.reason_of_lock()
     }
 
     /// Tokens that no output may show, beside the valid ones.
@@ -79,7 +89,11 @@ impl Access {
     /// What is in force.
     pub(crate) fn configured(&self) -> Configured {
         Configured {
-            tokens: self.tokens().len(),
+            tokens: self
+                .tokens()
+                .iter()
+                .filter(|token| token.reason_of_lock().is_none())
+                .count(),
             environment: self.variables().names().into_iter().map(str::to_owned).collect(),
         }
     }

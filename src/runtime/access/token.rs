@@ -15,6 +15,8 @@ pub struct Token {
     digest: Digest,
     /// The token itself, where it is known.
     plain: Option<String>,
+    /// Why nobody has this token.
+    lock: Option<&'static str>,
 }
 
 impl Token {
@@ -23,27 +25,43 @@ impl Token {
         Self {
             digest: digest(token),
             plain: Some(token.to_owned()),
+            lock: None,
         }
     }
 
-    /// A token that nobody has: with it, the API is locked.
-    pub(crate) fn unknowable() -> Self {
+    /// A token that nobody has: with it, the API is locked. `why` says what to do.
+    pub(crate) fn lock(why: &'static str) -> Self {
         Self {
             // Without randomness nobody knows a text with this digest either.
             digest: promptd_sys::random_bytes().unwrap_or_default(),
             plain: None,
+            lock: Some(why),
         }
+    }
+
+    /// Why the API is locked, if this is no token.
+    pub(crate) fn reason_of_lock(&self) -> Option<&'static str> {
+        self.lock
     }
 
     /// Reads a line of the token file or the environment.
     pub(crate) fn parse(line: &str) -> Result<Self, String> {
         let Some(hex) = line.strip_prefix(DIGEST_PREFIX) else {
-            return Ok(Self::plain(line));
+            let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+            return if line.bytes().all(visible) {
+                Ok(Self::plain(line))
+            } else {
+                Err("a token has a character that no request can carry; use visible ASCII characters".to_owned())
+            };
         };
         let digest = digest_of_hex(hex).ok_or_else(|| {
             format!("a line begins with {DIGEST_PREFIX}, which 64 hexadecimal digits have to follow; `printf %s TOKEN | sha256sum` prints them")
         })?;
-        Ok(Self { digest, plain: None })
+        Ok(Self {
+            digest,
+            plain: None,
+            lock: None,
+        })
     }
 
     /// The line for the token file, which holds only the digest.
@@ -118,6 +136,14 @@ mod tests {
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(format!("{token:?}"), "Token");
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused() {
+        for wrong in ["pass\u{f6}rd", "a\u{fffd}", "a\tb", "a\0"] {
+            assert!(Token::parse(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(Token::parse("two words!").is_ok());
     }
 
     proptest! {

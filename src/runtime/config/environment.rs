@@ -29,9 +29,9 @@ pub fn environment() -> Environment {
 
 /// Moves the token out of the environment. Must be called before there is a second thread.
 pub fn hide_token() {
-    let taken = sys::take_env_variable(c"PROMPTD_TOKEN").and_then(|token| token.into_string().ok());
-    if taken.is_some() {
-        *token() = taken;
+    if let Some(taken) = sys::take_env_variable(c"PROMPTD_TOKEN") {
+        // What is not UTF-8 is refused later, as a token that no request can carry. To drop it would open the server.
+        *token() = Some(taken.to_string_lossy().into_owned());
     }
 }
 

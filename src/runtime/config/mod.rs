@@ -28,6 +28,7 @@ pub use self::error::ConfigError;
 use self::file::ConfigFile;
 use super::access::token::Token;
 use super::settings::{AuthMode, Listen, Platform, Settings};
+use promptd_sys as sys;
 
 /// Where the server listens by default.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -38,10 +39,13 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// The agent when neither a request nor the configuration names one.
 const DEFAULT_AGENT: &str = "claude";
 
+/// The largest configuration file.
+const MAX_FILE: u64 = 16 << 20;
+
 /// Reads the configuration file, if there is one, and computes the settings. Paths become absolute.
 pub fn load(flags: Flags, env: &Environment) -> Result<Settings, ConfigError> {
     let path = config_file(&flags, env)?;
-    let text = match std::fs::read_to_string(&path) {
+    let text = match read_text(&path) {
         Ok(text) => Some(text),
         // A file that is named explicitly has to be there.
         Err(error) if error.kind() == ErrorKind::NotFound && flags.config.is_none() => None,
@@ -57,6 +61,12 @@ pub fn load(flags: Flags, env: &Environment) -> Result<Settings, ConfigError> {
         }
     }
     Ok(settings)
+}
+
+/// Reads a text file that may be a link, such as a mounted one, and never waits for it.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let bytes = sys::read_regular(path, MAX_FILE)?;
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
 fn make_absolute(path: &mut PathBuf) -> Result<(), ConfigError> {
@@ -174,18 +184,18 @@ fn port(env: &Environment) -> Result<Vec<Listen>, ConfigError> {
     Ok(vec![Listen::Tcp((Ipv4Addr::UNSPECIFIED, port).into())])
 }
 
-fn tokens(env: &Environment) -> Result<Vec<String>, ConfigError> {
+fn tokens(env: &Environment) -> Result<Option<Vec<String>>, ConfigError> {
     let token = |token: &str| match Token::parse(token) {
         Ok(_) => Ok(token.to_owned()),
         // Without the value: it may be a token all the same.
         Err(expected) => Err(ConfigError::Value {
             name: "PROMPTD_TOKEN",
-            problem: format!("is not a digest: {expected}"),
+            problem: format!("cannot be used: {expected}"),
         }),
     };
-    split_tokens(variable(env, "PROMPTD_TOKEN").unwrap_or_default())
-        .map(token)
-        .collect()
+    // Not like other variables: an empty one is not the same as none.
+    let text = env.get("PROMPTD_TOKEN");
+    text.map(|text| split_tokens(text).map(token).collect()).transpose()
 }
 
 /// Where E2B tells which sandbox this is, and who may use it; other places are for tests.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -11,20 +11,20 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
 use promptd_keeper::{Request, Response, Spec, TurnPaths};
-use promptd_sys as sys;
+use promptd_sys::{self as sys, WaitedChild};
 
 /// Starts a keeper: this same program, whatever has become of its file on the disk meanwhile.
 ///
 /// `posix_spawn`, not fork: the server's memory is not copied, and nothing runs between the two. The keeper itself
 /// goes to its working directory: with a static C library, `Command::current_dir` would make this a fork.
-pub(crate) fn spawn(spec: &Spec) -> io::Result<Child> {
+pub(crate) fn spawn(spec: &Spec) -> io::Result<WaitedChild> {
     let mut task = File::from(memfd_create(c"promptd-spec", MFdFlags::MFD_CLOEXEC)?);
     task.write_all(&serde_json::to_vec(spec)?)?;
     task.rewind()?;
     let mut command = Command::new("/proc/self/exe");
     // The folder and turn are shown by `ps`; the task itself, with its secrets, comes by standard input.
     command.arg("keeper").arg(&spec.folder).arg(spec.turn.to_string());
-    command.stdin(task).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    WaitedChild::spawn(command.stdin(task).stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 /// Asks a keeper; `NotFound` or `ConnectionRefused` when there is none.
@@ -34,14 +34,10 @@ pub(crate) async fn ask(
     input: &[u8],
     patience: Duration,
 ) -> io::Result<Response> {
-    let paths = paths.clone();
     let mut message = serde_json::to_vec(request)?;
     message.push(b'\n');
     let exchange = async {
-        // A keeper that hangs lets its backlog run full, and connect would wait.
-        let connect = move || sys::connect_unix(paths.folder(), &paths.socket_name());
-        let stream = tokio::task::spawn_blocking(connect).await??;
-        stream.set_nonblocking(true)?;
+        let stream = sys::connect_unix(paths.folder(), &paths.socket_name())?;
         let mut stream = BufReader::new(UnixStream::from_std(stream)?);
         // A keeper that refuses hangs up at once; its answer is there all the same, and tells more than the pipe.
         let written = match stream.write_all(&message).await {

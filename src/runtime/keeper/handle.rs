@@ -1,7 +1,6 @@
 //! A turn's keeper, as the server sees it; one keeper may follow another under the same handle.
 
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +10,7 @@ use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use promptd_keeper::TurnPaths;
+use promptd_sys as sys;
 
 /// A turn's keeper.
 #[derive(Debug)]
@@ -55,23 +55,27 @@ impl KeeperHandle {
         self.pid.store(pid.unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Continues a keeper that somebody has stopped.
+    pub(crate) fn wake(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Kills a keeper that does not answer; its supervisor starts another one.
     pub(crate) fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.pid.load(Ordering::Relaxed);
         if pid > 0 {
             // It may have ended by itself.
-            let _killed = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            let _sent = kill(Pid::from_raw(pid), signal);
         }
     }
 
     /// Holds the agent's standard input open, too.
     pub(crate) fn hold_stdin(&self) {
-        let mut options = File::options();
-        let fifo = options
-            .read(true)
-            .write(true)
-            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-            .open(self.paths.stdin_fifo());
+        let fifo = sys::open_own_fifo(&self.paths.stdin_fifo(), File::options().read(true).write(true));
         *self.stdin.lock().unwrap_or_else(PoisonError::into_inner) = fifo.ok();
     }
 

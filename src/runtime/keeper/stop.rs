@@ -19,6 +19,9 @@ pub(crate) const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 /// How often a keeper is asked: more often than any chain of keepers is replaced.
 const TRIES: u32 = 20;
 
+/// After so many a keeper that lives cannot be reached.
+const TRIES_OF_ONE_KEEPER: u32 = 7;
+
 /// Ends the tree; a keeper that does not answer is replaced, and its successor asked. Answers how many processes
 /// survived.
 pub(crate) async fn stop_tree(
@@ -32,10 +35,13 @@ pub(crate) async fn stop_tree(
     };
     let patience = grace + KEEPER_SLACK;
     for attempt in 0..TRIES {
+        keeper.wake();
         tokio::select! {
             answer = client::ask(&keeper.paths, &request, &[], patience) => match answer {
                 Ok(response) => return Ok(response.survivors.unwrap_or(0)),
                 Err(error) if error.kind() == ErrorKind::TimedOut => keeper.kill(),
+                // Its socket was removed, or hangs: a successor makes a new one.
+                Err(_) if attempt == TRIES_OF_ONE_KEEPER => keeper.kill(),
                 // Not there yet, or not there any more: its successor is being started.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20 << attempt.min(5))).await,
             },

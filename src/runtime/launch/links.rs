@@ -41,11 +41,14 @@ impl RecordedLink {
     }
 }
 
+/// The largest file of links.
+const MAX_FILE: u64 = 16 << 20;
+
 impl Links {
     /// Reads the links that a former server left.
     pub(crate) fn read(home: &Path) -> Self {
         let path = home.join(FILE_NAME);
-        let made = match fs::read(&path) {
+        let made = match sys::read_own(&path, MAX_FILE) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
                 tracing::error!(path = %path.display(), %error, "links in homes are unknown, and stay there");
                 Vec::new()

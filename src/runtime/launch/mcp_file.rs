@@ -1,15 +1,14 @@
 //! `mcp.json`: MCP servers in the form that agents' own tools share.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use serde::Deserialize;
 
-use promptd_model::{McpServer, len64};
+use promptd_model::McpServer;
+use promptd_sys as sys;
 
 /// The largest file that is read, in bytes: agents may write to these.
 const MAX_FILE: u64 = 1 << 20;
@@ -20,20 +19,10 @@ pub(crate) fn read_small(path: &Path) -> Option<io::Result<String>> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
-    let read = || {
-        let no_wait = OFlag::O_NONBLOCK.bits();
-        let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
-        let mut text = String::new();
-        file.take(MAX_FILE.saturating_add(1)).read_to_string(&mut text)?;
-        if len64(text.as_bytes()) > MAX_FILE {
-            return Err(io::Error::new(
-                ErrorKind::FileTooLarge,
-                format!("it has more than {MAX_FILE} bytes"),
-            ));
-        }
-        Ok(text)
-    };
-    Some(read())
+    let text = sys::read_regular(path, MAX_FILE).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+    });
+    Some(text)
 }
 
 /// The file as claude, cursor and others share it.

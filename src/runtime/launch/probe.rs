@@ -11,8 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+
+use promptd_sys::WaitedChild;
 
 /// node needs up to a second on a busy machine; what takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,18 +65,16 @@ pub fn version(program: &Path) -> Result<String, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
-    promptd_sys::restore_file_limit(child.id());
-    let group = i32::try_from(child.id())
-        .map(Pid::from_raw)
-        .map_err(|_| "has a process id out of range".to_owned())?;
-    let ended = has_ended(group);
+    let child = WaitedChild::spawn(&mut command);
+    let mut child = child.map_err(|error| format!("cannot be started: {error}"))?;
+    promptd_sys::restore_file_limit(u32::try_from(child.pid()).unwrap_or(0));
+    let ended = has_ended(&child);
     // Everything that it has started is ended with it. It is not reaped yet, so the group's id is still its own.
-    let _gone = killpg(group, Signal::SIGKILL);
+    let _gone = killpg(Pid::from_raw(child.pid()), Signal::SIGKILL);
     let _reaped = child.wait();
-    let output = child.stdout.take().map(read_available).unwrap_or_default();
+    let output = child.take_stdout().map(read_available).unwrap_or_default();
     // pi answers there.
-    let errors = child.stderr.take().map(read_available).unwrap_or_default();
+    let errors = child.take_stderr().map(read_available).unwrap_or_default();
     if !ended {
         return Err(format!("has not ended after {} s", TIMEOUT.as_secs()));
     }
@@ -91,11 +90,10 @@ pub fn version(program: &Path) -> Result<String, String> {
 }
 
 /// Waits for the end of a child, and leaves it to be reaped.
-fn has_ended(child: Pid) -> bool {
+fn has_ended(child: &WaitedChild) -> bool {
     let begin = Instant::now();
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
     while begin.elapsed() < TIMEOUT {
-        if !matches!(waitid(Id::Pid(child), look), Ok(WaitStatus::StillAlive)) {
+        if child.has_exited() {
             return true;
         }
         std::thread::sleep(POLL);

@@ -8,7 +8,7 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::catalog;
 use crate::runtime::session::registry::SessionRegistry;
 use crate::runtime::settings::SettingsStore;
-use crate::runtime::signals::Shutdown;
+use crate::runtime::signals::{Activity, Shutdown};
 use crate::runtime::turn::queue::TurnQueue;
 use promptd_model::SessionState;
 use promptd_sys as sys;
@@ -22,6 +22,7 @@ pub(crate) struct Admission {
     settings: Arc<SettingsStore>,
     registry: Arc<SessionRegistry>,
     queue: Arc<TurnQueue>,
+    activity: Arc<Activity>,
     shutdown: Arc<Shutdown>,
 }
 
@@ -30,12 +31,14 @@ impl Admission {
         settings: Arc<SettingsStore>,
         registry: Arc<SessionRegistry>,
         queue: Arc<TurnQueue>,
+        activity: Arc<Activity>,
         shutdown: Arc<Shutdown>,
     ) -> Self {
         Self {
             settings,
             registry,
             queue,
+            activity,
             shutdown,
         }
     }
@@ -52,6 +55,8 @@ impl Admission {
             source,
         })?;
         if space.free < limits.min_free_bytes {
+            // There may be room beside closed sessions.
+            self.activity.notify_low_room();
             return Err(RuntimeError::DiskFull {
                 free: space.free,
                 min_free: limits.min_free_bytes,

@@ -1,5 +1,6 @@
 //! Deleting sessions.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::runtime::session::handle::Session;
 use crate::runtime::session::registry::SessionRegistry;
 use crate::runtime::session::store::Home;
 use crate::runtime::turn::stop::stop;
+use promptd_keeper::end_all_processes;
 use promptd_model::SessionId;
 
 /// A session that is deleted right after its end may still be delivering its last batch.
@@ -52,30 +54,42 @@ impl Removal {
         let last_seq = run_blocking(move || Ok(refreshed.refresh().map_or(0, |state| state.last_seq))).await?;
         session.sink_workers.wait_delivered(last_seq, LAST_BATCH_TIMEOUT).await;
         session.sink_workers.close();
-        self.remove_folder(session.id()).await?;
+        self.delete_folder(session.id()).await?;
         self.registry.remove(session.id());
         Ok(())
     }
 
-    /// Deletes a session whose folder cannot be read; nothing can run in it.
-    pub(crate) async fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
-        let id: SessionId = id
-            .parse()
-            .map_err(|_| RuntimeError::SessionNotFound { id: id.to_owned() })?;
-        self.remove_folder(&id).await?;
-        self.registry.remove_damaged(&id);
-        Ok(())
-    }
-
-    /// Removes a folder, which may hold a gigabyte.
-    async fn remove_folder(&self, id: &SessionId) -> Result<(), RuntimeError> {
+    /// Deletes a folder, which may hold a gigabyte.
+    async fn delete_folder(&self, id: &SessionId) -> Result<(), RuntimeError> {
         let (home, id) = (Arc::clone(&self.home), id.clone());
-        run_blocking(move || {
-            home.delete(&id).map_err(|source| RuntimeError::Io {
-                path: home.session(&id),
-                source,
-            })
+        run_blocking(move || match home.delete(&id) {
+            // Somebody has removed the folder already.
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                let path = home.session(&id);
+                Err(RuntimeError::Io { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
         })
         .await
     }
+
+    /// Ends all processes of a session whose folder cannot be used; answers how many survived.
+    pub(crate) async fn stop_damaged(&self, id: &str) -> Result<u32, RuntimeError> {
+        let folder = self.home.session(&parse(id)?);
+        run_blocking(move || Ok(end_all_processes(&folder))).await
+    }
+
+    /// Deletes a session whose folder cannot be used, and ends what still runs in it.
+    pub(crate) async fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
+        self.stop_damaged(id).await?;
+        let id = parse(id)?;
+        self.delete_folder(&id).await?;
+        self.registry.remove_damaged(&id);
+        Ok(())
+    }
+}
+
+fn parse(id: &str) -> Result<SessionId, RuntimeError> {
+    id.parse()
+        .map_err(|_| RuntimeError::SessionNotFound { id: id.to_owned() })
 }

@@ -23,6 +23,9 @@ const FRESH_SECONDS: i64 = 60;
 /// Reading every folder costs; once in this time is enough, however many sessions end.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the free room is checked while agents are at work.
+const ROOM_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Sessions grow old without anything happening.
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -72,6 +75,8 @@ impl Retention {
             let has_sessions = !self.registry.is_empty();
             tokio::select! {
                 () = self.activity.at_rest() => {}
+                () = self.activity.low_room() => {}
+                () = self.low_room_while_busy() => {}
                 () = tokio::time::sleep(MAX_INTERVAL), if has_sessions => {}
                 // A server that shuts down needs nothing deleted.
                 _ = shutdown.changed() => return,
@@ -79,6 +84,25 @@ impl Retention {
             self.delete_excess().await;
             tokio::time::sleep(MIN_INTERVAL).await;
         }
+    }
+
+    /// Waits until there is too little room while agents are at work. They are frozen then, so none comes to rest, and
+    /// nothing else would wake us. A server at rest checks nothing.
+    async fn low_room_while_busy(&self) {
+        loop {
+            tokio::time::sleep(ROOM_INTERVAL).await;
+            let is_busy = || self.registry.all().iter().any(|session| session.control.is_busy());
+            if self.missing_room() > 0 && is_busy() {
+                return;
+            }
+        }
+    }
+
+    /// How many bytes are missing to the free room that the limits ask for.
+    fn missing_room(&self) -> u64 {
+        let settings = self.settings.get();
+        let free = sys::disk_space(&settings.home).map_or(u64::MAX, |space| space.free);
+        settings.limits.min_free_bytes.saturating_sub(free)
     }
 
     async fn delete_excess(self: &Arc<Self>) {
@@ -140,10 +164,7 @@ impl Retention {
                 bytes,
             });
         }
-        let free = sys::disk_space(&settings.home).map_or(u64::MAX, |space| space.free);
-        let excess = total
-            .saturating_sub(limits.total_bytes)
-            .max(limits.min_free_bytes.saturating_sub(free));
+        let excess = total.saturating_sub(limits.total_bytes).max(self.missing_room());
         // A caller that wakes a sandbox after a month wants to read what is in it: for a while, age is no reason.
         let keep_seconds = if self.machine.came_back_within(MAX_INTERVAL) {
             i64::MAX

@@ -53,7 +53,7 @@ impl Undelivered {
         let begin = || reset_journal(&folder, last.saturating_add(1), Timestamp::now(), &gap);
         begin().or_else(|_| {
             // Not even room for this one record, so the others have to be removed first.
-            File::create(folder.join(FILE_NAME))?;
+            sys::open_own(&folder.join(FILE_NAME), File::options().write(true).truncate(true))?;
             begin()
         })?;
         self.report(Arc::new(Session::new(folder, session.file.clone())));

@@ -30,6 +30,9 @@ use crate::runtime::platform::sandbox_sources::is_sandbox;
 use crate::runtime::settings::Platform;
 use promptd_sys::{self as sys, Clocks};
 
+/// The largest file of an epoch.
+const MAX_FILE: u64 = 64 << 10;
+
 /// The epoch.
 #[derive(Debug)]
 pub(crate) struct Epoch {
@@ -199,7 +202,7 @@ impl Epoch {
         let (boot, step) = (clocks.boot.as_secs_f64(), STEP.as_secs_f64());
         let booted = clocks.wall.as_secs_f64() - boot;
         let suspended = boot - clocks.running.as_secs_f64();
-        let kept = std::fs::read(&self.file)
+        let kept = sys::read_own(&self.file, MAX_FILE)
             .ok()
             .and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
         // The same rule, for the time without a server.

@@ -7,5 +7,6 @@ mod clock_gap;
 pub(crate) mod epoch;
 pub(crate) mod identity;
 pub(crate) mod machine;
+pub(crate) mod reaper;
 pub(crate) mod resume;
 pub(crate) mod sandbox_sources;

@@ -8,6 +8,7 @@ use reqwest::{Client, redirect};
 use serde::Deserialize;
 
 use crate::runtime::settings::Platform;
+use promptd_sys as sys;
 
 /// How long a service may take: they run on this very machine, or next to it.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -73,9 +74,13 @@ pub(crate) async fn ask_services(platform: &Platform) -> Option<Sandbox> {
     events.ok().flatten().map(|id| Sandbox { id, source })
 }
 
+/// The largest file with an id.
+const MAX_ID_FILE: u64 = 4 << 10;
+
 /// The id in the platform's file.
 pub(crate) fn read_file(folder: &Path) -> Option<Sandbox> {
-    let text = std::fs::read_to_string(folder.join(".E2B_SANDBOX_ID")).ok()?;
+    let text = sys::read_regular(&folder.join(".E2B_SANDBOX_ID"), MAX_ID_FILE).ok()?;
+    let text = String::from_utf8(text).ok()?;
     let (id, source) = (valid_id(text.trim().to_owned())?, SandboxSource::File);
     Some(Sandbox { id, source })
 }

@@ -5,7 +5,6 @@
 //! of a sink that another one has replaced.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,8 +87,11 @@ impl FileSecrets {
     }
 }
 
+/// The largest file of secrets.
+const MAX_FILE: u64 = 64 << 20;
+
 fn read(path: &Path) -> Arc<Secrets> {
-    let secrets = match fs::read(path) {
+    let secrets = match sys::read_own(path, MAX_FILE) {
         Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secrets::default()),
         Err(error) => Err(error),
@@ -102,6 +104,8 @@ fn read(path: &Path) -> Arc<Secrets> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use promptd_mask::Masker;
 

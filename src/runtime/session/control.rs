@@ -24,6 +24,8 @@ struct State {
     keepers: BTreeMap<u32, Arc<KeeperHandle>>,
     /// The session is being deleted: nothing may start.
     deleted: bool,
+    /// Why its files cannot be used any more: nothing may start, and nothing can be recorded.
+    lost: Option<String>,
 }
 
 impl SessionControl {
@@ -34,7 +36,7 @@ impl SessionControl {
     /// Whether the caller is to drive the session's turns; where a task does so already, it will see the latest turn.
     pub(crate) fn begin_driving(&self) -> bool {
         let mut state = self.state();
-        if state.deleted {
+        if state.deleted || state.lost.is_some() {
             return false;
         }
         state.more_turns = state.driven;
@@ -44,7 +46,7 @@ impl SessionControl {
     /// Whether the driving task may end; not where a turn was accepted since it last looked.
     pub(crate) fn finish_driving(&self) -> bool {
         let mut state = self.state();
-        if std::mem::take(&mut state.more_turns) && !state.deleted {
+        if std::mem::take(&mut state.more_turns) && !state.deleted && state.lost.is_none() {
             return false;
         }
         state.driven = false;
@@ -132,6 +134,16 @@ impl SessionControl {
     /// It could not be deleted, and may go on.
     pub(crate) fn unmark_deleted(&self) {
         self.state().deleted = false;
+    }
+
+    /// The session's files are gone or damaged; the first reason counts.
+    pub(crate) fn mark_lost(&self, reason: String) {
+        self.state().lost.get_or_insert(reason);
+    }
+
+    /// Why the session's files cannot be used any more.
+    pub(crate) fn lost(&self) -> Option<String> {
+        self.state().lost.clone()
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

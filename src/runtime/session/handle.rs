@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::sinks;
@@ -15,9 +17,18 @@ use crate::runtime::session::control::SessionControl;
 use crate::runtime::session::journal::SessionJournal;
 use crate::runtime::session::own_sinks::OwnSinks;
 use crate::runtime::session::store::{self, SessionFile};
-use promptd_journal::ReadError;
+use promptd_journal::{ReadError, WriteError};
+use promptd_keeper::end_lock_holders;
 use promptd_model::{Body, SessionId, SessionRequest, SessionState, SinkRequest};
 use promptd_sinks::SinkWorkers;
+
+/// How long an operation waits for a process that keeps the journal locked.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a process of an agent may keep it locked.
+const LOCK_HOLDER_TIMEOUT: Duration = Duration::from_secs(2);
+
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// A session.
 #[derive(Debug)]
@@ -35,6 +46,8 @@ pub struct Session {
     pub(crate) wake_turn: Notify,
     /// Whether it is on the disk; `None` while it is being put there.
     created: watch::Sender<Option<bool>>,
+    /// One permit: who has it may append.
+    writing: Semaphore,
 }
 
 impl Session {
@@ -48,6 +61,7 @@ impl Session {
             file_secrets: FileSecrets::new(&folder),
             wake_turn: Notify::new(),
             created: watch::Sender::new(None),
+            writing: Semaphore::new(1),
             folder,
             file,
         }
@@ -157,12 +171,58 @@ impl Session {
     /// Appends what `decide` makes of the state, while nobody else can append: what it saw still holds when it is
     /// written.
     ///
-    /// Runs on a thread of its own, because another writer may hold the lock for a while.
+    /// Runs on a thread of its own, because another writer may hold the lock for a while. A process that keeps the lock is
+    /// waited for without a thread, and for [`LOCK_PATIENCE`] at most.
     pub(crate) async fn transact<R: Send + 'static>(
         self: &Arc<Self>,
         decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
     ) -> Result<R, RuntimeError> {
-        let session = Arc::clone(self);
-        run_blocking(move || session.journal.transact(|state| decide(&session, state))).await
+        let begun = Instant::now();
+        let locked = || {
+            RuntimeError::Write(WriteError::Locked {
+                path: self.journal.path(),
+            })
+        };
+        // One after the other: else a thousand callers would try for the lock at once, each on a thread.
+        let waited = tokio::time::timeout(LOCK_PATIENCE, self.writing.acquire()).await;
+        let _turn = waited.map_err(|_| locked())?;
+        let mut decide = decide;
+        loop {
+            let session = Arc::clone(self);
+            let tried = run_blocking(move || {
+                let mut decide = Some(decide);
+                let tried = session.journal.try_transact(|state| {
+                    // It is called at most once.
+                    decide
+                        .take()
+                        .map(|decide| decide(&session, state))
+                        .map_or_else(|| (Vec::new(), None), |(bodies, result)| (bodies, Some(result)))
+                });
+                Ok((tried, decide))
+            });
+            decide = match tried.await? {
+                (Ok(Some(result)), _) => return Ok(result),
+                (Err(RuntimeError::Write(WriteError::Locked { .. })), Some(decide)) => decide,
+                (Err(error), _) => return Err(error),
+                (Ok(None), _) => return Err(locked()),
+            };
+            if begun.elapsed() > LOCK_PATIENCE {
+                return Err(locked());
+            }
+            if begun.elapsed() > LOCK_HOLDER_TIMEOUT {
+                self.end_lock_holders().await?;
+            }
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+    }
+
+    /// Ends processes of agents that keep the journal locked.
+    async fn end_lock_holders(&self) -> Result<(), RuntimeError> {
+        let path = self.journal.path();
+        let ended = run_blocking(move || Ok(end_lock_holders(&path))).await?;
+        if ended > 0 {
+            tracing::warn!(session = %self.id(), ended, "processes of an agent kept the journal locked, and were ended");
+        }
+        Ok(())
     }
 }

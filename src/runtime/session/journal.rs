@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -9,6 +10,9 @@ use tokio::sync::watch;
 use crate::runtime::error::RuntimeError;
 use promptd_journal::{FILE_NAME, ReadError, Reader, Writer, fold};
 use promptd_model::{Body, SessionState, TurnState, decode};
+
+/// A thread waits no longer than this for the lock: whoever keeps it must not use up all threads.
+const SHORT_PATIENCE: Duration = Duration::from_millis(50);
 
 /// The journal.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ impl SessionJournal {
             }
             Err(error) => return Err(error),
         };
+        reader.check_length(*position)?;
         reader.set_position(*position);
         let result = fold(&mut reader, state);
         if *position != reader.position() {
@@ -69,12 +74,28 @@ impl SessionJournal {
         result.map(|()| self.state())
     }
 
-    /// Appends what `decide` makes of the state, while nobody else can append. Blocks while another writer has the lock.
+    /// Appends what `decide` makes of the state, while nobody else can append. Blocks for some seconds while another writer
+    /// has the lock.
     pub(crate) fn transact<R>(
         &self,
         decide: impl FnOnce(&SessionState) -> (Vec<(u32, Body)>, R),
     ) -> Result<R, RuntimeError> {
-        let mut writer = Writer::open(&self.folder)?;
+        self.append(Writer::open(&self.folder)?, decide)
+    }
+
+    /// The same, but it waits for the lock only a moment.
+    pub(crate) fn try_transact<R>(
+        &self,
+        decide: impl FnOnce(&SessionState) -> (Vec<(u32, Body)>, R),
+    ) -> Result<R, RuntimeError> {
+        self.append(Writer::open(&self.folder)?.with_lock_patience(SHORT_PATIENCE), decide)
+    }
+
+    fn append<R>(
+        &self,
+        mut writer: Writer,
+        decide: impl FnOnce(&SessionState) -> (Vec<(u32, Body)>, R),
+    ) -> Result<R, RuntimeError> {
         let mut batch = writer.lock(Timestamp::now())?;
         let state = self.refresh()?;
         let (bodies, result) = decide(&state);

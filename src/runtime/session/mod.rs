@@ -7,5 +7,6 @@ pub(crate) mod control;
 pub(crate) mod handle;
 pub(crate) mod journal;
 pub(crate) mod own_sinks;
+pub(crate) mod private_home;
 pub(crate) mod registry;
 pub(crate) mod store;

@@ -66,6 +66,9 @@ impl SessionRegistry {
                 .and_then(|id: SessionId| sessions.by_id.get(&id).cloned())
         };
         let found = found.filter(|session| session.is_created());
+        if let Some(session) = &found {
+            check_lost(session)?;
+        }
         found.ok_or_else(|| RuntimeError::SessionNotFound {
             id: id.chars().take(200).collect(),
         })
@@ -74,7 +77,7 @@ impl SessionRegistry {
     /// All sessions, newest first.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         let mut all = self.all_with_new();
-        all.retain(|session| session.is_created());
+        all.retain(|session| session.is_created() && session.control.lost().is_none());
         all.sort_by(|a, b| (b.created_at(), b.id()).cmp(&(a.created_at(), a.id())));
         all
     }
@@ -94,7 +97,12 @@ impl SessionRegistry {
         if let Some(id) = id {
             sessions.check_damage(id.as_str())?;
         }
-        Ok(sessions.find(id, key).cloned())
+        let found = sessions.find(id, key).cloned();
+        drop(sessions);
+        if let Some(session) = &found {
+            check_lost(session)?;
+        }
+        Ok(found)
     }
 
     /// Takes the id and the key for a session.
@@ -133,6 +141,18 @@ impl SessionRegistry {
 
     pub(crate) fn remove_damaged(&self, id: &SessionId) {
         self.write().damaged.remove(id.as_str());
+        // One that was damaged while this server held it.
+        self.remove(id);
+    }
+}
+
+fn check_lost(session: &Session) -> Result<(), RuntimeError> {
+    match session.control.lost() {
+        Some(reason) => Err(RuntimeError::SessionDamaged {
+            id: session.id().to_string(),
+            reason,
+        }),
+        None => Ok(()),
     }
 }
 

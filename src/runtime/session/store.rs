@@ -2,15 +2,16 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::error::RuntimeError;
+use crate::runtime::session::private_home::check_private;
 use promptd_journal::FILE_NAME;
 use promptd_model::{SessionId, SessionRequest};
 use promptd_sys as sys;
@@ -21,7 +22,9 @@ const VERSION: u32 = 1;
 /// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
 /// it inherited. Nobody else holds it for so short a time.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-const LOCK_RETRY: Duration = Duration::from_millis(5);
+
+/// The largest `session.json`: a request's largest body, and more.
+const MAX_FILE: u64 = 256 << 20;
 
 /// Sessions that were deleted before every sink had them are renamed to this: no id begins with a dot.
 const SET_ASIDE: &str = ".forgotten-";
@@ -87,6 +90,7 @@ impl Home {
             let path = path.to_owned();
             move |source| RuntimeError::Io { path, source }
         };
+        check_private(path)?;
         let sessions = path.join("sessions");
         DirBuilder::new()
             .recursive(true)
@@ -95,14 +99,10 @@ impl Home {
             .map_err(failed(&sessions))?;
         let lock_path = path.join("lock");
         let mut options = OpenOptions::new();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(failed(&lock_path))?;
-        let lock = lock(file).ok_or_else(|| RuntimeError::HomeInUse { home: path.to_owned() })?;
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let file = sys::open_own(&lock_path, options).map_err(failed(&lock_path))?;
+        let lock =
+            sys::lock_file(file, LOCK_PATIENCE).map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -171,17 +171,15 @@ impl Home {
         let folder = self.session(&file.id);
         // Empty without a prompt, so that a follower can open it before the first one.
         let mut journal = OpenOptions::new();
-        journal
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(folder.join(FILE_NAME))?;
+        sys::open_own(&folder.join(FILE_NAME), journal.append(true).create(true).mode(0o600))?;
         replace(&folder, file)
     }
 
     /// Deletes a session's folder.
     pub(crate) fn delete(&self, id: &SessionId) -> io::Result<()> {
-        let gone = self.path.join("sessions").join(format!("{DELETED}{id}"));
+        // What is left of an earlier session with this id, and cannot be removed, must not be in the way.
+        let random = u64::from_le_bytes(sys::random_bytes()?);
+        let gone = self.path.join("sessions").join(format!("{DELETED}{id}.{random:016x}"));
         fs::rename(self.session(id), &gone)?;
         remove(&gone);
         Ok(())
@@ -192,19 +190,6 @@ fn is_set_aside(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(SET_ASIDE.as_bytes())
 }
 
-/// Takes the home's lock; `None` when another server has it.
-fn lock(mut file: File) -> Option<Flock<File>> {
-    let patience = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Some(lock),
-            Err(_) if Instant::now() > patience => return None,
-            Err((back, _)) => file = back,
-        }
-        std::thread::sleep(LOCK_RETRY);
-    }
-}
-
 /// Writes a session's `session.json`.
 pub(crate) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
     sys::replace_file(&folder.join("session.json"), &serde_json::to_vec(file)?)
@@ -212,7 +197,7 @@ pub(crate) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
 
 /// Reads a session's `session.json`.
 pub(crate) fn read(folder: &Path) -> io::Result<SessionFile> {
-    let file: SessionFile = serde_json::from_slice(&fs::read(folder.join("session.json"))?)?;
+    let file: SessionFile = serde_json::from_slice(&sys::read_own(&folder.join("session.json"), MAX_FILE)?)?;
     if file.version == VERSION {
         return Ok(file);
     }
@@ -224,7 +209,24 @@ pub(crate) fn read(folder: &Path) -> io::Result<SessionFile> {
 
 /// Removes a folder of a session that was deleted, or never reported as created.
 pub(crate) fn remove(folder: &Path) {
-    if let Err(error) = fs::remove_dir_all(folder) {
+    let removed = fs::remove_dir_all(folder).or_else(|_| {
+        // An agent may have made folders that cannot be entered.
+        make_accessible(folder);
+        fs::remove_dir_all(folder)
+    });
+    if let Err(error) = removed {
         tracing::warn!(path = %folder.display(), %error, "a deleted session could not be removed; it is tried again at the next start");
+    }
+}
+
+/// Makes a folder and all below it accessible for this user.
+fn make_accessible(folder: &Path) {
+    if fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).is_err() {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_accessible(&entry.path());
+        }
     }
 }

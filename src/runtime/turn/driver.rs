@@ -11,6 +11,7 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::inputs::TurnInputs;
 use crate::runtime::session::handle::Session;
 use crate::runtime::signals::Activity;
+use crate::runtime::turn::abandon::abandon;
 use crate::runtime::turn::parts::TurnParts;
 use crate::runtime::turn::queue::{Permit, Ticket, TurnQueue};
 use crate::runtime::turn::run::run;
@@ -20,6 +21,9 @@ use promptd_model::TurnPhase;
 
 /// After an error that nobody can do anything about, the next try comes after this long.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// How often it is checked that a session that is being driven still has its journal.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What drives the sessions.
 #[derive(Debug)]
@@ -91,9 +95,19 @@ impl TurnDriver {
     /// Drives a session until all its turns are over.
     async fn run(self: Arc<Self>, session: Arc<Session>, mut held: Held) {
         let watch = self.parts.watcher.watch_for_state(&session.journal.path());
-        let follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
+        let mut follow = tokio::spawn(follow_journal(watch, Arc::clone(&session)));
+        let mut is_lost = false;
         let through = loop {
-            match self.step(&session, &mut held).await {
+            let step = tokio::select! {
+                step = self.step(&session, &mut held) => step,
+                reason = &mut follow => {
+                    is_lost = true;
+                    self.lose(&session, reason.unwrap_or_default()).await;
+                    session.control.finish_driving();
+                    break u32::MAX;
+                }
+            };
+            match step {
                 Ok(true) => {}
                 Ok(false) => {
                     let state = session.state();
@@ -120,13 +134,31 @@ impl TurnDriver {
         });
         drop(released.await);
         // Processes that were left behind may still write, and followers' `last_seq` should include that.
-        for keeper in session.control.keepers() {
-            keeper.tree_ended().await;
+        let trees_ended = async {
+            for keeper in session.control.keepers() {
+                keeper.tree_ended().await;
+            }
+        };
+        if !is_lost {
+            tokio::select! {
+                () = trees_ended => {}
+                reason = &mut follow => self.lose(&session, reason.unwrap_or_default()).await,
+            }
+            follow.abort();
         }
-        follow.abort();
         let _last_lines = session.refresh();
-        self.delivery.deliver(&session);
+        if session.control.lost().is_none() {
+            self.delivery.deliver(&session);
+        }
         self.activity.notify_at_rest();
+    }
+
+    /// The session's journal is gone or damaged.
+    async fn lose(&self, session: &Arc<Session>, reason: String) {
+        // A deleted session loses it as it should, and its id may have been given to another one.
+        if !session.control.is_deleted() {
+            let _survivors = abandon(session, reason).await;
+        }
     }
 
     /// Does what is due; false when no turn is left.
@@ -189,15 +221,25 @@ impl TurnDriver {
     }
 }
 
-/// Folds the journal in as it grows.
-async fn follow_journal(mut watch: Watch, session: Arc<Session>) {
+/// Folds the journal in as it grows. Ends where it is gone or damaged, and says why.
+async fn follow_journal(mut watch: Watch, session: Arc<Session>) -> String {
     loop {
-        if let Err(error) = session.refresh() {
-            tracing::error!(session = %session.id(), error = %error.source, "the journal cannot be read");
-            tokio::time::sleep(RETRY_DELAY).await;
-            // There may be no further event to wait for.
-            continue;
+        match session.refresh() {
+            Ok(_) => {}
+            Err(error) if error.is_lasting() => {
+                return format!("{}: {}", error.path.display(), error.source);
+            }
+            Err(error) => {
+                tracing::error!(session = %session.id(), error = %error.source, "the journal cannot be read");
+                tokio::time::sleep(RETRY_DELAY).await;
+                // There may be no further event to wait for.
+                continue;
+            }
         }
-        watch.changed().await;
+        tokio::select! {
+            () = watch.changed() => {}
+            // No event tells that a file was removed or moved while a keeper has it open.
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::keeper::client;
 use crate::runtime::keeper::stop::{INTERRUPT_GRACE, KEEPER_SLACK, stop_tree, stop_tree_later};
 use crate::runtime::session::handle::Session;
+use crate::runtime::turn::abandon::abandon;
 use crate::runtime::turn::outcome::cancelled;
 use promptd_keeper::Request;
 use promptd_model::{Body, Cause, SessionState, StdinMode, TurnPhase, len64};
@@ -22,7 +23,14 @@ const INPUT_TIMEOUT: Duration = Duration::from_hours(1);
 /// many processes survived.
 pub(crate) async fn stop(session: &Arc<Session>, grace: Duration) -> Result<u32, RuntimeError> {
     // First of all, and without the disk: from now on nothing starts and nothing is tried again.
-    let state = session.refresh().unwrap_or_else(|_| session.state());
+    let state = match session.refresh() {
+        Ok(state) => state,
+        Err(error) if error.is_lasting() => {
+            let reason = format!("{}: {}", error.path.display(), error.source);
+            return Ok(abandon(session, reason).await);
+        }
+        Err(_) => session.state(),
+    };
     let last = state.next_turn().saturating_sub(1);
     session.control.end_turns(last, Cause::Stopped);
     let cancelled = cancel_waiting(session, Cause::Stopped, |_| true).await;
@@ -30,6 +38,10 @@ pub(crate) async fn stop(session: &Arc<Session>, grace: Duration) -> Result<u32,
     for keeper in session.control.keepers() {
         let more = stop_tree(&keeper, grace, Some(Cause::Stopped)).await?;
         survivors = survivors.saturating_add(more);
+    }
+    if session.control.lost().is_some() {
+        // Its processes are ended, and there is no journal that could say so.
+        return Ok(survivors);
     }
     let mut changes = session.changes();
     session.refresh()?;

@@ -1,13 +1,15 @@
 //! Supervising a turn with living processes: it always has a keeper.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use crate::runtime::keeper::client::{ask, spawn};
 use crate::runtime::keeper::handle::KeeperHandle;
 use crate::runtime::session::handle::Session;
-use promptd_keeper::{EXIT_ALREADY_RUNNING, Request, Spec};
+use promptd_keeper::{EXIT_ALREADY_RUNNING, Request, Spec, find_keeper};
 use promptd_model::{Body, Cause, Exited};
 use promptd_sys::{self as sys, PidFd, ProcessIdentity};
 
@@ -18,11 +20,23 @@ const TRIES: u32 = 8;
 /// A keeper that lived this long did not fail at its start.
 const LIVED: Duration = Duration::from_millis(50);
 
+/// One that exited by itself after this long had begun its work.
+const WORKED: Duration = Duration::from_secs(10);
+
 /// The wait before a second try; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
 /// How long a keeper may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it is checked whether a keeper was stopped: a read of one small file.
+const PULSE: Duration = Duration::from_secs(2);
+
+/// Every so many checks the keeper is also asked for an answer.
+const ROUNDS_PER_PING: u32 = 5;
+
+/// A keeper that has not answered so many times in a row hangs. The agent's exit code is lost with it, so once is too few.
+const SILENT_PINGS: u32 = 3;
 
 /// A turn that a former server started.
 #[derive(Debug)]
@@ -70,18 +84,25 @@ impl Supervisor {
         }
         let (mut wait, mut tries) = (FIRST_WAIT, 0);
         let mut problem = String::new();
-        while tries < TRIES {
+        while tries < TRIES && self.session.control.lost().is_none() {
             let born = Instant::now();
             let end = self.run_keeper().await;
-            (wait, tries) = if born.elapsed() > LIVED {
+            let is_taken = matches!(end, Ok(Some(code)) if code == i32::from(EXIT_ALREADY_RUNNING));
+            // One that was killed may have been killed at once. One that gives up by itself does so again, however slow.
+            let lived = if matches!(end, Ok(None)) { LIVED } else { WORKED };
+            (wait, tries) = if born.elapsed() > lived && !is_taken {
                 (FIRST_WAIT, 0)
             } else {
                 (wait.saturating_mul(2), tries.saturating_add(1))
             };
             match end {
                 Ok(Some(0)) => return,
-                Ok(Some(code)) if code == i32::from(EXIT_ALREADY_RUNNING) => {
+                Ok(Some(_)) if is_taken => {
+                    problem = "another process has locked the turn's output".to_owned();
                     let keeper = self.find_keeper().await;
+                    if keeper.is_some() {
+                        (wait, tries) = (FIRST_WAIT, 0);
+                    }
                     if self.wait_for(keeper).await {
                         return;
                     }
@@ -96,7 +117,9 @@ impl Supervisor {
             );
             tokio::time::sleep(wait).await;
         }
-        self.give_up(&problem).await;
+        if self.session.control.lost().is_none() {
+            self.give_up(&problem).await;
+        }
     }
 
     async fn give_up(&self, problem: &str) {
@@ -122,11 +145,11 @@ impl Supervisor {
     async fn run_keeper(&self) -> io::Result<Option<i32>> {
         let spec = self.spec.clone();
         let mut child = tokio::task::spawn_blocking(move || spawn(&spec)).await??;
-        let pid = i32::try_from(child.id()).unwrap_or(0);
+        let pid = child.pid();
         self.keeper.set_pid(Some(pid));
         // Our own child: its pid is not used again until we have waited for it.
         if let Some(identity) = sys::identity(pid) {
-            wait_for_end(PidFd::open(identity)).await;
+            self.watch(identity).await;
         }
         let status = tokio::task::spawn_blocking(move || child.wait()).await??;
         self.keeper.set_pid(None);
@@ -135,18 +158,53 @@ impl Supervisor {
 
     /// A keeper that is at work already.
     async fn find_keeper(&self) -> Option<ProcessIdentity> {
-        let response = ask(&self.keeper.paths, &Request::Status, &[], TIMEOUT).await.ok()?;
-        sys::identity(response.keeper)
+        if let Ok(response) = ask(&self.keeper.paths, &Request::Status, &[], TIMEOUT).await {
+            return sys::identity(response.keeper);
+        }
+        // One that was stopped or hangs does not answer. It is watched like every other.
+        find_keeper(&self.keeper.paths)
     }
 
     /// Waits for that keeper's end; false when it left work behind, or there is none.
     async fn wait_for(&self, keeper: Option<ProcessIdentity>) -> bool {
         let Some(identity) = keeper else { return false };
         self.keeper.set_pid(Some(identity.pid));
-        wait_for_end(PidFd::open(identity)).await;
+        self.watch(identity).await;
         self.keeper.set_pid(None);
         // A keeper that has done its work has removed the files.
         !self.keeper.paths.stdout().exists()
+    }
+
+    /// Waits for a keeper's end, and sees to it that it does its work until then.
+    async fn watch(&self, keeper: ProcessIdentity) {
+        tokio::select! {
+            () = wait_for_end(PidFd::open(keeper)) => {}
+            () = self.check_pulse(keeper) => wait_for_end(PidFd::open(keeper)).await,
+        }
+    }
+
+    /// Wakes a keeper that somebody has stopped, and kills one that does not answer any more: else no timeout would hold.
+    async fn check_pulse(&self, keeper: ProcessIdentity) {
+        let mut silent = 0;
+        for round in 1_u32.. {
+            tokio::time::sleep(PULSE).await;
+            if sys::is_stopped(keeper) {
+                tracing::warn!(session = %self.session.id(), turn = self.spec.turn, "somebody has stopped the turn's keeper; it is continued");
+                sys::signal_all(&[keeper], Signal::SIGCONT);
+            }
+            if !round.is_multiple_of(ROUNDS_PER_PING) {
+                continue;
+            }
+            let answer = ask(&self.keeper.paths, &Request::Ping, &[], TIMEOUT).await;
+            let is_silent =
+                answer.is_err_and(|error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock));
+            silent = if is_silent { silent + 1 } else { 0 };
+            if silent >= SILENT_PINGS {
+                tracing::error!(session = %self.session.id(), turn = self.spec.turn, "the turn's keeper does not answer; it is replaced");
+                sys::signal_all(&[keeper], Signal::SIGKILL);
+                return;
+            }
+        }
     }
 
     /// Writes that another server has adopted the turn. On a task of its own: another holder of the journal's lock must
@@ -166,7 +224,7 @@ async fn wait_for_end(pidfd: io::Result<PidFd>) {
     match pidfd.and_then(sys::register_pidfd) {
         Ok(end) => drop(end.readable().await),
         // It has gone already, or there are no descriptors left; the caller checks again either way.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(%error, "cannot wait for a keeper"),
     }
 }

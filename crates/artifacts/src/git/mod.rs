@@ -1,20 +1,25 @@
 //! Changes in a git repository: the working directory compared with a commit.
 //!
+//! A repository can name programs: filters, drivers, hooks, a monitor, ssh. Git would run them here, outside of the turn's
+//! process tree and its limits. All of them are named in configuration. So git gets a git folder of ours, with the
+//! repository's objects, a copy of its index, and none of its configuration but a few harmless values (see `isolated`).
+//!
 //! `git diff <commit>` does not show untracked files. So git gets a copy of the index (whose file times save it from reading
 //! all files), to which untracked files are added as empty files: then their content is a difference.
 
 mod changes;
+mod isolated;
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::change::{Baseline, Change, ChangeStatus, MAX_FILES, size};
-use crate::child::run;
+use crate::child::{end_leftovers, run};
 use crate::error::{ArtifactError, io_error};
 use changes::{ChangeParser, NulFields};
+use isolated::Isolated;
 use promptd_sys::TemporaryFolder;
 
 /// The id of the empty file in repositories with SHA-1 and with SHA-256.
@@ -57,6 +62,7 @@ const PLAIN: [&str; 12] = [
 pub(super) struct Repository {
     cwd: PathBuf,
     base: String,
+    isolated: Isolated,
     scratch: TemporaryFolder,
     truncated: bool,
 }
@@ -68,9 +74,13 @@ impl Repository {
             return Ok(None);
         };
         let scratch = TemporaryFolder::create(baseline.scratch.clone()).map_err(io_error(&baseline.scratch))?;
+        let Some(isolated) = Isolated::prepare(&baseline.cwd, &scratch, base.len() > EMPTY_SHA1.len())? else {
+            return Ok(None);
+        };
         let mut repository = Self {
             cwd: baseline.cwd.clone(),
             base,
+            isolated,
             scratch,
             truncated: false,
         };
@@ -92,22 +102,8 @@ impl Repository {
     }
 
     fn git(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("git");
-        command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
-        for name in ["PATH", "HOME"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        // No locks, no prompts, and no fetching of missing objects.
-        for (name, value) in [
-            ("GIT_OPTIONAL_LOCKS", "0"),
-            ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_NO_LAZY_FETCH", "1"),
-        ] {
-            command.env(name, value);
-        }
+        let mut command = self.isolated.command(&self.cwd);
         command.env("GIT_INDEX_FILE", self.index());
-        // Not `current_dir`, which would need a fork instead of `posix_spawn`.
-        command.arg("-C").arg(&self.cwd);
         for setting in SETTINGS {
             command.arg("-c").arg(setting);
         }
@@ -115,9 +111,17 @@ impl Repository {
         command
     }
 
+    fn run(
+        &self,
+        command: Command,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        run(command, &isolated::marker(&self.scratch), write)
+    }
+
     fn query(&self, args: &[&str]) -> Result<Vec<u8>, ArtifactError> {
         let mut answer = Vec::new();
-        run(self.git(args), &mut |bytes| {
+        self.run(self.git(args), &mut |bytes| {
             answer.extend_from_slice(bytes);
             Ok(())
         })?;
@@ -129,8 +133,7 @@ impl Repository {
     }
 
     fn prepare_index(&mut self) -> Result<(), ArtifactError> {
-        let folder = self.query(&["rev-parse", "--absolute-git-dir"])?;
-        let theirs = path_of(folder.strip_suffix(b"\n").unwrap_or(&folder)).join("index");
+        let theirs = self.isolated.index();
         match copy_with_time(&theirs, &self.index()) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -148,7 +151,7 @@ impl Repository {
         let mut fields = NulFields::default();
         let mut count = 0_usize;
         let untracked = self.git(&["ls-files", "--others", "--exclude-standard", "-z"]);
-        run(untracked, &mut |bytes| {
+        self.run(untracked, &mut |bytes| {
             fields.push(bytes, |path| {
                 // A nested repository is not a file of this one.
                 if path.ends_with(b"/") || path.is_empty() {
@@ -172,7 +175,7 @@ impl Repository {
         written.map_err(io_error(&list))?;
         let mut add = self.git(&["update-index", "--add", "--replace", "-z", "--index-info"]);
         add.stdin(File::open(&list).map_err(io_error(&list))?);
-        run(add, &mut |_| Ok(()))
+        self.run(add, &mut |_| Ok(()))
     }
 
     fn diff(&self, more: &[&str]) -> Command {
@@ -184,7 +187,7 @@ impl Repository {
     /// The changed files, and whether there are more.
     pub(super) fn changes(&self) -> Result<(Vec<Change>, bool), ArtifactError> {
         let mut parser = ChangeParser::default();
-        run(self.diff(&["--name-status", "-z"]), &mut |bytes| {
+        self.run(self.diff(&["--name-status", "-z"]), &mut |bytes| {
             parser.push(bytes);
             Ok(())
         })?;
@@ -204,7 +207,13 @@ impl Repository {
         write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
         let more: &[&str] = if applicable { &["--binary", "--full-index"] } else { &[] };
-        run(self.diff(more), write)
+        self.run(self.diff(more), write)
+    }
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        end_leftovers(&isolated::marker(&self.scratch));
     }
 }
 
@@ -212,13 +221,9 @@ impl Repository {
 /// have been changed within the same second (git's `Documentation/technical/racy-git.txt`). With a newer time git would miss
 /// such a change.
 fn copy_with_time(from: &Path, to: &Path) -> std::io::Result<()> {
-    let mut original = File::open(from)?;
+    let mut original = promptd_sys::open_regular(from)?;
     let written = original.metadata()?.modified()?;
     let mut copy = File::create(to)?;
     std::io::copy(&mut original, &mut copy)?;
     copy.set_modified(written)
-}
-
-fn path_of(bytes: &[u8]) -> PathBuf {
-    Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
 }

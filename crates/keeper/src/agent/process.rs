@@ -1,6 +1,6 @@
 //! The agent's process: started by this keeper, or adopted after another keeper's death.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,7 +16,7 @@ use super::start_point::StartPoint;
 use crate::paths::TurnPaths;
 use crate::spec::{Launch, Spec, Stdin};
 use promptd_model::{Cause, Exited, Resources, Started};
-use promptd_sys::{self as sys, ProcessIdentity, TreeQuery};
+use promptd_sys::{self as sys, Marker, ProcessIdentity, TreeQuery};
 
 /// The agent and its process tree.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Agent {
         let found = sys::find_tree(TreeQuery {
             roots: &[],
             leader: None,
-            marker: &marker(paths),
+            marker: Marker::Is(&marker(paths)),
             outputs: &[],
         });
         let first = found
@@ -153,7 +153,7 @@ impl Agent {
         sys::find_tree(TreeQuery {
             roots: &[keeper],
             leader: self.running.then_some(self.identity.pid),
-            marker: &self.marker,
+            marker: Marker::Is(&self.marker),
             outputs: &self.outputs,
         })
     }
@@ -228,16 +228,22 @@ fn setup_command(spec: &Spec) -> io::Result<(Command, OwnedFd)> {
 
 /// Opens the agent's standard input.
 pub(crate) fn open_stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
-    let path = match stdin {
-        Stdin::Null => "/dev/null".into(),
-        Stdin::Prompt => paths.prompt(),
-        // This does not block, because the keeper holds the other end (see `control`).
-        Stdin::Open => paths.stdin_fifo(),
+    let mut options = File::options();
+    let opened = match stdin {
+        Stdin::Null => options.read(true).open("/dev/null"),
+        Stdin::Prompt => sys::open_own(&paths.prompt(), options.read(true)),
+        // The keeper holds the other end (see `control`).
+        Stdin::Open => sys::open_own_fifo(&paths.stdin_fifo(), options.read(true)),
     };
-    File::open(path).map(Into::into)
+    let file = opened?;
+    // What the agent reads waits for more input; only the opening must not.
+    sys::make_blocking(&file)?;
+    Ok(file.into())
 }
 
 fn append_to(path: &Path) -> io::Result<OwnedFd> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path).map(Into::into)
+    let file = sys::open_own(path, File::options().append(true).create(true).mode(0o600))?;
+    // Agents inherit the flags of their output.
+    sys::make_blocking(&file)?;
+    Ok(file.into())
 }

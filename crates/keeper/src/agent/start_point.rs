@@ -2,12 +2,13 @@
 //!
 //! The commit is read from git's files: a git process would take longer than the rest of a turn's start.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+use promptd_sys as sys;
 
 /// Maximum size of git's small files.
 const MAX_FILE: u64 = 64 << 10;
@@ -85,17 +86,14 @@ fn id(text: &str) -> Option<String> {
 }
 
 fn read(path: &Path, most: u64) -> Option<String> {
-    // Only regular files: reading a FIFO would block.
-    let metadata = fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > most {
-        return None;
-    }
-    fs::read_to_string(path).ok()
+    String::from_utf8(sys::read_regular(path, most).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use promptd_sys::TemporaryFolder;
 
     const A: &str = "0123456789012345678901234567890123456789";

@@ -103,6 +103,10 @@ impl Connection {
         };
         let line: Vec<u8> = self.received.drain(..=newline).collect();
         match serde_json::from_slice(&line) {
+            Ok(Request::Ping) => {
+                self.answer(&Response::default());
+                None
+            }
             Ok(Request::Status) => Some(ControlEvent::Status(index)),
             Ok(Request::Stop { grace, cause }) => {
                 self.state = State::Stopping;

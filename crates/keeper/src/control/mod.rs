@@ -10,7 +10,6 @@ mod protocol;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -52,11 +51,7 @@ impl Control {
 
     /// Opens both ends of the FIFO at `path`: this never blocks, and neither side sees an end of file.
     pub(crate) fn open_fifo(path: &Path) -> io::Result<File> {
-        File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-            .open(path)
+        promptd_sys::open_own_fifo(path, File::options().read(true).write(true))
     }
 
     /// The descriptors to poll.

@@ -11,6 +11,8 @@ pub const STDIN_NOT_OPEN: &str = "stdin is not open";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Request {
+    /// Asks for an answer, whatever it is: the keeper lives, and does its work.
+    Ping,
     /// Asks for the keeper's pid and the number of processes.
     Status,
     /// Ends the process tree; answered when it has ended.

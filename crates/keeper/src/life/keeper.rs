@@ -61,6 +61,8 @@ pub(super) struct Keeper {
     pub(super) pending: Vec<Body>,
     /// Writing to the journal failed; it is tried again at this time.
     pub(super) retry_write_at: Option<Instant>,
+    /// Since when another process has kept the journal locked.
+    pub(super) locked_since: Option<Instant>,
     pub(super) buffer: Vec<u8>,
     /// Keeps other keepers away.
     pub(super) _lock: Flock<File>,

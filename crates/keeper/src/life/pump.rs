@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::keeper::{ExitState, Keeper};
+use crate::intruders::end_lock_holders;
 use crate::stream::{ReadResult, StreamFile};
 use crate::turn_end::is_turn_ended;
-use promptd_journal::WriteError;
+use promptd_journal::{FILE_NAME, WriteError};
 use promptd_model::{Body, Gap};
 
 /// How long to wait after writing to the journal failed.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a process of an agent may keep the journal locked.
+const LOCK_HOLDER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum blocks of output per round: an agent that writes without pause must not delay requests.
 const MAX_BLOCKS: usize = 16;
@@ -30,7 +34,28 @@ impl Keeper {
             // Nothing is lost: the output is still in the agent's files.
             self.retry_write_at = Some(now + RETRY_DELAY);
         }
+        if matches!(pumped, Err(WriteError::Locked { .. })) {
+            self.end_lock_holders(now);
+        } else {
+            self.locked_since = None;
+        }
         pumped
+    }
+
+    /// A process of an agent that keeps the journal locked would keep the turn from ending, too.
+    fn end_lock_holders(&mut self, now: Instant) {
+        let since = *self.locked_since.get_or_insert(now);
+        if now.duration_since(since) < LOCK_HOLDER_TIMEOUT {
+            return;
+        }
+        let ended = end_lock_holders(&self.paths.folder().join(FILE_NAME));
+        if let Some(ended) = u32::try_from(ended).ok().filter(|ended| *ended > 0) {
+            self.pending.push(Body::Alert {
+                resource: "journal_lock (processes of an agent kept the journal locked and were ended)".to_owned(),
+                value: f64::from(ended),
+                threshold: 0.0,
+            });
+        }
     }
 
     fn pump_round(&mut self, buffer: &mut Vec<u8>, now: Instant) -> Result<bool, WriteError> {

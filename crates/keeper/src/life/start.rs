@@ -3,12 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::sys::stat::Mode;
 
 use super::keeper::{ExitState, Keeper};
@@ -17,17 +17,21 @@ use crate::clock::{AgentAge, RunningClock};
 use crate::control::Control;
 use crate::disk::DiskGuard;
 use crate::error::KeeperError;
+use crate::intruders::end_lock_holders;
 use crate::paths::TurnPaths;
 use crate::questions::Questions;
 use crate::setup::{self, SetupProgress};
 use crate::spec::{Launch, Spec, Stdin};
 use crate::stream::{BLOCK, HOLE, StreamFile};
 use crate::wake::WakeSources;
-use promptd_journal::{ReadError, Reader, Writer, fold};
+use promptd_journal::{FILE_NAME, ReadError, Reader, WriteError, Writer, fold};
 use promptd_model::{
     Body, Cause, Exited, SessionState, Started, Stream, StreamOffset, TurnState, parse_head, whole_lines,
 };
 use promptd_sys as sys;
+
+/// How long one try to write waits for other writers of the journal. Meanwhile no request is answered.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The agent that a keeper starts with.
 struct Found {
@@ -50,7 +54,7 @@ pub(super) fn start() -> Result<Option<Keeper>, KeeperError> {
     }
     let paths = TurnPaths::new(&spec.folder, spec.turn);
     let (lock, fresh) = lock_output(&paths)?;
-    let mut writer = Writer::open(&spec.folder)?;
+    let mut writer = Writer::open(&spec.folder)?.with_lock_patience(LOCK_PATIENCE);
     let turn = recorded_turn(&spec, &mut writer, fresh)?;
     if fresh && turn.as_ref().is_some_and(|turn| turn.exited.is_some()) {
         // Another keeper finished and removed the files while the server was starting this one. The new, empty files
@@ -121,6 +125,7 @@ pub(super) fn start() -> Result<Option<Keeper>, KeeperError> {
         questions: Questions::new(spec.turn, questions_from),
         pending,
         retry_write_at: None,
+        locked_since: None,
         buffer: Vec::with_capacity(BLOCK),
         agent: found.agent,
         _lock: lock,
@@ -152,7 +157,13 @@ fn open_control(paths: &TurnPaths, stdin: Option<File>, written: u64) -> Result<
 /// The state of this attempt according to the journal; `None` if it has not started.
 fn recorded_turn(spec: &Spec, writer: &mut Writer, fresh: bool) -> Result<Option<TurnState>, KeeperError> {
     // Reads the end of the journal, so that the first batch does not search the whole journal for others' records.
-    drop(writer.lock(Timestamp::now())?);
+    if let Err(error) = writer.lock(Timestamp::now()).map(drop) {
+        if matches!(error, WriteError::Locked { .. }) {
+            // The next keeper finds it unlocked.
+            end_lock_holders(&spec.folder.join(FILE_NAME));
+        }
+        return Err(error.into());
+    }
     let failed = |error: ReadError| KeeperError::System(error.source);
     let mut reader = Reader::open(&spec.folder).map_err(failed)?;
     if fresh && spec.launch.is_some() {
@@ -238,18 +249,24 @@ fn program_of(launch: &Launch) -> String {
 
 /// Creates the output files and locks the turn; true if the files did not exist before.
 fn lock_output(paths: &TurnPaths) -> Result<(Flock<File>, bool), KeeperError> {
-    let create = |path| {
+    let create = |path: PathBuf| {
         let mut options = OpenOptions::new();
         match options.read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => file.set_len(HOLE).map(|()| (file, true)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(&path).map(|file| (file, false)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                sys::open_own(&path, File::options().read(true)).map(|file| (file, false))
+            }
             Err(error) => Err(error),
         }
     };
     let (stdout, fresh) = create(paths.stdout()).map_err(KeeperError::System)?;
-    let lock = Flock::lock(stdout, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => KeeperError::AlreadyRunning,
-        errno => KeeperError::System(errno.into()),
+    let lock = sys::lock_file(stdout, Duration::ZERO).map_err(|(_, error)| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            // It is another keeper, or a process of the agent that waited for a keeper's death; not for the next one.
+            end_lock_holders(&paths.stdout());
+            KeeperError::AlreadyRunning
+        }
+        _ => KeeperError::System(error),
     })?;
     create(paths.stderr()).map_err(KeeperError::System)?;
     Ok((lock, fresh))

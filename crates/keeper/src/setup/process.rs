@@ -125,7 +125,7 @@ impl Steps<'_> {
         };
         append_entry(&self.paths.setup(), &entry).map_err(failed)?;
         let [_, start] = sizes;
-        let file = File::open(self.paths.stderr()).ok();
+        let file = sys::open_own(&self.paths.stderr(), File::options().read(true)).ok();
         Ok(StepStderr { file, start })
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::StartPoint;
 use promptd_model::{Body, Cause, Exited, Setup, Started, TurnState, len64};
+use promptd_sys as sys;
 
 /// Maximum bytes of a line; commands are shortened to less.
 const MAX_LINE: usize = 64 << 10;
@@ -71,14 +72,14 @@ impl ProgressEntry {
 pub(crate) fn create_file(path: &Path) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).map(drop)
+    sys::open_own(path, &mut options).map(drop)
 }
 
 /// Appends a line with a single write.
 pub(super) fn append_entry(path: &Path, entry: &ProgressEntry) -> io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
-    File::options().append(true).open(path)?.write_all(&line)
+    sys::open_own(path, File::options().append(true))?.write_all(&line)
 }
 
 /// The keeper's view of the progress file.
@@ -99,7 +100,7 @@ pub(crate) struct SetupProgress {
 impl SetupProgress {
     /// Opens the progress file, if there is one. `turn` is the state of this attempt according to the journal.
     pub(crate) fn open(path: &Path, turn: Option<&TurnState>) -> Self {
-        let Ok(file) = File::open(path) else {
+        let Ok(file) = sys::open_own(path, File::options().read(true)) else {
             return Self {
                 complete: true,
                 ..Self::default()

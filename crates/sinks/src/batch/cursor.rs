@@ -48,6 +48,9 @@ pub(crate) struct Bounds {
     pub(crate) epoch: String,
 }
 
+/// The largest cursor file.
+const MAX_FILE: u64 = 1 << 20;
+
 impl Default for Cursor {
     fn default() -> Self {
         Self {
@@ -64,7 +67,7 @@ impl Default for Cursor {
 impl Cursor {
     /// Reads a cursor; a missing file is a cursor at the start.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
-        let text = match std::fs::read(path) {
+        let text = match sys::read_own(path, MAX_FILE) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             text => text?,
         };

@@ -1,0 +1,78 @@
+//! What a repository's configuration names is not run outside of a turn.
+
+use serde_json::json;
+use support::git::git;
+use support::{Server, folder};
+
+use crate::artifacts::{artifacts, listed, pairs, taken};
+
+/// Every program that a repository's configuration can name leaves a file when it runs.
+#[tokio::test]
+async fn artifacts_run_no_program_that_a_repository_names() {
+    let server = Server::start().await;
+    let root = folder("named-programs");
+    let repository = root.join("work");
+    std::fs::create_dir_all(&repository).unwrap();
+    std::fs::write(repository.join("kept.evil"), "one\n").unwrap();
+    std::fs::write(repository.join("changed.evil"), "one\n").unwrap();
+    for args in [
+        &["init", "--quiet"][..],
+        &["config", "user.name", "A"],
+        &["config", "user.email", "a@example.com"],
+        &["add", "."],
+        &["commit", "--quiet", "-m", "one"],
+    ] {
+        git(&repository, args);
+    }
+    let ran = root.join("ran");
+    std::fs::create_dir(&ran).unwrap();
+    let script = format!(
+        r#"
+        program() {{ printf '#!/bin/sh\ntouch {0}/%s\nsetsid sleep 600 &\nexec cat\n' "$1" > {1}/$1; chmod +x {1}/$1; }}
+        for name in clean smudge process textconv external monitor ssh helper pager included refs; do program $name; done
+        mkdir -p {1}/hooks; for hook in post-index-change pre-commit post-checkout fsmonitor-watchman
+        do program hook; cp {1}/hook {1}/hooks/$hook; cp {1}/hook .git/hooks/$hook; done
+        printf '*.evil filter=evil diff=evil\n*.late filter=late\n' > .gitattributes
+        printf '*.evil filter=evil diff=evil\n' > .git/info/attributes
+        git config filter.evil.clean {1}/clean; git config filter.evil.smudge {1}/smudge
+        git config filter.evil.process {1}/process; git config filter.evil.required true
+        git config diff.evil.textconv {1}/textconv; git config diff.evil.command {1}/external
+        git config diff.external {1}/external; git config core.hooksPath {1}/hooks
+        git config core.fsmonitor {1}/monitor; git config core.sshCommand {1}/ssh; git config core.pager {1}/pager
+        git config credential.helper {1}/helper; git config core.alternateRefsCommand {1}/refs
+        git config remote.origin.url ssh://nowhere/x; git config remote.origin.promisor true
+        printf '[filter "late"]\n clean = {1}/included\n required = true\n' > .git/more; git config include.path more
+        printf 'two\n' > changed.evil; touch kept.evil; printf 'new\n' > new.evil; printf 'new\n' > new.late
+        git config --get filter.late.clean
+        "#,
+        ran.display(),
+        root.display()
+    );
+    let body = json!({ "prompt": script, "cwd": repository });
+    let id = server.create(body).await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], "completed", "{session}");
+    for entry in std::fs::read_dir(&ran).unwrap().flatten() {
+        // What git ran in the turn itself.
+        std::fs::remove_file(entry.path()).unwrap();
+    }
+    let expected = pairs(&[
+        ("added", ".gitattributes"),
+        ("modified", "changed.evil"),
+        ("added", "new.evil"),
+        ("added", "new.late"),
+    ]);
+    assert_eq!(listed(&artifacts(&server, &id).await), expected);
+    let patch = taken(&server, &id, "patch").await;
+    assert_eq!(patch.status, 200, "{}", patch.text());
+    let text = String::from_utf8_lossy(&patch.bytes).into_owned();
+    assert!(text.contains("-one\n+two\n"), "{text}");
+    assert_eq!(taken(&server, &id, "tar.gz").await.status, 200);
+    let started: Vec<_> = std::fs::read_dir(&ran)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert!(started.is_empty(), "{started:?} were run");
+    std::fs::remove_dir_all(root).unwrap();
+}
