@@ -6,19 +6,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import type { WebSocket } from "ws";
 import { config } from "./database.ts";
-import { page } from "./records.ts";
+import { page, type Cursor } from "./records.ts";
 
 /** More than this waiting in one socket, and it has to empty before it gets more. */
 const BUFFER = 1 << 20;
 /** A client that has not taken that much by then is cut off. */
 const PATIENCE = Number(process.env.SLOW_CLIENT_MS ?? 10_000);
 const PING = 15_000;
-/** "Try again later": connect again, with `after` = the last seq that you have. */
+/** "Try again later": connect again, with `after` = the last seq (and index) that you have. */
 const COME_BACK = 1013;
 
 const bells = new Map<string, Set<() => void>>();
 
-export async function feed(socket: WebSocket, session: string, branch: number, after: number): Promise<void> {
+export async function feed(socket: WebSocket, session: string, branch: number, after: Cursor): Promise<void> {
   let rung = true;
   let wake = () => {};
   const bell = () => {
@@ -34,9 +34,9 @@ export async function feed(socket: WebSocket, session: string, branch: number, a
       if (!rung) await new Promise<void>((resolve) => (wake = resolve));
       rung = false;
       for (let records = await page(session, branch, after); records.length > 0; records = await page(session, branch, after)) {
-        for (const { seq, text } of records) {
+        for (const { seq, index, text } of records) {
           if (!(await sent(socket, text))) return;
-          after = seq;
+          after = { seq, index };
         }
       }
     }

@@ -9,17 +9,28 @@ create table if not exists branches (
   forked_at bigint, -- the first seq that is its own; null in the first branch
   head bigint not null, -- the highest seq stored
   contiguous bigint not null, -- the highest seq up to which nothing is missing
+  translated boolean not null default false, -- the sink has `view: "updates"`, where a record can give no line
   primary key (session, branch)
 );
+alter table branches add column if not exists translated boolean not null default false;
 
 -- This key is what makes "at least once" into "exactly once". json, not jsonb: it keeps "\u0000", and the order of keys.
+-- With `view: "updates"`, a record can give several lines: they have its seq, and index is their place among them.
 create table if not exists records (
   session text not null,
   branch integer not null,
   seq bigint not null,
+  index integer not null default 0,
   record json not null,
-  primary key (session, branch, seq)
+  primary key (session, branch, seq, index)
 );
+do $$
+begin
+  if not exists (select from information_schema.columns where table_name = 'records' and column_name = 'index') then
+    alter table records add column index integer not null default 0;
+    alter table records drop constraint records_pkey, add primary key (session, branch, seq, index);
+  end if;
+end $$;
 
 -- What somebody should know about a branch: 'hole' (records before seq never came), 'gap' (promptd says that something
 -- was lost), 'fork' (from seq on it is another clone's), 'orphan' (a clone of which nobody can tell where it parted).

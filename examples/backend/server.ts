@@ -9,7 +9,7 @@ import { WebSocketServer } from "ws";
 import { applySchema, pool } from "./database.ts";
 import { ClientError } from "./errors.ts";
 import { feed, listen } from "./live.ts";
-import { page, session, store } from "./records.ts";
+import { type Cursor, page, session, store } from "./records.ts";
 import * as studio from "./studio.ts";
 
 /** What a sandbox may do with its token is bring records. Agents run there: it must not open what others brought. */
@@ -62,7 +62,7 @@ async function read(request: IncomingMessage, url: URL): Promise<object> {
   if (what !== "records") throw new ClientError(404, "try /sessions/{id} and /sessions/{id}/records");
   const { branch, after } = cursor(url);
   const records = await page(id, branch, after);
-  return { records: records.map(({ text }) => JSON.parse(text)), next: records.at(-1)?.seq ?? after };
+  return { records: records.map(({ text }) => JSON.parse(text)), next: records.at(-1)?.seq ?? after.seq };
 }
 
 function target(url: URL): { id: string; what?: string } {
@@ -71,10 +71,15 @@ function target(url: URL): { id: string; what?: string } {
   return what ? { id, what } : { id };
 }
 
-function cursor(url: URL): { branch: number; after: number } {
-  const [branch, after] = [Number(url.searchParams.get("branch") ?? 1), Number(url.searchParams.get("after") ?? 0)];
-  if (!Number.isSafeInteger(branch) || !Number.isSafeInteger(after)) throw new ClientError(400, "branch and after are numbers");
-  return { branch, after };
+/** PostgreSQL's highest integer: no record has so many lines. */
+const WHOLE_RECORD = 2_147_483_647;
+
+/** `after=17` is behind all lines of record 17, `after=17:0` behind the first of them. */
+function cursor(url: URL): { branch: number; after: Cursor } {
+  const branch = Number(url.searchParams.get("branch") ?? 1);
+  const [, seq, index = WHOLE_RECORD] = /^(\d{1,15})(?::(\d{1,9}))?$/.exec(url.searchParams.get("after") ?? "0") ?? [];
+  if (!Number.isSafeInteger(branch) || !seq) throw new ClientError(400, "branch is a number, after is SEQ or SEQ:INDEX");
+  return { branch, after: { seq: Number(seq), index: Number(index) } };
 }
 
 /** Compares digests: they are of one length, and how much of one agrees tells nothing of the token. */

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use support::backend::{self, Backend, Live, Postgres, SANDBOX, next};
+use support::replay::recordings;
 use support::{PATIENCE, Server, assert_no_holes, assert_same_bytes, folder, node, wait_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -185,7 +186,8 @@ fn heads(postgres: &Postgres) -> Vec<u64> {
 }
 
 fn stored(postgres: &Postgres, session: &str, branch: u32) -> Vec<Value> {
-    let sql = format!("select record from records where session = '{session}' and branch = {branch} order by seq");
+    let sql =
+        format!("select record from records where session = '{session}' and branch = {branch} order by seq, index");
     let lines = postgres.query(&sql);
     lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -264,6 +266,72 @@ async fn clone_makes_a_branch_and_resume_does_not() {
     assert_eq!(flags, [flag(6, "fork"), flag(12, "gap"), flag(12, "hole")]);
     let page = backend.read("/sessions/s/records?branch=2&after=7").await;
     assert_eq!((&page["records"][0]["seq"], &page["next"]), (&json!(8), &json!(12)));
+}
+
+/// In each view: all that real agents once wrote, with the lines that share a `seq`, and batches without a line.
+#[tokio::test]
+async fn each_view_of_real_agents_is_stored_exactly_once() {
+    let (postgres, backend) = stage("views", &[]).await;
+    for view in ["raw", "updates"] {
+        let config = format!(
+            "[[sinks]]\nkind = \"http\"\nurl = \"{}\"\nview = \"{view}\"\nheaders = {{ authorization = \"Bearer {SANDBOX}\" }}\n",
+            backend.url("/promptd/records")
+        );
+        let programs = folder(&format!("programs-{view}"));
+        let server = Server::with().config(&config).replaying(&programs).start().await;
+        let recordings = recordings().into_iter().filter(|recording| !recording.is_dialog());
+        let mut sessions = Vec::new();
+        for recording in recordings {
+            let id = format!("{view}-{}", recording.name);
+            let env = json!({ "REPLAY": recording.path });
+            let request = json!({ "id": id, "agent": recording.agent(), "prompt": "hello", "env": env });
+            sessions.push(server.create(request).await);
+        }
+        let mut shared = 0;
+        for id in sessions {
+            server.settled(&id).await;
+            let lines = match view {
+                "raw" => server.records(&id).await,
+                _ => server.updates(&id).await,
+            };
+            wait_until("the last record", || {
+                let sink = stored(&postgres, &id, 1);
+                if sink.len() >= lines.len() {
+                    Ok(())
+                } else {
+                    Err(sink.len())
+                }
+            })
+            .await;
+            assert!(stored(&postgres, &id, 1) == lines, "{id}");
+            shared += lines.windows(2).filter(|pair| pair[0]["seq"] == pair[1]["seq"]).count();
+            let about = backend.read(&format!("/sessions/{id}")).await;
+            assert_eq!(
+                (&about["flags"], about["branches"].as_array().unwrap().len()),
+                (&json!([]), 1),
+                "{about}"
+            );
+            // A reader comes back in the middle of a record.
+            let mut seen = Vec::new();
+            let mut cursor = "0".to_owned();
+            let mut place = (0, 0);
+            while seen.len() < lines.len() {
+                let mut socket = backend.live(&id).behind(&cursor).await.unwrap();
+                let line = next(&mut socket).await.unwrap();
+                let seq = line["seq"].as_u64().unwrap();
+                place = (seq, if seq == place.0 { place.1 + 1 } else { 0 });
+                cursor = format!("{}:{}", place.0, place.1);
+                seen.push(line);
+                if seen.len() >= 12 {
+                    while seen.len() < lines.len() {
+                        seen.push(next(&mut socket).await.unwrap());
+                    }
+                }
+            }
+            assert!(seen == lines, "{id}");
+        }
+        assert_eq!(shared > 0, view == "updates", "{shared} lines share the seq of another");
+    }
 }
 
 #[tokio::test]

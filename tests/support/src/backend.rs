@@ -273,7 +273,12 @@ pub struct Live {
 impl Live {
     /// Connects; `None` when there is no backend just now.
     pub async fn after(&self, seq: u64) -> Option<WebSocket> {
-        let mut request = format!("{}?after={seq}", self.url).into_client_request().unwrap();
+        self.behind(&seq.to_string()).await
+    }
+
+    /// The same behind a line of a record, `SEQ:INDEX`.
+    pub async fn behind(&self, cursor: &str) -> Option<WebSocket> {
+        let mut request = format!("{}?after={cursor}", self.url).into_client_request().unwrap();
         let token = format!("Bearer {READER}").parse().unwrap();
         request.headers_mut().insert("authorization", token);
         Some(tokio_tungstenite::connect_async(request).await.ok()?.0)

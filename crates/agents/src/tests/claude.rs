@@ -3,7 +3,7 @@
 use super::{final_event, launch, observe, plain, recorded, vars};
 use crate::TurnRequest;
 use crate::launch::command::{Launch, Stdin};
-use promptd_model::{Cause, PermissionMode, StopReason, Usage};
+use promptd_model::{Cause, Observation, PermissionMode, Reset, StopReason, Usage};
 
 const TOOL: &str = recorded!("claude-tool");
 const PLAIN: &str = recorded!("claude-plain");
@@ -161,4 +161,92 @@ fn a_turn_that_asks_skips_no_permission() {
     assert!(line.contains(asks), "{line}");
     assert!(!line.contains("dangerously"), "{line}");
     assert!(line.contains("--session-id"), "{line}");
+}
+
+const SUCCESS: &str = r#"{"type":"result","subtype":"success","is_error":null,"num_turns":2,"result":"Done."}"#;
+
+/// What is known after these lines.
+fn after(lines: &[&str]) -> Observation {
+    observe("claude", &lines.join("\n"))
+}
+
+#[test]
+fn a_result_about_nothing_does_not_replace_the_answer() {
+    let about_nothing = [
+        r#"{"type":"result","subtype":"error_during_execution","is_error":true,"num_turns":0,"errors":["aborted"]}"#,
+        r#"{"type":"result","subtype":"success","is_error":false,"num_turns":0,"result":""}"#,
+    ];
+    for nothing in about_nothing {
+        let event = after(&[SUCCESS, nothing]).final_event.unwrap();
+        assert_eq!(
+            (event.outcome, event.result.as_deref()),
+            (Ok(()), Some("Done.")),
+            "{nothing}"
+        );
+        // Alone it is the end.
+        assert!(after(&[nothing]).final_event.is_some());
+    }
+    // A request to the model came in between.
+    let work = r#"{"type":"system","subtype":"init","session_id":"s"}"#;
+    let event = after(&[SUCCESS, work, about_nothing[0]]).final_event.unwrap();
+    assert_eq!(event.outcome, Err(Cause::AgentError));
+}
+
+#[test]
+fn a_result_while_work_goes_on_is_no_end() {
+    let requested = SUCCESS.replace("null", r#"false,"terminal_reason":"background_requested""#);
+    assert!(after(&[&requested]).busy);
+    assert!(!after(&[&requested, SUCCESS]).busy);
+    let progress = r#"{"type":"system","subtype":"task_progress","task_id":"t"}"#;
+    let ended = r#"{"type":"system","subtype":"task_notification","task_id":"t","status":"completed"}"#;
+    assert!(after(&[progress, SUCCESS]).busy);
+    assert!(after(&[SUCCESS, progress]).busy);
+    assert!(!after(&[progress, SUCCESS, ended]).busy);
+    assert!(!after(&[progress, ended, progress, SUCCESS]).busy);
+    // An answer waited for this task.
+    let awaited = r#"{"type":"system","subtype":"task_started","task_id":"t","is_backgrounded":false}"#;
+    assert!(!after(&[awaited, progress, SUCCESS]).busy);
+    assert!(after(&[awaited, progress, SUCCESS, progress]).busy);
+}
+
+#[test]
+fn members_of_another_shape_do_not_cost_the_result() {
+    for (member, other) in [
+        (r#""subtype":"success""#, r#""subtype":7"#),
+        (r#""is_error":null"#, r#""is_error":[]"#),
+        (
+            r#""num_turns":2"#,
+            r#""num_turns":"two","usage":3,"api_error_status":"x","stop_reason":{},"errors":1"#,
+        ),
+    ] {
+        let event = after(&[&SUCCESS.replace(member, other)]).final_event.unwrap();
+        assert_eq!(
+            (event.outcome, event.result.as_deref()),
+            (Ok(()), Some("Done.")),
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn the_cause_is_claudes_own_name_for_the_error() {
+    let failed = |code: &str, text: &str| {
+        let message = format!(r#"{{"type":"assistant","error":"{code}","message":{{"content":[]}}}}"#);
+        let result = format!(r#"{{"type":"result","subtype":"success","is_error":true,"result":"{text}"}}"#);
+        after(&[&message, &result]).final_event.unwrap().outcome
+    };
+    assert_eq!(failed("rate_limit", "no words that say so"), Err(Cause::Quota));
+    assert_eq!(failed("authentication_failed", "your quota"), Err(Cause::Auth));
+    assert_eq!(failed("unknown", "Connection error."), Err(Cause::Network));
+}
+
+#[test]
+fn a_rejecting_rate_limit_has_its_reset() {
+    let event = |status: &str| {
+        let info = format!(r#"{{"status":"{status}","resetsAt":1795000000,"rateLimitType":"five_hour"}}"#);
+        format!(r#"{{"type":"rate_limit_event","rate_limit_info":{info}}}"#)
+    };
+    let moment = jiff::Timestamp::from_second(1_795_000_000).unwrap();
+    assert_eq!(after(&[&event("rejected")]).reset, Some(Reset::At(moment)));
+    assert_eq!(after(&[&event("allowed_warning")]).reset, None);
 }

@@ -17,7 +17,7 @@ use super::message::{params, rpc_error, value};
 use super::requests;
 use crate::api::http::problem::Problem;
 use crate::api::stream::websocket::Disconnected;
-use crate::runtime::Session;
+use crate::runtime::{NewPrompt, Session};
 
 impl Connection {
     /// Handles a request. What takes its time is answered later: `session/prompt` and `session/load` by the follower of
@@ -86,14 +86,19 @@ impl Connection {
     async fn prompt(self: &Arc<Self>, id: RequestId, given: Value, tasks: &mut Tasks) -> Result<(), Error> {
         let wanted: PromptRequest = params(given)?;
         let session = self.find(&wanted.session_id.0)?;
-        let text = requests::prompt(wanted.prompt)?;
+        let options = requests::prompt_options(wanted.meta);
+        let options = options.map_err(|problem| self.masked(&session, problem))?;
+        let prompt = NewPrompt {
+            text: requests::prompt(wanted.prompt)?,
+            fresh: options.fresh,
+        };
         let open = self.join(&session, tasks).await?;
         let mut waiting = open.waiting.lock().await;
         let Some(waiting) = waiting.as_mut() else {
             let message = "the session has just been closed; open it again with session/load";
             return Err(rpc_error(ErrorCode::InvalidRequest, message));
         };
-        let prompted = self.api.prompt(&session, text, None).await;
+        let prompted = self.api.prompt(&session, prompt, None).await;
         let prompted = prompted.map_err(|problem| self.masked(&session, problem))?;
         waiting.insert(prompted.turn, id);
         Ok(())

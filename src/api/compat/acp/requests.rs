@@ -4,14 +4,33 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agent_client_protocol_schema::v1::{
-    ContentBlock, EmbeddedResourceResource, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as AcpServer,
+    ContentBlock, EmbeddedResourceResource, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as AcpServer, Meta,
     NewSessionRequest,
 };
+
+use serde::Deserialize;
 
 use super::message::{META, rpc_error};
 use crate::api::http::json;
 use crate::api::http::problem::Problem;
 use promptd_model::{McpServer, McpTransport, SessionRequest};
+
+/// What a client may say about a prompt in `_meta.promptd`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PromptOptions {
+    /// The agent begins a new conversation.
+    #[serde(default)]
+    pub(super) fresh: bool,
+}
+
+/// The options of a `session/prompt`.
+pub(super) fn prompt_options(meta: Option<Meta>) -> Result<PromptOptions, Problem> {
+    match meta.and_then(|mut meta| meta.remove(META)) {
+        Some(given) => json::parse(given.to_string().as_bytes()),
+        None => Ok(PromptOptions::default()),
+    }
+}
 
 /// A prompt as one text: links are named, embedded texts stay where they were.
 pub(super) fn prompt(blocks: Vec<ContentBlock>) -> Result<String, Error> {

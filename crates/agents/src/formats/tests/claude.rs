@@ -184,3 +184,23 @@ proptest! {
         prop_assert_eq!(text(&updates(&CLAUDE_STREAM_JSON, &stream(&twice)), update), words.repeat(2));
     }
 }
+
+#[test]
+fn a_character_that_is_cut_between_chunks_comes_once() {
+    let delta = |text: &str| {
+        let delta = format!(r#"{{"type":"text_delta","text":"{text}"}}"#);
+        format!(r#"{{"type":"stream_event","event":{{"type":"content_block_delta","index":0,"delta":{delta}}}}}"#)
+    };
+    let whole =
+        |text: &str| format!(r#"{{"type":"assistant","message":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#);
+    let joined = [delta(r"one \ud83d"), delta(r"\ude00 two"), whole("one 😀 two")].join("\n");
+    assert_eq!(
+        text(&updates(&CLAUDE_STREAM_JSON, &joined), "agent_message_chunk"),
+        "one 😀 two"
+    );
+    let cut = [delta(r"one \ud83d"), whole(r"one \ud83d")].join("\n");
+    assert_eq!(
+        text(&updates(&CLAUDE_STREAM_JSON, &cut), "agent_message_chunk"),
+        "one \u{fffd}"
+    );
+}
