@@ -65,8 +65,8 @@ enum Channel {
 struct Key {
     turn: u32,
     channel: Channel,
-    /// The text in the line; empty for the line itself.
-    text: String,
+    /// The text in the line; none for the line itself.
+    text: Option<u64>,
 }
 
 /// Where a record is in the journal.
@@ -163,7 +163,7 @@ impl LineMasker {
             let key = Key {
                 turn: head.turn,
                 channel,
-                text: String::new(),
+                text: None,
             };
             return self.output(line, key, position);
         }
@@ -222,6 +222,7 @@ impl LineMasker {
             let masker = Arc::clone(&self.masker);
             let (turn, channel) = (key.turn, key.channel);
             let shown = masker.line(bytes, end, &mut |text, inside| {
+                let text = Some(text);
                 let key = Key { turn, channel, text };
                 let mask = Masker::string_chunk;
                 match self.chunk(mask, key, inside, End::Open, position).bytes {

@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use memchr::{memchr2, memchr3};
 
+/// How often a text is decoded: an escape may itself be written with escapes (`\\u005cu002f`).
+pub(super) const PASSES: usize = 3;
+
 /// Base64 that is shorter than this is not wrapped.
 const MIN_COLUMNS: usize = 16;
 
@@ -34,7 +37,7 @@ impl Canonical {
     /// The text without escapes; `None` if it has none. An incomplete escape at the end of an `open` text is left out.
     pub(super) fn decoded(text: &[u8], open: bool) -> Option<Self> {
         memchr2(b'\\', b'%', text)?;
-        Some(Self::decode(text, open))
+        Some(Self::decode(text, open)).filter(|decoded| decoded.bytes != text)
     }
 
     /// The same for a text that may have no escapes.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::canonical::Canonical;
+use super::canonical::{Canonical, PASSES};
 
 /// Shorter forms would hide ordinary words.
 const MIN_LEN: usize = 6;
@@ -40,9 +40,10 @@ impl Patterns {
     fn add(&mut self, value: &str) {
         // HTML forms write a space as a plus.
         for form in [value.to_owned(), value.replace(' ', "+")] {
-            let decoded = Canonical::decode(form.as_bytes(), false).bytes;
-            for form in [decoded, form.into_bytes()] {
+            let mut form = form.into_bytes();
+            for _ in 0..=PASSES {
                 self.all.extend(divide(&form));
+                form = Canonical::decode(&form, false).bytes;
             }
         }
         // What is encoded may be JSON.

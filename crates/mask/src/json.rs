@@ -8,8 +8,8 @@ use super::Masker;
 use super::json_text::{JsonString, JsonText, is_word, string_end};
 use super::masker::End;
 
-/// Masks a part of a text, which is named first; `None` if nothing is hidden.
-pub type MaskPart<'a> = &'a mut dyn FnMut(String, &[u8]) -> Option<Vec<u8>>;
+/// Masks a part of a text, whose number is given first; `None` if nothing is hidden.
+pub type MaskPart<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Option<Vec<u8>>;
 
 impl Masker {
     /// Masks every string value of a JSON text, except for the values of the `skipped` keys, which are fixed words that
@@ -65,7 +65,7 @@ impl Masker {
 
     fn json_string(&self, line: &[u8], json: &JsonText, string: &JsonString, value: MaskPart<'_>) -> Option<Vec<u8>> {
         let inside = line.get(string.inside.clone())?;
-        let channel = json.channel(string).filter(|_| json.is_part());
+        let channel = json.channel(line, string).filter(|_| json.is_part());
         if let Some(channel) = channel {
             return value(channel, inside);
         }

@@ -1,6 +1,10 @@
 //! The strings of a JSON text, found without parsing it: all other bytes of the text stay as they are.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
+
+/// Nothing that is nested deeper is JSON to anybody.
+const MAX_DEPTH: usize = 128;
 
 /// Words in the keys or labels of a line that has a part of a text, or a text that is not complete.
 const PART_WORDS: [&str; 4] = ["delta", "chunk", "partial", "updated"];
@@ -46,8 +50,10 @@ pub(super) struct JsonString {
     pub(super) inside: Range<usize>,
     /// It is the key of a member.
     pub(super) is_key: bool,
-    /// The keys that lead to the value, separated by slashes.
-    path: String,
+    /// The key of the member.
+    key: Range<usize>,
+    /// The keys that lead to the value.
+    path: u64,
 }
 
 /// The strings of a JSON object.
@@ -58,7 +64,7 @@ pub(super) struct JsonText {
     /// In order.
     pub(super) strings: Vec<JsonString>,
     /// The values of labels.
-    identity: String,
+    identity: DefaultHasher,
     /// The labels say that there is a part of a text.
     is_part: bool,
 }
@@ -78,39 +84,53 @@ impl JsonText {
         self.is_part
     }
 
-    /// Which text a value belongs to: its keys, and the labels of its line. Values that are labels or ids have none.
-    pub(super) fn channel(&self, string: &JsonString) -> Option<String> {
-        let key = string.key();
-        let is_name = LABELS.contains(&key)
-            || ["id", "Id", "ID", "time", "timestamp", "model", "version", "status"]
-                .iter()
-                .any(|end| key.ends_with(end));
-        (!string.is_key && !is_name).then(|| format!("{}\n{}", string.path, self.identity))
+    /// Which text a value belongs to: its keys, and the labels of its line, as a number. Values that are labels or ids have
+    /// none.
+    pub(super) fn channel(&self, text: &[u8], string: &JsonString) -> Option<u64> {
+        let key = string.key(text);
+        let is_name = is_label(key)
+            || [
+                &b"id"[..],
+                b"Id",
+                b"ID",
+                b"time",
+                b"timestamp",
+                b"model",
+                b"version",
+                b"status",
+            ]
+            .iter()
+            .any(|end| key.ends_with(end));
+        (!string.is_key && !is_name).then(|| {
+            let mut channel = self.identity.clone();
+            string.path.hash(&mut channel);
+            channel.finish()
+        })
     }
 }
 
 impl JsonString {
     /// Whether the string is a word of the format, which programs compare: a key, or what a line is.
     pub(super) fn is_format_word(&self, text: &[u8]) -> bool {
-        const WORD_KEYS: [&str; 8] = [
-            "type",
-            "subtype",
-            "sessionUpdate",
-            "method",
-            "role",
-            "kind",
-            "status",
-            "jsonrpc",
+        const WORD_KEYS: [&[u8]; 8] = [
+            b"type",
+            b"subtype",
+            b"sessionUpdate",
+            b"method",
+            b"role",
+            b"kind",
+            b"status",
+            b"jsonrpc",
         ];
         let value = text.get(self.inside.clone()).unwrap_or_default();
-        let key = self.key();
-        (self.is_key || WORD_KEYS.contains(&key) || key.ends_with("stop_reason") || key.ends_with("stopReason"))
+        let key = self.key(text);
+        (self.is_key || WORD_KEYS.contains(&key) || key.ends_with(b"stop_reason") || key.ends_with(b"stopReason"))
             && is_word(value)
     }
 
     /// The key of the member.
-    pub(super) fn key(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
+    fn key<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        text.get(self.key.clone()).unwrap_or_default()
     }
 }
 
@@ -137,10 +157,17 @@ pub(super) fn string_end(text: &[u8], at: usize) -> Option<usize> {
 struct Scan<'a> {
     text: &'a [u8],
     at: usize,
-    /// The open brackets, with the length of the path before each.
-    open: Vec<usize>,
-    path: String,
+    /// The members that the open brackets belong to.
+    open: Vec<Member>,
+    member: Member,
     found: JsonText,
+}
+
+/// The member that a value belongs to.
+#[derive(Clone, Default)]
+struct Member {
+    path: u64,
+    key: Range<usize>,
 }
 
 impl<'a> Scan<'a> {
@@ -153,7 +180,7 @@ impl<'a> Scan<'a> {
             text,
             at: begin,
             open: Vec::new(),
-            path: String::new(),
+            member: Member::default(),
             found,
         }
     }
@@ -164,10 +191,10 @@ impl<'a> Scan<'a> {
             self.at = begin.saturating_add(1);
             match byte {
                 b'"' => self.string(begin)?,
-                b'{' | b'[' => self.open.push(self.path.len()),
+                b'{' | b'[' if self.open.len() == MAX_DEPTH => return None,
+                b'{' | b'[' => self.open.push(self.member.clone()),
                 b'}' | b']' => {
-                    let length = self.open.pop()?;
-                    self.path.truncate(length);
+                    self.member = self.open.pop()?;
                     if self.open.is_empty() {
                         self.found.range.end = self.at;
                         return Some(self.found);
@@ -189,16 +216,24 @@ impl<'a> Scan<'a> {
         let is_key = behind.first() == Some(&b':');
         let value = self.text.get(inside.clone())?;
         if is_key {
-            // The key of the member before, if any, is not on the path any more.
-            self.path.truncate(*self.open.last()?);
-            self.path.push('/');
-            self.path.push_str(&String::from_utf8_lossy(value));
+            let mut path = DefaultHasher::new();
+            (self.open.last()?.path, value).hash(&mut path);
+            self.member = Member {
+                path: path.finish(),
+                key: inside.clone(),
+            };
             self.found.is_part |= has_part_word(value);
         } else {
             self.label(value);
         }
-        let path = if is_key { String::new() } else { self.path.clone() };
-        self.found.strings.push(JsonString { inside, is_key, path });
+        let Member { path, key } = self.member.clone();
+        let string = JsonString {
+            inside,
+            is_key,
+            key,
+            path,
+        };
+        self.found.strings.push(string);
         Some(())
     }
 
@@ -220,15 +255,16 @@ impl<'a> Scan<'a> {
     }
 
     fn label(&mut self, value: &[u8]) {
-        let key = self.path.rsplit('/').next().unwrap_or_default();
-        if LABELS.contains(&key) {
+        let key = self.text.get(self.member.key.clone()).unwrap_or_default();
+        if is_label(key) {
             self.found.is_part |= has_part_word(value) || value == b"token";
-            self.found.identity.push_str(key);
-            self.found.identity.push('=');
-            self.found.identity.push_str(&String::from_utf8_lossy(value));
-            self.found.identity.push('\n');
+            (key, value).hash(&mut self.found.identity);
         }
     }
+}
+
+fn is_label(key: &[u8]) -> bool {
+    LABELS.iter().any(|label| label.as_bytes() == key)
 }
 
 fn has_part_word(text: &[u8]) -> bool {
@@ -293,18 +329,27 @@ mod tests {
             r#"{"type":"stream_event","event":{"delta":{"text":"ab \"c","type":"text_delta"},"index":0},"uuid":"1-2"}"#;
         let json = JsonText::find(line.as_bytes()).unwrap();
         assert!(json.is_part() && json.range == (0..line.len()));
-        let channels: Vec<_> = json
-            .strings
-            .iter()
-            .filter_map(|string| Some((inside(line, string), json.channel(string)?)))
-            .collect();
+        let texts = |line: &str| {
+            let json = JsonText::find(line.as_bytes()).unwrap();
+            let strings = json.strings.iter();
+            let found = strings
+                .filter_map(|string| Some((inside(line, string).to_owned(), json.channel(line.as_bytes(), string)?)));
+            found.collect::<Vec<_>>()
+        };
+        let found = texts(line);
         assert_eq!(
-            channels,
-            [(
-                r#"ab \"c"#,
-                "/event/delta/text\ntype=stream_event\ntype=text_delta\nindex=0\n".to_owned()
-            )]
+            found.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(),
+            [r#"ab \"c"#]
         );
+        let channel = |line: &str| texts(line).first().unwrap().1;
+        assert_eq!(channel(&line.replace("ab", "cd").replace("1-2", "3-4")), found[0].1);
+        for (of, other) in [
+            ("text_delta", "thinking_delta"),
+            ("\"index\":0", "\"index\":1"),
+            ("\"event\":", "\"other\":"),
+        ] {
+            assert_ne!(channel(&line.replace(of, other)), found[0].1, "{other}");
+        }
         let words: Vec<_> = json
             .strings
             .iter()
@@ -364,6 +409,13 @@ mod tests {
             whole_escapes(text, &mut ranges);
             assert_eq!(ranges, [0..0, whole]);
         }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_no_json() {
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert!(JsonText::find(nested(MAX_DEPTH).as_bytes()).is_some());
+        assert!(JsonText::find(nested(MAX_DEPTH + 1).as_bytes()).is_none());
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
-use super::canonical::{Canonical, is_wrapped};
+use super::canonical::{Canonical, PASSES, is_wrapped};
 use super::forms::Patterns;
 use super::json_text::whole_escapes;
 use super::{MASK, Secrets};
@@ -19,6 +19,9 @@ const MAX_FAST: usize = 8 << 10;
 
 /// The length of an escape for one byte (`\u002f`).
 const ESCAPE: usize = 6;
+
+/// A text of at least this length may have been cut by a limit, and may end within a secret.
+const MAYBE_CUT: usize = 64 << 10;
 
 /// A longer text is searched in parts, because its canonical form is a copy.
 const MAX_PART: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
@@ -97,7 +100,7 @@ impl Masker {
 
     /// Masks a text.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.bytes(text.as_bytes()) {
+        match self.chunk(&[], false, text.as_bytes(), whole(text.as_bytes())).bytes {
             Cow::Borrowed(_) => Cow::Borrowed(text),
             // Patterns are text, so no character is split.
             Cow::Owned(bytes) => Cow::Owned(lossy(bytes)),
@@ -111,7 +114,7 @@ impl Masker {
 
     /// Masks the inside of a JSON string.
     pub(super) fn string<'a>(&self, inside: &'a [u8]) -> Cow<'a, [u8]> {
-        self.string_chunk(&[], false, inside, End::Closed).bytes
+        self.string_chunk(&[], false, inside, whole(inside)).bytes
     }
 
     /// How many bytes before a chunk can affect its masking.
@@ -202,32 +205,32 @@ impl Masker {
 
     /// Finds the secrets in a text as it is, without its escapes, and without the line breaks of base64.
     fn find_in_part(&self, text: &[u8], end: End, found: &mut Vec<Range<usize>>) {
-        let all = || text.len();
+        let is_open = end == End::Open;
+        let all = text.len();
         self.find(text, found, |span| span);
-        if end == End::Open {
-            found.extend(self.prefix(text, &self.sorted).map(|start| start..all()));
+        found.extend(self.prefix(text, &self.sorted, is_open).map(|start| start..all));
+        let mut passes: Vec<Canonical> = Vec::new();
+        while passes.len() < PASSES
+            && let Some(decoded) = Canonical::decoded(last(&passes, text), is_open)
+        {
+            passes.push(decoded);
+            let decoded = last(&passes, text);
+            self.find(decoded, found, |span| source(&passes, span));
+            let start = self.prefix(decoded, &self.sorted, is_open);
+            found.extend(start.map(|start| source(&passes, start..start).start..all));
         }
-        let decoded = Canonical::decoded(text, end == End::Open);
-        let source = |span: Range<usize>| decoded.as_ref().map_or(span.clone(), |decoded| decoded.source(&span));
-        if let Some(decoded) = &decoded {
-            self.find(&decoded.bytes, found, source);
-            if end == End::Open {
-                let start = self.prefix(&decoded.bytes, &self.sorted);
-                found.extend(start.map(|start| decoded.source(&(start..start)).start..all()));
-            }
-        }
-        let text = decoded.as_ref().map_or(text, |decoded| &decoded.bytes);
+        let text = last(&passes, text);
+        let line = text.trim_ascii_end();
         let flat = Canonical::unwrapped(text);
-        let flat_source = |span: Range<usize>| source(flat.as_ref().map_or(span.clone(), |flat| flat.source(&span)));
+        let is_cut = is_open && flat.is_some() || end == End::Line && is_wrapped(line);
+        let flat_source =
+            |span: Range<usize>| source(&passes, flat.as_ref().map_or(span.clone(), |flat| flat.source(&span)));
         if let Some(flat) = &flat {
             self.find(&flat.bytes, found, flat_source);
         }
-        let line = text.trim_ascii_end();
-        if end == End::Open && flat.is_some() || end == End::Line && is_wrapped(line) {
-            let flat = flat.as_ref().map_or(line, |flat| flat.bytes.trim_ascii_end());
-            let start = self.prefix(flat, &self.base64);
-            found.extend(start.map(|start| flat_source(start..flat.len())));
-        }
+        let flat = flat.as_ref().map_or(line, |flat| flat.bytes.trim_ascii_end());
+        let start = self.prefix(flat, &self.base64, is_cut);
+        found.extend(start.map(|start| flat_source(start..flat.len())));
     }
 
     fn find(&self, text: &[u8], spans: &mut Vec<Range<usize>>, source: impl Fn(Range<usize>) -> Range<usize>) {
@@ -239,8 +242,12 @@ impl Masker {
         }
     }
 
-    /// Where the start of a pattern begins with which the text ends; none if it has fewer than [`MIN_PREFIX`] bytes.
-    fn prefix(&self, text: &[u8], patterns: &[Box<[u8]>]) -> Option<usize> {
+    /// Where the start of a pattern begins with which a text ends that is cut; none if it has fewer than [`MIN_PREFIX`]
+    /// bytes.
+    fn prefix(&self, text: &[u8], patterns: &[Box<[u8]>], is_cut: bool) -> Option<usize> {
+        if !is_cut {
+            return None;
+        }
         let begin = text.len().saturating_sub(self.longest.saturating_sub(1));
         let last = text.len().checked_sub(MIN_PREFIX)?;
         (begin..=last).find(|at| {
@@ -252,6 +259,21 @@ impl Masker {
             }
         })
     }
+}
+
+/// The text after all passes.
+fn last<'a>(passes: &'a [Canonical], text: &'a [u8]) -> &'a [u8] {
+    passes.last().map_or(text, |decoded| &decoded.bytes)
+}
+
+/// The range of the text that a range after all passes comes from.
+fn source(passes: &[Canonical], span: Range<usize>) -> Range<usize> {
+    passes.iter().rev().fold(span, |span, decoded| decoded.source(&span))
+}
+
+/// What follows a whole text.
+fn whole(text: &[u8]) -> End {
+    if text.len() < MAYBE_CUT { End::Closed } else { End::Open }
 }
 
 /// The union of all spans, in order.

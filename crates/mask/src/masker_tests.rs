@@ -105,6 +105,45 @@ fn secret_longer_than_a_pattern_is_hidden() {
     }
 }
 
+#[test]
+fn text_that_a_limit_has_cut_does_not_end_within_a_secret() {
+    let masker = masker(&["abcdefghij"]);
+    let text = "x".repeat(MAYBE_CUT) + "abcdefgh";
+    assert!(masker.text(&text).ends_with("x***"));
+    assert_eq!(masker.text("x abcdefgh"), "x abcdefgh");
+}
+
+/// One more way to write a text.
+fn spelled(text: &str, way: u8) -> String {
+    let quoted = serde_json::to_string(text).unwrap();
+    let inside = quoted.get(1..quoted.len() - 1).unwrap();
+    match way {
+        0 => inside.to_owned(),
+        1 => inside.replace('/', "\\/"),
+        2 => text
+            .chars()
+            .flat_map(|letter| {
+                letter
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}"))
+                    .collect::<Vec<_>>()
+            })
+            .collect(),
+        3 => text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        _ => text
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter.to_string()
+                } else {
+                    spelled(&letter.to_string(), 3).to_lowercase()
+                }
+            })
+            .collect(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -151,6 +190,17 @@ proptest! {
     fn text_without_secrets_is_unchanged(secret in "[a-c]{6,9}", text in "[d-z ]{0,60}", sizes in proptest::collection::vec(1_usize..12, 1..6)) {
         let masker = masker(&[&secret]);
         prop_assert_eq!(shown(&masker, &split(text.as_bytes(), &sizes)), text.as_bytes());
+    }
+
+    #[test]
+    fn no_spelling_shows_a_secret(secret in "[A-Z0-9]{2}[A-Z0-9/+ \"ü😀]{3,9}[A-Z0-9]{2}", before in "[a-f .]{0,9}", ways in proptest::collection::vec(0_u8..3, 0..3), percent in proptest::option::of(3_u8..5)) {
+        let masker = masker(&[&secret]);
+        // No encoder escapes a percent sign.
+        let first = percent.map_or_else(|| secret.clone(), |way| spelled(&secret, way));
+        let most = if percent.is_some() { 1 } else { 2 };
+        let all = ways.iter().fold(first, |text, way| spelled(&text, (*way).min(most)));
+        let text = format!("{before}{all}|");
+        prop_assert_eq!(masker.text(&text), format!("{before}***|"), "{}", all);
     }
 
     #[test]
