@@ -20,4 +20,4 @@ mod state;
 mod stream;
 
 pub use openapi::document as openapi_document;
-pub use server::{CONTROL_SOCKET, Listeners, ServeError, Server, serve};
+pub use server::{CONTROL_SOCKET, Listeners, ServeError, Server};

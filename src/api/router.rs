@@ -53,7 +53,7 @@ pub(crate) fn router(api: SharedState, listener: ListenerKind) -> Router {
         .with_state(api)
 }
 
-/// What answers the connections for which there is no place: the server is alive, and has as many as it may have.
+/// What answers the connections beyond the bound: the server is alive, and has as many as it may have.
 pub(crate) fn refusals(api: SharedState, connections: usize) -> Router {
     let state = Arc::clone(&api);
     Router::new()

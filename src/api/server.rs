@@ -10,7 +10,7 @@ use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
-use crate::api::connection::{Door, Places, accept};
+use crate::api::connection::{ClientConnections, Endpoint, accept};
 use crate::api::http::auth::ListenerKind;
 use crate::api::http::keepalive::set_keepalive;
 use crate::api::http::peer::Peer;
@@ -83,13 +83,6 @@ enum Bound {
 pub struct Server {
     api: SharedState,
     bound: Vec<Bound>,
-    addresses: Vec<String>,
-}
-
-/// Listens and serves until the runtime shuts down.
-pub async fn serve(runtime: Arc<Runtime>, listeners: Listeners) -> Result<(), ServeError> {
-    Server::bind(runtime, listeners).await?.run().await;
-    Ok(())
 }
 
 impl Server {
@@ -99,7 +92,6 @@ impl Server {
         let mut server = Self {
             api: Arc::new(AppState::new(runtime)),
             bound: Vec::new(),
-            addresses: Vec::new(),
         };
         // First, because it tells whether another server has this home.
         server.bind_control(&settings.home)?;
@@ -112,11 +104,6 @@ impl Server {
             }
         }
         Ok(server)
-    }
-
-    /// What is listened on, with the port that the system chose where 0 was asked for; the control socket is last.
-    pub fn addresses(&self) -> &[String] {
-        &self.addresses
     }
 
     fn bind_control(&mut self, home: &Path) -> Result<(), ServeError> {
@@ -147,7 +134,6 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?.to_string();
         tracing::info!(address, "listening");
-        self.addresses.push(address);
         self.bound.push(Bound::Tcp(listener, kind));
         Ok(())
     }
@@ -167,7 +153,6 @@ impl Server {
         }
         let listener = listen_unix(folder, &name)?;
         tracing::info!(address, "listening");
-        self.addresses.push(address);
         self.bound.push(Bound::Unix(listener, ListenerKind::Unix));
         Ok(())
     }
@@ -177,21 +162,24 @@ impl Server {
         let runtime = Arc::clone(&self.api.runtime);
         let mut serving = JoinSet::new();
         let files = runtime.open_files();
-        let (callers, control) = (Places::new(files.callers), Places::new(files.control));
-        let refused = Door {
+        let (callers, control) = (
+            ClientConnections::new(files.callers),
+            ClientConnections::new(files.control),
+        );
+        let refused = Endpoint {
             app: refusals(Arc::clone(&self.api), files.callers),
-            places: Places::new(files.refused),
+            connections: ClientConnections::new(files.refused),
         };
         for bound in self.bound {
             let (Bound::Tcp(_, kind) | Bound::Unix(_, kind)) = &bound;
-            let places = if *kind == ListenerKind::Control {
+            let connections = if *kind == ListenerKind::Control {
                 &control
             } else {
                 &callers
             };
-            let door = Door {
+            let endpoint = Endpoint {
                 app: router(Arc::clone(&self.api), *kind),
-                places: Arc::clone(places),
+                connections: Arc::clone(connections),
             };
             let (refused, down) = (refused.clone(), runtime.shutdown.subscribe());
             match bound {
@@ -200,10 +188,12 @@ impl Server {
                         // A connection that is gone already tells so when it is read.
                         let _gone = set_keepalive(connection);
                     });
-                    serving.spawn(accept(listener, door, refused, down, |_| None));
+                    serving.spawn(accept(listener, endpoint, refused, down, |_| None));
                 }
                 Bound::Unix(listener, _) => {
-                    serving.spawn(accept(listener, door, refused, down, |stream| Some(Peer::of(stream))));
+                    serving.spawn(accept(listener, endpoint, refused, down, |stream| {
+                        Some(Peer::of(stream))
+                    }));
                 }
             }
         }

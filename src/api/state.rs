@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, Semaphore, watch};
 
-use crate::api::http::body::BodyRoom;
+use crate::api::http::body::BodyMemory;
 use crate::api::http::problem::Problem;
 use crate::api::http::rate::RateLimiter;
 use crate::runtime::{Runtime, Session};
@@ -19,7 +19,7 @@ pub(crate) struct AppState {
     pub(crate) runtime: Arc<Runtime>,
     rate: RateLimiter,
     /// For bodies that are being read, and messages.
-    pub(crate) body_room: BodyRoom,
+    pub(crate) body_memory: BodyMemory,
     pub(crate) artifact_slots: Arc<Semaphore>,
     /// Held while the session that the clients of `/ws` share is chosen or configured.
     pub(crate) sdk_session_lock: Mutex<()>,
@@ -32,7 +32,7 @@ pub(crate) type SharedState = Arc<AppState>;
 impl AppState {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
         Self {
-            body_room: BodyRoom::new(runtime.settings().limits.body_bytes),
+            body_memory: BodyMemory::new(runtime.settings().limits.body_bytes),
             runtime,
             rate: RateLimiter::default(),
             artifact_slots: Arc::new(Semaphore::new(ARTIFACT_SLOTS)),

@@ -44,7 +44,7 @@ pub(crate) async fn configure(
     State(api): State<SharedState>,
     request: Request,
 ) -> Result<axum::Json<Configured>, Problem> {
-    let body = body::read(request, api.body_limit(), &api.body_room).await?;
+    let body = body::read(request, api.body_limit(), &api.body_memory).await?;
     let Configuration {
         tokens,
         environment,

@@ -140,7 +140,7 @@ pub(crate) async fn execute(
     State(api): State<SharedState>,
     request: Request,
 ) -> Result<axum::Json<ExecuteAnswer>, Problem> {
-    let body = body::read(request, api.body_limit(), &api.body_room).await?;
+    let body = body::read(request, api.body_limit(), &api.body_memory).await?;
     let Execution {
         agent_id,
         id,

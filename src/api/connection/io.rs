@@ -1,4 +1,4 @@
-//! What tells a place what its connection does: the bytes that come, and the body of the answer.
+//! What tells the bound on connections what each does: the bytes that come, and the body of the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -10,21 +10,21 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::place::Place;
+use super::limit::ClientConnection;
 
-/// A connection that has a place until it is closed, also as a WebSocket.
-pub(super) struct Placed<S> {
+/// A connection that counts until it is closed, also as a WebSocket.
+pub(super) struct TrackedStream<S> {
     stream: S,
-    place: Arc<Place>,
+    client: Arc<ClientConnection>,
 }
 
-impl<S> Placed<S> {
-    pub(super) fn new(stream: S, place: Arc<Place>) -> Self {
-        Self { stream, place }
+impl<S> TrackedStream<S> {
+    pub(super) fn new(stream: S, client: Arc<ClientConnection>) -> Self {
+        Self { stream, client }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -33,13 +33,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.place.begin_head();
+            self.client.begin_head();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Placed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -66,28 +66,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Placed<S> {
 }
 
 /// A request that is being served, until its answer is over.
-pub(super) struct Serving(Arc<Place>);
+pub(super) struct ActiveRequest(Arc<ClientConnection>);
 
-impl Serving {
-    pub(super) fn new(place: &Arc<Place>) -> Self {
-        place.begin_request();
-        Self(Arc::clone(place))
+impl ActiveRequest {
+    pub(super) fn new(client: &Arc<ClientConnection>) -> Self {
+        client.begin_request();
+        Self(Arc::clone(client))
     }
 }
 
-impl Drop for Serving {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.finish_request();
     }
 }
 
 /// The body of an answer.
-pub(super) struct AnswerBody {
+pub(super) struct TrackedBody {
     pub(super) body: Body,
-    pub(super) _serving: Serving,
+    pub(super) _active: ActiveRequest,
 }
 
-impl HttpBody for AnswerBody {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

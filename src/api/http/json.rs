@@ -22,7 +22,7 @@ impl<T: DeserializeOwned> FromRequest<SharedState> for Json<T> {
 
     async fn from_request(request: Request, api: &SharedState) -> Result<Self, Problem> {
         let content_type = content_type(&request);
-        let body = body::read(request, api.body_limit(), &api.body_room).await?;
+        let body = body::read(request, api.body_limit(), &api.body_memory).await?;
         check_content_type(content_type.as_deref())?;
         parse(&body).map(Self)
     }
@@ -33,7 +33,7 @@ impl<T: DeserializeOwned + Default> FromRequest<SharedState> for OptionalJson<T>
 
     async fn from_request(request: Request, api: &SharedState) -> Result<Self, Problem> {
         let content_type = content_type(&request);
-        let body = body::read(request, api.body_limit(), &api.body_room).await?;
+        let body = body::read(request, api.body_limit(), &api.body_memory).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::api::http::auth::{Caller, ListenerKind, authorize};
-use crate::api::http::body::RequestRoom;
+use crate::api::http::body::RequestMemory;
 use crate::api::http::path::session_id;
 use crate::api::http::peer::Peer;
 use crate::api::http::problem::Problem;
@@ -36,7 +36,7 @@ const PLAIN_ERRORS: [&str; 2] = ["/execute", "/config"];
 /// This one is served on the control socket only.
 const CONTROL_ONLY: &str = "/v1/configuration";
 
-/// Seconds after which a caller that found no place may try again.
+/// Seconds after which a caller beyond the bound may try again.
 const BUSY_SECONDS: u64 = 2;
 
 /// The value of `Promptd-Epoch` while there is no epoch.
@@ -45,8 +45,8 @@ const DORMANT: &str = "dormant";
 /// Serves a request or refuses it, and completes the response.
 pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let room = RequestRoom::default();
-    parts.extensions.insert(room.clone());
+    let memory = RequestMemory::default();
+    parts.extensions.insert(memory.clone());
     let given_id = parts.headers.get(REQUEST_ID).and_then(valid_id);
     let id = given_id.unwrap_or_else(new_id);
     let path = parts.uri.path().to_owned();
@@ -67,7 +67,7 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
         }
         Err(problem) => problem.into_response(),
     };
-    drop(room);
+    drop(memory);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let session = session.and_then(|id| api.runtime.sessions.get(&id).ok());
         response
@@ -83,7 +83,7 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
     complete(response, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
 }
 
-/// Answers where there is no place for the connection.
+/// Answers a connection beyond the bound.
 pub(crate) async fn refuse(api: SharedState, request: Request, next: Next) -> Response {
     let plain = PLAIN_ERRORS.contains(&request.uri().path());
     let mut response = next.run(request).await;

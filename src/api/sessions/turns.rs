@@ -142,7 +142,7 @@ pub(crate) async fn input(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let close = query.only(&["close"])?.flag("close", false)?;
-    let bytes = body::read(request, api.body_limit(), &api.body_room).await?.freeze();
+    let bytes = body::read(request, api.body_limit(), &api.body_memory).await?.freeze();
     api.input(&session, bytes, close).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::api::http::auth::requested_protocol;
-use crate::api::http::body::{BodyRoom, Meter, Metered, Room};
+use crate::api::http::body::{BodyMemory, BodyMemoryPermit, BoundedStream, MessageBudget};
 use crate::api::http::keepalive::PingMonitor;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
@@ -45,7 +45,7 @@ const WRITE_BUFFER: usize = 64 << 10;
 /// The most that waits to be written: a block, and the answers to some thousand pings.
 const MAX_WRITE_BUFFER: usize = 1 << 20;
 
-type Connection = WebSocketStream<Metered<TokioIo<Upgraded>>>;
+type Connection = WebSocketStream<BoundedStream<TokioIo<Upgraded>>>;
 
 /// A request to become a WebSocket.
 ///
@@ -56,7 +56,7 @@ pub(crate) struct Upgrade {
     accept: HeaderValue,
     /// The protocol that carried the token is echoed, or else browsers close the connection.
     protocol: Option<HeaderValue>,
-    room: BodyRoom,
+    memory: BodyMemory,
     limit: usize,
 }
 
@@ -83,7 +83,7 @@ impl FromRequestParts<SharedState> for Upgrade {
             connection,
             accept,
             protocol: protocol.and_then(|protocol| HeaderValue::try_from(protocol).ok()),
-            room: api.body_room.clone(),
+            memory: api.body_memory.clone(),
             limit: api.body_limit(),
         })
     }
@@ -107,13 +107,13 @@ impl Upgrade {
             connection,
             accept,
             protocol,
-            room,
+            memory,
             limit,
         } = self;
         tokio::spawn(async move {
             // A client that hung up before needs no connection.
             let Ok(upgraded) = connection.await else { return };
-            let stream = Metered::new(TokioIo::new(upgraded), room, limit);
+            let stream = BoundedStream::new(TokioIo::new(upgraded), memory, limit);
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config(limit))).await;
             let (sender, receiver) = split(socket);
             tokio::select! {
@@ -156,9 +156,9 @@ pub(crate) struct Sender {
 pub(crate) struct Receiver {
     stream: SplitStream<Connection>,
     monitor: Arc<PingMonitor>,
-    meter: Meter,
-    /// The message before is being handled, and keeps its room.
-    room: Option<Room>,
+    budget: MessageBudget,
+    /// The message before is being handled, and keeps its memory.
+    memory: Option<BodyMemoryPermit>,
 }
 
 /// The client is gone.
@@ -166,19 +166,19 @@ pub(crate) struct Receiver {
 pub(crate) struct Disconnected;
 
 fn split(socket: Connection) -> (Arc<Sender>, Receiver) {
-    let meter = socket.get_ref().meter();
+    let budget = socket.get_ref().budget();
     let (sink, stream) = socket.split();
     let monitor = Arc::new(PingMonitor::default());
     let sender = Sender {
         sink: Mutex::new(sink),
         monitor: Arc::clone(&monitor),
     };
-    let room = None;
+    let memory = None;
     let receiver = Receiver {
         stream,
         monitor,
-        meter,
-        room,
+        budget,
+        memory,
     };
     (Arc::new(sender), receiver)
 }
@@ -256,10 +256,10 @@ impl Sender {
 impl Receiver {
     /// The next message as text.
     pub(crate) async fn next_text(&mut self) -> Result<Result<Utf8Bytes, Problem>, Disconnected> {
-        self.room = None;
+        self.memory = None;
         self.monitor.set_reading(true);
         let text = self.read_text().await;
-        self.room = text.as_ref().and_then(|_| self.meter.finish_message());
+        self.memory = text.as_ref().and_then(|_| self.budget.finish_message());
         self.monitor.set_reading(false);
         text.ok_or(Disconnected)
     }
@@ -276,7 +276,7 @@ impl Receiver {
                     return Some(Utf8Bytes::try_from(bytes).map_err(not_text));
                 }
                 // The library answers pings, and a close when the stream is read again.
-                Message::Ping(payload) | Message::Pong(payload) => self.meter.skip(payload.len()),
+                Message::Ping(payload) | Message::Pong(payload) => self.budget.skip(payload.len()),
                 Message::Close(_) | Message::Frame(_) => {}
             }
         }

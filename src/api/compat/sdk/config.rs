@@ -50,7 +50,7 @@ pub(crate) async fn configure(
     request: Request,
 ) -> Result<axum::Json<Configured>, Problem> {
     query.only(&[])?;
-    let body = body::read(request, api.body_limit(), &api.body_room).await?;
+    let body = body::read(request, api.body_limit(), &api.body_memory).await?;
     let config: SdkConfig = json::parse(&body)?;
     let wrong =
         |wrong: InvalidSubagent| Problem::bad_request("invalid_field", wrong.to_string()).with("field", "agents");

@@ -1,4 +1,4 @@
-//! Places for connections. One that waits for a request lends its place: it goes when a new one needs it.
+//! The bound on connections. One that waits for a request is closed when a new one comes at the bound.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -16,12 +16,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 50 } else {
 /// connection that we close first is a request that they lose.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(640);
 
-/// A connection that has to go does so within microseconds.
+/// A connection that must close does so within microseconds.
 const EVICTION: Duration = Duration::from_secs(1);
 
-/// Places for a number of connections.
+/// A bounded number of connections.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct ClientConnections {
     permits: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
 }
@@ -33,7 +33,7 @@ struct Waiting {
     evictions: BTreeMap<u64, Arc<Notify>>,
 }
 
-impl Places {
+impl ClientConnections {
     pub(crate) fn new(count: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         let waiting = Mutex::default();
@@ -44,9 +44,9 @@ impl Places {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection: a free one, or that of the connection that has waited for a request for the longest
-    /// time; `None` if all have requests.
-    pub(super) async fn take(self: &Arc<Self>) -> Option<Arc<Place>> {
+    /// Admits a new connection; at the bound, the connection that has waited for a request for the longest time is closed.
+    /// `None` if all have requests.
+    pub(super) async fn take(self: &Arc<Self>) -> Option<Arc<ClientConnection>> {
         let permit = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             permit
         } else {
@@ -55,21 +55,21 @@ impl Places {
             let free = Arc::clone(&self.permits).acquire_owned();
             tokio::time::timeout(EVICTION, free).await.ok()?.ok()?
         };
-        let place = Arc::new(Place {
-            places: Arc::clone(self),
+        let client = Arc::new(ClientConnection {
+            connections: Arc::clone(self),
             evict: Arc::default(),
             state: Mutex::default(),
             _permit: permit,
         });
-        place.begin_waiting(HEAD_TIMEOUT);
-        Some(place)
+        client.begin_waiting(HEAD_TIMEOUT);
+        Some(client)
     }
 }
 
-/// The place of one connection.
+/// One connection, counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ClientConnection {
+    connections: Arc<ClientConnections>,
     evict: Arc<Notify>,
     state: Mutex<State>,
     _permit: OwnedSemaphorePermit,
@@ -79,9 +79,9 @@ pub(super) struct Place {
 enum State {
     /// A request is being served, or the connection is no longer one of HTTP.
     #[default]
-    Working,
+    Active,
     Waiting {
-        ticket: u64,
+        idle_order: u64,
         until: Instant,
         /// A part of the next head has come.
         in_head: bool,
@@ -90,22 +90,22 @@ enum State {
     Upgraded,
 }
 
-impl Place {
+impl ClientConnection {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin_waiting(&self, patience: Duration) {
-        let ticket = {
-            let mut waiting = self.places.waiting();
+    fn begin_waiting(&self, timeout: Duration) {
+        let idle_order = {
+            let mut waiting = self.connections.waiting();
             waiting.last = waiting.last.saturating_add(1);
-            let ticket = waiting.last;
-            waiting.evictions.insert(ticket, Arc::clone(&self.evict));
-            ticket
+            let idle_order = waiting.last;
+            waiting.evictions.insert(idle_order, Arc::clone(&self.evict));
+            idle_order
         };
         *self.state() = State::Waiting {
-            ticket,
-            until: Instant::now() + patience,
+            idle_order,
+            until: Instant::now() + timeout,
             in_head: false,
         };
     }
@@ -121,33 +121,33 @@ impl Place {
 
     /// A request is there.
     pub(super) fn begin_request(&self) {
-        self.set(State::Working);
+        self.set(State::Active);
     }
 
     /// The answer to a request is over.
     pub(super) fn finish_request(&self) {
-        let is_working = matches!(*self.state(), State::Working);
-        if is_working {
+        let is_active = matches!(*self.state(), State::Active);
+        if is_active {
             self.begin_waiting(IDLE_TIMEOUT);
         }
     }
 
-    /// The connection leaves HTTP, and keeps its place.
+    /// The connection leaves HTTP, and still counts.
     pub(super) fn upgrade(&self) {
         self.set(State::Upgraded);
     }
 
     fn set(&self, new: State) {
         let old = std::mem::replace(&mut *self.state(), new);
-        if let State::Waiting { ticket, .. } = old {
-            self.places.waiting().evictions.remove(&ticket);
+        if let State::Waiting { idle_order, .. } = old {
+            self.connections.waiting().evictions.remove(&idle_order);
         }
     }
 
-    /// Waits until the connection has to go: another one needs its place, or its request did not come in time.
+    /// Waits until the connection must be closed: a new one comes at the bound, or its request did not come in time.
     ///
     /// The state changes while the connection is polled, so this has to be polled after it, by the same task.
-    pub(super) async fn has_to_go(&self) {
+    pub(super) async fn must_close(&self) {
         let mut timer = pin!(sleep_until(Instant::now() + HEAD_TIMEOUT));
         let overdue = poll_fn(|context| {
             let State::Waiting { until, .. } = *self.state() else {
@@ -165,7 +165,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         self.set(State::Upgraded);
     }
@@ -175,56 +175,59 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    async fn is_evicted(place: &Place) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), place.has_to_go())
+    async fn is_evicted(client: &ClientConnection) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), client.must_close())
             .await
             .is_ok()
     }
 
     #[tokio::test]
     async fn the_longest_waiting_connection_gives_way_and_no_request_does() {
-        let places = Places::new(2);
-        let (one, two) = (places.take().await.unwrap(), places.take().await.unwrap());
+        let connections = ClientConnections::new(2);
+        let (one, two) = (connections.take().await.unwrap(), connections.take().await.unwrap());
         one.begin_request();
         let third = tokio::spawn({
-            let places = Arc::clone(&places);
-            async move { places.take().await }
+            let connections = Arc::clone(&connections);
+            async move { connections.take().await }
         });
         tokio::task::yield_now().await;
         assert!(!is_evicted(&one).await && is_evicted(&two).await);
         drop(two);
         let third = third.await.unwrap().unwrap();
         third.begin_request();
-        assert!(places.take().await.is_none(), "both have requests");
+        assert!(connections.take().await.is_none(), "both have requests");
         one.finish_request();
         one.upgrade();
-        assert!(places.take().await.is_none(), "an upgraded connection does not wait");
+        assert!(
+            connections.take().await.is_none(),
+            "an upgraded connection does not wait"
+        );
     }
 
     #[tokio::test]
     async fn a_head_has_a_deadline_and_an_idle_connection_a_long_one() {
-        let places = Places::new(1);
-        let place = places.take().await.unwrap();
-        place.has_to_go().await;
-        place.begin_request();
+        let connections = ClientConnections::new(1);
+        let client = connections.take().await.unwrap();
+        client.must_close().await;
+        client.begin_request();
         let long = HEAD_TIMEOUT * 4;
         assert!(
-            tokio::time::timeout(long, place.has_to_go()).await.is_err(),
+            tokio::time::timeout(long, client.must_close()).await.is_err(),
             "it is served"
         );
-        place.finish_request();
+        client.finish_request();
         assert!(
-            tokio::time::timeout(long, place.has_to_go()).await.is_err(),
+            tokio::time::timeout(long, client.must_close()).await.is_err(),
             "it is idle"
         );
         let trickle = async {
             loop {
-                place.begin_head();
+                client.begin_head();
                 tokio::time::sleep(HEAD_TIMEOUT / 5).await;
             }
         };
         tokio::select! {
-            () = place.has_to_go() => {}
+            () = client.must_close() => {}
             () = trickle => {}
         }
     }
