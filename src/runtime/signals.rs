@@ -33,12 +33,14 @@ pub(crate) struct Activity {
     started: Notify,
     at_rest: Notify,
     low_room: Notify,
+    busy: Notify,
 }
 
 impl Activity {
     /// A turn or a delivery goes on by itself from now on.
     pub(crate) fn notify_started(&self) {
         self.started.notify_one();
+        self.busy.notify_one();
     }
 
     pub(crate) async fn started(&self) {
@@ -52,6 +54,11 @@ impl Activity {
 
     pub(crate) async fn at_rest(&self) {
         self.at_rest.notified().await;
+    }
+
+    /// A turn or a delivery has begun, perhaps since some time: for what is to be watched only then.
+    pub(crate) async fn busy(&self) {
+        self.busy.notified().await;
     }
 
     /// Work was refused because there is too little room.

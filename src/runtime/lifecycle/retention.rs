@@ -89,9 +89,15 @@ impl Retention {
     /// Waits until there is too little room while agents are at work. They are frozen then, so none comes to rest, and
     /// nothing else would wake us. A server at rest checks nothing.
     async fn low_room_while_busy(&self) {
+        let is_busy = || {
+            let sessions = self.registry.all_with_new();
+            sessions.iter().any(|session| session.control.is_busy())
+        };
         loop {
+            while !is_busy() {
+                self.activity.busy().await;
+            }
             tokio::time::sleep(ROOM_INTERVAL).await;
-            let is_busy = || self.registry.all().iter().any(|session| session.control.is_busy());
             if self.missing_room() > 0 && is_busy() {
                 return;
             }

@@ -16,14 +16,12 @@ use crate::runtime::turn::parts::TurnParts;
 use crate::runtime::turn::queue::{Permit, Ticket, TurnQueue};
 use crate::runtime::turn::run::run;
 use crate::runtime::turn::start::{adopt, start};
+use crate::runtime::turn::tick::next_tick;
 use promptd_follow::Watch;
 use promptd_model::TurnPhase;
 
 /// After an error that nobody can do anything about, the next try comes after this long.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// How often it is checked that a session that is being driven still has its journal.
-const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What drives the sessions.
 #[derive(Debug)]
@@ -239,7 +237,7 @@ async fn follow_journal(mut watch: Watch, session: Arc<Session>) -> String {
         tokio::select! {
             () = watch.changed() => {}
             // No event tells that a file was removed or moved while a keeper has it open.
-            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+            () = next_tick() => {}
         }
     }
 }

@@ -13,3 +13,4 @@ mod run;
 mod start;
 pub(crate) mod stop;
 mod supervisor;
+mod tick;

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use crate::runtime::keeper::client::{ask, spawn};
 use crate::runtime::keeper::handle::KeeperHandle;
 use crate::runtime::session::handle::Session;
+use crate::runtime::turn::tick::next_tick;
 use promptd_keeper::{EXIT_ALREADY_RUNNING, Request, Spec, find_keeper};
 use promptd_model::{Body, Cause, Exited};
 use promptd_sys::{self as sys, PidFd, ProcessIdentity};
@@ -29,11 +30,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// How long a keeper may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often it is checked whether a keeper was stopped: a read of one small file.
-const PULSE: Duration = Duration::from_secs(2);
-
-/// Every so many checks the keeper is also asked for an answer.
-const ROUNDS_PER_PING: u32 = 5;
+/// Every so many checks of whether a keeper was stopped, it is also asked for an answer.
+const ROUNDS_PER_PING: u32 = 15;
 
 /// A keeper that has not answered so many times in a row hangs. The agent's exit code is lost with it, so once is too few.
 const SILENT_PINGS: u32 = 3;
@@ -187,7 +185,7 @@ impl Supervisor {
     async fn check_pulse(&self, keeper: ProcessIdentity) {
         let mut silent = 0;
         for round in 1_u32.. {
-            tokio::time::sleep(PULSE).await;
+            next_tick().await;
             if sys::is_stopped(keeper) {
                 tracing::warn!(session = %self.session.id(), turn = self.spec.turn, "somebody has stopped the turn's keeper; it is continued");
                 sys::signal_all(&[keeper], Signal::SIGCONT);
