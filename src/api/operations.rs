@@ -51,7 +51,9 @@ impl AppState {
         complete(async move {
             match runtime.sessions.get(&id) {
                 Ok(session) => runtime.removal.delete(&session).await,
-                Err(RuntimeError::SessionDamaged { .. }) => runtime.removal.delete_damaged(&id).await,
+                Err(RuntimeError::SessionDamaged { .. } | RuntimeError::SessionNewer { .. }) => {
+                    runtime.removal.delete_damaged(&id).await
+                }
                 Err(error) => Err(error),
             }
         })

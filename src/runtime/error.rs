@@ -111,6 +111,16 @@ pub enum RuntimeError {
         /// Why.
         reason: String,
     },
+    /// Only a newer program can use the session's folder.
+    #[error(
+        "a newer promptd wrote the session {id:?} ({reason}); start that version again, and nothing is lost; or delete the session"
+    )]
+    SessionNewer {
+        /// The session.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// Too many turns wait.
     #[error("{queued} turns wait already, which is the limit; try again in {retry_after} s or raise limits.queued")]
     QueueFull {

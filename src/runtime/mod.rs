@@ -26,6 +26,7 @@ mod session;
 mod settings;
 mod signals;
 mod turn;
+mod versioned;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

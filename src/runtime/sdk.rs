@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::runtime::cached_file::JsonFile;
 use crate::runtime::error::RuntimeError;
+use crate::runtime::versioned;
 use promptd_model::{SdkConfig, SessionId};
 
 /// The file's name in the home.
@@ -70,7 +71,8 @@ impl SdkStore {
 
 /// The error says where the file is wrong, and quotes nothing of it.
 fn parse(text: &str) -> Result<Sdk, String> {
-    serde_json::from_str(text).map_err(|error| {
+    let parsed = versioned::parse(text.as_bytes());
+    parsed.map(|(sdk, _unknown)| sdk).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         format!("line {line}, column {column}: remove it, and let POST /config write it again")
     })
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(again.get().config.model.as_deref(), Some("m"));
         std::fs::write(&path, r#"{"config":{"anthropicApiKey":4711}}"#).unwrap();
         assert_eq!(again.get().config.model.as_deref(), Some("m"));
-        let error = parse(r#"{"s3cret":1}"#).unwrap_err();
+        let error = parse(r#"{"session":{"s3cret":1}}"#).unwrap_err();
         assert!(!error.contains("s3cret"), "{error}");
         std::fs::remove_dir_all(home).unwrap();
     }

@@ -6,3 +6,4 @@ mod corruption;
 mod hostile_agents;
 mod orphans;
 mod processes;
+mod versions;

@@ -83,6 +83,94 @@ async fn readers_that_never_read_do_not_delay_the_turn() {
     support::wait_until("the descriptors' return", || procs::descriptors(server.pid()) < READERS).await;
 }
 
+/// What each of many readers of a large record may cost: a block, and what waits in buffers.
+const MOST_PER_READER: u64 = 3 << 20;
+
+/// A prompt of many megabytes is one line of the journal. With a secret to mask, none of these ways may need all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_record_costs_a_stalled_reader_a_block() {
+    const READERS: u64 = 8;
+    let config = "[agents.mine]\ncommand = [\"true\"]\nprompt = \"file\"\n";
+    let server = Server::with().config(config).env("SOME_API_KEY", "k-0123456789-secret");
+    let server = server.start().await;
+    let prompt = format!("{}k-0123456789-secret", "word ".repeat(2 << 20));
+    let id = server.create(json!({ "agent": "mine", "prompt": prompt })).await;
+    server.settled(&id).await;
+    let websocket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (path, headers) in [
+        ("events", "Accept: text/event-stream\r\n"),
+        ("events?view=updates", "Accept: application/x-ndjson\r\n"),
+        ("events", "Accept: application/json\r\n"),
+        ("events?view=updates", "Accept: application/json\r\n"),
+        ("ws", websocket),
+        ("ws?view=updates", websocket),
+    ] {
+        let before = procs::memory(server.pid(), "VmRSS");
+        let mut stalled = Vec::new();
+        for _ in 0..READERS {
+            stalled.push(open_stalled(&server, &id, path, headers).await);
+        }
+        // One that reads gets it all, and by then the others have what they will ever have.
+        let records = server.records(&id).await;
+        let text = records[0]["text"].as_str().unwrap();
+        assert_eq!(text.len(), (5 << 21) + 3, "it is masked");
+        let after = procs::memory(server.pid(), "VmRSS");
+        let each = after.saturating_sub(before) / READERS;
+        assert!(
+            each < MOST_PER_READER,
+            "{path} with {headers:?}: {each} bytes for each reader"
+        );
+        drop(stalled);
+    }
+    // Over WebSocket it is one message all the same.
+    let mut socket = server.ws(&format!("/v1/sessions/{id}/ws?follow=false")).await;
+    let first = socket.next().await.unwrap();
+    assert!(first["text"].as_str().unwrap().ends_with("word ***"));
+}
+
+/// A connection that has asked, has seen that the answer is coming, and has next to no room to take it.
+async fn open_stalled(server: &Server, id: &str, path: &str, headers: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address.parse().unwrap()).await.unwrap();
+    let request = format!(
+        "GET /v1/sessions/{id}/{path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
+        server.address
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 9];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 ");
+    stream
+}
+
+/// A client that pings for ever and reads nothing costs what waits for it, and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_of_a_client_that_does_not_read_cost_little() {
+    let server = Server::start().await;
+    let id = server.shell("true").await;
+    server.settled(&id).await;
+    let websocket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut stream = open_stalled(&server, &id, "ws", websocket).await;
+    let before = procs::memory(server.pid(), "VmRSS");
+    // A ping with 125 bytes, masked with zeroes.
+    let ping = [[0x89, 0x80 | 0x7d, 0, 0, 0, 0].as_slice(), &[0; 125]].concat();
+    let many = ping.repeat(8_000);
+    let mut sent = 0;
+    while sent < 64 << 20 {
+        match tokio::time::timeout(Duration::from_secs(2), stream.write(&many)).await {
+            Ok(Ok(written)) => sent += written,
+            // The server reads no more, or has hung up.
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    assert!(sent > 1 << 20, "{sent} bytes of pings were sent");
+    let grown = procs::memory(server.pid(), "VmRSS").saturating_sub(before);
+    assert!(grown < 8 << 20, "{sent} bytes of pings cost {grown} bytes");
+}
+
 /// A connection that has asked for the stream, has seen that it is coming, and has next to no room to take it.
 async fn open_slowly(server: &Server, id: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();

@@ -24,6 +24,7 @@
 
 mod fold;
 mod line_masker;
+mod long_line;
 mod masked;
 mod reader;
 mod reset;

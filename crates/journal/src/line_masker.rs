@@ -31,7 +31,7 @@ const HEAD: usize = 256;
 const PART_WORDS: [&[u8]; 5] = [b"elta", b"hunk", b"artial", b"pdated", b"token"];
 
 /// Keys whose values are fixed words of the format. Callers compare them, so they are not masked.
-const FORMAT_KEYS: [&[u8]; 7] = [
+pub(super) const FORMAT_KEYS: [&[u8]; 7] = [
     b"type",
     b"time",
     b"status",
@@ -115,6 +115,10 @@ impl LineMasker {
     /// Whether it uses this masker.
     pub(super) fn uses(&self, masker: &Arc<Masker>) -> bool {
         Arc::ptr_eq(&self.masker, masker)
+    }
+
+    pub(super) fn masker(&self) -> &Masker {
+        &self.masker
     }
 
     /// Forgets all earlier lines.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::line_masker::{CONTEXT, LineMasker, is_output};
+use super::long_line::LongLine;
 use super::reader::{Piece, ReadError, Reader, SeekError, last_line_end};
 use promptd_mask::Masker;
 use promptd_model::len64;
 
 /// A cursor in a journal that hides secrets.
 ///
-/// With a masker, a line that is larger than a block is returned complete, because a secret may be anywhere in it. So
-/// such a reader needs memory for one line.
+/// A line that is larger than a block is returned in pieces, with and without a masker.
 #[derive(Debug)]
 pub struct MaskedReader {
     reader: Reader,
@@ -24,8 +24,10 @@ pub struct MaskedReader {
 #[derive(Debug)]
 struct Masking {
     lines: LineMasker,
-    /// The start of a line that is larger than a block.
+    /// The start of a chunk of output that is larger than a block, because it is escaped or in base64.
     long: BytesMut,
+    /// Any other line that is larger than a block.
+    in_parts: Option<LongLine>,
 }
 
 impl MaskedReader {
@@ -69,6 +71,7 @@ impl MaskedReader {
         };
         masking.lines.clear();
         masking.long.clear();
+        masking.in_parts = None;
         let begin = |file: &File| last_line_end(file, position.saturating_sub(CONTEXT));
         let begin = begin(&self.reader.file).map_err(|source| self.reader.error(source))?;
         self.reader.set_position(begin);
@@ -111,25 +114,21 @@ impl MaskedReader {
             let (Some(masking), Some(piece)) = (&mut self.masking, &piece) else {
                 return Ok(piece);
             };
-            if let Some(bytes) = masking.mask(piece.clone(), self.reader.position()) {
-                return Ok(Some(Piece {
-                    bytes,
-                    starts_line: true,
-                    ends_line: true,
-                }));
+            if let Some(piece) = masking.mask(piece.clone(), self.reader.position()) {
+                return Ok(Some(piece));
             }
         }
     }
 
     /// The offset of the next piece.
     pub fn position(&self) -> u64 {
-        let held = self.masking.as_ref().map_or(0, |masking| len64(&masking.long));
+        let held = self.masking.as_ref().map_or(0, Masking::held);
         self.reader.position().saturating_sub(held)
     }
 
     /// Whether the last read reached the end of the file.
     pub fn at_end(&self) -> bool {
-        self.reader.at_end() && self.masking.as_ref().is_none_or(|masking| masking.long.is_empty())
+        self.reader.at_end() && self.masking.as_ref().is_none_or(|masking| masking.held() == 0)
     }
 }
 
@@ -138,11 +137,42 @@ impl Masking {
         Self {
             lines: LineMasker::new(masker),
             long: BytesMut::new(),
+            in_parts: None,
         }
     }
 
-    /// Masks a piece that ends at `end`; `None` if its line is not complete yet.
-    fn mask(&mut self, piece: Piece, end: u64) -> Option<Bytes> {
+    /// How many bytes of the journal are held back.
+    fn held(&self) -> u64 {
+        let in_parts = self.in_parts.as_ref().map_or(0, LongLine::pending);
+        len64(&self.long).saturating_add(u64::try_from(in_parts).unwrap_or(u64::MAX))
+    }
+
+    /// Masks a piece that ends at `end`; `None` if more has to come first.
+    fn mask(&mut self, piece: Piece, end: u64) -> Option<Piece> {
+        if piece.starts_line && !piece.ends_line && !is_output(&piece.bytes) {
+            self.in_parts = Some(LongLine::default());
+        }
+        if let Some(line) = &mut self.in_parts {
+            let starts_line = !line.begun;
+            let bytes = line.push(self.lines.masker(), &piece.bytes, piece.ends_line);
+            let ends_line = piece.ends_line;
+            self.in_parts.take_if(|_| ends_line);
+            return (!bytes.is_empty()).then_some(Piece {
+                bytes,
+                starts_line,
+                ends_line,
+            });
+        }
+        let bytes = self.mask_lines(piece, end)?;
+        Some(Piece {
+            bytes,
+            starts_line: true,
+            ends_line: true,
+        })
+    }
+
+    /// Masks complete lines; `None` if the line is not complete yet.
+    fn mask_lines(&mut self, piece: Piece, end: u64) -> Option<Bytes> {
         let lines = if piece.starts_line && piece.ends_line {
             piece.bytes
         } else {

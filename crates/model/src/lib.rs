@@ -14,10 +14,10 @@ mod session;
 pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use record::{
-    Body, Cause, Chunk, Chunker, Exited, Gap, Head, LineAssembler, LinePart, Output, Permission, PermissionAnswer,
-    PermissionKind, PermissionOption, Prompt, Record, RecordKind, Resources, Setup, Started, Status, StopReason,
-    Stream, TurnEnded, Usage, decode, decode_output, encode, encode_output, output_of, parse_head, time_text,
-    whole_lines,
+    Body, Cause, Chunk, Chunker, Exited, Gap, Head, JSON_ESCAPE, LineAssembler, LinePart, Output, Permission,
+    PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record, RecordKind, Resources, Setup, Started, Status,
+    StopReason, Stream, TurnEnded, Usage, decode, decode_output, encode, encode_output, json_string_length,
+    json_string_part, lenient_cause, output_of, parse_head, time_text, whole_lines,
 };
 pub use request::{
     InvalidMcpServer, InvalidRepo, InvalidSubagent, McpServer, McpTransport, PermissionDefault, PermissionMode,

@@ -40,6 +40,7 @@ impl From<RuntimeError> for Problem {
             RuntimeError::InvalidSink { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::WrongMounted { .. } => unprocessable("wrong_mounted_file"),
             RuntimeError::SessionLost { .. } => conflict("agent_session_lost"),
+            RuntimeError::SessionNewer { .. } => conflict("session_newer"),
             RuntimeError::Conflict { .. } => conflict("idempotency_conflict"),
             RuntimeError::TokenOfEnvironment => conflict("token_of_environment"),
             RuntimeError::HomeInUse { .. } => conflict("home_in_use"),

@@ -18,6 +18,8 @@ pub(crate) struct Fragment {
     pub(crate) first: bool,
     /// It ends the message.
     pub(crate) last: bool,
+    /// The `seq` of the record that it begins, if it is one.
+    pub(crate) record: Option<u64>,
 }
 
 /// The fragments of a whole message.
@@ -33,6 +35,7 @@ pub(crate) fn fragments(mut text: Bytes) -> impl Iterator<Item = Fragment> {
             bytes,
             first: std::mem::take(&mut first),
             last: !text.has_remaining(),
+            record: None,
         })
     })
 }
@@ -51,6 +54,8 @@ struct Collected {
     /// A fragment of the line has been made.
     continues: bool,
     fragments: Vec<Fragment>,
+    /// The `seq` of the current line, if it is a record.
+    record: Option<u64>,
     /// The `seq` of the last record that has begun.
     seq: u64,
 }
@@ -76,7 +81,8 @@ impl Fragmenter {
 
 impl Records for Collected {
     fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
-        self.seq = head.map_or(self.seq, |head| head.seq);
+        self.record = head.map(|head| head.seq);
+        self.seq = self.record.unwrap_or(self.seq);
     }
 
     fn text(&mut self, text: &[u8]) {
@@ -86,7 +92,13 @@ impl Records for Collected {
             let bytes = self.text.split_to(FRAGMENT).freeze();
             let first = !std::mem::replace(&mut self.continues, true);
             let last = false;
-            self.fragments.push(Fragment { bytes, first, last });
+            let record = self.record.filter(|_| first);
+            self.fragments.push(Fragment {
+                bytes,
+                first,
+                last,
+                record,
+            });
         }
     }
 
@@ -98,7 +110,13 @@ impl Records for Collected {
             bytes = String::from_utf8_lossy(&bytes).into_owned().into();
         }
         let last = true;
-        self.fragments.push(Fragment { bytes, first, last });
+        let record = self.record.filter(|_| first);
+        self.fragments.push(Fragment {
+            bytes,
+            first,
+            last,
+            record,
+        });
     }
 }
 

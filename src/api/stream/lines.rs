@@ -6,7 +6,7 @@ use crate::api::stream::feed::{Feed, Step};
 use crate::api::stream::scan::{Records, Scanner};
 use promptd_agents::updates::Line;
 use promptd_journal::{Piece, ReadError};
-use promptd_model::Head;
+use promptd_model::{Head, RecordKind};
 
 /// What comes next in a feed of lines.
 #[derive(Debug)]
@@ -28,7 +28,12 @@ pub(crate) struct LineFeed {
 
 impl LineFeed {
     pub(crate) fn new(feed: Feed) -> Self {
-        let splitter = Splitter::default();
+        Self::of(feed, |_| true)
+    }
+
+    /// The lines of some records only: the others are not collected.
+    pub(crate) fn of(feed: Feed, wants: fn(RecordKind<'_>) -> bool) -> Self {
+        let splitter = Splitter::new(wants);
         Self { feed, splitter }
     }
 
@@ -52,14 +57,17 @@ impl LineFeed {
 }
 
 /// Splits pieces into lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Splitter {
     scanner: Scanner,
     out: Collected,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Collected {
+    wants: fn(RecordKind<'_>) -> bool,
+    /// The current line is wanted.
+    is_wanted: bool,
     line: BytesMut,
     lines: Vec<Line>,
     /// The `seq` of the last record that has been read.
@@ -67,6 +75,20 @@ struct Collected {
 }
 
 impl Splitter {
+    fn new(wants: fn(RecordKind<'_>) -> bool) -> Self {
+        let out = Collected {
+            wants,
+            is_wanted: false,
+            line: BytesMut::new(),
+            lines: Vec::new(),
+            seq: 0,
+        };
+        Self {
+            scanner: Scanner::default(),
+            out,
+        }
+    }
+
     /// The lines that a piece completes.
     fn split(&mut self, piece: &Piece) -> Vec<Line> {
         self.out.line.reserve(piece.bytes.len());
@@ -78,15 +100,20 @@ impl Splitter {
 impl Records for Collected {
     fn begin(&mut self, head: Option<Head<'_>>, _line: &[u8]) {
         self.seq = head.map_or(self.seq, |head| head.seq);
+        self.is_wanted = head.is_none_or(|head| (self.wants)(head.kind));
     }
 
     fn text(&mut self, text: &[u8]) {
-        self.line.extend_from_slice(text);
+        if self.is_wanted {
+            self.line.extend_from_slice(text);
+        }
     }
 
     fn end(&mut self) {
-        let text = self.line.split().freeze();
-        self.lines.push(Line::journal(self.seq, text));
+        if self.is_wanted {
+            let text = self.line.split().freeze();
+            self.lines.push(Line::journal(self.seq, text));
+        }
     }
 }
 
@@ -102,7 +129,7 @@ mod tests {
         #[test]
         fn every_cut_gives_the_same_lines(lengths in proptest::collection::vec(0_usize..700, 0..20), sizes in proptest::collection::vec(1_usize..900, 1..9)) {
             let text = journal(&lengths);
-            let mut splitter = Splitter::default();
+            let mut splitter = Splitter::new(|_| true);
             let lines: Vec<Line> = pieces(&text, &sizes).iter().flat_map(|piece| splitter.split(piece)).collect();
             let lines: Vec<Bytes> = lines.into_iter().map(|line| line.text).collect();
             let expected: Vec<Bytes> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Bytes::copy_from_slice).collect();

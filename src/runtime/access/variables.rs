@@ -36,7 +36,7 @@ pub(crate) type Names = BTreeMap<String, String>;
 
 /// The variables that agents get, by their source.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct Variables {
     /// What `promptd configure` set.
     pub(crate) configured: Names,
@@ -45,6 +45,9 @@ pub(crate) struct Variables {
     /// Former values of both, the newest at the end. No agent gets them.
     #[serde(rename = "retired", skip_serializing_if = "Vec::is_empty")]
     replaced: Vec<(String, String)>,
+    /// What a newer version has written, too.
+    #[serde(flatten)]
+    unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 impl fmt::Debug for Variables {
@@ -169,12 +172,15 @@ pub(crate) fn path(home: &Path) -> PathBuf {
 
 /// Reads the file. The error says where it is wrong, and quotes no value.
 pub(crate) fn parse(text: &str) -> Result<Variables, String> {
+    const HINT: &str = "write {\"configured\":{\"NAME\":\"value\"}}, or let `promptd configure` write it";
     let variables: Variables = serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format!(
-            "line {line}, column {column}: write {{\"configured\":{{\"NAME\":\"value\"}}}}, or let `promptd configure` write it"
-        )
+        format!("line {line}, column {column}: {HINT}")
     })?;
+    // A newer version adds to what this one knows.
+    if variables.configured.is_empty() && variables.platform.is_empty() && !variables.unknown.is_empty() {
+        return Err(format!("there is no \"configured\" in it: {HINT}"));
+    }
     for names in [&variables.configured, &variables.platform] {
         if let Some((name, hint)) = find_invalid(names) {
             return Err(format!("{name:?}: {hint}"));

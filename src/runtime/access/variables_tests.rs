@@ -35,6 +35,7 @@ fn a_session_wins_over_configured_variables_and_those_over_the_platform() {
         configured: names(&[("A", "configured"), ("B", "configured")]),
         platform: names(&[("A", "platform"), ("B", "platform"), ("C", "platform")]),
         replaced: vec![("D".to_owned(), "replaced".to_owned())],
+        ..Variables::default()
     };
     let launch = Launch {
         program: "/bin/true".into(),

@@ -18,6 +18,7 @@ pub(crate) fn load(home: &Home, registry: &SessionRegistry) -> io::Result<Vec<Ar
             Ok(file) => unsettled.extend(register(registry, Session::new(folder, file))),
             // A server was killed before it had accepted the session: no caller got an answer.
             Err(error) if error.kind() == ErrorKind::NotFound => store::remove(&folder),
+            Err(error) if error.kind() == ErrorKind::Unsupported => registry.mark_newer(name, &error.to_string()),
             Err(error) => registry.mark_damaged(name, &error.to_string()),
         }
     }

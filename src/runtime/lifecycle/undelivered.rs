@@ -65,6 +65,8 @@ impl Undelivered {
         for folder in self.home.all_set_aside()? {
             match store::read(&folder) {
                 Ok(file) => self.report(Arc::new(Session::new(folder, file))),
+                // Another version goes on with it.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(error) => {
                     tracing::warn!(path = %folder.display(), %error, "what is left of a deleted session cannot be read");
                     store::remove(&folder);

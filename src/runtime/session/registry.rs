@@ -18,8 +18,16 @@ struct Sessions {
     by_id: BTreeMap<SessionId, Arc<Session>>,
     /// Which session an `Idempotency-Key` made.
     by_key: BTreeMap<String, SessionId>,
-    /// Folders that could not be read, and why.
-    damaged: BTreeMap<String, String>,
+    /// Folders that cannot be used.
+    unusable: BTreeMap<String, Unusable>,
+}
+
+/// Why a folder cannot be used.
+#[derive(Clone, Debug)]
+enum Unusable {
+    Damaged(String),
+    /// A newer program wrote it.
+    Newer(String),
 }
 
 impl Sessions {
@@ -37,11 +45,10 @@ impl Sessions {
     }
 
     fn check_damage(&self, id: &str) -> Result<(), RuntimeError> {
-        match self.damaged.get(id) {
-            Some(reason) => Err(RuntimeError::SessionDamaged {
-                id: id.to_owned(),
-                reason: reason.clone(),
-            }),
+        let id = id.to_owned();
+        match self.unusable.get(&id).cloned() {
+            Some(Unusable::Damaged(reason)) => Err(RuntimeError::SessionDamaged { id, reason }),
+            Some(Unusable::Newer(reason)) => Err(RuntimeError::SessionNewer { id, reason }),
             None => Ok(()),
         }
     }
@@ -136,11 +143,20 @@ impl SessionRegistry {
             reason,
             "a session is damaged; the others are not affected"
         );
-        self.write().damaged.insert(name, reason.to_owned());
+        self.write().unusable.insert(name, Unusable::Damaged(reason.to_owned()));
+    }
+
+    pub(crate) fn mark_newer(&self, name: String, reason: &str) {
+        tracing::error!(
+            session = name,
+            reason,
+            "a newer promptd wrote this session; it is left as it is until that one runs again"
+        );
+        self.write().unusable.insert(name, Unusable::Newer(reason.to_owned()));
     }
 
     pub(crate) fn remove_damaged(&self, id: &SessionId) {
-        self.write().damaged.remove(id.as_str());
+        self.write().unusable.remove(id.as_str());
         // One that was damaged while this server held it.
         self.remove(id);
     }
@@ -196,6 +212,9 @@ mod tests {
         assert!(registry.get("one").is_err() && registry.all().is_empty());
         session.finish_creation(true);
         assert!(registry.get("one").is_ok() && registry.all().len() == 1);
+        registry.mark_newer("three".to_owned(), "why");
+        let newer = registry.find(Some(&"three".parse().unwrap()), None);
+        assert!(matches!(newer, Err(RuntimeError::SessionNewer { .. })));
         registry.mark_damaged("two".to_owned(), "why");
         let error = registry.get("two").unwrap_err();
         assert!(matches!(error, RuntimeError::SessionDamaged { .. }));

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::error::RuntimeError;
 use crate::runtime::session::private_home::check_private;
+use crate::runtime::versioned::{UnknownFields, check_version, parse};
 use promptd_journal::FILE_NAME;
 use promptd_model::{SessionId, SessionRequest};
 use promptd_sys as sys;
 
-/// The version that this program writes, and the only one it reads.
+/// The version that this program writes, and the only one that it reads. A field that older versions can pass over does
+/// not raise it.
 const VERSION: u32 = 1;
 
 /// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
@@ -36,6 +38,9 @@ const DELETED: &str = ".deleted-";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SessionFile {
+    /// What a newer program has written, too.
+    #[serde(skip)]
+    unknown: UnknownFields,
     version: u32,
     /// The session.
     pub id: SessionId,
@@ -64,6 +69,7 @@ impl SessionFile {
         request: SessionRequest,
     ) -> Self {
         Self {
+            unknown: UnknownFields::default(),
             version: VERSION,
             id,
             created_at,
@@ -192,19 +198,18 @@ fn is_set_aside(name: &std::ffi::OsStr) -> bool {
 
 /// Writes a session's `session.json`.
 pub(crate) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
-    sys::replace_file(&folder.join("session.json"), &serde_json::to_vec(file)?)
+    let mut value = serde_json::to_value(file)?;
+    file.unknown.restore(&mut value);
+    sys::replace_file(&folder.join("session.json"), &serde_json::to_vec(&value)?)
 }
 
-/// Reads a session's `session.json`.
+/// Reads a session's `session.json`; `Unsupported` where only a newer program can.
 pub(crate) fn read(folder: &Path) -> io::Result<SessionFile> {
-    let file: SessionFile = serde_json::from_slice(&sys::read_own(&folder.join("session.json"), MAX_FILE)?)?;
-    if file.version == VERSION {
-        return Ok(file);
-    }
-    Err(io::Error::other(format!(
-        "session.json has version {}, this program reads {VERSION}",
-        file.version
-    )))
+    let text = sys::read_own(&folder.join("session.json"), MAX_FILE)?;
+    check_version(&text, VERSION)?;
+    let (mut file, unknown) = parse::<SessionFile>(&text)?;
+    file.unknown = unknown;
+    Ok(file)
 }
 
 /// Removes a folder of a session that was deleted, or never reported as created.

@@ -1,7 +1,9 @@
 //! A line of the view, and where reading has to start.
 
 use bytes::Bytes;
+use memchr::memmem;
 
+use crate::output::update::Update;
 use promptd_model::{Head, RecordKind, SessionState, parse_head};
 
 /// The type of an update, where a record has its own type.
@@ -55,4 +57,22 @@ pub fn replay_start(state: &SessionState, after: u64) -> u64 {
         .map(|turn| (turn.started_seq, turn.started_seq.saturating_sub(1)));
     let candidates = ends.chain(starts).filter(|(seq, _)| *seq <= after);
     candidates.map(|(_, start)| start).max().unwrap_or(0)
+}
+
+/// A record's `seq`, `time` and `turn`, as they are at its beginning.
+pub(super) fn head_of(line: &[u8]) -> &[u8] {
+    let end = memmem::find(line, b"\"type\":").unwrap_or(0);
+    line.get(..end).unwrap_or_default()
+}
+
+pub(super) fn update_line(begin: &[u8], index: Option<usize>, update: &Update) -> Bytes {
+    let mut text = begin.to_vec();
+    if let Some(index) = index {
+        text.extend_from_slice(format!("\"index\":{index},").as_bytes());
+    }
+    text.extend_from_slice(b"\"update\":");
+    // Writing to a Vec cannot fail, and every update can be JSON.
+    let _written = serde_json::to_writer(&mut text, update);
+    text.push(b'}');
+    text.into()
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The lines of a record have its `seq`. If there are several, each has an `index`, and the record itself, if it stays, is
-//! the last one. A record that only continues a line of output gives no line.
+//! the last one. A record that only continues a line of output gives no line. A prompt of more than 64 KiB gives several.
 //!
 //! Promises that nothing is lost: a line that no translator knows, all of standard error, the output of a setup, and output
 //! after the end of its turn are `_raw` updates. And that the start of reading makes no difference: the records between
@@ -18,6 +18,7 @@
 
 mod attempt;
 mod line;
+mod long_prompt;
 mod translation;
 
 pub use line::{Line, replay_start};

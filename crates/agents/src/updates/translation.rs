@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
-use memchr::memmem;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::attempt::{Attempt, raw};
-use super::line::Line;
+use super::line::{Line, head_of, update_line};
+use super::long_prompt::LongPrompt;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, Stream, decode, parse_head};
 
@@ -22,6 +22,8 @@ pub struct Translation {
     attempt: Option<Attempt>,
     /// The start of a line whose rest has not come yet.
     partial: BytesMut,
+    /// A prompt whose rest has not come yet; then `partial` continues its text.
+    prompt: Option<LongPrompt>,
 }
 
 impl fmt::Debug for Translation {
@@ -43,6 +45,7 @@ impl Translation {
             seq: after,
             attempt: None,
             partial: BytesMut::new(),
+            prompt: None,
         }
     }
 
@@ -70,22 +73,57 @@ impl Translation {
         while let Some((text, behind)) = memchr::memchr(b'\n', rest).and_then(|newline| rest.split_at_checked(newline))
         {
             rest = behind.get(1..).unwrap_or_default();
-            if self.partial.is_empty() {
+            if self.partial.is_empty() && self.prompt.is_none() {
                 self.push_line(text, &mut lines);
             } else {
                 self.partial.extend_from_slice(text);
                 let text = std::mem::take(&mut self.partial);
-                self.push_line(&text, &mut lines);
+                if let Some(prompt) = self.prompt.take() {
+                    self.push_prompt(prompt, &text, true, &mut lines);
+                } else {
+                    self.push_line(&text, &mut lines);
+                }
             }
         }
         self.partial.extend_from_slice(rest);
+        self.push_open_prompt(&mut lines);
         lines
+    }
+
+    /// Gives what there is of a long prompt, so that nobody has to hold all of it.
+    fn push_open_prompt(&mut self, lines: &mut Vec<Line>) {
+        let prompt = self.prompt.take().or_else(|| {
+            let (prompt, text) = LongPrompt::find(&self.partial)?;
+            self.seq = prompt.seq;
+            self.partial.advance(text);
+            Some(prompt)
+        });
+        if let Some(prompt) = prompt {
+            let text = std::mem::take(&mut self.partial);
+            let done = self.push_prompt(prompt, &text, false, lines);
+            self.partial = BytesMut::from(text.get(done..).unwrap_or_default());
+        }
+    }
+
+    /// Gives the updates of the text of a long prompt; answers how much of it is in them.
+    fn push_prompt(&mut self, mut prompt: LongPrompt, text: &[u8], ends: bool, lines: &mut Vec<Line>) -> usize {
+        let before = lines.len();
+        let done = prompt.push(text, ends, lines);
+        if prompt.seq <= self.after {
+            lines.truncate(before);
+        }
+        self.prompt = Some(prompt).filter(|_| !ends);
+        done
     }
 
     /// Takes the next line of the journal, without its newline.
     pub fn push_line(&mut self, line: &[u8], out: &mut Vec<Line>) {
         let head = parse_head(line);
         self.seq = head.map_or(self.seq, |head| head.seq);
+        if let Some((prompt, text)) = LongPrompt::find(line) {
+            self.push_prompt(prompt, line.get(text..).unwrap_or_default(), true, out);
+            return;
+        }
         let (updates, is_kept) = match head {
             Some(head) => self.translate_record(head, line),
             None => (Vec::new(), true),
@@ -169,22 +207,4 @@ impl Translation {
             (None, _) | (_, None) => Vec::new(),
         }
     }
-}
-
-/// A record's `seq`, `time` and `turn`, as they are at its beginning.
-fn head_of(line: &[u8]) -> &[u8] {
-    let end = memmem::find(line, b"\"type\":").unwrap_or(0);
-    line.get(..end).unwrap_or_default()
-}
-
-fn update_line(begin: &[u8], index: Option<usize>, update: &Update) -> Bytes {
-    let mut text = begin.to_vec();
-    if let Some(index) = index {
-        text.extend_from_slice(format!("\"index\":{index},").as_bytes());
-    }
-    text.extend_from_slice(b"\"update\":");
-    // Writing to a Vec cannot fail, and every update can be JSON.
-    let _written = serde_json::to_writer(&mut text, update);
-    text.push(b'}');
-    text.into()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use promptd_model::Cause;
+use promptd_model::{Cause, lenient_cause};
 
 /// The error of an input request if standard input is not open.
 pub const STDIN_NOT_OPEN: &str = "stdin is not open";
@@ -20,6 +20,7 @@ pub enum Request {
         /// Seconds until SIGKILL.
         grace: f64,
         /// Why; `None` if the agent did not exit after its final result.
+        #[serde(default, deserialize_with = "lenient_cause")]
         cause: Option<Cause>,
     },
     /// Writes to the agent's standard input; answered when the FIFO has accepted it and it is in the journal.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::lenient::{all_known, cause, known, known_or_default};
 use super::status::{Cause, Status, StopReason, Usage};
 
 /// One of the agent's two output streams.
@@ -88,6 +89,7 @@ pub enum Body {
         /// Seconds until the next attempt.
         delay: f64,
         /// Why the last attempt failed.
+        #[serde(deserialize_with = "known_or_default")]
         cause: Cause,
     },
     /// The agent asks for permission, and waits.
@@ -125,6 +127,9 @@ pub enum Body {
     },
     /// Some output is missing.
     Gap(Gap),
+    /// A type that a newer promptd has added. It changes nothing here.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The prompt of a turn.
@@ -226,6 +231,7 @@ pub struct Permission {
     /// A short description of what the agent wants to do.
     pub title: String,
     /// The possible answers.
+    #[serde(deserialize_with = "all_known")]
     pub options: Vec<PermissionOption>,
     /// The tool call that waits, as an ACP `ToolCallUpdate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -284,7 +290,7 @@ pub struct Exited {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// Why the keeper ended it, or why code and signal are unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "cause", skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// Why it could not be started or set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -313,15 +319,16 @@ pub struct Resources {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TurnEnded {
     /// The status.
+    #[serde(deserialize_with = "known_or_default")]
     pub status: Status,
     /// Why the turn did not complete.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "cause", skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// When the quota that is used up is full again, if the agent says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_at: Option<Timestamp>,
     /// Why the model stopped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
     /// The agent's final answer, at most [`crate::MAX_RESULT`] bytes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -310,6 +310,46 @@ mod tests {
     }
 
     #[test]
+    fn records_of_a_newer_version_are_read_as_far_as_they_are_known() {
+        let read = |rest: &str| {
+            let line = format!("{{\"seq\":3,\"time\":\"{TIME}\",\"turn\":1,\"type\":{rest}}}");
+            decode(line.as_bytes()).unwrap().body
+        };
+        assert_eq!(
+            read(r#""steered","text":"go left","by":{"who":"caller"}"#),
+            Body::Unknown
+        );
+        let ended = read(
+            r#""turn_ended","status":"parked","cause":"weather","stop_reason":"tired","result":"r","cost":{"x":1}"#,
+        );
+        let Body::TurnEnded(ended) = ended else {
+            panic!("{ended:?}")
+        };
+        assert_eq!(
+            (ended.status, ended.cause),
+            (crate::Status::Lost, Some(crate::Cause::AgentError))
+        );
+        assert_eq!((ended.stop_reason, ended.result.as_deref()), (None, Some("r")));
+        let asked = read(
+            r#""permission","id":"p","title":"t","options":[{"optionId":"a","name":"n","kind":"allow_once"},{"optionId":"b","name":"n","kind":"allow_for_a_day"}]"#,
+        );
+        let Body::Permission(asked) = asked else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(asked.options.len(), 1, "what it does not know, it does not offer");
+        assert!(matches!(
+            read(r#""retry","attempt":2,"delay":1.0,"cause":"weather""#),
+            Body::Retry { attempt: 2, .. }
+        ));
+        let Body::Exited(exited) = read(
+            r#""exited","duration":1.0,"cause":null,"resources":{"cpu_seconds":0.0,"max_rss_bytes":1},"leftover_processes":0"#,
+        ) else {
+            panic!()
+        };
+        assert_eq!(exited.cause, None);
+    }
+
+    #[test]
     fn time_without_fraction_has_full_length() {
         assert_eq!(time_text(Timestamp::UNIX_EPOCH).len(), TIME_LEN);
     }

@@ -15,6 +15,8 @@ mod assembler;
 mod body;
 mod chunk;
 mod codec;
+mod lenient;
+mod parts;
 mod status;
 
 pub use assembler::{LineAssembler, LinePart};
@@ -24,4 +26,6 @@ pub use body::{
 };
 pub use chunk::{Chunk, Chunker, whole_lines};
 pub use codec::{Head, RecordKind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};
+pub use lenient::cause as lenient_cause;
+pub use parts::{JSON_ESCAPE, json_string_length, json_string_part};
 pub use status::{Cause, Status, StopReason, Usage};

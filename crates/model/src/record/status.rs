@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The agent finished and reported success.
@@ -14,7 +14,8 @@ pub enum Status {
     Cancelled,
     /// It exceeded `timeout` or `idle_timeout`.
     TimedOut,
-    /// How it ended is unknown.
+    /// How it ended is unknown; also the meaning of a word that this version does not know.
+    #[default]
     Lost,
 }
 
@@ -41,10 +42,11 @@ impl Status {
 }
 
 /// Why a turn did not complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The agent ended with an error of its own.
+    #[default]
     AgentError,
     /// The model's provider refused the credentials.
     Auth,

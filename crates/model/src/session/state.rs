@@ -406,7 +406,12 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         }
         Body::Stdin(output) => turn.stdin_to = output.to,
         Body::Resumed { away, .. } => extend_questions(turn, *away),
-        Body::Prompt(_) | Body::Stdout(_) | Body::Stderr(_) | Body::Alert { .. } | Body::Recovered { .. } => {}
+        Body::Prompt(_)
+        | Body::Stdout(_)
+        | Body::Stderr(_)
+        | Body::Alert { .. }
+        | Body::Recovered { .. }
+        | Body::Unknown => {}
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use promptd_sys as sys;
 
@@ -16,6 +17,12 @@ const VERSION: u32 = 1;
 
 /// The folder of the cursors in a session's folder.
 const FOLDER: &str = "sinks";
+
+/// What is compared before anything else.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +42,9 @@ pub(crate) struct Cursor {
     /// Maximum bytes of records per batch, after the backend has refused a larger one with 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
+    /// What a newer version has written, too.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
 }
 
 /// The bounds of a batch.
@@ -60,24 +70,32 @@ impl Default for Cursor {
             epoch: String::new(),
             batch: None,
             limit: None,
+            unknown: Map::new(),
         }
     }
 }
 
 impl Cursor {
-    /// Reads a cursor; a missing file is a cursor at the start.
+    /// Reads a cursor; a missing file is a cursor at the start. `Unsupported` where only a newer version can read it.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let text = match sys::read_own(path, MAX_FILE) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             text => text?,
         };
-        let cursor: Self =
-            serde_json::from_slice(&text).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        if cursor.version == VERSION {
-            return Ok(cursor);
+        let invalid = |error| io::Error::new(ErrorKind::InvalidData, error);
+        let Versioned { version } = serde_json::from_slice(&text).map_err(invalid)?;
+        if version == VERSION {
+            return serde_json::from_slice(&text).map_err(invalid);
         }
-        let error = format!("it has version {}, this program reads {VERSION}", cursor.version);
-        Err(io::Error::new(ErrorKind::InvalidData, error))
+        let error =
+            format!("it has version {version}, and this program reads {VERSION}; start the version that wrote it");
+        let is_newer = version > VERSION;
+        let kind = if is_newer {
+            ErrorKind::Unsupported
+        } else {
+            ErrorKind::InvalidData
+        };
+        Err(io::Error::new(kind, error))
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
@@ -160,6 +178,29 @@ mod tests {
         std::fs::remove_dir_all(&*session).unwrap();
         assert!(cursor.write(&path).is_err(), "a deleted session does not come back");
         assert!(!session.exists());
+    }
+
+    #[test]
+    fn fields_of_a_newer_version_stay_and_its_format_is_no_damage() {
+        let session = sys::TemporaryFolder::new("cursor-next").unwrap();
+        let path = session.join("cursor.json");
+        std::fs::write(
+            &path,
+            r#"{"version":1,"seq":7,"epoch":"e","acked_at":"noon","shards":[1,2]}"#,
+        )
+        .unwrap();
+        let mut cursor = Cursor::read(&path).unwrap();
+        assert_eq!((cursor.seq, cursor.epoch.as_str()), (7, "e"));
+        cursor.seq = 8;
+        cursor.write(&path).unwrap();
+        let written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written["seq"], 8);
+        assert_eq!(
+            (&written["acked_at"], &written["shards"][1]),
+            (&"noon".into(), &2.into())
+        );
+        std::fs::write(&path, r#"{"version":2,"position":{"seq":9}}"#).unwrap();
+        assert_eq!(Cursor::read(&path).unwrap_err().kind(), ErrorKind::Unsupported);
     }
 
     #[test]

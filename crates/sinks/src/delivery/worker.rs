@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::shared::Delivery;
-use super::state::SinkSlot;
+use super::state::{SinkSlot, SinkState};
 use crate::batch::Cursor;
+use crate::http::PAUSE;
 use crate::sink::Sink;
 use crate::source::{SessionInfo, Source};
 use promptd_model::SessionState;
@@ -61,6 +62,15 @@ async fn read_cursor(slot: &SinkSlot) -> Cursor {
         let read = tokio::task::spawn_blocking(move || Cursor::read(file.path())).await;
         match read.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(cursor) => return cursor,
+            // From the start, everything would be delivered again under other keys.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::error!(path = %slot.file.path().display(), %error, "a newer promptd wrote a sink's cursor; the sink is paused");
+                slot.progress.send_modify(|progress| {
+                    progress.state = SinkState::Paused;
+                    progress.error = Some(format!("the cursor is not ours: {error}"));
+                });
+                tokio::time::sleep(PAUSE).await;
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(path = %slot.file.path().display(), %error, "a sink's cursor is damaged; everything is delivered again");
                 return Cursor::default();

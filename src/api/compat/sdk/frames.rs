@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use promptd_agents::{JsonPart, json_parts};
-use promptd_model::{Body, Output, Record, Status, Stream};
+use promptd_model::{Body, Output, Record, RecordKind, Status, Stream};
 use promptd_model::{LineAssembler, LinePart, decode};
 
 /// What a client sends.
@@ -92,6 +92,11 @@ impl Frames {
             in_setup: false,
             has_result: false,
         }
+    }
+
+    /// Whether records of this kind can give frames. A prompt can be large, and gives none.
+    pub(super) fn wants(kind: RecordKind<'_>) -> bool {
+        !matches!(kind, RecordKind::Other("prompt" | "stdin"))
     }
 
     /// The frames of a line of the journal.

@@ -161,7 +161,7 @@ impl Connection {
 
     /// Sends frames until the feed ends.
     async fn send_frames(&self, feed: Feed, frames: &mut Frames) -> Result<(), Disconnected> {
-        let mut feed = LineFeed::new(feed);
+        let mut feed = LineFeed::of(feed, Frames::wants);
         loop {
             match feed.next().await {
                 Ok(LineStep::Lines(lines)) => {

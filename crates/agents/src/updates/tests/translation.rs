@@ -197,6 +197,51 @@ fn damaged_records_stay_as_they_are() {
 }
 
 #[test]
+fn a_long_prompt_comes_in_parts_and_nobody_holds_all_of_it() {
+    let prompt = "long \"pr\u{f6}mpt\"\n".repeat(2_000);
+    let mut journal = Journal::default();
+    journal.put(
+        1,
+        "prompt",
+        &format!(",\"text\":{},\"idempotency_key\":\"k\"", json!(prompt)),
+    );
+    journal.started(1);
+    let text = journal.text();
+    let whole = journal.all();
+    let parts: Vec<Value> = whole[..whole.len() - 1]
+        .iter()
+        .map(|line| serde_json::from_slice(&line.text).unwrap())
+        .collect();
+    let joined: String = parts
+        .iter()
+        .map(|part| part["update"]["content"]["text"].as_str().unwrap())
+        .collect();
+    assert!(parts.len() > 20 && joined == prompt);
+    assert!(
+        parts
+            .iter()
+            .enumerate()
+            .all(|(index, part)| part["index"] == index && part["seq"] == 1)
+    );
+    assert_eq!(whole.iter().filter(|line| line.seq == 1 && line.last).count(), 1);
+    for size in [1, 700, 1_024, 5_000, usize::MAX] {
+        let mut translation = Translation::new(Some(counting()), 0);
+        let (mut lines, mut most) = (Vec::new(), 0);
+        for piece in text.chunks(size.min(text.len())) {
+            lines.extend(translation.push_bytes(piece));
+            most = most.max(translation.buffered_bytes());
+        }
+        assert_eq!(lines, whole, "pieces of {size}");
+        assert!(most < 2_048, "{most} bytes were held with pieces of {size}");
+    }
+    assert_eq!(
+        journal.after(Some(counting()), 1, 2).len(),
+        1,
+        "before the cursor it gives nothing"
+    );
+}
+
+#[test]
 fn nothing_is_buffered_after_the_end_of_a_turn() {
     let mut journal = Journal::default();
     journal.prompt(1).started(1).stdout(b"open", false);

@@ -58,7 +58,8 @@ impl StreamTexts {
             | Body::Retry { .. }
             | Body::Alert { .. }
             | Body::Resumed { .. }
-            | Body::Recovered { .. } => {}
+            | Body::Recovered { .. }
+            | Body::Unknown => {}
         }
     }
 

@@ -117,6 +117,7 @@ fn severity(body: &Body) -> Severity {
         | Body::PermissionAnswer(_)
         | Body::Exited(_)
         | Body::Resumed { .. }
-        | Body::Recovered { .. } => INFO,
+        | Body::Recovered { .. }
+        | Body::Unknown => INFO,
     }
 }
