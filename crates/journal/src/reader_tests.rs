@@ -106,3 +106,25 @@ proptest! {
         let _read = reader.read();
     }
 }
+
+#[test]
+fn batch_without_line_ends_can_be_removed_again() {
+    let folder = journal("hidden", &["x".to_owned()]);
+    let mut reader = Reader::open(&folder).unwrap();
+    let written = read_all(&mut reader);
+    let size = reader.position();
+    // What a writer does on a file system that cannot reserve space, until it finds the disk full.
+    let hidden = crate::writer::without_line_ends(&written.repeat(3));
+    let file = File::options().write(true).open(folder.join(crate::FILE_NAME)).unwrap();
+    file.write_all_at(&hidden, size).unwrap();
+    assert!(read_all(&mut reader).is_empty());
+    file.set_len(size).unwrap();
+    reader.check_length(reader.position()).unwrap();
+    // When there is space again.
+    let more = b"{\"seq\":2}\n";
+    file.write_all_at(&crate::writer::without_line_ends(more), size)
+        .unwrap();
+    assert!(read_all(&mut reader).is_empty());
+    file.write_all_at(more, size).unwrap();
+    assert_eq!(read_all(&mut reader), more);
+}

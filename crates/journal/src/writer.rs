@@ -1,8 +1,8 @@
 //! Appends to a journal that other processes may append to as well.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,6 +75,12 @@ pub struct Writer {
     reserved_to: u64,
 }
 
+/// A batch as one incomplete line of the same length.
+pub(super) fn without_line_ends(batch: &[u8]) -> Vec<u8> {
+    let hide = |byte: &u8| if *byte == b'\n' { b' ' } else { *byte };
+    batch.iter().map(hide).collect()
+}
+
 /// A locked journal to which records can be added. Dropping it without [`Batch::write`] writes nothing.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -91,7 +97,9 @@ impl Writer {
     pub fn open(folder: &Path) -> Result<Self, WriteError> {
         let path = folder.join(super::FILE_NAME);
         let mut options = OpenOptions::new();
-        let file = sys::open_own(&path, options.read(true).append(true).create(true).mode(0o600));
+        // Not for appending: whoever has the lock knows the end, and may have to write the same bytes twice.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = sys::open_own(&path, &mut options);
         let file = file.map_err(|source| WriteError::Io {
             path: path.clone(),
             source,
@@ -197,22 +205,32 @@ impl Writer {
 }
 
 impl Writer {
-    /// Reserves disk space for the batch.
-    fn reserve(&mut self, file: &File) -> io::Result<()> {
+    /// Appends the batch. No line of it is complete before there is disk space for all of it: a reader must not see what is
+    /// removed again.
+    fn append_batch(&mut self, file: &File) -> io::Result<()> {
+        if !self.reserve(file)? {
+            file.write_all_at(&without_line_ends(&self.buffer), self.size)?;
+        }
+        file.write_all_at(&self.buffer, self.size)
+    }
+
+    /// Reserves disk space for the batch; false where the file system does not support that.
+    fn reserve(&mut self, file: &File) -> io::Result<bool> {
         let length = len64(&self.buffer);
         let end = self.size.saturating_add(length);
         if end <= self.reserved_to {
-            return Ok(());
+            return Ok(true);
         }
         // A little more, so that short records need no call each; where that is too much, just enough.
         let more = length.saturating_add(RESERVE_AHEAD);
-        if sys::reserve_space(file, self.size, more).is_ok() {
-            self.reserved_to = self.size.saturating_add(more);
-            return Ok(());
+        let (is_reserved, length) = match sys::reserve_space(file, self.size, more) {
+            Ok(is_reserved) => (is_reserved, more),
+            Err(_) => (sys::reserve_space(file, self.size, length)?, length),
+        };
+        if is_reserved {
+            self.reserved_to = self.size.saturating_add(length);
         }
-        sys::reserve_space(file, self.size, length)?;
-        self.reserved_to = end;
-        Ok(())
+        Ok(is_reserved)
     }
 }
 
@@ -246,12 +264,11 @@ impl Batch<'_> {
 
     /// Appends the records with one write and unlocks. Either all of them are in the journal, or none.
     pub fn write(self) -> Result<(), WriteError> {
-        let Some(mut file) = self.lock.as_deref() else {
+        let Some(file) = self.lock.as_deref() else {
             return Ok(());
         };
-        let reserved = self.writer.reserve(file);
-        if let Err(source) = reserved.and_then(|()| file.write_all(&self.writer.buffer)) {
-            // On a file system that cannot reserve, a partial batch must be removed: its records will be written again.
+        if let Err(source) = self.writer.append_batch(file) {
+            // A partial batch must be removed: its records will be written again.
             let path = self.writer.path.clone();
             self.writer.reserved_to = 0;
             if let Err(source) = file.set_len(self.writer.size) {

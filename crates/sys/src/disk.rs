@@ -36,12 +36,13 @@ pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<()> {
     )
 }
 
-/// Reserves disk space for bytes that will be written; the file keeps its size. It is no error if the file system does
-/// not support it.
-pub fn reserve_space(file: &File, from: u64, length: u64) -> io::Result<()> {
+/// Reserves disk space for bytes that will be written; the file keeps its size. False where the file system does not
+/// support that.
+pub fn reserve_space(file: &File, from: u64, length: u64) -> io::Result<bool> {
     match allocate(file, libc::FALLOC_FL_KEEP_SIZE, from, length) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        result => result,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
