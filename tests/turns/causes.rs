@@ -102,3 +102,19 @@ async fn no_attempt_is_spent_before_the_quota_is_full() {
     let id = fail(&server, "b", "Rate limit reached. Please try again in 0.2s.", retry).await;
     assert_eq!(server.settled(&id).await["status"], "completed");
 }
+
+#[tokio::test]
+async fn turn_ends_if_its_quota_is_not_full_for_years() {
+    let server = server().await;
+    let retry = json!({ "retry": { "max": 3, "delay": 0.01 } });
+    // In the year 2103, as some agents write it.
+    let id = fail(&server, "a", "Claude AI usage limit reached|4200000000", retry).await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    assert_eq!(
+        (&turn["status"], &turn["cause"], &turn["attempt"]),
+        (&json!("failed"), &json!("quota"), &json!(1)),
+        "{session}"
+    );
+    assert!(turn["reset_at"].as_str().unwrap().starts_with("2103-"), "{session}");
+}

@@ -12,6 +12,10 @@ use crate::runtime::launch::links::Links;
 use crate::runtime::session::handle::Session;
 use promptd_model::{Body, Cause, Status, StopReason, TurnEnded, TurnState};
 
+/// A quota that is full again later than this is not waited for: the longest that providers have are a week's, and the
+/// moment is read from the agent's own text.
+const MAX_RESET_WAIT: Duration = Duration::from_hours(8 * 24);
+
 /// Writes the end of a turn, or of its attempt.
 pub(crate) async fn finish(
     links: &Arc<Links>,
@@ -52,15 +56,16 @@ async fn retry(session: &Session, turn: &TurnState, out: &TurnEnded, keeper: Opt
     let is_wanted = retry.on.iter().any(|on| on.includes(out.status, out.cause));
     // Without its conversation the agent fails every time.
     let is_hopeless = out.status == Status::Cancelled || cause == Cause::ConversationLost;
-    let is_due = turn.attempt <= retry.max && is_wanted && !is_hopeless;
+    // Before the quota is full again, an attempt would fail like this one.
+    let until_reset = out
+        .reset_at
+        .map_or(0.0, |at| at.duration_since(Timestamp::now()).as_secs_f64());
+    let is_in_time = until_reset <= MAX_RESET_WAIT.as_secs_f64();
+    let is_due = turn.attempt <= retry.max && is_wanted && !is_hopeless && is_in_time;
     if !is_due || !end_leftovers(keeper, cause).await {
         return None;
     }
     let attempt = turn.attempt.saturating_add(1);
-    // Before the quota is full again, an attempt would be spent for nothing.
-    let until_reset = out
-        .reset_at
-        .map_or(0.0, |at| at.duration_since(Timestamp::now()).as_secs_f64());
     let delay = retry.delay.max(until_reset);
     Some(Body::Retry { attempt, delay, cause })
 }
