@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-pub use access::configure::{Configuration, Configured, configured, reason_of_lock};
+pub use access::configure::{Configuration, Configured, configured, unusable_reason};
 pub use access::envd::EnvdError;
 pub use access::token::{Token, opens};
 pub use error::RuntimeError;

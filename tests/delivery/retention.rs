@@ -94,7 +94,7 @@ async fn undelivered_records_are_kept_or_reported() {
 }
 
 #[tokio::test]
-async fn low_room_frees_closed_sessions_while_agents_are_at_work() {
+async fn low_disk_space_frees_closed_sessions_while_agents_work() {
     let keep = "[limits]\nkeep_days = 100000\n";
     let mut server = Server::with().config(keep).start().await;
     let old = server.shell("echo old").await;

@@ -57,13 +57,13 @@ pub enum WriteError {
 
 /// How long to wait for another holder of the lock. A writer of ours holds it for milliseconds, but every process of this
 /// user can hold it for ever.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Appends records to one journal.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
-    lock_patience: Duration,
+    lock_timeout: Duration,
     /// `None` while it is locked.
     file: Option<File>,
     /// The size after the last batch of this writer. Another size means that another writer has appended.
@@ -106,7 +106,7 @@ impl Writer {
         })?;
         Ok(Self {
             path,
-            lock_patience: LOCK_PATIENCE,
+            lock_timeout: LOCK_TIMEOUT,
             file: Some(file),
             size: 0,
             last_seq: 0,
@@ -117,8 +117,8 @@ impl Writer {
 
     /// Waits for another holder of the lock only so long.
     #[must_use]
-    pub fn with_lock_patience(mut self, patience: Duration) -> Self {
-        self.lock_patience = patience;
+    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
         self
     }
 
@@ -138,7 +138,7 @@ impl Writer {
                 at: self.size,
             });
         };
-        let lock = match sys::lock_file(file, self.lock_patience) {
+        let lock = match sys::lock_file(file, self.lock_timeout) {
             Ok(lock) => lock,
             Err((back, source)) => {
                 self.file = Some(back);

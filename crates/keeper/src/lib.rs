@@ -26,8 +26,8 @@ mod clock;
 mod control;
 mod disk;
 mod error;
-mod intruders;
 mod life;
+mod lock_holders;
 mod paths;
 mod questions;
 mod setup;
@@ -39,7 +39,7 @@ mod wake;
 use std::process::ExitCode;
 
 pub use control::{Request, Response, STDIN_NOT_OPEN};
-pub use intruders::{end_all_processes, end_lock_holders, find_keeper};
+pub use lock_holders::{end_all_processes, end_lock_holders, find_keeper};
 pub use paths::TurnPaths;
 pub use setup::main as setup_main;
 pub use spec::{Launch, SetupSpec, Spec, Stdin};

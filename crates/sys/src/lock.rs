@@ -17,17 +17,17 @@ const FIRST_WAIT: Duration = Duration::from_micros(50);
 /// The longest wait between two tries: no other holder may come in between for ever.
 const MAX_WAIT: Duration = Duration::from_millis(5);
 
-/// Locks a file, and waits for other holders for at most `patience`. Blocks the thread meanwhile.
+/// Locks a file, and waits for other holders for at most `timeout`. Blocks the thread meanwhile.
 ///
 /// # Errors
 /// The file, and `WouldBlock` where another process has kept the lock.
-pub fn lock_file(mut file: File, patience: Duration) -> Result<Flock<File>, (File, io::Error)> {
+pub fn lock_file(mut file: File, timeout: Duration) -> Result<Flock<File>, (File, io::Error)> {
     let begun = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if begun.elapsed() < patience => file = back,
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if begun.elapsed() < timeout => file = back,
             Err((back, errno)) => return Err((back, errno.into())),
         }
         std::thread::sleep(wait);

@@ -118,7 +118,7 @@ pub(crate) fn authorize(
         return Err(forbidden_origin(origin));
     }
     match (mode, listener) {
-        _ if asks_for_token => Err(match tokens.iter().find_map(Token::reason_of_lock) {
+        _ if asks_for_token => Err(match tokens.iter().find_map(Token::unusable_reason) {
             Some(reason) => locked(reason),
             None => unauthorized(caller.token.is_some()),
         }),
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn a_lock_refuses_every_token_and_says_why() {
         for listener in [Unix, Loopback, Public, OtherUser] {
-            let tokens = [Token::lock("PROMPTD_TOKEN is empty")];
+            let tokens = [Token::unusable("PROMPTD_TOKEN is empty")];
             let refused = authorize(listener, Tokens, &tokens, with_token("", LOCAL)).unwrap_err();
             assert_eq!(refused.code(), "unauthorized");
             assert!(refused.detail().contains("PROMPTD_TOKEN is empty"));

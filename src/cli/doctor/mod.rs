@@ -15,7 +15,7 @@ use crate::cli::error::{CliError, exit};
 use crate::cli::global::Global;
 use crate::cli::stdio::print;
 use crate::runtime::config::{self, Flags};
-use crate::runtime::{Settings, agents as known_agents, configured, reason_of_lock};
+use crate::runtime::{Settings, agents as known_agents, configured, unusable_reason};
 
 const AFTER_HELP: &str = "\
 Exit code 1 if a check fails; warnings do not count.
@@ -61,7 +61,7 @@ fn all(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![machine::configuration(settings)];
     checks.extend(agents::installed(&agents));
     checks.extend(agents::keys(&agents, &configured.environment));
-    checks.push(access::auth(settings, configured.tokens, reason_of_lock(settings)));
+    checks.push(access::auth(settings, configured.tokens, unusable_reason(settings)));
     checks.extend(access::token_file(settings));
     checks.extend([
         machine::git(which::which("git").ok().as_deref()),

@@ -40,8 +40,8 @@ pub fn configured(settings: &Settings) -> Configured {
 }
 
 /// Why nobody can have a valid token for a server with these settings, though one is needed.
-pub fn reason_of_lock(settings: &Settings) -> Option<&'static str> {
-    Access::new(settings).reason_of_lock()
+pub fn unusable_reason(settings: &Settings) -> Option<&'static str> {
+    Access::new(settings).unusable_reason()
 }
 
 /// The tokens of the API and the variables of agents.
@@ -68,8 +68,8 @@ impl Access {
     }
 
     /// Why nobody can have a valid token, though one is needed.
-    pub(crate) fn reason_of_lock(&self) -> Option<&'static str> {
-        self.tokens.reason_of_lock()
+    pub(crate) fn unusable_reason(&self) -> Option<&'static str> {
+        self.tokens.unusable_reason()
     }
 
     /// Tokens that no output may show, beside the valid ones.
@@ -92,7 +92,7 @@ impl Access {
             tokens: self
                 .tokens()
                 .iter()
-                .filter(|token| token.reason_of_lock().is_none())
+                .filter(|token| token.unusable_reason().is_none())
                 .count(),
             environment: self.variables().names().into_iter().map(str::to_owned).collect(),
         }

@@ -23,7 +23,7 @@ use crate::runtime::settings::SettingsStore;
 use promptd_sys as sys;
 
 /// How long it may take: the daemon lives on this very machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an answer is believed.
 const BELIEVED: Duration = Duration::from_secs(10);
@@ -156,7 +156,7 @@ async fn ask(address: &str, token: HeaderValue) -> Result<Option<Names>, EnvdErr
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none());
     let client = client
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()
         .map_err(|error| failed(error.to_string()))?;
     let envs = async |mut token: HeaderValue| {

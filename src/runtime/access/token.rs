@@ -16,7 +16,7 @@ pub struct Token {
     /// The token itself, where it is known.
     plain: Option<String>,
     /// Why nobody has this token.
-    lock: Option<&'static str>,
+    unusable: Option<&'static str>,
 }
 
 impl Token {
@@ -25,23 +25,23 @@ impl Token {
         Self {
             digest: digest(token),
             plain: Some(token.to_owned()),
-            lock: None,
+            unusable: None,
         }
     }
 
     /// A token that nobody has: with it, the API is locked. `why` says what to do.
-    pub(crate) fn lock(why: &'static str) -> Self {
+    pub(crate) fn unusable(why: &'static str) -> Self {
         Self {
             // Without randomness nobody knows a text with this digest either.
             digest: promptd_sys::random_bytes().unwrap_or_default(),
             plain: None,
-            lock: Some(why),
+            unusable: Some(why),
         }
     }
 
     /// Why the API is locked, if this is no token.
-    pub(crate) fn reason_of_lock(&self) -> Option<&'static str> {
-        self.lock
+    pub(crate) fn unusable_reason(&self) -> Option<&'static str> {
+        self.unusable
     }
 
     /// Reads a line of the token file or the environment.
@@ -60,7 +60,7 @@ impl Token {
         Ok(Self {
             digest,
             plain: None,
-            lock: None,
+            unusable: None,
         })
     }
 

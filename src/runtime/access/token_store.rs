@@ -47,10 +47,10 @@ impl TokenStore {
     /// `from_environment` is `None` where the variable is not set.
     pub(crate) fn new(home: &Path, from_environment: Option<&[String]>) -> Self {
         // They were checked when the settings were read.
-        let parse = |token: &String| Token::parse(token).unwrap_or_else(|_| Token::lock(EMPTY_VARIABLE));
+        let parse = |token: &String| Token::parse(token).unwrap_or_else(|_| Token::unusable(EMPTY_VARIABLE));
         let tokens: Option<Arc<[Token]>> = from_environment.map(|tokens| tokens.iter().map(parse).collect());
         let empty_variable = tokens.as_ref().filter(|tokens| tokens.is_empty());
-        let empty_variable = empty_variable.map(|_| [Token::lock(EMPTY_VARIABLE)].into());
+        let empty_variable = empty_variable.map(|_| [Token::unusable(EMPTY_VARIABLE)].into());
         if empty_variable.is_some() {
             tracing::error!("{EMPTY_VARIABLE}; until then only a token of the token file opens the API");
         }
@@ -75,8 +75,8 @@ impl TokenStore {
     }
 
     /// Why nobody can have a valid token.
-    pub(crate) fn reason_of_lock(&self) -> Option<&'static str> {
-        self.valid().iter().find_map(Token::reason_of_lock)
+    pub(crate) fn unusable_reason(&self) -> Option<&'static str> {
+        self.valid().iter().find_map(Token::unusable_reason)
     }
 
     /// The tokens that were configured, valid or not: no output may show them.
@@ -139,14 +139,14 @@ impl TokenStore {
                 .collect::<Result<_, String>>()?;
             if text.is_some() && tokens.is_empty() {
                 tracing::error!(path = %self.file.path().display(), "the API is locked: {EMPTY_FILE}");
-                return Ok([Token::lock(EMPTY_FILE)].into());
+                return Ok([Token::unusable(EMPTY_FILE)].into());
             }
             Ok(tokens)
         };
         // There is a token, but we cannot read it: locked, not open, until it can be read.
         let fallback = |tokens: &Arc<[Token]>| {
             if tokens.is_empty() {
-                Arc::new([Token::lock(UNUSABLE_FILE)])
+                Arc::new([Token::unusable(UNUSABLE_FILE)])
             } else {
                 Arc::clone(tokens)
             }
@@ -228,14 +228,14 @@ mod tests {
         let home = home("empty-variable");
         let tokens = TokenStore::new(&home, Some(&[]));
         assert_eq!(opened(&tokens, &[""]), [false]);
-        assert_eq!(tokens.reason_of_lock(), Some(EMPTY_VARIABLE));
+        assert_eq!(tokens.unusable_reason(), Some(EMPTY_VARIABLE));
         assert!(
             Arc::ptr_eq(&tokens.valid(), &tokens.valid()),
             "the same as long as nothing changes"
         );
         std::fs::write(home.join(FILE_NAME), "# for the backend\nsecret\n").unwrap();
         assert_eq!(opened(&tokens, &["secret", "# for the backend"]), [true, false]);
-        assert_eq!(tokens.reason_of_lock(), None);
+        assert_eq!(tokens.unusable_reason(), None);
         std::fs::remove_dir_all(home).unwrap();
     }
 

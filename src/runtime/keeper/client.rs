@@ -28,12 +28,7 @@ pub(crate) fn spawn(spec: &Spec) -> io::Result<WaitedChild> {
 }
 
 /// Asks a keeper; `NotFound` or `ConnectionRefused` when there is none.
-pub(crate) async fn ask(
-    paths: &TurnPaths,
-    request: &Request,
-    input: &[u8],
-    patience: Duration,
-) -> io::Result<Response> {
+pub(crate) async fn ask(paths: &TurnPaths, request: &Request, input: &[u8], timeout: Duration) -> io::Result<Response> {
     let mut message = serde_json::to_vec(request)?;
     message.push(b'\n');
     let exchange = async {
@@ -53,7 +48,7 @@ pub(crate) async fn ask(
         }
         Ok(serde_json::from_str(&line)?)
     };
-    tokio::time::timeout(patience, exchange)
+    tokio::time::timeout(timeout, exchange)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

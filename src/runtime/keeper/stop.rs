@@ -33,11 +33,11 @@ pub(crate) async fn stop_tree(
         grace: grace.as_secs_f64(),
         cause,
     };
-    let patience = grace + KEEPER_SLACK;
+    let timeout = grace + KEEPER_SLACK;
     for attempt in 0..TRIES {
         keeper.wake();
         tokio::select! {
-            answer = client::ask(&keeper.paths, &request, &[], patience) => match answer {
+            answer = client::ask(&keeper.paths, &request, &[], timeout) => match answer {
                 Ok(response) => return Ok(response.survivors.unwrap_or(0)),
                 Err(error) if error.kind() == ErrorKind::TimedOut => keeper.kill(),
                 // Its socket was removed, or hangs: a successor makes a new one.

@@ -11,7 +11,7 @@ use crate::runtime::settings::Platform;
 use promptd_sys as sys;
 
 /// How long a service may take: they run on this very machine, or next to it.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 64 << 10;
@@ -64,12 +64,12 @@ pub fn is_sandbox(platform: &Platform) -> bool {
 /// Asks the metadata service, then the events host.
 pub(crate) async fn ask_services(platform: &Platform) -> Option<Sandbox> {
     let client = client()?;
-    let metadata = tokio::time::timeout(PATIENCE, ask_metadata(&client, &platform.metadata)).await;
+    let metadata = tokio::time::timeout(TIMEOUT, ask_metadata(&client, &platform.metadata)).await;
     if let Ok(Some(id)) = metadata {
         let source = SandboxSource::Metadata;
         return Some(Sandbox { id, source });
     }
-    let events = tokio::time::timeout(PATIENCE, ask_events(&client, &platform.events)).await;
+    let events = tokio::time::timeout(TIMEOUT, ask_events(&client, &platform.events)).await;
     let source = SandboxSource::Events;
     events.ok().flatten().map(|id| Sandbox { id, source })
 }

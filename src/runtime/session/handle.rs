@@ -23,7 +23,7 @@ use promptd_model::{Body, SessionId, SessionRequest, SessionState, SinkRequest};
 use promptd_sinks::SinkWorkers;
 
 /// How long an operation waits for a process that keeps the journal locked.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a process of an agent may keep it locked.
 const LOCK_HOLDER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -172,7 +172,7 @@ impl Session {
     /// written.
     ///
     /// Runs on a thread of its own, because another writer may hold the lock for a while. A process that keeps the lock is
-    /// waited for without a thread, and for [`LOCK_PATIENCE`] at most.
+    /// waited for without a thread, and for [`LOCK_TIMEOUT`] at most.
     pub(crate) async fn transact<R: Send + 'static>(
         self: &Arc<Self>,
         decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
@@ -184,7 +184,7 @@ impl Session {
             })
         };
         // One after the other: else a thousand callers would try for the lock at once, each on a thread.
-        let waited = tokio::time::timeout(LOCK_PATIENCE, self.writing.acquire()).await;
+        let waited = tokio::time::timeout(LOCK_TIMEOUT, self.writing.acquire()).await;
         let _turn = waited.map_err(|_| locked())?;
         let mut decide = decide;
         loop {
@@ -206,7 +206,7 @@ impl Session {
                 (Err(error), _) => return Err(error),
                 (Ok(None), _) => return Err(locked()),
             };
-            if begun.elapsed() > LOCK_PATIENCE {
+            if begun.elapsed() > LOCK_TIMEOUT {
                 return Err(locked());
             }
             if begun.elapsed() > LOCK_HOLDER_TIMEOUT {

@@ -12,7 +12,7 @@ use promptd_journal::{FILE_NAME, ReadError, Reader, Writer, fold};
 use promptd_model::{Body, SessionState, TurnState, decode};
 
 /// A thread waits no longer than this for the lock: whoever keeps it must not use up all threads.
-const SHORT_PATIENCE: Duration = Duration::from_millis(50);
+const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The journal.
 #[derive(Debug)]
@@ -88,7 +88,10 @@ impl SessionJournal {
         &self,
         decide: impl FnOnce(&SessionState) -> (Vec<(u32, Body)>, R),
     ) -> Result<R, RuntimeError> {
-        self.append(Writer::open(&self.folder)?.with_lock_patience(SHORT_PATIENCE), decide)
+        self.append(
+            Writer::open(&self.folder)?.with_lock_timeout(SHORT_LOCK_TIMEOUT),
+            decide,
+        )
     }
 
     fn append<R>(

@@ -23,7 +23,7 @@ const VERSION: u32 = 1;
 
 /// A server that was killed while it started a keeper holds the home until that keeper's `exec`, which closes what
 /// it inherited. Nobody else holds it for so short a time.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The largest `session.json`: a request's largest body, and more.
 const MAX_FILE: u64 = 256 << 20;
@@ -107,8 +107,7 @@ impl Home {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let file = sys::open_own(&lock_path, options).map_err(failed(&lock_path))?;
-        let lock =
-            sys::lock_file(file, LOCK_PATIENCE).map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
+        let lock = sys::lock_file(file, LOCK_TIMEOUT).map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,

@@ -177,12 +177,12 @@ impl Supervisor {
     async fn watch(&self, keeper: ProcessIdentity) {
         tokio::select! {
             () = wait_for_end(PidFd::open(keeper)) => {}
-            () = self.check_pulse(keeper) => wait_for_end(PidFd::open(keeper)).await,
+            () = self.health_check(keeper) => wait_for_end(PidFd::open(keeper)).await,
         }
     }
 
     /// Wakes a keeper that somebody has stopped, and kills one that does not answer any more: else no timeout would hold.
-    async fn check_pulse(&self, keeper: ProcessIdentity) {
+    async fn health_check(&self, keeper: ProcessIdentity) {
         let mut silent = 0;
         for round in 1_u32.. {
             next_tick().await;

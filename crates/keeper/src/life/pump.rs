@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::keeper::{ExitState, Keeper};
-use crate::intruders::end_lock_holders;
+use crate::lock_holders::end_lock_holders;
 use crate::stream::{ReadResult, StreamFile};
 use crate::turn_end::is_turn_ended;
 use promptd_journal::{FILE_NAME, WriteError};

@@ -17,7 +17,7 @@ use crate::clock::{AgentAge, RunningClock};
 use crate::control::Control;
 use crate::disk::DiskGuard;
 use crate::error::KeeperError;
-use crate::intruders::end_lock_holders;
+use crate::lock_holders::end_lock_holders;
 use crate::paths::TurnPaths;
 use crate::questions::Questions;
 use crate::setup::{self, SetupProgress};
@@ -31,7 +31,7 @@ use promptd_model::{
 use promptd_sys as sys;
 
 /// How long one try to write waits for other writers of the journal. Meanwhile no request is answered.
-const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The agent that a keeper starts with.
 struct Found {
@@ -54,7 +54,7 @@ pub(super) fn start() -> Result<Option<Keeper>, KeeperError> {
     }
     let paths = TurnPaths::new(&spec.folder, spec.turn);
     let (lock, fresh) = lock_output(&paths)?;
-    let mut writer = Writer::open(&spec.folder)?.with_lock_patience(LOCK_PATIENCE);
+    let mut writer = Writer::open(&spec.folder)?.with_lock_timeout(LOCK_TIMEOUT);
     let turn = recorded_turn(&spec, &mut writer, fresh)?;
     if fresh && turn.as_ref().is_some_and(|turn| turn.exited.is_some()) {
         // Another keeper finished and removed the files while the server was starting this one. The new, empty files
