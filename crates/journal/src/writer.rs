@@ -225,7 +225,14 @@ impl Writer {
         let more = length.saturating_add(RESERVE_AHEAD);
         let (is_reserved, length) = match sys::reserve_space(file, self.size, more) {
             Ok(is_reserved) => (is_reserved, more),
-            Err(_) => (sys::reserve_space(file, self.size, length)?, length),
+            Err(_) => match sys::reserve_space(file, self.size, length) {
+                Ok(is_reserved) => (is_reserved, length),
+                Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                    return Err(error);
+                }
+                // Nothing can be reserved for another reason, such as a filter of system calls.
+                Err(_) => (false, length),
+            },
         };
         if is_reserved {
             self.reserved_to = self.size.saturating_add(length);

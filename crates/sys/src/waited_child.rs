@@ -26,30 +26,36 @@ fn waited_for() -> MutexGuard<'static, BTreeSet<i32>> {
 
 /// A child whose exit status is kept for whoever waits for it. When this is dropped, nobody waits for it any more.
 #[derive(Debug)]
-pub struct WaitedChild(Child);
+pub struct WaitedChild {
+    child: Child,
+    is_reaped: bool,
+}
 
 impl WaitedChild {
     /// Starts a child.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         let mut waited_for = waited_for();
-        let child = Self(command.spawn()?);
+        let child = Self {
+            child: command.spawn()?,
+            is_reaped: false,
+        };
         waited_for.insert(child.pid());
         Ok(child)
     }
 
     /// Its process id.
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.0.id()).unwrap_or(0)
+        i32::try_from(self.child.id()).unwrap_or(0)
     }
 
     /// Its standard output, if that is a pipe.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.0.stdout.take()
+        self.child.stdout.take()
     }
 
     /// Its standard error, if that is a pipe.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
-        self.0.stderr.take()
+        self.child.stderr.take()
     }
 
     /// Whether it has exited. It is not reaped, so its id stays its own.
@@ -64,9 +70,9 @@ impl WaitedChild {
     /// Reaps it if it has exited.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let mut waited_for = waited_for();
-        let status = self.0.try_wait()?;
+        let status = self.child.try_wait()?;
         if status.is_some() {
-            waited_for.remove(&self.pid());
+            self.is_reaped |= waited_for.remove(&self.pid());
         }
         Ok(status)
     }
@@ -77,15 +83,18 @@ impl WaitedChild {
         // Without the lock: this can take long.
         while waitid(Id::Pid(Pid::from_raw(self.pid())), flags) == Err(Errno::EINTR) {}
         let mut waited_for = waited_for();
-        let status = self.0.wait()?;
-        waited_for.remove(&self.pid());
+        let status = self.child.wait()?;
+        self.is_reaped |= waited_for.remove(&self.pid());
         Ok(status)
     }
 }
 
 impl Drop for WaitedChild {
     fn drop(&mut self) {
-        waited_for().remove(&self.pid());
+        // Once it is reaped, its id may be that of another child.
+        if !self.is_reaped {
+            waited_for().remove(&self.pid());
+        }
     }
 }
 

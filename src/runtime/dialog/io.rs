@@ -36,9 +36,15 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// An agent may take its time to read.
 const SEND_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// How long an agent may take for each answer that it owes before it gets the prompt: it starts its MCP servers meanwhile,
-/// some of which are downloaded first. Every line of its protocol gives it as long again: a session may be replayed.
+/// How long an agent may take for each answer that it owes before it gets the prompt. Every line of its protocol gives it
+/// as long again: a session may be replayed.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same, where it starts MCP servers meanwhile: some are downloaded first.
+const OPENING_TIMEOUT_WITH_SERVERS: Duration = Duration::from_mins(5);
+
+/// What an agent answers before it starts anything.
+const FIRST_METHOD: &str = "initialize";
 
 /// The I/O of one attempt's dialog.
 pub(crate) struct DialogIo {
@@ -122,10 +128,16 @@ impl DialogIo {
         };
         let known = self.opening.as_ref().filter(|opening| opening.method == method);
         let since = known.map_or(now, |opening| opening.since);
-        let limit = since.max(last_line) + OPENING_TIMEOUT;
+        let has_servers = method != FIRST_METHOD && dialog.starts_servers;
+        let timeout = if has_servers {
+            OPENING_TIMEOUT_WITH_SERVERS
+        } else {
+            OPENING_TIMEOUT
+        };
+        let limit = since.max(last_line) + timeout;
         self.opening = Some(Opening { method, since, limit });
         if now >= limit {
-            let seconds = OPENING_TIMEOUT.as_secs();
+            let seconds = timeout.as_secs();
             dialog.give_up(&format!(
                 "the agent did not answer `{method}` within {seconds} s; its output tells more, and an MCP server that \
                  does not start can be the reason"

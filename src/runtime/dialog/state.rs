@@ -14,6 +14,8 @@ use promptd_model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, 
 
 /// The dialog of one attempt.
 pub(crate) struct DialogState {
+    /// The agent starts MCP servers before it takes the prompt.
+    pub(crate) starts_servers: bool,
     driver: Box<dyn Driver>,
     /// Makes its questions' ids unique in the session: a late or repeated answer must not allow what another turn or
     /// attempt asks.
@@ -34,6 +36,7 @@ pub(crate) struct DialogState {
 impl DialogState {
     pub(crate) fn new(driver: Box<dyn Driver>, turn: u32, attempt: u32) -> Self {
         let mut dialog = Self {
+            starts_servers: false,
             driver,
             prefix: format!("{turn}.{attempt}."),
             due: VecDeque::new(),

@@ -143,6 +143,11 @@ impl TurnInputs {
         })
     }
 
+    /// Whether the agent starts MCP servers.
+    pub(crate) fn has_mcp_servers(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
     /// The request of this attempt; `new_id` is for an agent that takes the id of a new session from us.
     pub(crate) fn request<'a>(&'a self, session: &'a Session, new_id: Option<&'a str>) -> TurnRequest<'a> {
         TurnRequest {

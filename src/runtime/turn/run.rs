@@ -276,7 +276,8 @@ async fn listener(
             None => read_inputs(parts, session, agent, turn).await?,
         };
         if let Some(driver) = inputs.driver(agent, session) {
-            let dialog = DialogState::new(driver, number, turn.attempt);
+            let mut dialog = DialogState::new(driver, number, turn.attempt);
+            dialog.starts_servers = inputs.has_mcp_servers();
             return Ok(Listener::Dialog(Box::new(dialog)));
         }
     }

@@ -151,10 +151,35 @@ pub(crate) fn of_code(code: &str) -> Option<Cause> {
         .map(|(_, cause)| *cause)
 }
 
+/// Names that are words of other sentences, too. They count only where a name is expected.
+const WORDS: [&str; 4] = ["overloaded", "unauthorized", "unauthenticated", "permission_denied"];
+
+/// What stands before a name, with a colon or an equals sign between them.
+const LABELS: [&str; 6] = ["type", "code", "status", "error", "reason", "failed"];
+
 /// The first name of an error in a sentence.
 fn code_in(lower: &str) -> Option<Cause> {
-    let words = lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.len() > 3).find_map(of_code)
+    let mut at = 0;
+    lower.split(|c: char| !is_word(c)).find_map(|word| {
+        let start = at;
+        let separator = lower.get(start + word.len()..)?.chars().next();
+        at = start + word.len() + separator.map_or(0, char::len_utf8);
+        let counts = word.len() > 3 && (!WORDS.contains(&word) || is_labelled(lower.get(..start)?));
+        counts.then(|| of_code(word))?
+    })
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// Whether a text ends where a name is expected: at its beginning, behind a label or a status (`401 unauthorized`).
+fn is_labelled(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '"', '\\', '(', '[']);
+    let last_word = before.rsplit(|c: char| !is_word(c)).next().unwrap_or_default();
+    let label = before.trim_end_matches([':', ' ', '"', '=']);
+    let name = label.rsplit(|c: char| !is_word(c)).next().unwrap_or_default();
+    before.is_empty() || status_in(last_word).is_some() || (label.len() < before.len() && LABELS.contains(&name))
 }
 
 /// The cause, by the HTTP status; `None` if the status does not say enough.
@@ -303,6 +328,10 @@ mod tests {
             (None, "cannot read src/quota.rs", Cause::AgentError),
             (None, "FileNotFoundError: config.toml", Cause::AgentError),
             (None, "the context limit is reached", Cause::AgentError),
+            (None, "TypeError: overloaded function has no match", Cause::AgentError),
+            (None, "cannot write: permission_denied: sandbox", Cause::AgentError),
+            (None, r#"{"type": "overloaded", "x":1}"#, Cause::Overloaded),
+            (None, "error: 401 unauthorized", Cause::Auth),
             // A name in the middle of a sentence, against a status or wording.
             (
                 Some(429),

@@ -35,20 +35,30 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const ESCAPE: u8 = 0x1b;
 
 /// Splits a line into its JSON objects and what is around them. Empty if the line has no object.
+///
+/// An object inside a text, such as a list or an object in another notation, is a part of that text: an agent that logs a
+/// message has not sent it.
 pub fn json_parts(line: &[u8]) -> Vec<JsonPart<'_>> {
     let mut parts = Vec::new();
     // Where the next object is looked for, and up to where the line is in `parts`.
     let (mut at, mut done) = (0, 0);
     let mut damaged = 0;
+    let mut text = Nesting::default();
     while let Some(start) = next_start(line, at) {
         let rest = line.get(start..).unwrap_or_default();
+        // What is inside a damaged object has a rule of its own, below.
+        if damaged == 0 {
+            text.read(line.get(at..start).unwrap_or_default());
+        }
         match object_length(rest) {
+            Ok(length) if text.is_open() => at = start + length,
             // Behind a damaged object, anything may be a part of it. Except what ends the line: there is no end of the
             // damaged object behind it.
             Ok(length) if damaged == 0 || !is_visible(rest.get(length..).unwrap_or_default()) => {
                 push_text(&mut parts, line, done..start);
                 parts.push(JsonPart::Object(rest.get(..length).unwrap_or_default()));
                 (at, done, damaged) = (start + length, start + length, 0);
+                text = Nesting::default();
             }
             Ok(length) => at = start + length,
             // The line was cut: all that follows is inside the object.
@@ -61,6 +71,38 @@ pub fn json_parts(line: &[u8]) -> Vec<JsonPart<'_>> {
         push_text(&mut parts, line, done..line.len());
     }
     parts
+}
+
+/// Whether a text around objects has begun something that it has not ended.
+#[derive(Debug, Default)]
+struct Nesting {
+    brackets: usize,
+    is_quoted: bool,
+}
+
+impl Nesting {
+    fn read(&mut self, text: &[u8]) {
+        let mut rest = text;
+        while let Some((first, behind)) = rest.split_first() {
+            rest = behind;
+            match first {
+                b'[' | b'{' => self.brackets += 1,
+                b']' | b'}' => self.brackets = self.brackets.saturating_sub(1),
+                b'"' => self.is_quoted = !self.is_quoted,
+                // The bytes of a control sequence are no brackets.
+                &ESCAPE => rest = text.get(text.len() - rest.len() - 1..).map_or(rest, behind_control),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.brackets > 0 || self.is_quoted
+    }
+}
+
+fn behind_control(text: &[u8]) -> &[u8] {
+    text.get(control_length(text)..).unwrap_or_default()
 }
 
 /// Where the next `{` is that can begin an object: not one in a control sequence, such as a window's title.
@@ -97,7 +139,7 @@ fn control_length(text: &[u8]) -> usize {
     match text.get(1) {
         // Parameters, then one final byte; any other byte ends the sequence, too, and is no part of it.
         Some(b'[') => match end(2, |byte| !(0x20..0x40).contains(&byte)) {
-            Some(end) if matches!(text.get(end - 1), Some(0x40..=0x7e)) => end,
+            Some(end) if matches!(text.get(end - 1), Some(0x40..=0x7e)) && text.get(end - 1) != Some(&b'{') => end,
             Some(end) => end - 1,
             None => text.len(),
         },
@@ -109,8 +151,9 @@ fn control_length(text: &[u8]) -> usize {
         },
         // A character set has a name behind it.
         Some(b'(' | b')' | b'*' | b'+' | b'#' | b'%') => 3.min(text.len()),
+        // A sequence may be cut off before an object, which is never a part of it.
+        Some(b'{') | None => 1,
         Some(_) => 2,
-        None => 1,
     }
 }
 
@@ -127,7 +170,7 @@ fn is_visible(text: &[u8]) -> bool {
     loop {
         rest = match rest {
             [] => return false,
-            [ESCAPE, ..] => rest.get(control_length(rest)..).unwrap_or_default(),
+            [ESCAPE, ..] => behind_control(rest),
             [0..=b' ' | 0x7f, behind @ ..] => behind,
             _ => match rest.strip_prefix(BYTE_ORDER_MARK) {
                 Some(behind) => behind,
@@ -274,7 +317,9 @@ impl Halves {
         if let Some(half) = last {
             let escape = chunk.get(half.at.clone()).unwrap_or_default().to_owned();
             let object = with_text("\"\\ufffd\"");
-            self.held = Some(Held { path, escape, object });
+            // Only one is held: that of another path, whose other half has not come yet, goes first.
+            let former = self.held.replace(Held { path, escape, object });
+            before = before.or(former.map(|held| held.object));
             chunk.replace_range(half.at, "");
         }
         let object = Cow::Owned(with_text(&chunk).into_bytes());

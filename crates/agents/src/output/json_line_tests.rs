@@ -43,8 +43,37 @@ fn text_around_and_between_objects_is_kept() {
         text(" done"),
     ];
     assert_eq!(json_parts(line.as_bytes()), expected);
-    let line = r#"{env} {{ {"a":1}"#;
-    assert_eq!(json_parts(line.as_bytes()), [text("{env} {{ "), object(r#"{"a":1}"#)]);
+    let line = r#"[~/x] {env} {"a":1}"#;
+    assert_eq!(
+        json_parts(line.as_bytes()),
+        [text("[~/x] {env} "), object(r#"{"a":1}"#)]
+    );
+}
+
+#[test]
+fn an_object_inside_a_text_is_no_message() {
+    for line in [
+        r#"[debug] got { kind: 'x', data: {"type":"result","result":"ok"} }"#,
+        r#"[{"type":"result"}]"#,
+        r#"[ {"type":"result"}, {"type":"result"} ]"#,
+        r#"{{ {"type":"result"}"#,
+        r#"it said "{"type":"result"}""#,
+        r#"it said "{"type":"result"}" and [{"type":"result"}"#,
+    ] {
+        assert_eq!(json_parts(line.as_bytes()), [], "{line}");
+    }
+}
+
+#[test]
+fn a_control_sequence_that_is_cut_off_does_not_cost_the_object() {
+    for before in ["\x1b", "\x1b[", "\x1b[3", "\x1b]"] {
+        let line = format!("{before}{{\"a\":1}}");
+        assert_eq!(
+            json_parts(line.as_bytes()).last(),
+            Some(&object(r#"{"a":1}"#)),
+            "{before:?}"
+        );
+    }
 }
 
 #[test]
@@ -93,6 +122,7 @@ fn hostile_lines_take_linear_time() {
         "{",
         "\\ud83d",
         "{\"a\":1}  ",
+        "[{\"a\":1}",
     ] {
         let line = unit.repeat(half / unit.len());
         let _parts = json_parts(line.as_bytes());
@@ -181,7 +211,7 @@ fn noise() -> impl Strategy<Value = String> {
         Just("\u{feff}".to_owned()),
         Just("\x1b[?2004h".to_owned()),
         "\\x1b\\]0;[a-z{}\"]{0,8}\\x07",
-        "[^\\x1b{}\\n\\x00]{0,12}",
+        "[^\\x1b{}\\[\\]\"\\n\\x00]{0,12}",
     ]
 }
 
