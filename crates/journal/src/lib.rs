@@ -28,6 +28,7 @@ mod long_line;
 mod masked;
 mod reader;
 mod reset;
+mod unfinished;
 mod writer;
 
 pub use fold::fold;

@@ -5,7 +5,6 @@
 //! that was [`CONTEXT`] bytes earlier.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -13,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
+use super::unfinished::{Key, StandardStream, UnfinishedTexts};
 use promptd_mask::{End, MaskedChunk, Masker, is_wrapped as is_base64_line};
 use promptd_model::{Head, RecordKind, parse_head, whole_lines};
 use promptd_model::{Stream, len64};
@@ -46,27 +46,10 @@ pub(super) const FORMAT_KEYS: [&[u8]; 7] = [
 pub(super) struct LineMasker {
     masker: Arc<Masker>,
     /// The texts that may continue.
-    unfinished: BTreeMap<Key, Unfinished>,
+    unfinished: UnfinishedTexts,
     finders: Finders,
     /// [`WINDOW`], or another one in tests.
     window: u64,
-}
-
-/// The output streams and standard input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Channel {
-    Stdin,
-    Stdout,
-    Stderr,
-}
-
-/// A text that may continue: a line, or a text that an agent writes in parts, one per line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    turn: u32,
-    channel: Channel,
-    /// The text in the line; none for the line itself.
-    text: Option<u64>,
 }
 
 /// Where a record is in the journal.
@@ -74,18 +57,6 @@ struct Key {
 struct Position {
     begin: u64,
     end: u64,
-}
-
-/// The last bytes of a text that may continue.
-#[derive(Debug, Default)]
-struct Unfinished {
-    bytes: VecDeque<u8>,
-    /// The records that these bytes come from: the end of each in the journal, and its number of bytes.
-    records: VecDeque<(u64, usize)>,
-    /// The last byte was hidden.
-    hidden: bool,
-    /// The line has ended, and base64 may continue in the next one.
-    ended: bool,
 }
 
 #[derive(Debug)]
@@ -106,7 +77,7 @@ impl LineMasker {
         };
         Self {
             masker,
-            unfinished: BTreeMap::new(),
+            unfinished: UnfinishedTexts::default(),
             finders,
             window: WINDOW,
         }
@@ -129,7 +100,7 @@ impl LineMasker {
     /// Masks complete lines that start at `at` in the journal. Returns the same buffer if nothing is hidden.
     pub(super) fn mask(&mut self, lines: Bytes, at: u64) -> Bytes {
         let window = self.window;
-        self.unfinished.retain(|_, unfinished| unfinished.is_near(at, window));
+        self.unfinished.forget_before(at, window);
         if self.unfinished.is_empty() && !self.may_matter(&lines) {
             return lines;
         }
@@ -163,10 +134,10 @@ impl LineMasker {
         let Some(head) = parse_head(line) else {
             return self.masker.bytes(line);
         };
-        if let Some(channel) = channel(&head) {
+        if let Some(stream) = standard_stream(&head) {
             let key = Key {
                 turn: head.turn,
-                channel,
+                stream,
                 text: None,
             };
             return self.output(line, key, position);
@@ -178,6 +149,8 @@ impl LineMasker {
     }
 
     fn output<'a>(&mut self, line: &'a [u8], key: Key, position: Position) -> Cow<'a, [u8]> {
+        // Not only before a block: the result may not depend on where blocks begin.
+        self.unfinished.forget_line_before(key, position.begin, self.window);
         let fields = line.get(..HEAD).unwrap_or(line);
         let value = |finder: &Finder<'_>| {
             let from = finder.find(fields)?.saturating_add(finder.needle().len());
@@ -188,7 +161,7 @@ impl LineMasker {
         let before_text = fields.get(..text.unwrap_or(fields.len())).unwrap_or(fields);
         let ends = self.finders.eol.find(before_text).is_none();
         let continues = !ends || ends_in_base64(line) || self.has_parts(line);
-        if !continues && !self.unfinished.contains_key(&key) && base64.is_none() && !self.masker.finds(line) {
+        if !continues && self.unfinished.get(key).is_none() && base64.is_none() && !self.masker.finds(line) {
             return Cow::Borrowed(line);
         }
         let from = text.or(base64).unwrap_or(line.len());
@@ -221,13 +194,12 @@ impl LineMasker {
     /// Masks a line of an agent, or a chunk of one.
     fn agent_output<'a>(&mut self, key: Key, bytes: &'a [u8], ends: bool, position: Position) -> Cow<'a, [u8]> {
         let end = if ends { End::Line } else { End::Open };
-        let is_whole = ends && self.unfinished.get(&key).is_none_or(|line| line.ended);
+        let is_whole = ends && self.unfinished.get(key).is_none_or(|line| line.ended);
         if is_whole {
             let masker = Arc::clone(&self.masker);
-            let (turn, channel) = (key.turn, key.channel);
             let shown = masker.line(bytes, end, &mut |text, inside| {
                 let text = Some(text);
-                let key = Key { turn, channel, text };
+                let key = Key { text, ..key };
                 let mask = Masker::string_chunk;
                 match self.chunk(mask, key, inside, End::Open, position).bytes {
                     Cow::Owned(shown) => Some(shown),
@@ -235,7 +207,7 @@ impl LineMasker {
                 }
             });
             if let Some(shown) = shown {
-                self.unfinished.remove(&key);
+                self.unfinished.remove(key);
                 return shown;
             }
         }
@@ -250,7 +222,7 @@ impl LineMasker {
         end: End,
         position: Position,
     ) -> MaskedChunk<'a> {
-        let mut unfinished = self.unfinished.remove(&key).unwrap_or_default();
+        let mut unfinished = self.unfinished.remove(key).unwrap_or_default();
         unfinished.forget_before(position.begin, self.window);
         let before = unfinished.bytes.make_contiguous();
         let shown = mask(&self.masker, before, unfinished.hidden, bytes, end);
@@ -270,56 +242,16 @@ impl LineMasker {
     }
 }
 
-impl Unfinished {
-    /// Whether a record that starts at `at` continues the line.
-    fn is_near(&self, at: u64, window: u64) -> bool {
-        self.records
-            .back()
-            .is_some_and(|(end, _)| end.saturating_add(window) >= at)
-    }
-
-    /// Forgets bytes outside of the window of a record that starts at `at`.
-    fn forget_before(&mut self, at: u64, window: u64) {
-        if !self.is_near(at, window) {
-            *self = Self::default();
-        }
-        while let Some((end, length)) = self.records.front().copied()
-            && end.saturating_add(window) < at
-        {
-            self.records.pop_front();
-            self.bytes.drain(..length.min(self.bytes.len()));
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8], end: u64, reach: usize) {
-        let bytes = bytes.get(bytes.len().saturating_sub(reach)..).unwrap_or(bytes);
-        self.bytes.extend(bytes);
-        self.records.push_back((end, bytes.len()));
-        let mut surplus = self.bytes.len().saturating_sub(reach);
-        self.bytes.drain(..surplus);
-        while surplus > 0
-            && let Some((_, length)) = self.records.front_mut()
-        {
-            let gone = surplus.min(*length);
-            *length = length.saturating_sub(gone);
-            surplus = surplus.saturating_sub(gone);
-            if *length == 0 && self.records.len() > 1 {
-                self.records.pop_front();
-            }
-        }
-    }
-}
-
 /// Whether a line with this head is a chunk of a stream.
 pub(super) fn is_output(line: &[u8]) -> bool {
-    parse_head(line).is_some_and(|head| channel(&head).is_some())
+    parse_head(line).is_some_and(|head| standard_stream(&head).is_some())
 }
 
-fn channel(head: &Head<'_>) -> Option<Channel> {
+fn standard_stream(head: &Head<'_>) -> Option<StandardStream> {
     match head.kind {
-        RecordKind::Output(Stream::Stdout, _) => Some(Channel::Stdout),
-        RecordKind::Output(Stream::Stderr, _) => Some(Channel::Stderr),
-        RecordKind::Other("stdin") => Some(Channel::Stdin),
+        RecordKind::Output(Stream::Stdout, _) => Some(StandardStream::Stdout),
+        RecordKind::Output(Stream::Stderr, _) => Some(StandardStream::Stderr),
+        RecordKind::Other("stdin") => Some(StandardStream::Stdin),
         RecordKind::Other(_) => None,
     }
 }
@@ -350,3 +282,7 @@ fn escape(bytes: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 #[path = "line_masker_tests.rs"]
 pub(super) mod tests;
+
+#[cfg(test)]
+#[path = "line_masker_window_tests.rs"]
+mod window_tests;

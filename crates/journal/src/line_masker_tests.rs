@@ -8,7 +8,7 @@ use promptd_model::{decode, decode_output, encode, encode_output};
 use proptest::prelude::*;
 
 const TIME: &str = "2026-11-21T02:40:00.123456Z";
-const SECRET: &str = "abcabd";
+pub(super) const SECRET: &str = "abcabd";
 
 pub(crate) fn masker(values: &[&str]) -> Arc<Masker> {
     let mut secrets = Secrets::default();
@@ -40,9 +40,13 @@ impl Text {
     }
 }
 
-fn show(masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
+pub(super) fn show(masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
+    show_within(64 << 10, masker, text, lines_per_piece)
+}
+
+pub(super) fn show_within(window: u64, masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
     let mut lines = LineMasker::new(Arc::clone(masker));
-    lines.window = 64 << 10;
+    lines.window = window;
     let (mut shown, mut at) = (Vec::new(), 0);
     let all: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     for piece in all.chunks(lines_per_piece) {
@@ -54,7 +58,7 @@ fn show(masker: &Arc<Masker>, text: &[u8], lines_per_piece: usize) -> Vec<u8> {
 }
 
 /// The joined stdout of a turn.
-fn joined(shown: &[u8], turn: u32) -> Vec<u8> {
+pub(super) fn joined(shown: &[u8], turn: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in whole_lines(shown) {
         let record = decode(line).unwrap();
@@ -193,7 +197,7 @@ fn encoded(units: &[u16], escapes: &[bool]) -> String {
 }
 
 /// The texts of the lines of one kind, joined.
-fn streamed(shown: &[u8], line: &str) -> String {
+pub(super) fn streamed(shown: &[u8], line: &str) -> String {
     let (before, _) = line.split_once('@').unwrap();
     let before = before.rsplit_once('"').unwrap().0;
     let mut all = String::new();
@@ -274,6 +278,32 @@ fn parts_of_other_messages_do_not_belong_together() {
     }
     let bytes = Bytes::from(text.bytes);
     assert_eq!(LineMasker::new(masker(&["correct"])).mask(bytes.clone(), 0), bytes);
+}
+
+#[test]
+fn secret_that_is_json_is_hidden_in_every_output() {
+    let secret = r#"{"type":"service_account","private_key":"-----BEGIN KEY-----\nMIIEvQIBADAN/x+y\n-----END KEY-----\n","id":4711}"#;
+    let value: serde_json::Value = serde_json::from_str(secret).unwrap();
+    let result = serde_json::json!({ "type": "tool_result", "content": secret, "input": { "env": value } });
+    let mut text = Text::default();
+    for printed in [
+        secret.to_owned(),
+        format!("GOOGLE_CREDENTIALS={secret}"),
+        format!(r#"{{"env":{secret},"b":"c"}}"#),
+        result.to_string(),
+        serde_json::to_string_pretty(&value).unwrap(),
+        value["private_key"].as_str().unwrap().to_owned(),
+    ] {
+        for line in printed.lines() {
+            text.output(1, Stream::Stdout, line.as_bytes(), true);
+        }
+    }
+    let shown = String::from_utf8(joined(&show(&masker(&[secret]), &text.bytes, 2), 1)).unwrap();
+    assert!(
+        shown.starts_with("***\nGOOGLE_CREDENTIALS=***\n{\"env\":\"***\",\"b\":\"c\"}\n"),
+        "{shown}"
+    );
+    assert!(!shown.contains("MIIEvQIBADAN") && !shown.contains("x+y"), "{shown}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl JsonText {
 
     /// Which text a value belongs to: its keys, and the labels of its line, as a number. Values that are labels or ids have
     /// none.
-    pub(super) fn channel(&self, text: &[u8], string: &JsonString) -> Option<u64> {
+    pub(super) fn text_key(&self, text: &[u8], string: &JsonString) -> Option<u64> {
         let key = string.key(text);
         let is_name = is_label(key)
             || [
@@ -102,16 +102,16 @@ impl JsonText {
             .iter()
             .any(|end| key.ends_with(end));
         (!string.is_key && !is_name).then(|| {
-            let mut channel = self.identity.clone();
-            string.path.hash(&mut channel);
-            channel.finish()
+            let mut text = self.identity.clone();
+            string.path.hash(&mut text);
+            text.finish()
         })
     }
 }
 
 impl JsonString {
-    /// Whether the string is a word of the format, which programs compare: a key, or what a line is.
-    pub(super) fn is_format_word(&self, text: &[u8]) -> bool {
+    /// Whether the string may be a word of the format, which programs compare: a key, or what a line is.
+    pub(super) fn may_be_format_word(&self, text: &[u8]) -> bool {
         const WORD_KEYS: [&[u8]; 8] = [
             b"type",
             b"subtype",
@@ -122,10 +122,8 @@ impl JsonString {
             b"status",
             b"jsonrpc",
         ];
-        let value = text.get(self.inside.clone()).unwrap_or_default();
         let key = self.key(text);
-        (self.is_key || WORD_KEYS.contains(&key) || key.ends_with(b"stop_reason") || key.ends_with(b"stopReason"))
-            && is_word(value)
+        self.is_key || WORD_KEYS.contains(&key) || key.ends_with(b"stop_reason") || key.ends_with(b"stopReason")
     }
 
     /// The key of the member.
@@ -134,10 +132,18 @@ impl JsonString {
     }
 }
 
+/// What words of a format have besides letters.
+const WORD_SEPARATORS: &[u8] = b"_-./$";
+
 /// Whether a text looks like a word of a format. Secrets have digits, spaces or other characters.
 pub(super) fn is_word(text: &[u8]) -> bool {
     text.iter()
-        .all(|byte| byte.is_ascii_alphabetic() || b"_-./$".contains(byte))
+        .all(|byte| byte.is_ascii_alphabetic() || WORD_SEPARATORS.contains(byte))
+}
+
+/// Whether a secret of letters is several words, such as `correct-horse-battery-staple`, and no word of a format.
+pub(super) fn is_passphrase(secret: &[u8]) -> bool {
+    secret.iter().filter(|byte| WORD_SEPARATORS.contains(byte)).count() >= 2
 }
 
 /// The end of the string that begins at `at` with its quote.
@@ -324,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_channels_and_keys_have_none() {
+    fn values_belong_to_texts_and_keys_do_not() {
         let line =
             r#"{"type":"stream_event","event":{"delta":{"text":"ab \"c","type":"text_delta"},"index":0},"uuid":"1-2"}"#;
         let json = JsonText::find(line.as_bytes()).unwrap();
@@ -333,7 +339,7 @@ mod tests {
             let json = JsonText::find(line.as_bytes()).unwrap();
             let strings = json.strings.iter();
             let found = strings
-                .filter_map(|string| Some((inside(line, string).to_owned(), json.channel(line.as_bytes(), string)?)));
+                .filter_map(|string| Some((inside(line, string).to_owned(), json.text_key(line.as_bytes(), string)?)));
             found.collect::<Vec<_>>()
         };
         let found = texts(line);
@@ -341,19 +347,19 @@ mod tests {
             found.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(),
             [r#"ab \"c"#]
         );
-        let channel = |line: &str| texts(line).first().unwrap().1;
-        assert_eq!(channel(&line.replace("ab", "cd").replace("1-2", "3-4")), found[0].1);
+        let text_key = |line: &str| texts(line).first().unwrap().1;
+        assert_eq!(text_key(&line.replace("ab", "cd").replace("1-2", "3-4")), found[0].1);
         for (of, other) in [
             ("text_delta", "thinking_delta"),
             ("\"index\":0", "\"index\":1"),
             ("\"event\":", "\"other\":"),
         ] {
-            assert_ne!(channel(&line.replace(of, other)), found[0].1, "{other}");
+            assert_ne!(text_key(&line.replace(of, other)), found[0].1, "{other}");
         }
         let words: Vec<_> = json
             .strings
             .iter()
-            .filter(|string| string.is_format_word(line.as_bytes()))
+            .filter(|string| string.may_be_format_word(line.as_bytes()))
             .map(|string| inside(line, string))
             .collect();
         assert_eq!(

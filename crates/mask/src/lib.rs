@@ -2,7 +2,8 @@
 //!
 //! Owns the collection of secrets ([`Secrets`]), the forms in which they are searched, and the search ([`Masker`]): as they
 //! are and in base64, each with any escapes of JSON and of percent-encoding, to any depth. In a JSON line only strings are
-//! masked, and no words of the format, so that the line can still be read.
+//! masked, and no words of the format, so that the line can still be read. The exception is a secret that is more than a string,
+//! such as one that is JSON itself: it is hidden even if the line is no JSON then.
 //!
 //! Promises that the union of all occurrences is hidden, so nothing is left of overlapping secrets, and that whether a byte
 //! is hidden only depends on bytes near it, not on where the search started.

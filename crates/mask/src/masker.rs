@@ -17,8 +17,12 @@ const MIN_PREFIX: usize = 4;
 /// Up to this size of all patterns the fastest automaton is used; above it a compact one.
 const MAX_FAST: usize = 8 << 10;
 
-/// The length of an escape for one byte (`\u002f`).
-const ESCAPE: usize = 6;
+/// The length of an escape of a byte (`\u002f`) after all passes: each may have written the backslash as `\u005c`. That also
+/// covers a backslash that was doubled as often.
+const ESCAPE: usize = 6 + 5 * (PASSES - 1);
+
+/// Bytes that divide a JSON text into its values. In a string a quote is escaped.
+const STRUCTURE: &[u8] = b"\"{}[],:";
 
 /// A text of at least this length may have been cut by a limit, and may end within a secret.
 const MAYBE_CUT: usize = 64 << 10;
@@ -35,6 +39,8 @@ pub struct Masker {
     base64: Vec<Box<[u8]>>,
     /// The first bytes of all patterns.
     first_bytes: Box<[bool; 256]>,
+    /// Whether a pattern has [`STRUCTURE`], so that it may be more than one string of a JSON text.
+    has_structure: bool,
     longest: usize,
 }
 
@@ -83,19 +89,21 @@ impl Masker {
                 *known = true;
             }
         }
+        let has_structure = all.iter().flatten().any(|byte| STRUCTURE.contains(byte));
         let sorted = |patterns: std::collections::BTreeSet<Vec<u8>>| patterns.into_iter().map(Vec::into_boxed_slice);
         Some(Self {
             automaton,
             sorted: sorted(all).collect(),
             base64: sorted(base64).collect(),
             first_bytes,
+            has_structure,
             longest,
         })
     }
 
     /// Whether the bytes contain a secret.
     pub fn finds(&self, bytes: &[u8]) -> bool {
-        self.automaton.is_match(bytes) || !self.spans(bytes, End::Closed).is_empty()
+        self.automaton.is_match(bytes) || !self.matches(bytes, End::Closed).is_empty()
     }
 
     /// Masks a text.
@@ -151,7 +159,11 @@ impl Masker {
             Cow::Owned([before, bytes].concat())
         };
         let within = |at: usize| at.saturating_sub(before.len());
-        let mut found = self.spans(&joined, end);
+        let found = self.matches(&joined, end);
+        // Another secret that begins here has its own `***`: the chunk may be shown without the one before.
+        let is_continued = |span: &Range<usize>| span.start < before.len() && span.end > before.len();
+        let continues = hidden && found.iter().any(is_continued);
+        let mut found = joined_spans(found);
         found.retain(|span| span.end > before.len());
         for span in &mut found {
             *span = within(span.start)..within(span.end);
@@ -170,7 +182,7 @@ impl Masker {
         let mut from = 0;
         for span in spans {
             shown.extend_from_slice(bytes.get(from..span.start).unwrap_or_default());
-            if !(hidden && span.start == 0) {
+            if !(continues && span.start == 0) {
                 shown.extend_from_slice(MASK.as_bytes());
             }
             from = span.end;
@@ -181,7 +193,31 @@ impl Masker {
     }
 
     /// The ranges of all secrets, in order; adjacent ranges are joined.
-    fn spans(&self, text: &[u8], end: End) -> Vec<Range<usize>> {
+    pub(super) fn spans(&self, text: &[u8], end: End) -> Vec<Range<usize>> {
+        joined_spans(self.matches(text, end))
+    }
+
+    /// The ranges in a JSON text of secrets that are more than one of its strings, in order. `strings` are the insides of
+    /// all strings.
+    pub(super) fn beyond_strings(&self, text: &[u8], strings: &[Range<usize>]) -> Vec<Range<usize>> {
+        if !self.has_structure {
+            return Vec::new();
+        }
+        let mut found = self.spans(text, End::Closed);
+        found.retain(|span| {
+            let next = strings.partition_point(|string| string.start <= span.start);
+            let string = next.checked_sub(1).and_then(|index| strings.get(index));
+            let has_structure = || {
+                let bytes = text.get(span.clone()).unwrap_or_default();
+                bytes.iter().any(|byte| STRUCTURE.contains(byte))
+            };
+            string.is_none_or(|string| span.end > string.end) && has_structure()
+        });
+        found
+    }
+
+    /// The ranges of all secrets, as they are found.
+    fn matches(&self, text: &[u8], end: End) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut from = 0_usize;
         loop {
@@ -200,7 +236,7 @@ impl Masker {
             }
             from = from.saturating_add(MAX_PART);
         }
-        joined_spans(found)
+        found
     }
 
     /// Finds the secrets in a text as it is, without its escapes, and without the line breaks of base64.

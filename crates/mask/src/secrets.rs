@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::names::{is_count, is_secret};
 use super::values::{is_opaque, query_values, user_info};
@@ -36,10 +37,16 @@ const PLAIN_HEADERS: [&str; 5] = ["connection", "host", "mcp-protocol-version", 
 pub struct Secrets(BTreeSet<String>);
 
 impl Secrets {
-    /// Adds a secret value. Of several lines each is a secret, because output is recorded in lines.
+    /// Adds a secret value. Of several lines each is a secret, because output is recorded in lines. Of a JSON object or list
+    /// each string is a secret, too, because the JSON may be written in another way.
     pub fn add(&mut self, value: &str) {
         if value.len() > MAX_LEN {
             return;
+        }
+        if value.trim_start().starts_with(['{', '['])
+            && let Ok(json) = serde_json::from_str(value)
+        {
+            self.add_strings(&json);
         }
         let several = value.trim().contains('\n');
         for line in value.lines().map(str::trim).filter(|line| is_long_enough(line)) {
@@ -47,6 +54,15 @@ impl Secrets {
             if !(several && line.starts_with("-----")) {
                 self.0.insert(line.to_owned());
             }
+        }
+    }
+
+    fn add_strings(&mut self, json: &Value) {
+        match json {
+            Value::String(text) => self.add_value(text),
+            Value::Array(values) => values.iter().for_each(|value| self.add_strings(value)),
+            Value::Object(values) => values.values().for_each(|value| self.add_strings(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -351,6 +367,25 @@ mod tests {
         let key =
             "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADAN\r\nBgkq\r\nhkiG9w0BAQEF\r\n-----END PRIVATE KEY-----\r\n";
         assert_eq!(of("TLS_KEY", key), ["MIIEvQIBADAN", "hkiG9w0BAQEF"]);
+    }
+
+    #[test]
+    fn each_string_of_json_is_a_secret() {
+        let json = r#"{"auths":{"ghcr.io":{"auth":"dXNlcjpodW50ZXIyMg==","n":1234567}},"kind":"postgres","list":["[\"in/ner-1\"]"]}"#;
+        let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(json).unwrap()).unwrap();
+        for value in [json, &pretty, &format!(" [{json}]\n")] {
+            let found = of("DOCKER_AUTH_CONFIG", value);
+            for expected in ["dXNlcjpodW50ZXIyMg==", "[\"in/ner-1\"]", "in/ner-1"] {
+                assert!(found.iter().any(|secret| secret == expected), "{expected} of {value}");
+            }
+            assert!(found.iter().all(|secret| secret != "postgres"), "ordinary words stay");
+        }
+        // Lines of a key are recorded one by one.
+        let key = of(
+            "GOOGLE_CREDENTIALS",
+            r#"{"private_key":"-----BEGIN KEY-----\nMIIEvQIBADAN\n-----END KEY-----\n"}"#,
+        );
+        assert!(key.iter().any(|secret| secret == "MIIEvQIBADAN"));
     }
 
     #[test]
