@@ -222,3 +222,18 @@ async fn turn_that_succeeds_on_retry_is_completed() {
     assert_eq!(session["turns"][0]["attempt"], json!(2), "{session}");
     assert_eq!(server.output(&id, "stdout").await, b"oops\nwell\n");
 }
+
+#[tokio::test]
+async fn turn_that_waits_for_its_retry_lets_others_run() {
+    let server = Server::with().config("[limits]\nrunning = 1\n").start().await;
+    let retry = json!({ "max": 1, "delay": 3_000 });
+    let waits = server
+        .create(json!({ "agent": "shell", "prompt": "exit 3", "retry": retry }))
+        .await;
+    server.record(&waits, "retry").await;
+    let other = server.shell("echo ran").await;
+    assert_eq!(server.settled(&other).await["status"], "completed");
+    assert_eq!(server.session(&waits).await["status"], "running");
+    server.post(&format!("/v1/sessions/{waits}/stop"), json!({})).await;
+    assert_eq!(server.settled(&waits).await["status"], "cancelled");
+}

@@ -125,12 +125,10 @@ impl Session {
         !self.control.is_busy() && self.state().current().is_none()
     }
 
-    /// Whether a turn has begun and not ended.
+    /// Whether a turn has begun and not ended, and does not wait for its next attempt.
     pub(crate) fn has_running_turn(&self) -> bool {
         let state = self.state();
-        state
-            .current()
-            .is_some_and(|turn| turn.phase != promptd_model::TurnPhase::Queued)
+        state.current().is_some_and(|turn| !turn.is_waiting())
     }
 
     pub(crate) fn finish_creation(&self, succeeded: bool) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::service::SinkDelivery;
@@ -18,7 +19,7 @@ use crate::runtime::turn::run::run;
 use crate::runtime::turn::start::{adopt, start};
 use crate::runtime::turn::tick::next_tick;
 use promptd_follow::Watch;
-use promptd_model::TurnPhase;
+use promptd_model::{SessionState, TurnPhase};
 
 /// After an error that nobody can do anything about, the next try comes after this long.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -85,7 +86,7 @@ impl TurnDriver {
         let held = Held {
             ticket: waits.then(|| self.queue.join(session.id().clone())),
             permit,
-            inputs: None,
+            ..Held::default()
         };
         tokio::spawn(Arc::clone(self).run(Arc::clone(session), held));
     }
@@ -171,28 +172,28 @@ impl TurnDriver {
         let inputs = held.inputs.take();
         match &turn.phase {
             TurnPhase::Queued => {
-                if held.permit.is_none() {
-                    let join = || self.queue.join(session.id().clone());
-                    let ticket = held.ticket.get_or_insert_with(join);
-                    tokio::select! {
-                        permit = ticket.permit() => held.permit = permit,
-                        // The turn may have been cancelled while it waited.
-                        _ = changes.changed() => return Ok(true),
-                    }
-                    held.ticket = None;
+                if !self.wait_for_permit(session, held, &mut changes).await {
+                    return Ok(true);
                 }
                 held.inputs = start(&self.parts, session, turn, 1).await?;
             }
             TurnPhase::Retrying { attempt, at } => {
-                self.hold_permit(held);
                 // By the wall clock: a delay can be the hours until a quota is full again.
                 let delay = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-                tokio::select! {
-                    () = tokio::time::sleep(delay) => {
-                        held.inputs = start(&self.parts, session, turn, *attempt).await?;
+                if !delay.is_zero() {
+                    // Others may run while this one only waits; then it joins the queue like every other.
+                    held.permit = None;
+                    held.ticket = None;
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        _ = changes.changed() => {}
                     }
-                    _ = changes.changed() => {}
+                    return Ok(true);
                 }
+                if !self.wait_for_permit(session, held, &mut changes).await {
+                    return Ok(true);
+                }
+                held.inputs = start(&self.parts, session, turn, *attempt).await?;
             }
             TurnPhase::Running | TurnPhase::Exited => {
                 self.hold_permit(held);
@@ -207,6 +208,25 @@ impl TurnDriver {
             TurnPhase::Ended(_) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Waits for the permit to run a turn; false when the session has changed meanwhile: the turn may be cancelled.
+    async fn wait_for_permit(
+        &self,
+        session: &Session,
+        held: &mut Held,
+        changes: &mut watch::Receiver<Arc<SessionState>>,
+    ) -> bool {
+        if held.permit.is_none() {
+            let join = || self.queue.join(session.id().clone());
+            let ticket = held.ticket.get_or_insert_with(join);
+            tokio::select! {
+                permit = ticket.permit() => held.permit = Some(permit),
+                _ = changes.changed() => return false,
+            }
+            held.ticket = None;
+        }
+        true
     }
 
     /// Sees to it that a running turn has one permit, and no second one in the queue.

@@ -18,10 +18,13 @@ struct Inner {
     limit: usize,
     running: usize,
     waiting: VecDeque<Waiting>,
+    /// The number of the last ticket.
+    last: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    ticket: u64,
     session: SessionId,
     sender: oneshot::Sender<Permit>,
 }
@@ -30,7 +33,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     queue: Arc<TurnQueue>,
-    session: SessionId,
+    number: u64,
     permit: oneshot::Receiver<Permit>,
 }
 
@@ -68,14 +71,21 @@ impl TurnQueue {
     /// Joins the queue.
     pub(crate) fn join(self: &Arc<Self>, session: SessionId) -> Ticket {
         let (sender, permit) = oneshot::channel();
-        self.lock().waiting.push_back(Waiting {
-            session: session.clone(),
-            sender,
-        });
+        let number = {
+            let mut inner = self.lock();
+            inner.last = inner.last.saturating_add(1);
+            let ticket = inner.last;
+            inner.waiting.push_back(Waiting {
+                ticket,
+                session,
+                sender,
+            });
+            ticket
+        };
         self.admit();
         Ticket {
             queue: Arc::clone(self),
-            session,
+            number,
             permit,
         }
     }
@@ -107,9 +117,13 @@ impl TurnQueue {
 }
 
 impl Ticket {
-    /// Waits for the permit.
-    pub(crate) async fn permit(&mut self) -> Option<Permit> {
-        (&mut self.permit).await.ok()
+    /// Waits for the permit. There is no other way to get one than to wait for it.
+    pub(crate) async fn permit(&mut self) -> Permit {
+        match (&mut self.permit).await {
+            Ok(permit) => permit,
+            // Its sender stays in the queue as long as this ticket lives.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// The permit, if it was given by now.
@@ -120,10 +134,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        // Only this one: the session may hold another, for its next turn.
         self.queue
             .lock()
             .waiting
-            .retain(|waiting| waiting.session != self.session);
+            .retain(|waiting| waiting.ticket != self.number);
     }
 }
 
@@ -149,7 +164,7 @@ mod tests {
     async fn permits_are_given_in_order() {
         let queue = TurnQueue::new(1);
         let mut first = queue.join(id("first"));
-        let permit = first.permit().await.unwrap();
+        let permit = first.permit().await;
         let second = queue.join(id("second"));
         let mut third = queue.join(id("third"));
         assert_eq!(
@@ -159,7 +174,7 @@ mod tests {
         drop(second);
         assert_eq!(queue.position(&id("third")), Some(0));
         drop(permit);
-        assert!(third.permit().await.is_some());
+        drop(third.permit().await);
         assert_eq!(queue.lock().running, 0, "the permit was given back");
     }
 
@@ -167,6 +182,20 @@ mod tests {
     async fn a_permit_that_nobody_took_is_given_back() {
         let queue = TurnQueue::new(1);
         drop(queue.join(id("gone")));
-        assert!(queue.join(id("next")).permit().await.is_some());
+        drop(queue.join(id("next")).permit().await);
+    }
+
+    #[tokio::test]
+    async fn a_ticket_takes_no_other_of_its_session_with_it() {
+        let queue = TurnQueue::new(1);
+        let running = queue.join(id("other")).permit().await;
+        let stopped = queue.join(id("session"));
+        let mut next = queue.join(id("session"));
+        drop(stopped);
+        assert!(next.try_permit().is_none() && queue.position(&id("session")) == Some(0));
+        drop(running);
+        let permit = next.permit().await;
+        assert!(queue.join(id("other")).try_permit().is_none(), "one runs");
+        drop(permit);
     }
 }
