@@ -15,6 +15,7 @@ use crate::api::sessions::{artifacts, permissions, resource, turns};
 use crate::api::state::SharedState;
 use crate::api::stream::{events, output, ws};
 
+const HEALTH: &str = "/health";
 const HEALTHZ: &str = "/healthz";
 
 pub(crate) fn router(api: SharedState, listener: ListenerKind) -> Router {
@@ -57,6 +58,7 @@ pub(crate) fn router(api: SharedState, listener: ListenerKind) -> Router {
 pub(crate) fn refusals(api: SharedState, connections: usize) -> Router {
     let state = Arc::clone(&api);
     Router::new()
+        .route(HEALTH, get(execute::health))
         .route(HEALTHZ, get(info::healthz))
         .fallback(async move || middleware::too_many_connections(connections))
         .layer(from_fn(move |request, next| {

@@ -55,6 +55,7 @@ async fn serve(
             Ok(text) => create(api, &text, view).await,
             Err(problem) => Err(problem),
         };
+        receiver.release_memory();
         match created {
             Ok(created) => break created,
             Err(problem) => send_answer(sender, Err(api.masked(None, problem))).await?,
@@ -68,6 +69,7 @@ async fn serve(
                 Ok(text) => next_turn(api, &session, &text).await,
                 Err(problem) => Err(problem),
             };
+            receiver.release_memory();
             send_answer(sender, answer.map_err(|problem| api.masked(Some(&session), problem))).await?;
         }
     };

@@ -1,4 +1,4 @@
-//! What tells the bound on connections what each does: the bytes that come, and the body of the answer.
+//! What tells the bound on connections what each does: bytes in and out, and the body of the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -41,6 +41,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.client.begin_write();
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -49,6 +50,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.client.begin_write();
         Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
     }
 
@@ -57,7 +59,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.client.finish_write();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 50 } else {
 /// connection that we close first is a request that they lose.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(640);
 
-/// A connection that must close does so within microseconds.
-const EVICTION: Duration = Duration::from_secs(1);
+/// A connection that must close does so within microseconds. One that does not has got a request just now.
+const EVICTION: Duration = Duration::from_millis(200);
 
 /// A bounded number of connections.
 #[derive(Debug)]
@@ -47,22 +48,32 @@ impl ClientConnections {
     /// Admits a new connection; at the bound, the connection that has waited for a request for the longest time is closed.
     /// `None` if all have requests.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Arc<ClientConnection>> {
-        let permit = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            permit
-        } else {
-            let (_, evict) = self.waiting().evictions.pop_first()?;
-            evict.notify_one();
-            let free = Arc::clone(&self.permits).acquire_owned();
-            tokio::time::timeout(EVICTION, free).await.ok()?.ok()?
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.evict().await?,
         };
         let client = Arc::new(ClientConnection {
             connections: Arc::clone(self),
             evict: Arc::default(),
             state: Mutex::default(),
+            is_unflushed: AtomicBool::new(false),
             _permit: permit,
         });
         client.begin_waiting(HEAD_TIMEOUT);
         Some(client)
+    }
+
+    /// Closes the connection that waits for the longest time. One that gets a request meanwhile stays, and the next one is
+    /// tried.
+    async fn evict(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let (_, evict) = self.waiting().evictions.pop_first()?;
+            evict.notify_one();
+            let free = Arc::clone(&self.permits).acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(EVICTION, free).await {
+                return permit.ok();
+            }
+        }
     }
 }
 
@@ -72,6 +83,8 @@ pub(super) struct ClientConnection {
     connections: Arc<ClientConnections>,
     evict: Arc<Notify>,
     state: Mutex<State>,
+    /// Bytes were written that the client has not taken yet.
+    is_unflushed: AtomicBool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -80,6 +93,8 @@ enum State {
     /// A request is being served, or the connection is no longer one of HTTP.
     #[default]
     Active,
+    /// The answer is complete, and may still be on its way to a client that reads slowly.
+    Flushing,
     Waiting {
         idle_order: u64,
         until: Instant,
@@ -124,12 +139,26 @@ impl ClientConnection {
         self.set(State::Active);
     }
 
-    /// The answer to a request is over.
+    /// The answer to a request is complete.
     pub(super) fn finish_request(&self) {
-        let is_active = matches!(*self.state(), State::Active);
-        if is_active {
-            self.begin_waiting(IDLE_TIMEOUT);
+        let mut state = self.state();
+        if matches!(*state, State::Active) {
+            *state = State::Flushing;
         }
+    }
+
+    /// Bytes are written.
+    pub(super) fn begin_write(&self) {
+        self.is_unflushed.store(true, Ordering::Relaxed);
+        let is_waiting = matches!(*self.state(), State::Waiting { .. });
+        if is_waiting {
+            self.set(State::Flushing);
+        }
+    }
+
+    /// The client has taken all that was written.
+    pub(super) fn finish_write(&self) {
+        self.is_unflushed.store(false, Ordering::Relaxed);
     }
 
     /// The connection leaves HTTP, and still counts.
@@ -149,7 +178,13 @@ impl ClientConnection {
     /// The state changes while the connection is polled, so this has to be polled after it, by the same task.
     pub(super) async fn must_close(&self) {
         let mut timer = pin!(sleep_until(Instant::now() + HEAD_TIMEOUT));
-        let overdue = poll_fn(|context| {
+        let mut overdue = pin!(poll_fn(|context| {
+            // All that hyper has buffered was written or refused by now, so what was refused is known.
+            let is_flushed = !self.is_unflushed.load(Ordering::Relaxed);
+            let is_flushing = matches!(*self.state(), State::Flushing);
+            if is_flushing && is_flushed {
+                self.begin_waiting(IDLE_TIMEOUT);
+            }
             let State::Waiting { until, .. } = *self.state() else {
                 return std::task::Poll::Pending;
             };
@@ -157,10 +192,18 @@ impl ClientConnection {
                 timer.as_mut().reset(until);
             }
             timer.as_mut().poll(context)
-        });
-        tokio::select! {
-            () = overdue => {}
-            () = self.evict.notified() => {}
+        }));
+        loop {
+            tokio::select! {
+                biased;
+                () = overdue.as_mut() => return,
+                () = self.evict.notified() => {}
+            }
+            // A request may have come since this connection was chosen.
+            let is_waiting = matches!(*self.state(), State::Waiting { .. });
+            if is_waiting {
+                return;
+            }
         }
     }
 }
@@ -202,6 +245,42 @@ mod tests {
             connections.take().await.is_none(),
             "an upgraded connection does not wait"
         );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_during_an_eviction_is_served() {
+        let connections = ClientConnections::new(2);
+        let (one, two) = (connections.take().await.unwrap(), connections.take().await.unwrap());
+        two.begin_request();
+        two.finish_request();
+        assert!(!is_evicted(&two).await, "it waits after the other one, and for long");
+        let third = tokio::spawn({
+            let connections = Arc::clone(&connections);
+            async move { connections.take().await }
+        });
+        tokio::task::yield_now().await;
+        one.begin_request();
+        assert!(!is_evicted(&one).await, "its request has begun");
+        two.must_close().await;
+        drop(two);
+        assert!(third.await.unwrap().is_some(), "the next one makes room");
+    }
+
+    #[tokio::test]
+    async fn an_answer_on_its_way_to_a_slow_reader_is_not_cut() {
+        let connections = ClientConnections::new(1);
+        let client = connections.take().await.unwrap();
+        client.begin_request();
+        client.begin_write();
+        client.finish_request();
+        assert!(!is_evicted(&client).await);
+        assert!(connections.take().await.is_none(), "it does not wait for a request yet");
+        client.finish_write();
+        assert!(!is_evicted(&client).await, "nobody needs it to go");
+        let next = tokio::spawn(async move { connections.take().await });
+        client.must_close().await;
+        drop(client);
+        assert!(next.await.unwrap().is_some());
     }
 
     #[tokio::test]

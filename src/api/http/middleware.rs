@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CONNECTION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -9,7 +10,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::api::http::auth::{Caller, ListenerKind, authorize};
-use crate::api::http::body::RequestMemory;
+use crate::api::http::body::drain_request;
+use crate::api::http::memory::RequestMemory;
 use crate::api::http::path::session_id;
 use crate::api::http::peer::Peer;
 use crate::api::http::problem::Problem;
@@ -38,6 +40,9 @@ const CONTROL_ONLY: &str = "/v1/configuration";
 
 /// Seconds after which a caller beyond the bound may try again.
 const BUSY_SECONDS: u64 = 2;
+
+/// So much of a body is read for a caller beyond the bound, who could not read the refusal otherwise.
+const MAX_DRAINED: usize = 64 << 10;
 
 /// The value of `Promptd-Epoch` while there is no epoch.
 const DORMANT: &str = "dormant";
@@ -86,7 +91,10 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
 /// Answers a connection beyond the bound.
 pub(crate) async fn refuse(api: SharedState, request: Request, next: Next) -> Response {
     let plain = PLAIN_ERRORS.contains(&request.uri().path());
-    let mut response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let unread = Request::from_parts(parts.clone(), body);
+    let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
+    drain_request(unread, MAX_DRAINED).await;
     response
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));

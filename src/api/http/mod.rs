@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod errors;
 pub(crate) mod json;
 pub(crate) mod keepalive;
+pub(crate) mod memory;
 pub(crate) mod middleware;
 pub(crate) mod negotiate;
 pub(crate) mod path;

@@ -89,35 +89,48 @@ impl Records for Collected {
         self.text.extend_from_slice(text);
         // The last fragment is made at the end of the line.
         while self.text.len() > FRAGMENT {
-            let bytes = self.text.split_to(FRAGMENT).freeze();
-            let first = !std::mem::replace(&mut self.continues, true);
-            let last = false;
-            let record = self.record.filter(|_| first);
-            self.fragments.push(Fragment {
-                bytes,
-                first,
-                last,
-                record,
-            });
+            let whole = whole_characters(self.text.get(..FRAGMENT).unwrap_or_default());
+            self.take(whole, false);
         }
     }
 
     fn end(&mut self) {
-        let mut bytes = self.text.split().freeze();
-        let first = !std::mem::take(&mut self.continues);
-        // The journal is JSON, hence UTF-8; a damaged line is repaired rather than left out.
-        if first && std::str::from_utf8(&bytes).is_err() {
+        self.take(self.text.len(), true);
+    }
+}
+
+impl Collected {
+    /// Makes fragments of the next bytes.
+    ///
+    /// The journal is JSON, hence UTF-8; a damaged line is repaired rather than left out, because clients close a connection
+    /// that sends them anything else.
+    fn take(&mut self, length: usize, last: bool) {
+        let mut bytes = self.text.split_to(length).freeze();
+        if std::str::from_utf8(&bytes).is_err() {
             bytes = String::from_utf8_lossy(&bytes).into_owned().into();
         }
-        let last = true;
-        let record = self.record.filter(|_| first);
-        self.fragments.push(Fragment {
-            bytes,
-            first,
-            last,
-            record,
-        });
+        let begins = !std::mem::replace(&mut self.continues, !last);
+        // What was repaired can be larger than a fragment.
+        self.fragments.extend(fragments(bytes).map(|part| Fragment {
+            first: part.first && begins,
+            last: part.last && last,
+            record: self.record.filter(|_| part.first && begins),
+            bytes: part.bytes,
+        }));
     }
+}
+
+/// How many of these bytes are whole characters: the last one may go on after them.
+fn whole_characters(bytes: &[u8]) -> usize {
+    /// The most bytes of a character before its last one.
+    const UNFINISHED: usize = 3;
+    let end = bytes.len().saturating_sub(UNFINISHED);
+    let tail = bytes.get(end..).unwrap_or_default();
+    let unfinished = tail.iter().rposition(|byte| *byte >= 0xC0).filter(|at| {
+        let rest = tail.get(*at..).unwrap_or_default();
+        std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none())
+    });
+    unfinished.map_or(bytes.len(), |at| end.saturating_add(at))
 }
 
 #[cfg(test)]
@@ -156,6 +169,37 @@ mod tests {
             let text = vec![b'x'; size];
             assert_eq!(messages(fragments(text.clone().into())), [text]);
         }
+    }
+
+    /// What a client gets of the lines, piece by piece.
+    fn received(text: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
+        let mut fragmenter = Fragmenter::default();
+        let found: Vec<Fragment> = pieces(text, sizes)
+            .iter()
+            .flat_map(|piece| fragmenter.push(piece))
+            .collect();
+        messages(found)
+    }
+
+    #[test]
+    fn a_damaged_line_of_any_size_is_repaired() {
+        for size in [10, FRAGMENT - 2, FRAGMENT - 1, FRAGMENT, 3 * FRAGMENT] {
+            for damage in [&b"\xff"[..], b"\xe2\x82", b"\xf0\x9f\x98", &[0x80; 4], &[0xf0; 5]] {
+                let line = [&vec![b'x'; size], damage, "€😀".repeat(FRAGMENT / 2).as_bytes()].concat();
+                let expected = String::from_utf8_lossy(&line).into_owned();
+                let text = [&line[..], b"\n"].concat();
+                for cut in [7_000, 65_537] {
+                    assert_eq!(
+                        received(&text, &[cut]),
+                        [expected.as_bytes()],
+                        "{size} {damage:x?} {cut}"
+                    );
+                }
+            }
+        }
+        let only_damage = [vec![0xff; 2 * FRAGMENT], b"\n".to_vec()].concat();
+        let repaired = "\u{fffd}".repeat(2 * FRAGMENT);
+        assert_eq!(received(&only_damage, &[9_000]), [repaired.as_bytes()]);
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 //! buffer more than that, and may not write.
 
 pub(crate) mod body;
+pub(crate) mod bounded;
 pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod fragments;

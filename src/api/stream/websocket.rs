@@ -27,10 +27,11 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::api::http::auth::requested_protocol;
-use crate::api::http::body::{BodyMemory, BodyMemoryPermit, BoundedStream, MessageBudget};
 use crate::api::http::keepalive::PingMonitor;
+use crate::api::http::memory::{BodyMemory, BodyMemoryPermit};
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
+use crate::api::stream::bounded::{BoundedStream, MessageBudget};
 use crate::api::stream::feed::{Feed, Step, wait_for_shutdown};
 use crate::api::stream::fragments::{Fragment, Fragmenter, fragments};
 
@@ -113,9 +114,10 @@ impl Upgrade {
         tokio::spawn(async move {
             // A client that hung up before needs no connection.
             let Ok(upgraded) = connection.await else { return };
-            let stream = BoundedStream::new(TokioIo::new(upgraded), memory, limit);
+            let monitor = Arc::new(PingMonitor::default());
+            let stream = BoundedStream::new(TokioIo::new(upgraded), memory, Arc::clone(&monitor));
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config(limit))).await;
-            let (sender, receiver) = split(socket);
+            let (sender, receiver) = split(socket, monitor);
             tokio::select! {
                 closed = serve(Arc::clone(&sender), receiver) => {
                     if let Ok(frame) = closed {
@@ -165,10 +167,9 @@ pub(crate) struct Receiver {
 #[derive(Debug)]
 pub(crate) struct Disconnected;
 
-fn split(socket: Connection) -> (Arc<Sender>, Receiver) {
+fn split(socket: Connection, monitor: Arc<PingMonitor>) -> (Arc<Sender>, Receiver) {
     let budget = socket.get_ref().budget();
     let (sink, stream) = socket.split();
-    let monitor = Arc::new(PingMonitor::default());
     let sender = Sender {
         sink: Mutex::new(sink),
         monitor: Arc::clone(&monitor),
@@ -256,7 +257,7 @@ impl Sender {
 impl Receiver {
     /// The next message as text.
     pub(crate) async fn next_text(&mut self) -> Result<Result<Utf8Bytes, Problem>, Disconnected> {
-        self.memory = None;
+        self.release_memory();
         self.monitor.set_reading(true);
         let text = self.read_text().await;
         self.memory = text.as_ref().and_then(|_| self.budget.finish_message());
@@ -264,10 +265,14 @@ impl Receiver {
         text.ok_or(Disconnected)
     }
 
+    /// The message is handled: its memory is free while the answer is on its way.
+    pub(crate) fn release_memory(&mut self) {
+        self.memory = None;
+    }
+
     async fn read_text(&mut self) -> Option<Result<Utf8Bytes, Problem>> {
         loop {
             let message = self.stream.next().await?.ok()?;
-            self.monitor.record_activity();
             match message {
                 Message::Text(text) => return Some(Ok(text)),
                 Message::Binary(bytes) => {

@@ -97,6 +97,7 @@ async fn execute_commands(
             Ok(text) => execute(api, session, &text).await,
             Err(problem) => Err(problem),
         };
+        receiver.release_memory();
         send_answer(sender, answer.map_err(|problem| api.masked(Some(session), problem))).await?;
     }
 }

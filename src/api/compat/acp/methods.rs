@@ -16,21 +16,19 @@ use super::connection::{Connection, Tasks};
 use super::message::{params, rpc_error, value};
 use super::requests;
 use crate::api::http::problem::Problem;
-use crate::api::stream::websocket::Disconnected;
 use crate::runtime::{NewPrompt, Session};
 
 impl Connection {
-    /// Handles a request. What takes its time is answered later: `session/prompt` and `session/load` by the follower of
-    /// the session, `session/close` and `session/delete` when its work has ended.
+    /// Handles a request; returns its answer. What takes its time is answered later: `session/prompt` and `session/load`
+    /// by the follower of the session, `session/close` and `session/delete` when its work has ended.
     pub(super) async fn handle_request(
         self: &Arc<Self>,
         id: RequestId,
         method: &str,
         given: Value,
         tasks: &mut Tasks,
-    ) -> Result<(), Disconnected> {
+    ) -> Option<Result<Value, Error>> {
         let answer_later = |result: Result<(), Error>| result.map(|()| None);
-        let own_id = id.clone();
         let result = if method == METHODS.initialize {
             value(&initialize()).map(Some)
         } else if method == METHODS.authenticate {
@@ -42,22 +40,19 @@ impl Connection {
         } else if method == METHODS.session_resume {
             self.resume(given, tasks).await.map(Some)
         } else if method == METHODS.session_close {
-            answer_later(self.close(own_id, given, tasks).await)
+            answer_later(self.close(id, given, tasks).await)
         } else if method == METHODS.session_delete {
-            answer_later(self.delete(own_id, given, tasks))
+            answer_later(self.delete(id, given, tasks))
         } else if method == METHODS.session_load {
-            answer_later(self.load(own_id, given, tasks))
+            answer_later(self.load(id, given, tasks))
         } else if method == METHODS.session_prompt {
-            answer_later(self.prompt(own_id, given, tasks).await)
+            answer_later(self.prompt(id, given, tasks).await)
         } else {
             let method: String = method.chars().take(200).collect();
             let message = format!("there is no method {method:?}; initialize tells what there is");
             Err(rpc_error(ErrorCode::MethodNotFound, message))
         };
-        match result.transpose() {
-            Some(result) => self.respond(id, result).await,
-            None => Ok(()),
-        }
+        result.transpose()
     }
 
     /// Handles a notification; unknown ones are ignored.

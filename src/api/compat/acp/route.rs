@@ -64,7 +64,11 @@ async fn serve(connection: &Arc<Connection>, mut receiver: Receiver) -> Result<C
         while tasks.try_join_next().is_some() {}
         match text.map(|text| message::parse(&text)) {
             Ok(Ok(Incoming::Request { id, method, params })) => {
-                connection.handle_request(id, &method, params, &mut tasks).await?;
+                let answer = connection.handle_request(id.clone(), &method, params, &mut tasks).await;
+                receiver.release_memory();
+                if let Some(answer) = answer {
+                    connection.respond(id, answer).await?;
+                }
             }
             Ok(Ok(Incoming::Notification { method, params })) => connection.handle_notification(&method, params).await,
             Ok(Ok(Incoming::Response { id, result })) => connection.handle_response(&id, result).await,

@@ -109,6 +109,7 @@ impl Connection {
                 Ok(message) => self.handle(message).await,
                 Err(problem) => Err(problem),
             };
+            receiver.release_memory();
             if let Err(problem) = handled {
                 self.send_problem(self.session().as_deref(), problem).await?;
             }
