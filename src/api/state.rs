@@ -21,6 +21,8 @@ pub(crate) struct AppState {
     /// For bodies that are being read, and messages.
     pub(crate) body_memory: BodyMemory,
     pub(crate) artifact_slots: Arc<Semaphore>,
+    /// For the sessions that ACP clients have open, beyond the first one of each connection.
+    pub(crate) followed: Arc<Semaphore>,
     /// Held while the session that the clients of `/ws` share is chosen or configured.
     pub(crate) sdk_session_lock: Mutex<()>,
     /// Every open WebSocket holds a receiver, so that a shutdown can wait for them.
@@ -33,6 +35,7 @@ impl AppState {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
         Self {
             body_memory: BodyMemory::new(runtime.settings().limits.body_bytes),
+            followed: Arc::new(Semaphore::new(runtime.open_files().followed)),
             runtime,
             rate: RateLimiter::default(),
             artifact_slots: Arc::new(Semaphore::new(ARTIFACT_SLOTS)),

@@ -21,6 +21,9 @@ const SINKS: usize = 208;
 /// Connections to the control socket beyond those of other callers, so that `promptd` itself always gets in.
 const CONTROL: usize = 64;
 
+/// Sessions that ACP clients have open, beyond the first one of each connection.
+const FOLLOWED: usize = 1_024;
+
 /// Connections that are only told that there are too many.
 const REFUSED: usize = 64;
 
@@ -36,6 +39,8 @@ pub struct OpenFiles {
     pub control: usize,
     /// Connections that are refused at the same time.
     pub refused: usize,
+    /// Sessions that ACP clients have open, beyond the first one of each connection.
+    pub followed: usize,
     /// Connections to backends.
     pub sinks: usize,
 }
@@ -53,7 +58,9 @@ impl OpenFiles {
         let sinks = (left / 4).min(SINKS);
         let control = (left / 16).clamp(2, CONTROL);
         let refused = (left / 16).clamp(2, REFUSED);
+        let followed = (left / 16).clamp(2, FOLLOWED);
         let used = sinks
+            .saturating_add(followed)
             .saturating_add(control.saturating_mul(PER_CONNECTION))
             .saturating_add(refused);
         let callers = (left.saturating_sub(used) / PER_CONNECTION).max(4);
@@ -61,6 +68,7 @@ impl OpenFiles {
             callers: callers.min(limits.connections.unwrap_or(CALLERS)),
             control,
             refused,
+            followed,
             sinks,
         }
     }
@@ -71,7 +79,7 @@ mod tests {
     use super::*;
 
     fn files(shares: OpenFiles) -> usize {
-        shares.sinks + shares.refused + (shares.callers + shares.control) * PER_CONNECTION
+        shares.sinks + shares.refused + shares.followed + (shares.callers + shares.control) * PER_CONNECTION
     }
 
     #[test]

@@ -286,3 +286,37 @@ async fn parameter_errors_name_the_field_without_secrets() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn sessions_beyond_the_limit_of_files_are_refused() {
+    let few_files = ["bash", "-c", "ulimit -n 256 && exec \"$@\"", "bash"];
+    let server = Server::with().runner(&few_files).start().await;
+    let (mut client, first) = shell(&server).await;
+    let new = json!({ "cwd": server.workspace(), "mcpServers": [] });
+    let mut number = 1;
+    let refusal = loop {
+        number += 1;
+        assert!(number < 100, "there is no bound");
+        client.command(call(number, "session/new", &new)).await;
+        let heard = client.until(|message| message["id"] == number).await;
+        let answer = heard.last().unwrap().clone();
+        if answer["error"].is_object() {
+            break answer;
+        }
+    };
+    assert_eq!(refusal["error"]["data"]["code"], "too_many_open_sessions", "{refusal}");
+    let (_other, session) = shell(&server).await;
+    assert!(session.is_string(), "every client may open one");
+    client
+        .command(call(100, "session/close", &json!({ "sessionId": first })))
+        .await;
+    client.until(|message| message["id"] == 100).await;
+    loop {
+        number += 1;
+        client.command(call(number, "session/new", &new)).await;
+        let heard = client.until(|message| message["id"] == number).await;
+        if heard.last().unwrap()["result"].is_object() {
+            break;
+        }
+    }
+}

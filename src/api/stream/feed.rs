@@ -123,6 +123,11 @@ impl Feed {
         self.translation.as_ref().map(Translation::seq)
     }
 
+    /// Ends the feed once the turns that it follows are over.
+    pub(crate) fn end_when_settled(&mut self) {
+        self.until = Until::Settled;
+    }
+
     /// Something was sent: the silence starts again.
     pub(crate) fn reset_silence(&mut self) {
         self.silent_since = Instant::now();

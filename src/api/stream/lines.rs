@@ -13,6 +13,8 @@ use promptd_model::{Head, RecordKind};
 pub(crate) enum LineStep {
     /// Lines of the view, without their newlines.
     Lines(Vec<Line>),
+    /// Nothing has come for a while.
+    Silence,
     /// Nothing more will come.
     End,
     /// The server shuts down; the next server has the rest.
@@ -39,15 +41,18 @@ impl LineFeed {
 
     /// Waits for what comes next.
     pub(crate) async fn next(&mut self) -> Result<LineStep, ReadError> {
-        loop {
-            return Ok(match self.feed.next(self.splitter.out.seq).await? {
-                Step::Piece(piece) => LineStep::Lines(self.splitter.split(&piece)),
-                Step::Lines(lines) => LineStep::Lines(lines),
-                Step::Silence => continue,
-                Step::End => LineStep::End,
-                Step::Shutdown => LineStep::Shutdown,
-            });
-        }
+        Ok(match self.feed.next(self.splitter.out.seq).await? {
+            Step::Piece(piece) => LineStep::Lines(self.splitter.split(&piece)),
+            Step::Lines(lines) => LineStep::Lines(lines),
+            Step::Silence => LineStep::Silence,
+            Step::End => LineStep::End,
+            Step::Shutdown => LineStep::Shutdown,
+        })
+    }
+
+    /// Ends the feed once the turns that it follows are over.
+    pub(crate) fn end_when_settled(&mut self) {
+        self.feed.end_when_settled();
     }
 
     /// The `seq` of the last record that was read, where records may have no line in the view.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use agent_client_protocol_schema::v1::{Error, RequestId};
+use axum::http::StatusCode;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::message;
@@ -21,6 +23,8 @@ pub(super) struct Connection {
     pub(super) sender: Arc<Sender>,
     pub(super) defaults: Defaults,
     pub(super) open: OpenSessions,
+    /// Every connection may follow one session; further ones share what is left of the files.
+    pub(super) first: Arc<Semaphore>,
     pub(super) pending: PendingPermissions,
 }
 
@@ -43,6 +47,17 @@ impl Connection {
     /// The session of this id.
     pub(super) fn find(&self, id: &str) -> Result<Arc<Session>, Problem> {
         Ok(self.api.runtime.sessions.get(id)?)
+    }
+
+    /// Permits to follow a session, or to replay one.
+    pub(super) fn follow_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let first = Arc::clone(&self.first).try_acquire_owned();
+        let permit = first.or_else(|_| Arc::clone(&self.api.followed).try_acquire_owned());
+        permit.map_err(|_| {
+            let detail = "too many sessions are open in ACP clients; end some with session/close, or raise the limit of open \
+                          files (`ulimit -n`)";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_open_sessions", detail)
+        })
     }
 
     /// A refusal without the secrets of the session.

@@ -107,6 +107,7 @@ impl Connection {
                     }
                     self.sender.record_activity();
                 }
+                Ok(LineStep::Silence) => {}
                 // At a shutdown the connection is closed by its owner.
                 Ok(LineStep::End | LineStep::Shutdown) => return Ok(Ok(())),
                 Err(error) => return Ok(Err(error)),

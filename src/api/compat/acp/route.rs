@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agent_client_protocol_schema::v1::RequestId;
 use axum::extract::State;
 use axum::response::Response;
+use tokio::sync::Semaphore;
 
 use super::connection::{Connection, Defaults, Tasks};
 use super::message::{self, Incoming};
@@ -45,6 +46,7 @@ pub(crate) async fn acp(
             sender,
             defaults,
             open: OpenSessions::default(),
+            first: Arc::new(Semaphore::new(1)),
             pending: PendingPermissions::default(),
         });
         serve(&connection, receiver).await

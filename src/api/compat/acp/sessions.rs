@@ -10,6 +10,7 @@ use agent_client_protocol_schema::v1::{
     NewSessionResponse, RequestId, ResumeSessionRequest, ResumeSessionResponse, SessionInfo,
 };
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Connection, Tasks};
 use super::follow::{follow, load};
@@ -32,9 +33,12 @@ impl Connection {
     pub(super) async fn new_session(self: &Arc<Self>, given: Value, tasks: &mut Tasks) -> Result<Value, Error> {
         let mut request = requests::session(params::<NewSessionRequest>(given)?)?;
         self.apply_defaults(&mut request);
+        // Nobody wants a session that its client cannot follow.
+        let permit = self.follow_permit()?;
         let created = self.api.create(request, None).await?;
         let session = created.session;
-        self.open_session(&session, 0, tasks)?;
+        let (open, _) = self.open.open(&session);
+        self.follow(&open, 0, permit, tasks)?;
         let about = json!({
             "agent": session.agent(),
             "permission": session.request().permission.unwrap_or_default(),
@@ -104,8 +108,13 @@ impl Connection {
         self.check_cwd(&session, &wanted.cwd)?;
         requests::check_reopen(session.request(), &wanted.additional_directories, wanted.mcp_servers)?;
         let answer = value(&LoadSessionResponse::new())?;
+        let permit = self.follow_permit()?;
         let (open, first) = self.open.open(&session);
-        tasks.spawn(load(Arc::clone(self), open, first, id, answer));
+        let connection = Arc::clone(self);
+        tasks.spawn(async move {
+            load(connection, open, first, id, answer).await;
+            drop(permit);
+        });
         Ok(())
     }
 
@@ -191,7 +200,8 @@ impl Connection {
         let state = session.latest();
         let (open, new) = self.open.open(session);
         if new {
-            self.follow(&open, state.last_seq, tasks)?;
+            let permit = self.follow_permit().inspect_err(|_| self.open.remove(&open))?;
+            self.follow(&open, state.last_seq, permit, tasks)?;
             let masker = self.api.runtime.masks.of_session(session);
             for (permission, _) in state.pending_permissions() {
                 let permission = PermissionView::masked(permission, masker.as_deref());
@@ -202,18 +212,23 @@ impl Connection {
         Ok(open)
     }
 
-    /// Opens a session and sends the updates after a record.
-    fn open_session(self: &Arc<Self>, session: &Arc<Session>, after: u64, tasks: &mut Tasks) -> Result<(), Error> {
-        let (open, _) = self.open.open(session);
-        self.follow(&open, after, tasks)
-    }
-
-    fn follow(self: &Arc<Self>, open: &Arc<OpenSession>, after: u64, tasks: &mut Tasks) -> Result<(), Error> {
+    /// Sends the updates of an open session after a record.
+    fn follow(
+        self: &Arc<Self>,
+        open: &Arc<OpenSession>,
+        after: u64,
+        permit: OwnedSemaphorePermit,
+        tasks: &mut Tasks,
+    ) -> Result<(), Error> {
         // Where it cannot be followed, the next request opens it again.
         let feed = self
             .feed(&open.session, after)
             .inspect_err(|_| self.open.remove(open))?;
-        tasks.spawn(follow(Arc::clone(self), Arc::clone(open), feed));
+        let (connection, open) = (Arc::clone(self), Arc::clone(open));
+        tasks.spawn(async move {
+            follow(connection, open, feed).await;
+            drop(permit);
+        });
         Ok(())
     }
 }

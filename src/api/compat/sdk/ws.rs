@@ -161,9 +161,13 @@ impl Connection {
     }
 
     /// Sends frames until the feed ends.
-    async fn send_frames(&self, feed: Feed, frames: &mut Frames) -> Result<(), Disconnected> {
+    async fn send_frames(&self, session: &Arc<Session>, feed: Feed, frames: &mut Frames) -> Result<(), Disconnected> {
         let mut feed = LineFeed::of(feed, Frames::wants);
         loop {
+            // After another session has replaced this one, nothing new begins here.
+            if self.session().is_none_or(|current| !Arc::ptr_eq(&current, session)) {
+                feed.end_when_settled();
+            }
             match feed.next().await {
                 Ok(LineStep::Lines(lines)) => {
                     for frame in lines.iter().flat_map(|line| frames.record(&line.text)) {
@@ -171,6 +175,7 @@ impl Connection {
                     }
                     self.sender.record_activity();
                 }
+                Ok(LineStep::Silence) => {}
                 Ok(LineStep::End | LineStep::Shutdown) => return Ok(()),
                 Err(_) => {
                     let error = json!({ "type": "error", "error": "the journal cannot be read" });
@@ -190,7 +195,7 @@ async fn follow(connection: Arc<Connection>, session: Arc<Session>, after: u64) 
     // A line that is unfinished at the cursor is read from its beginning.
     let begin = updates::replay_start(&session.latest(), after);
     match Feed::open(runtime, &session, begin, Until::Deleted, View::Raw) {
-        Ok(feed) => connection.send_frames(feed, &mut frames).await,
+        Ok(feed) => connection.send_frames(&session, feed, &mut frames).await,
         Err(error) => connection.send_problem(Some(&session), error.into()).await,
     }
 }
