@@ -101,6 +101,12 @@ impl AppState {
         }
     }
 
+    /// Ends one turn, and no other one.
+    pub(crate) async fn cancel(&self, session: &Arc<Session>, turn: u32) -> Result<(), Problem> {
+        let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
+        complete(async move { runtime.cancel(&session, turn).await }).await
+    }
+
     /// Returns how many processes could not be ended.
     pub(crate) async fn stop(&self, session: &Arc<Session>, grace: Option<f64>) -> Result<u32, Problem> {
         let grace = parse_grace(grace)?;

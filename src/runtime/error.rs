@@ -60,6 +60,18 @@ pub enum RuntimeError {
         /// What would be right.
         hint: String,
     },
+    /// The kernel would not start the agent with it.
+    #[error("{field} has {size} bytes, and {limit} is the limit: {hint}")]
+    TooLarge {
+        /// The field of the request; a variable by its name.
+        field: String,
+        /// How large it is.
+        size: u64,
+        /// How large it can be.
+        limit: u64,
+        /// Why, and what would be right.
+        hint: String,
+    },
     /// A workspace configuration file that cannot be used.
     #[error("{path} cannot be used: {problem}")]
     WrongMounted {

@@ -288,6 +288,11 @@ impl Runtime {
         stop::interrupt(session, queued, self.has_dialog(session)).await
     }
 
+    /// Ends one turn, whether it runs or waits, and no other one.
+    pub async fn cancel(&self, session: &Arc<Session>, turn: u32) -> Result<(), RuntimeError> {
+        stop::cancel(session, turn, self.has_dialog(session)).await
+    }
+
     /// Writes to the agent's standard input.
     pub async fn input(&self, session: &Arc<Session>, bytes: &[u8], close: bool) -> Result<(), RuntimeError> {
         stop::input(session, bytes, close, self.has_dialog(session)).await
@@ -436,8 +441,7 @@ mod tests {
                 ..config::Flags::default()
             };
             let settings = config::settings(flags, &config::Environment::new(), None).unwrap();
-            let runtime = Runtime::start(settings).await.unwrap();
-            drop(runtime);
+            drop(Runtime::start(settings).await.unwrap());
             // The tasks of the runtime end at their next step.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -99,6 +99,58 @@ async fn cancel_ends_the_prompts_of_this_client_only() {
 }
 
 #[tokio::test]
+async fn cancelled_request_ends_its_own_turn_and_no_other() {
+    let server = Server::start().await;
+    let (mut client, id) = shell(&server).await;
+    let session = id.as_str().unwrap();
+    for (request, script) in [
+        (2, "until test -e go; do sleep 0.02; done"),
+        (3, "touch queued"),
+        (4, "sleep 600"),
+    ] {
+        client
+            .command(call(request, "session/prompt", &prompt(&id, script)))
+            .await;
+    }
+    server.record(session, "started").await;
+    server
+        .session_when(session, |session| session["turns"][2].is_object())
+        .await;
+    let cancel =
+        |request: Value| json!({ "jsonrpc": "2.0", "method": "$/cancel_request", "params": { "requestId": request } });
+    for unknown in [json!(99), json!("2"), Value::Null, json!({})] {
+        client.command(cancel(unknown)).await;
+    }
+    // It waits, and the one before it goes on.
+    client.command(cancel(json!(3))).await;
+    let answered = client.until(|message| message["id"].is_number()).await;
+    let last = answered.last().unwrap();
+    assert_eq!(
+        (&last["id"], &last["result"]["stopReason"]),
+        (&json!(3), &json!("cancelled"))
+    );
+    assert_eq!(server.session(session).await["turns"][0]["status"], "running");
+    server.touch("go");
+    let answered = client.until(|message| message["id"].is_number()).await;
+    let last = answered.last().unwrap();
+    assert_eq!(
+        (&last["id"], &last["result"]["stopReason"]),
+        (&json!(2), &json!("end_turn"))
+    );
+    server
+        .session_when(session, |session| session["turns"][2]["started_at"].is_string())
+        .await;
+    client.command(cancel(json!(4))).await;
+    let answered = client.until(|message| message["id"].is_number()).await;
+    let last = answered.last().unwrap();
+    assert_eq!(
+        (&last["id"], &last["result"]["stopReason"]),
+        (&json!(4), &json!("cancelled"))
+    );
+    assert!(!server.workspace().join("queued").exists());
+}
+
+#[tokio::test]
 async fn closed_session_is_silent_until_loaded_again() {
     let server = Server::start().await;
     let (mut client, id) = shell(&server).await;

@@ -102,7 +102,12 @@ fn run_prints_exact_bytes_and_sets_the_exit_code() {
         "oops",
         "nothing of ours where stderr is no terminal"
     );
-    assert_eq!(code(&home.promptd(&["run", "-a", "shell", "exit 3"])), 1);
+    for (script, exit) in [("exit 3", 3), ("exit 123", 123), ("exit 200", 1), ("kill -9 $$", 1)] {
+        assert_eq!(code(&home.promptd(&["run", "-a", "shell", script])), exit, "{script}");
+    }
+    let help = text(&home.promptd(&["run", "--help"]).stdout);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("its own exit code, 1 to 123"), "{help}");
     assert_eq!(
         code(&home.promptd(&["run", "-a", "shell", "--timeout", "0.2", "sleep 60"])),
         124

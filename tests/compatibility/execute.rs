@@ -18,7 +18,8 @@ async fn execute_answers_at_once_and_the_agent_continues() {
     body["somethingElse"] = json!({ "that": "callers of others send" });
     let answer = server.ask("POST", "/execute", &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(!answer.body["message"].as_str().unwrap().is_empty());
+    let message = answer.body["message"].as_str().unwrap();
+    assert!(message.ends_with("ignored: somethingElse"), "{message}");
     assert_eq!(
         answer.body,
         json!({
@@ -50,6 +51,72 @@ async fn same_session_again_is_the_next_turn() {
     // The very same prompt is a turn of its own, too: this call knows no idempotency.
     server.post("/execute", request("s-1", "echo 3")).await;
     assert_eq!(server.settled("s-1").await["turns"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn fields_of_a_session_are_taken_and_later_ones_named() {
+    let server = Server::start().await;
+    std::fs::create_dir_all(server.workspace().join("sub")).unwrap();
+    let mut body = request("s-1", "basename $PWD; sleep 600");
+    body["cwd"] = json!("sub");
+    body["idleTimeout"] = json!(0.5);
+    body["metadata"] = json!({ "job": 1 });
+    let ignored = async |body: &Value| {
+        let message = server.post("/execute", body.clone()).await["message"].clone();
+        let message = message.as_str().unwrap().to_owned();
+        let ignored = message.split_once("ignored: ").map_or("", |(_, names)| names);
+        ignored.split(", ").map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ignored(&body).await, [""]);
+    let session = server.settled("s-1").await;
+    assert_eq!(
+        (&session["status"], &session["metadata"]["job"]),
+        (&json!("timed_out"), &json!(1))
+    );
+    assert_eq!(server.output("s-1", "stdout").await, b"sub\n");
+    // The same again changes nothing, and says nothing.
+    assert_eq!(ignored(&body).await, [""]);
+    body["cwd"] = json!("other");
+    body["timeout"] = json!(5);
+    body["env"] = json!({ "A": "b" });
+    body["callback"] = json!("http://x");
+    assert_eq!(ignored(&body).await, ["cwd", "timeout", "env", "callback"]);
+    let mut wrong = request("s-2", "true");
+    wrong["timeout"] = json!("soon");
+    let answer = server.ask("POST", "/execute", &wrong).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.body["error"].as_str().unwrap().starts_with("timeout: "),
+        "{}",
+        answer.body
+    );
+}
+
+#[tokio::test]
+async fn storage_changes_only_with_an_accepted_prompt() {
+    let config = "[limits]\nrunning = 1\nqueued = 1\n";
+    let server = Server::with().config(config).start().await;
+    let storage = |key: &str| json!({ "type": "postgresql", "apiUrl": "http://127.0.0.1:9", "apiKey": key });
+    let mut body = request("s-1", "until test -e go; do sleep 0.02; done");
+    body["storage"] = storage("first-key-000");
+    server.post("/execute", body.clone()).await;
+    server.record("s-1", "started").await;
+    let stored = || std::fs::read_to_string(server.session_folder("s-1").join("session.json")).unwrap();
+    let before = stored();
+    assert!(before.contains("first-key-000"));
+    // One waits, and for a second one there is no room.
+    server.post("/execute", request("s-2", "true")).await;
+    body["storage"] = storage("second-key-00");
+    assert_eq!(server.ask("POST", "/execute", &body).await.status, 429);
+    assert_eq!(stored(), before);
+    let mut wrong = body.clone();
+    wrong["storage"] = json!({ "type": "cloudflare-kv", "accountId": "a" });
+    assert_eq!(server.ask("POST", "/execute", &wrong).await.status, 400);
+    assert_eq!(stored(), before);
+    server.touch("go");
+    server.settled("s-2").await;
+    assert_eq!(server.ask("POST", "/execute", &body).await.status, 200);
+    assert!(stored().contains("second-key-00"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use support::delivery::to;
 use support::hostile::{Act, Backend, Reply};
-use support::{Server, promptd};
+use support::{Server, promptd, repository};
 
 /// The samples of `/metrics`, by name and labels as they stand there; fails where the text is not what Prometheus reads.
 async fn metrics(server: &Server) -> BTreeMap<String, f64> {
@@ -68,6 +68,45 @@ async fn metrics_count_delivered_pending_and_refused() {
     assert!(seen["promptd_sink_refusals_total{kind=\"http\"}"] >= 1.0);
     assert!(seen["promptd_sink_lag_seconds{kind=\"http\"}"] > 0.0);
     assert!(!format!("{seen:?}").contains(&delivered), "no session is a label");
+}
+
+#[tokio::test]
+async fn metrics_count_tokens_and_cost_by_agent() {
+    let recording = repository().join("tests/agents/recorded/claude-plain.ndjson");
+    let config = format!(
+        "[agents.mine]\ncommand = [\"cat\", {:?}]\nstream = \"claude-stream-json\"\n",
+        recording.display().to_string()
+    );
+    let server = Server::with().config(&config).start().await;
+    let id = server.create(json!({ "agent": "mine", "prompt": "hi" })).await;
+    let usage = server.settled(&id).await["usage"].clone();
+    let plain = server.shell("echo no tokens").await;
+    server.settled(&plain).await;
+    let used = async || {
+        let seen = metrics(&server).await;
+        let read = |name: &str| seen.get(name).copied();
+        [
+            read("promptd_tokens_total{agent=\"mine\",kind=\"input\"}"),
+            read("promptd_tokens_total{agent=\"mine\",kind=\"output\"}"),
+            read("promptd_cost_usd_total{agent=\"mine\"}"),
+        ]
+    };
+    let expected = ["input_tokens", "output_tokens", "cost_usd"].map(|name| usage[name].as_f64());
+    assert!(expected[0].unwrap() > 0.0 && expected[2].is_some(), "{usage}");
+    assert_eq!(used().await, expected);
+    // What was used stays used.
+    assert_eq!(
+        server
+            .send("DELETE", &format!("/v1/sessions/{id}"), json!(null))
+            .await
+            .0,
+        204
+    );
+    assert_eq!(used().await, expected);
+    assert!(
+        !format!("{:?}", metrics(&server).await).contains("agent=\\\"shell"),
+        "it reports nothing"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use support::http::Answer;
 use support::problems::{assert_problem, refused};
-use support::{Server, folder};
+use support::{Server, folder, wait_until};
 
 #[tokio::test]
 async fn missing_agent_is_answered_with_how_to_install_it() {
@@ -176,4 +176,56 @@ async fn full_queue_and_rate_limit_send_retry_after() {
         limited.get("/v1/sessions").await["sessions"].as_array().unwrap().len(),
         2
     );
+}
+
+#[tokio::test]
+async fn every_caller_that_deletes_a_session_is_told_that_it_is_gone() {
+    let server = Server::start().await;
+    for round in 0..5 {
+        let request = json!({"id":"mine","agent":"shell","prompt":"sleep 1000"});
+        let id = server.create(request).await;
+        server.record(&id, "started").await;
+        let path = format!("/v1/sessions/{id}");
+        let deletes = (0..8).map(|_| server.ask("DELETE", &path, &Value::Null));
+        let answers = futures_util::future::join_all(deletes).await;
+        let mut codes: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert!(codes == [204] || codes == [204, 404], "{round}: {answers:?}");
+        refused(&server, "GET", &path, Value::Null, (404, "session_not_found")).await;
+    }
+    // A folder that somebody else has removed is no reason to keep the session.
+    let id = server.create(json!({"agent":"shell"})).await;
+    std::fs::remove_dir_all(server.session_folder(&id)).unwrap();
+    let path = format!("/v1/sessions/{id}");
+    assert_eq!(server.ask("DELETE", &path, &Value::Null).await.status, 204);
+}
+
+#[tokio::test]
+async fn deleted_session_is_removed_in_the_background_also_after_a_restart() {
+    let mut server = Server::start().await;
+    let sessions = server.home().join("sessions");
+    let left = || std::fs::read_dir(&sessions).unwrap().count();
+    for _same_id in 0..3 {
+        let id = server
+            .create(json!({"id":"mine","agent":"shell","prompt":"true"}))
+            .await;
+        server.settled(&id).await;
+        for number in 0..200 {
+            std::fs::write(server.session_folder(&id).join(number.to_string()), "").unwrap();
+        }
+        let path = format!("/v1/sessions/{id}");
+        assert_eq!(server.ask("DELETE", &path, &Value::Null).await.status, 204);
+        assert!(!server.session_folder(&id).exists());
+    }
+    wait_until("all folders to be removed", || left() == 0).await;
+    server.kill();
+    // A server was killed while it removed these.
+    for name in [".deleted-mine", ".deleted-mine.2"] {
+        std::fs::create_dir_all(sessions.join(name).join("sub")).unwrap();
+        std::fs::write(sessions.join(name).join("journal.ndjson"), "half").unwrap();
+    }
+    server.start_again().await;
+    wait_until("what was left to be removed", || left() == 0).await;
+    assert_eq!(server.get("/v1/sessions").await["sessions"], json!([]));
 }

@@ -4,4 +4,5 @@
 
 mod conflicts;
 mod exhaustion;
+mod requests;
 mod validation;

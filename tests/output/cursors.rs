@@ -361,6 +361,17 @@ async fn output_can_be_read_by_range_and_by_turn() {
     for ignored in ["bytes=5-2", "lines=1-2", "bytes=0-1,3-4"] {
         assert_eq!(get("", ignored).await.status, 200, "{ignored}");
     }
+    let conditional = async |name: &str, value: &str| {
+        let request = server.request("GET", &format!("/v1/sessions/{id}/output"));
+        Answer::of(request.header("range", "bytes=0-3").header(name, value)).await
+    };
+    let tag = answer.header("etag");
+    assert_eq!(conditional("if-range", tag).await.status, 206);
+    assert_eq!(conditional("if-none-match", tag).await.status, 304);
+    for other in ["\"other\"", &format!("W/{tag}"), "Sat, 21 Nov 2026 02:40:00 GMT"] {
+        let answer = conditional("if-range", other).await;
+        assert_eq!((answer.status, &answer.bytes[..]), (200, &whole[..]), "{other}");
+    }
     assert_eq!(get("?turn=1", "").await.bytes, "0123456789\n");
     assert_eq!(get("?turn=2&stream=stdout", "").await.bytes, "second");
     assert_eq!(get("?turn=2", "bytes=2-").await.bytes, "cond");

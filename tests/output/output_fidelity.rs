@@ -3,9 +3,11 @@
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use support::frozen::output_behind_a_frozen_keeper;
+use support::http::Answer;
 use support::{
     Server, WebSocket, assert_no_holes, assert_same_bytes, joined, of_type, procs, touch, wait_until, within,
 };
+use tokio_tungstenite::tungstenite::Message;
 
 const MIB: usize = 1 << 20;
 
@@ -216,4 +218,50 @@ async fn output_truncated_before_reading_leaves_a_gap() {
     assert_eq!(gaps[0]["stream"], json!("stderr"));
     assert_eq!(server.output(&id, "stdout").await, b"again\n");
     assert_eq!(server.output(&id, "stderr").await, b"again\n");
+}
+
+/// Line breaks that JSON allows within a text, and that many readers of lines take for ends.
+const BREAKS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+#[tokio::test]
+async fn json_that_leaves_has_no_line_break_of_unicode() {
+    let server = Server::start().await;
+    let odd = "a\u{85}b\u{2028}c\u{2029}d";
+    // Also in a line that comes in many pieces, at every distance from their ends.
+    let script = format!("printf '{odd}\\n'; for i in $(seq 30000); do printf 'x{odd}'; done");
+    let request =
+        json!({ "agent": "shell", "prompt": script, "metadata": { "odd": odd }, "env": { "KEY": "s3cret-value" } });
+    for mask in [true, false] {
+        let mut request = request.clone();
+        request["mask"] = json!(mask);
+        let id = server.create(request).await;
+        server.settled(&id).await;
+        let written = format!("{odd}\n{}", format!("x{odd}").repeat(30_000));
+        assert_same_bytes("output", &server.output(&id, "stdout").await, written.as_bytes());
+        for view in ["raw", "updates"] {
+            for accept in ["text/event-stream", "application/x-ndjson", "application/json"] {
+                let path = format!("/v1/sessions/{id}/events?view={view}");
+                let answer = Answer::of(server.request("GET", &path).header("accept", accept)).await;
+                let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+                assert!(!text.contains(BREAKS), "{accept} {view}");
+                assert!(text.contains("a\\u0085b\\u2028c\\u2029d"), "{accept} {view}");
+            }
+            let mut socket = server
+                .websocket(&format!("/v1/sessions/{id}/ws?follow=false&view={view}"))
+                .await;
+            let mut all = String::new();
+            while let Some(Ok(Message::Text(text))) = socket.next().await {
+                assert!(!text.contains(BREAKS), "{view}");
+                all.push_str(&text);
+            }
+            assert!(all.contains("a\\u0085b"), "{view}");
+        }
+        assert_eq!(joined(&server.records(&id).await, "stdout"), written.as_bytes());
+        let shown = Answer::of(server.request("GET", &format!("/v1/sessions/{id}"))).await;
+        assert!(!String::from_utf8_lossy(&shown.bytes).contains(BREAKS));
+        assert_eq!(shown.body["metadata"]["odd"], odd);
+    }
+    let refused = server.ask("POST", "/v1/sessions", &json!({ "agent": odd })).await;
+    assert_eq!(refused.status, 422);
+    assert!(!String::from_utf8_lossy(&refused.bytes).contains(BREAKS));
 }

@@ -237,3 +237,31 @@ async fn turn_that_waits_for_its_retry_lets_others_run() {
     server.post(&format!("/v1/sessions/{waits}/stop"), json!({})).await;
     assert_eq!(server.settled(&waits).await["status"], "cancelled");
 }
+
+#[tokio::test]
+async fn stop_and_prompt_of_a_queued_session_pass_no_limit() {
+    let server = Server::with()
+        .config("[limits]\nrunning = 1\nqueued = 1000\n")
+        .start()
+        .await;
+    let first = server.shell("until test -e go; do sleep 0.02; done").await;
+    server.record(&first, "started").await;
+    let queued = server.shell("true").await;
+    let (stop, prompts) = (
+        format!("/v1/sessions/{queued}/stop"),
+        format!("/v1/sessions/{queued}/prompts"),
+    );
+    for _round in 0..40 {
+        let stopped = server.post(&stop, json!({ "grace": 0 }));
+        let prompted = server.post(&prompts, json!({ "prompt": "true" }));
+        tokio::join!(stopped, prompted);
+    }
+    server.post(&prompts, json!({ "prompt": "true" })).await;
+    assert_eq!(server.session(&queued).await["queue_position"], json!(1));
+    assert!(
+        of_type(&server.records(&queued).await, "started").is_empty(),
+        "one runs already"
+    );
+    server.touch("go");
+    assert_eq!(server.settled(&queued).await["status"], "completed");
+}

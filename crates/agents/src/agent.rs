@@ -86,7 +86,7 @@ impl Agent {
             }
             Self::Custom(agent) => agent.launch(request)?,
         };
-        check_arguments(self.name(), &launch)?;
+        check_arguments(self.name(), &launch, request)?;
         Ok(launch)
     }
 

@@ -12,7 +12,7 @@ mod request;
 mod session;
 
 pub use id::{InvalidSessionId, SessionId};
-pub use limits::{Limits, MAX_CHUNK, MAX_RESULT, len64, nearest};
+pub use limits::{Limits, MAX_ARGUMENT, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use record::{
     Body, Cause, Chunk, Chunker, Exited, Gap, Head, JSON_ESCAPE, LineAssembler, LinePart, Output, Permission,
     PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record, RecordKind, Resources, Setup, Started, Status,
@@ -20,9 +20,9 @@ pub use record::{
     json_string_part, lenient_cause, output_of, parse_head, time_text, whole_lines,
 };
 pub use request::{
-    InvalidMcpServer, InvalidRepo, InvalidSubagent, McpServer, McpTransport, PermissionDefault, PermissionMode,
-    RepoRequest, Retry, RetryOn, SdkConfig, SdkPermissionMode, SessionRequest, SinkKind, SinkRequest, StdinMode,
-    SystemPrompt, View, WebhookEvent, WebhookFormat,
+    CallerPath, InvalidMcpServer, InvalidRepo, InvalidSubagent, McpServer, McpTransport, PermissionDefault,
+    PermissionMode, RepoRequest, Retry, RetryOn, SdkConfig, SdkPermissionMode, SessionRequest, SinkKind, SinkRequest,
+    StdinMode, SystemPrompt, View, WebhookEvent, WebhookFormat,
 };
 pub use session::{
     BY_AGENT, CANCELLED, ClockTime, ExitEvidence, FinalEvent, Observation, Reset, SessionState, SessionStatus,

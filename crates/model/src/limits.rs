@@ -9,6 +9,10 @@ pub const MAX_CHUNK: usize = 64 << 10;
 /// Maximum bytes of the agent's final answer in `turn_ended`. The full answer is in the output.
 pub const MAX_RESULT: usize = 64 << 10;
 
+/// Maximum bytes of one argument, or of one variable as `NAME=value`, with which Linux starts a program: `MAX_ARG_STRLEN`
+/// less the final zero.
+pub const MAX_ARGUMENT: usize = 131_071;
+
 /// The `[limits]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -40,6 +40,17 @@ struct KindState {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Agent {
+    agent: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AgentKind {
+    agent: String,
+    kind: &'static str,
+}
+
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses(
     (status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String),
@@ -59,6 +70,7 @@ fn registry(runtime: &Runtime) -> Registry {
     let uptime = ConstGauge::new(runtime.uptime().as_secs_f64());
     registry.register_with_unit("uptime", "Since the server was started", Unit::Seconds, uptime);
     sessions(&mut registry, runtime);
+    used(&mut registry, runtime);
     delivered(&mut registry, runtime);
     registry
 }
@@ -97,6 +109,31 @@ fn sessions(registry: &mut Registry, runtime: &Runtime) {
     registry.register("sink_lag_records", help, lag_records);
     let help = "Since the oldest record was written that a backend does not have yet";
     registry.register_with_unit("sink_lag", help, Unit::Seconds, lag_seconds);
+}
+
+/// What agents report. Cached tokens are among the input.
+fn used(registry: &mut Registry, runtime: &Runtime) {
+    let tokens = Family::<AgentKind, Counter>::default();
+    let cost = Family::<Agent, Counter<f64, AtomicU64>>::default();
+    for (agent, usage) in runtime.sessions.usage_by_agent() {
+        let counts = [
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("cached", usage.cached_tokens),
+        ];
+        for (kind, count) in counts {
+            if let Some(count) = count {
+                let agent = agent.clone();
+                tokens.get_or_create(&AgentKind { agent, kind }).inc_by(count);
+            }
+        }
+        if let Some(dollars) = usage.cost_usd {
+            cost.get_or_create(&Agent { agent }).inc_by(dollars.max(0.0));
+        }
+    }
+    let help = "Tokens of ended turns, as the agents report them; cached ones are among the input";
+    registry.register("tokens", help, tokens);
+    registry.register("cost_usd", "US dollars of ended turns, as the agents report them", cost);
 }
 
 /// Reads one number of what was counted.

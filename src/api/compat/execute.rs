@@ -1,21 +1,23 @@
 //! `POST /execute` and `GET /health`: compatible with the servers of other sandboxes, over our sessions.
 //!
-//! Errors are `{"error"}`. Unknown fields are ignored, because callers of other servers send theirs.
+//! Errors are `{"error"}`. The fields of `POST /v1/sessions` are taken, too, also in camel case. What has no effect is named in
+//! the answer and not refused, because callers of other servers send their own fields.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
 
+use crate::api::compat::execute_fields::OtherFields;
 use crate::api::http::body;
 use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, Session};
 use promptd_mask::masked;
-use promptd_model::{SessionId, SessionRequest, SinkKind, SinkRequest, time_text};
+use promptd_model::{SessionId, SinkKind, SinkRequest, time_text};
 use promptd_sinks::{Scope, Sink};
 
 /// What `POST /execute` takes.
@@ -110,6 +112,8 @@ pub(crate) struct ExecuteAnswer {
     session_id: String,
     /// `started`.
     status: &'static str,
+    /// Where to follow the turn, and which fields of the request have no effect: unknown ones, and those that a session keeps
+    /// as it was created with.
     message: String,
 }
 
@@ -125,9 +129,8 @@ struct Execution {
     agent_id: String,
     id: SessionId,
     prompt: String,
-    agent: Option<String>,
-    env: BTreeMap<String, String>,
     sink: Option<SinkRequest>,
+    others: OtherFields,
 }
 
 /// Starts a turn and answers at once.
@@ -145,62 +148,80 @@ pub(crate) async fn execute(
         agent_id,
         id,
         prompt,
-        agent,
-        env,
         sink,
-    } = check(parse(&body)?)?;
+        others,
+    } = check(parse(&body)?, OtherFields::parse(&body)?)?;
     let sink = sink.or_else(|| backend_in_environment(|name| api.runtime.access.variable(name)));
     let session_id = id.to_string();
-    let turn = match api.runtime.sessions.get(id.as_str()) {
-        Ok(session) => {
-            // A backend may have been given another key since.
-            if let Some(sink) = sink {
-                api.runtime.delivery.put_sink(&session, sink).await?;
-            }
-            api.prompt(&session, prompt, None).await?.turn
-        }
-        Err(RuntimeError::SessionNotFound { .. }) => {
-            let metadata = Map::from_iter([("agentId".to_owned(), agent_id.as_str().into())]);
-            let request = SessionRequest {
-                id: Some(id),
-                prompt: Some(prompt),
-                agent,
-                env,
-                sinks: sink.into_iter().collect(),
-                metadata,
-                ..SessionRequest::default()
-            };
-            start(&api, request).await?
-        }
+    let (turn, ignored) = match api.runtime.sessions.get(id.as_str()) {
+        Ok(session) => (
+            next_turn(&api, &session, prompt, sink).await?,
+            others.without_effect_in(&session, &agent_id),
+        ),
+        Err(RuntimeError::SessionNotFound { .. }) => start(&api, &agent_id, id, prompt, sink, others).await?,
         Err(error) => return Err(error.into()),
     };
     // By now there is a session, unless somebody has just deleted it.
     let session = api.runtime.sessions.get(&session_id).ok();
     let masker = session.and_then(|session| api.runtime.masks.of_session(&session));
-    let agent_id = masked(masker.as_deref(), &agent_id);
-    let message = format!("turn {turn} was accepted; follow it at /v1/sessions/{session_id}/events");
+    let shown = |text: &str| masked(masker.as_deref(), text);
+    let mut message = format!("turn {turn} was accepted; follow it at /v1/sessions/{session_id}/events");
+    if !ignored.is_empty() {
+        message = format!("{message}; ignored: {}", shown(&ignored.join(", ")));
+    }
     Ok(axum::Json(ExecuteAnswer {
         success: true,
-        agent_id,
+        agent_id: shown(&agent_id),
         session_id,
         status: "started",
         message,
     }))
 }
 
-/// Creates the session with its first turn; or its next one, where somebody else has just created it.
-async fn start(api: &SharedState, request: SessionRequest) -> Result<u32, Problem> {
-    let (id, prompt) = (request.id.clone(), request.prompt.clone().unwrap_or_default());
+/// Creates the session with its first turn; or its next one, where somebody else has just created it. Answers the turn, and
+/// the fields that have no effect.
+async fn start(
+    api: &SharedState,
+    agent_id: &str,
+    id: SessionId,
+    prompt: String,
+    sink: Option<SinkRequest>,
+    others: OtherFields,
+) -> Result<(u32, Vec<String>), Problem> {
+    let mut request = others.request.clone();
+    request.id = Some(id.clone());
+    request.prompt = Some(prompt.clone());
+    request.sinks.extend(sink.clone());
+    request.metadata.insert("agentId".to_owned(), agent_id.into());
     match api.create(request, None).await {
-        Ok(created) if created.new => return Ok(created.turn.unwrap_or(1)),
+        Ok(created) if created.new => return Ok((created.turn.unwrap_or(1), others.unknown)),
         Err(problem) if problem.code() != "idempotency_conflict" => return Err(problem),
         Ok(_) | Err(_) => {}
     }
-    let session = api.runtime.sessions.get(id.as_ref().map_or("", SessionId::as_str))?;
-    Ok(api.prompt(&session, prompt, None).await?.turn)
+    let session = api.runtime.sessions.get(id.as_str())?;
+    let turn = next_turn(api, &session, prompt, sink).await?;
+    Ok((turn, others.without_effect_in(&session, agent_id)))
 }
 
-fn check(request: ExecuteRequest) -> Result<Execution, Problem> {
+/// The next turn of a session. Only when it is accepted its output goes elsewhere.
+async fn next_turn(
+    api: &SharedState,
+    session: &Arc<Session>,
+    prompt: String,
+    sink: Option<SinkRequest>,
+) -> Result<u32, Problem> {
+    if let Some(sink) = &sink {
+        session.check_sink(sink)?;
+    }
+    let turn = api.prompt(session, prompt, None).await?.turn;
+    if let Some(sink) = sink {
+        // A backend may have been given another key since.
+        api.runtime.delivery.put_sink(session, sink).await?;
+    }
+    Ok(turn)
+}
+
+fn check(request: ExecuteRequest, mut others: OtherFields) -> Result<Execution, Problem> {
     let given = |field: Option<String>| field.filter(|text| !text.is_empty());
     let (Some(agent_id), Some(id), Some(prompt)) = (
         given(request.agent_id),
@@ -217,13 +238,14 @@ fn check(request: ExecuteRequest) -> Result<Execution, Problem> {
     }
     let sink = sink.or_else(|| backend_in_environment(|name| env.get(name).cloned()));
     let id = SessionId::try_from(id).map_err(|error| invalid(format!("sessionId: {error}")))?;
+    others.request.agent = request.agent;
+    others.request.env = env;
     Ok(Execution {
         agent_id,
         id,
         prompt,
-        agent: request.agent,
-        env,
         sink,
+        others,
     })
 }
 
@@ -268,7 +290,7 @@ mod tests {
     use super::*;
 
     fn refusal(text: &str) -> String {
-        let checked = parse(text.as_bytes()).and_then(check);
+        let checked = parse(text.as_bytes()).and_then(|request| check(request, OtherFields::parse(text.as_bytes())?));
         checked.map_or_else(|problem| problem.detail().to_owned(), |_| "accepted".to_owned())
     }
 
@@ -293,7 +315,8 @@ mod tests {
     fn storage_or_environment_choose_a_sink() {
         let sink = |rest: &str| {
             let text = format!(r#"{{"agentId":"a","sessionId":"s","prompt":"p",{rest}}}"#);
-            let execution = check(parse(text.as_bytes()).unwrap())
+            let others = OtherFields::parse(text.as_bytes()).unwrap();
+            let execution = check(parse(text.as_bytes()).unwrap(), others)
                 .map_err(|problem| problem.code())
                 .unwrap();
             execution.sink.map(|sink| (sink.kind, sink.api_url, sink.account_id))

@@ -6,4 +6,5 @@
 pub(crate) mod acp;
 pub(crate) mod bare;
 pub(crate) mod execute;
+mod execute_fields;
 pub(crate) mod sdk;

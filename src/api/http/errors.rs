@@ -38,6 +38,10 @@ impl From<RuntimeError> for Problem {
             RuntimeError::Unsupported { field, .. } => unprocessable("unsupported").with("field", field),
             RuntimeError::InvalidField { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::InvalidSink { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
+            RuntimeError::TooLarge { field, size, limit, .. } => unprocessable("too_large_to_start")
+                .with("field", field)
+                .with("size", size)
+                .with("limit", limit),
             RuntimeError::WrongMounted { .. } => unprocessable("wrong_mounted_file"),
             RuntimeError::SessionLost { .. } => conflict("agent_session_lost"),
             RuntimeError::SessionNewer { .. } => conflict("session_newer"),

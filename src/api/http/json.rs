@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::api::http::body;
+use crate::api::http::json_text;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use promptd_model::nearest;
@@ -76,6 +77,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
         let detail = "the body is a list; send an object with names and values";
         return Err(Problem::bad_request("invalid_field", detail));
     }
+    json_text::check(text)?;
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

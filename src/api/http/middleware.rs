@@ -11,10 +11,12 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::api::http::auth::{Caller, ListenerKind, authorize};
 use crate::api::http::body::drain_request;
+use crate::api::http::line_breaks::escape_answer;
 use crate::api::http::memory::RequestMemory;
 use crate::api::http::path::session_id;
 use crate::api::http::peer::Peer;
 use crate::api::http::problem::Problem;
+use crate::api::http::unread::read_rest;
 use crate::api::state::{AppState, SharedState};
 use crate::runtime::AuthMode;
 use promptd_sys as sys;
@@ -49,7 +51,7 @@ const DORMANT: &str = "dormant";
 
 /// Serves a request or refuses it, and completes the response.
 pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, body) = read_rest(request).into_parts();
     let memory = RequestMemory::default();
     parts.extensions.insert(memory.clone());
     let given_id = parts.headers.get(REQUEST_ID).and_then(valid_id);
@@ -85,7 +87,7 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
         api.runtime.machine.known_epoch()
     };
     let plain = PLAIN_ERRORS.contains(&path.as_str());
-    complete(response, epoch.as_deref().unwrap_or(DORMANT), &id, plain)
+    escape_answer(complete(response, epoch.as_deref().unwrap_or(DORMANT), &id, plain)).await
 }
 
 /// Answers a connection beyond the bound.

@@ -1,4 +1,7 @@
-//! `Range: bytes=…` (RFC 9110, section 14): one range; pure.
+//! `Range: bytes=…` (RFC 9110, section 14), one range, and the conditions on it (section 13); pure.
+
+use axum::http::header::{IF_NONE_MATCH, IF_RANGE};
+use axum::http::{HeaderMap, HeaderValue};
 
 /// What a `Range` header means for a body of known length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,38 @@ pub(crate) fn parse(header: Option<&str>, total: u64) -> Ranged {
     }
 }
 
+/// What a caller says about the representation that it has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Conditions<'a> {
+    if_range: Option<&'a [u8]>,
+    if_none_match: Option<&'a [u8]>,
+}
+
+impl<'a> Conditions<'a> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+        Self {
+            if_range: value(IF_RANGE),
+            if_none_match: value(IF_NONE_MATCH),
+        }
+    }
+
+    /// Whether a `Range` counts: not where it continues another representation than this one. `tag` is strong, and we
+    /// send no date, so nothing else can match.
+    pub(crate) fn allow_range(self, tag: &str) -> bool {
+        self.if_range.is_none_or(|given| given.trim_ascii() == tag.as_bytes())
+    }
+
+    /// Whether the caller has this representation.
+    pub(crate) fn is_known(self, tag: &str) -> bool {
+        let mut given = self.if_none_match.unwrap_or_default().split(|byte| *byte == b',');
+        given.any(|given| {
+            let given = given.trim_ascii();
+            given == b"*" || given.strip_prefix(b"W/").unwrap_or(given) == tag.as_bytes()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +108,22 @@ mod tests {
             (parse(None, 0), parse(Some("bytes=0-"), 0)),
             (Ranged::Whole, Ranged::Unsatisfiable)
         );
+    }
+
+    #[test]
+    fn a_range_counts_only_for_the_representation_that_it_continues() {
+        let given = |given: &'static str| Conditions {
+            if_range: Some(given.as_bytes()),
+            if_none_match: Some(given.as_bytes()),
+        };
+        assert!(Conditions::default().allow_range("\"a\"") && !Conditions::default().is_known("\"a\""));
+        assert!(given("\"a\"").allow_range("\"a\""));
+        for other in ["\"b\"", "W/\"a\"", "a", "", "Sat, 21 Nov 2026 02:40:00 GMT"] {
+            assert!(!given(other).allow_range("\"a\""), "{other}");
+        }
+        for known in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
+            assert!(given(known).is_known("\"a\""), "{known}");
+        }
+        assert!(!given("\"b\"").is_known("\"a\""));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::api::http::line_breaks::{LineBreaks, escape};
 use crate::runtime::{Runtime, RuntimeError, Session};
 use promptd_agents::updates::{self, Line, Translation};
 use promptd_follow::Follower;
@@ -64,6 +65,8 @@ pub(crate) struct Feed {
     generation: Option<(u64, u64)>,
     /// The piece before ended in the middle of a line.
     in_line: bool,
+    /// For readers of JSON lines; none where the exact bytes are wanted.
+    line_breaks: Option<LineBreaks>,
 }
 
 impl Feed {
@@ -80,6 +83,7 @@ impl Feed {
         if view == View::Raw {
             return Ok(Self {
                 renews_mask: true,
+                line_breaks: Some(LineBreaks::default()),
                 ..Self::from_follower(runtime, session, follower, until)
             });
         }
@@ -90,6 +94,7 @@ impl Feed {
         Ok(Self {
             translation: Some(runtime.translation(session, after)),
             renews_mask: true,
+            line_breaks: Some(LineBreaks::default()),
             ..Self::from_follower(runtime, session, follower, until)
         })
     }
@@ -115,6 +120,7 @@ impl Feed {
             renews_mask: false,
             generation: None,
             in_line: false,
+            line_breaks: None,
         }
     }
 
@@ -145,10 +151,13 @@ impl Feed {
             {
                 self.at_end = self.follower.at_end();
                 let Some(translation) = &mut self.translation else {
-                    return Ok(Step::Piece(piece));
+                    return Ok(Step::Piece(self.escape(piece)));
                 };
-                let lines = translation.push_bytes(&piece.bytes);
+                let mut lines = translation.push_bytes(&piece.bytes);
                 if !lines.is_empty() {
+                    for line in &mut lines {
+                        line.text = escape(std::mem::take(&mut line.text));
+                    }
                     return Ok(Step::Lines(lines));
                 }
                 // What lies before the cursor can be long; other tasks get their turn.
@@ -176,6 +185,13 @@ impl Feed {
                 return Ok(if self.is_deleted() { Step::End } else { Step::Silence });
             }
         }
+    }
+
+    fn escape(&mut self, mut piece: Piece) -> Piece {
+        if let Some(breaks) = &mut self.line_breaks {
+            piece.bytes = breaks.escape(piece.bytes);
+        }
+        piece
     }
 
     /// A turn that begins can add secrets that were not known when the feed was opened.

@@ -9,7 +9,9 @@ use std::io::{Error, ErrorKind};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -18,11 +20,12 @@ use futures_util::stream;
 use crate::api::http::path::SessionPath;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::{Query, invalid};
-use crate::api::http::range::{self, Ranged};
+use crate::api::http::range::{self, Conditions, Ranged};
 use crate::api::state::SharedState;
 use crate::api::stream::feed::{Feed, Step, Until};
 use crate::api::stream::output_range::{OutputRange, Selection};
 use crate::api::stream::scan::Scanner;
+use crate::runtime::Session;
 use promptd_model::{SessionState, Stream};
 
 /// The bytes that the agent wrote.
@@ -31,10 +34,13 @@ use promptd_model::{SessionState, Stream};
         ("stream" = Option<Stream>, Query, description = "Which stream; stdout when absent"),
         ("turn" = Option<u32>, Query, description = "Only this turn; all turns, in the order of the journal, when absent"),
         ("Range" = Option<String>, Header, description = "`bytes=a-b`, `bytes=a-` or `bytes=-n`"),
+        ("If-Range" = Option<String>, Header, description = "The `ETag` that the range continues; with any other one the answer has all bytes"),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag`: 304 where nothing has changed since"),
     ),
     responses(
         (status = 200, description = "All bytes so far", content_type = "text/plain"),
         (status = 206, description = "The range", content_type = "text/plain"),
+        (status = 304, description = "`If-None-Match` names what there is"),
         (status = 416, description = "`range_not_satisfiable`: the range begins behind the end"),
     ))]
 pub(crate) async fn output(
@@ -64,7 +70,12 @@ pub(crate) async fn output(
     } else {
         exact
     };
+    let (conditions, tag) = (Conditions::of(&headers), entity_tag(&session, state.last_seq, total));
+    if conditions.is_known(&tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+    }
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let range = range.filter(|_| conditions.allow_range(&tag));
     let (status, start, end) = match range::parse(range, total) {
         Ranged::Whole => (StatusCode::OK, 0, total),
         Ranged::Part(start, end) => (StatusCode::PARTIAL_CONTENT, start, end),
@@ -87,13 +98,19 @@ pub(crate) async fn output(
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (CONTENT_LENGTH, HeaderValue::from(end.saturating_sub(start))),
     ];
-    let mut response = (status, headers, body).into_response();
+    let mut response = (status, [(ETAG, tag)], headers, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {start}-{}/{total}", end.saturating_sub(1));
         let range = HeaderValue::try_from(range).map_err(|error| Problem::internal(&error))?;
         response.headers_mut().insert(CONTENT_RANGE, range);
     }
     Ok(response)
+}
+
+/// Names the bytes. What was written stays as it is, so their number names them in one session; the last record tells two
+/// states apart between which some of them were masked.
+fn entity_tag(session: &Session, last_seq: u64, total: u64) -> String {
+    format!("\"{:x}-{last_seq:x}-{total:x}\"", session.created_at().as_microsecond())
 }
 
 /// Behind which record the output begins, and how many bytes there are.

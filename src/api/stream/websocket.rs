@@ -28,6 +28,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::api::http::auth::requested_protocol;
 use crate::api::http::keepalive::PingMonitor;
+use crate::api::http::line_breaks::escape;
 use crate::api::http::memory::{BodyMemory, BodyMemoryPermit};
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
@@ -188,7 +189,7 @@ impl Sender {
     /// Sends one text message.
     pub(crate) async fn send_text(&self, text: String) -> Result<(), Disconnected> {
         let mut sink = self.sink.lock().await;
-        for fragment in fragments(text.into()) {
+        for fragment in fragments(escape(text.into())) {
             sink.feed(message(fragment)).await.map_err(|_| Disconnected)?;
         }
         sink.flush().await.map_err(|_| Disconnected)

@@ -37,6 +37,8 @@ pub(crate) struct Turn {
     #[serde(default)]
     pub(crate) cause: Option<Cause>,
     #[serde(default)]
+    pub(crate) exit_code: Option<i32>,
+    #[serde(default)]
     pub(crate) duration: Option<f64>,
     #[serde(default)]
     pub(crate) usage: Option<Usage>,
@@ -105,17 +107,20 @@ pub(crate) struct TurnEnd {
     pub(crate) status: SessionStatus,
     pub(crate) cause: Option<Cause>,
     pub(crate) error: Option<String>,
+    /// The exit code of the agent's process.
+    pub(crate) exit_code: Option<i32>,
     pub(crate) usage: Option<Usage>,
     /// Seconds.
     pub(crate) duration: Option<f64>,
 }
 
 impl TurnEnd {
-    pub(crate) fn of_record(ended: TurnEnded, duration: Option<f64>) -> Self {
+    pub(crate) fn of_record(ended: TurnEnded, exit_code: Option<i32>, duration: Option<f64>) -> Self {
         Self {
             status: ended.status.into(),
             cause: ended.cause,
             error: ended.error,
+            exit_code,
             usage: ended.usage,
             duration,
         }
@@ -126,6 +131,7 @@ impl TurnEnd {
             status: turn.status,
             cause: turn.cause,
             error: None,
+            exit_code: turn.exit_code,
             usage: turn.usage,
             duration: turn.duration,
         })

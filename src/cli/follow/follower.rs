@@ -14,7 +14,7 @@ use crate::cli::error::{CliError, exit};
 use crate::cli::show::option_of_key;
 use crate::cli::stdio::print_error;
 use crate::cli::terminal;
-use promptd_model::{Body, SessionStatus};
+use promptd_model::{Body, Cause, SessionStatus};
 use promptd_model::{RecordKind, decode};
 
 /// When to stop.
@@ -147,6 +147,7 @@ pub(crate) async fn answer(client: &Client, session: &str, question: &str, optio
 #[derive(Debug, Default)]
 struct Seen {
     started: Option<Timestamp>,
+    exit_code: Option<i32>,
     end: Option<TurnEnd>,
 }
 
@@ -154,7 +155,7 @@ impl Seen {
     /// Takes the next record; returns whether it is the last one to print.
     fn observe(&mut self, line: &[u8], until: Until) -> bool {
         let Some(head) = head_of(line) else { return false };
-        if let RecordKind::Other(name @ ("started" | "turn_ended")) = head.kind {
+        if let RecordKind::Other(name @ ("started" | "exited" | "turn_ended")) = head.kind {
             self.observe_turn(name, line);
         }
         match until {
@@ -169,14 +170,26 @@ impl Seen {
         match (name, record.body) {
             // The turn's duration includes retries.
             ("started", _) => self.started = self.started.or(Some(record.time)),
+            // Of several attempts, the last one counts.
+            (_, Body::Exited(exited)) => self.exit_code = exited.code,
             (_, Body::TurnEnded(ended)) => {
                 let started = self.started.take();
                 let duration = started.map(|started| record.time.duration_since(started).as_secs_f64());
-                self.end = Some(TurnEnd::of_record(ended, duration));
+                self.end = Some(TurnEnd::of_record(ended, self.exit_code.take(), duration));
             }
             _ => {}
         }
     }
+}
+
+/// The exit code of a command that failed by itself, where it does not mean something else to the caller of ours.
+pub(crate) fn exit_code_of_command(end: &TurnEnd) -> Option<u8> {
+    let failed = end.status == SessionStatus::Failed && end.cause == Some(Cause::AgentError);
+    let code = end
+        .exit_code
+        .filter(|_| failed)
+        .and_then(|code| u8::try_from(code).ok());
+    code.filter(|code| (1..exit::TIMED_OUT).contains(code))
 }
 
 /// The exit code that says how a turn ended.
@@ -203,6 +216,7 @@ mod tests {
             status,
             cause: None,
             error: None,
+            exit_code: None,
             usage: None,
             duration: None,
         }
@@ -216,6 +230,26 @@ mod tests {
         assert_eq!(code(SessionStatus::Lost), 1);
         assert_eq!(code(SessionStatus::TimedOut), 124);
         assert_eq!(code(SessionStatus::Cancelled), 130);
+    }
+
+    #[test]
+    fn command_that_failed_by_itself_has_its_own_exit_code() {
+        let code = |status, cause, exit_code| {
+            exit_code_of_command(&TurnEnd {
+                cause,
+                exit_code,
+                ..end(status)
+            })
+        };
+        let failed = |exit_code| code(SessionStatus::Failed, Some(Cause::AgentError), exit_code);
+        assert_eq!(
+            (failed(Some(1)), failed(Some(42)), failed(Some(123))),
+            (Some(1), Some(42), Some(123))
+        );
+        assert_eq!((failed(Some(124)), failed(Some(255)), failed(None)), (None, None, None));
+        assert_eq!(code(SessionStatus::Completed, None, Some(0)), None);
+        assert_eq!(code(SessionStatus::TimedOut, Some(Cause::Timeout), Some(7)), None);
+        assert_eq!(code(SessionStatus::Failed, Some(Cause::SetupFailed), Some(7)), None);
     }
 
     #[test]

@@ -9,6 +9,6 @@ mod printer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::follower::{Follow, Until, answer, exit_code, follow};
+pub(crate) use self::follower::{Follow, Until, answer, exit_code, exit_code_of_command, follow};
 pub(crate) use self::output_args::OutputArgs;
 pub(crate) use self::printer::{Filter, Form, Printer};

@@ -15,7 +15,7 @@ use crate::cli::client::Events;
 use crate::cli::client::Session;
 use crate::cli::client::{Client, Request, session_path};
 use crate::cli::error::{CliError, exit};
-use crate::cli::follow::{Filter, Follow, OutputArgs, Printer, Until, exit_code, follow};
+use crate::cli::follow::{Filter, Follow, OutputArgs, Printer, Until, exit_code, exit_code_of_command, follow};
 use crate::cli::stdio::{print, say};
 use crate::cli::terminal::Colour;
 use promptd_model::{RecordKind, parse_head};
@@ -38,7 +38,8 @@ Examples:
   promptd run --repo https://github.com/owner/name --setup 'npm ci' 'fix the failing test'
 
 Ctrl-C once interrupts the turn, twice stops it.
-Exit codes: 0 done, 1 the agent failed, 2 usage, 3 no server, 124 timed out, 130 interrupted.";
+Exit codes: 0 done, 1 the agent failed, 2 usage, 3 no server, 124 timed out, 130 interrupted. A plain command (the agent
+shell, or a configured one that writes plain text) that fails by itself ends with its own exit code, 1 to 123.";
 
 /// Run an agent on a prompt, and print its answer
 #[derive(Debug, Args)]
@@ -116,7 +117,9 @@ pub(crate) async fn run(client: Arc<Client>, args: RunArgs, colour: Colour) -> R
         }
     };
     args.output.print_end(&started.session, &end, colour);
-    Ok(exit_code(&end))
+    let is_command = !started.session.has_updates();
+    let own = exit_code_of_command(&end).filter(|_| is_command);
+    Ok(own.unwrap_or_else(|| exit_code(&end)))
 }
 
 async fn create(client: &Client, request: &SessionRequest) -> Result<StartedTurn, CliError> {

@@ -76,6 +76,7 @@ mod tests {
             status,
             cause: None,
             error: None,
+            exit_code: None,
             usage: None,
             duration: None,
         }

@@ -9,15 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use promptd_keeper::Launch;
 use promptd_mask::Secrets;
-use promptd_model::SessionRequest;
+use promptd_model::{MAX_ARGUMENT, SessionRequest};
 
 /// The file's name in the home.
 const FILE_NAME: &str = "environment.json";
-
-/// What Linux takes of one variable, name and all (`MAX_ARG_STRLEN`).
-const MAX_VARIABLE: usize = 128 << 10;
 
 /// What all together may have: far less than Linux takes, as arguments and the rest of the environment count, too.
 const MAX_ENVIRONMENT: usize = 1 << 20;
@@ -81,12 +77,10 @@ impl Variables {
         own.or_else(|| self.get_or_inherited(variable))
     }
 
-    /// Adds them to a launch, which wins where it sets a variable itself.
-    pub(crate) fn add_to(&self, mut launch: Launch) -> Launch {
+    /// All of them; the last one of a name counts.
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
         let all = self.platform.iter().chain(&self.configured);
-        let ours = all.map(|(name, value)| (name.clone(), value.clone()));
-        launch.env = ours.chain(launch.env).collect();
-        launch
+        all.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Replaces those of the platform. After a cold boot the platform has forgotten what the sandbox was created with,
@@ -155,7 +149,7 @@ pub(crate) fn find_invalid(variables: &Names) -> Option<(&str, &'static str)> {
             "names that begin with PROMPTD_ are promptd's own, and no agent gets them"
         } else if name == "PATH" {
             "promptd makes the PATH of agents itself; give another one in a session's env"
-        } else if size >= MAX_VARIABLE {
+        } else if size >= MAX_ARGUMENT {
             "Linux starts no program with a variable of more than 128 KiB; put it into a file"
         } else if all > MAX_ENVIRONMENT {
             "this and those before it have more than 1 MiB, which is too much for an environment; put some into files"

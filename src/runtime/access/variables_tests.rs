@@ -37,16 +37,9 @@ fn a_session_wins_over_configured_variables_and_those_over_the_platform() {
         replaced: vec![("D".to_owned(), "replaced".to_owned())],
         ..Variables::default()
     };
-    let launch = Launch {
-        program: "/bin/true".into(),
-        args: Vec::new(),
-        env: vec![("A".to_owned(), "session".to_owned())],
-        cwd: "/".into(),
-        stdin: promptd_keeper::Stdin::Null,
-        setup: None,
-    };
+    let session = [("A".to_owned(), "session".to_owned())];
     // As a process gets them: the last one counts.
-    let env: Names = variables.add_to(launch).env.into_iter().collect();
+    let env: Names = variables.all().into_iter().chain(session).collect();
     assert_eq!(env, names(&[("A", "session"), ("B", "configured"), ("C", "platform")]));
     assert_eq!(
         (variables.get("B"), variables.get("C")),
@@ -69,7 +62,7 @@ fn replaced_values_are_kept_apart_outlive_the_server_and_have_bounds() {
     let had: Vec<_> = read.replaced.iter().map(|(_, value)| value.as_str()).collect();
     assert_eq!(had.len(), MAX_REPLACED_VALUES);
     assert_eq!((had.first(), had.last()), (Some(&"value-3"), Some(&"value-2")));
-    let large = "x".repeat(MAX_VARIABLE - 10);
+    let large = "x".repeat(MAX_ARGUMENT - 10);
     for name in ["A", "B", "C"] {
         set(&variables, &[(name, &large)]);
     }
@@ -119,7 +112,7 @@ fn a_wrong_file_leaves_the_old_values_in_force_and_is_not_quoted() {
 
 #[test]
 fn variables_that_no_process_can_be_started_with_are_refused() {
-    let large = "x".repeat(MAX_VARIABLE);
+    let large = "x".repeat(MAX_ARGUMENT);
     for (name, value) in [
         ("", "x"),
         ("A=B", "x"),

@@ -9,6 +9,7 @@ mod args;
 mod environment;
 mod error;
 mod file;
+mod paths;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -26,6 +27,7 @@ use self::environment::variable;
 pub use self::environment::{Environment, environment, forget_token, hide_token, split_tokens, trim_variables};
 pub use self::error::ConfigError;
 use self::file::ConfigFile;
+use self::paths::{directory, in_user_home, programs_in_user_home};
 use super::access::token::Token;
 use super::settings::{AuthMode, Listen, Platform, Settings};
 use promptd_sys as sys;
@@ -83,7 +85,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
     let file = file.map_or_else(|| Ok(ConfigFile::default()), |text| file::parse(&config_file, text))?;
     let settings = Settings {
         home: home(flags.home.clone(), env)?,
-        listen: listen(flags.listen, env, file.listen)?,
+        listen: in_user_home(listen(flags.listen, env, file.listen)?, env)?,
         workspace: directory(flags.workspace.or(file.workspace), env, "workspace", "--workspace")?,
         auth: flags.auth.or(file.auth).unwrap_or(AuthMode::Token),
         insecure_public: flags.insecure_public.or(file.insecure_public).unwrap_or(false),
@@ -99,7 +101,7 @@ pub fn settings(flags: Flags, env: &Environment, file: Option<&str>) -> Result<S
         grace: flags.grace.or(file.grace).unwrap_or(DEFAULT_GRACE),
         stop_agents: flags.stop_agents.or(file.stop_agents).unwrap_or(false),
         limits: file.limits,
-        agents: without_spans(file.agents),
+        agents: programs_in_user_home(without_spans(file.agents), env)?,
         sinks: file.sinks.into_iter().map(Spanned::into_inner).collect(),
         mcp_servers: without_spans(file.mcp_servers),
         platform: platform(env),
@@ -152,24 +154,6 @@ fn config_file(flags: &Flags, env: &Environment) -> Result<PathBuf, ConfigError>
         Some(path) => directory(Some(path.clone()), env, "", "--config"),
         None => Ok(home(flags.home.clone(), env)?.join("config.toml")),
     }
-}
-
-/// A path as given, where `~/` is the user's home; `default` in that home where none is given.
-fn directory(
-    given: Option<PathBuf>,
-    env: &Environment,
-    default: &str,
-    flag: &'static str,
-) -> Result<PathBuf, ConfigError> {
-    let in_user_home = match &given {
-        None => Path::new(default),
-        Some(path) => match path.strip_prefix("~") {
-            Ok(rest) => rest,
-            Err(_) => return Ok(path.clone()),
-        },
-    };
-    let user_home = variable(env, "HOME").ok_or(ConfigError::NoUserHome { flag })?;
-    Ok(Path::new(user_home).join(in_user_home))
 }
 
 /// `PORT`, with which platforms say "listen there, and for everybody".

@@ -1,5 +1,7 @@
 //! Precedence, refusals and reloads of the configuration, without a file or an environment.
 
+use std::path::Path;
+
 use clap::{Args as _, FromArgMatches as _};
 use proptest::prelude::*;
 

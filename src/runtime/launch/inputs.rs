@@ -11,7 +11,7 @@ use crate::runtime::session::handle::Session;
 use crate::runtime::settings::Settings;
 use promptd_agents::{Agent, Driver, NO_WORKSPACE_FILES, TurnRequest, WorkspaceFiles};
 use promptd_keeper::TurnPaths;
-use promptd_model::{McpServer, SessionRequest, TurnState};
+use promptd_model::{CallerPath, McpServer, SessionRequest, TurnState};
 
 /// Where inputs come from.
 pub(crate) struct Sources<'a> {
@@ -26,6 +26,12 @@ impl Sources<'_> {
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let (request, agent) = (self.session.request(), self.session.agent());
         agent_variable(self.settings, self.variables, request, agent, name)
+    }
+
+    /// The home of the agent's user.
+    fn home(&self) -> Option<PathBuf> {
+        let (request, agent) = (self.session.request(), self.session.agent());
+        agent_home(self.settings, self.variables, request, agent)
     }
 }
 
@@ -42,18 +48,38 @@ pub(crate) fn agent_variable(
     own.or_else(|| variables.get_or_inherited(name))
 }
 
+/// The home of the agent's user: what `~` is in paths of a request.
+pub(crate) fn agent_home(
+    settings: &Settings,
+    variables: &Variables,
+    request: &SessionRequest,
+    agent: &str,
+) -> Option<PathBuf> {
+    let home = agent_variable(settings, variables, request, agent, "HOME").map(PathBuf::from);
+    home.filter(|home| home.is_absolute())
+}
+
 /// The MCP servers of the request over those of the configuration over those of files; the latter two only for an agent
-/// that takes any.
+/// that takes any. `home` is `~` in the path of a program.
 pub(crate) fn mcp_servers(
     settings: &Settings,
     request: &SessionRequest,
     agent: &Agent,
     mut of_files: BTreeMap<String, McpServer>,
+    home: Option<&Path>,
 ) -> BTreeMap<String, McpServer> {
     if agent.capabilities().mcp {
         of_files.extend(settings.mcp_servers.clone());
     }
     of_files.extend(request.mcp_servers.clone());
+    for command in of_files.values_mut().filter_map(|server| server.command.as_mut()) {
+        let path = CallerPath::parse(command).ok();
+        if let Some(in_home @ CallerPath::InHome(_)) = path
+            && let Some(path) = in_home.resolve(|| home.map(Path::to_owned))
+        {
+            *command = path.to_string_lossy().into_owned();
+        }
+    }
     of_files
 }
 
@@ -137,7 +163,13 @@ impl TurnInputs {
         Ok(Self {
             prompt: session.journal.read_prompt(turn)?,
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
-            servers: mcp_servers(from.settings, session.request(), agent, of_files),
+            servers: mcp_servers(
+                from.settings,
+                session.request(),
+                agent,
+                of_files,
+                from.home().as_deref(),
+            ),
             files: folders.find(),
             resumes: session.state().resumed_session_id(turn.turn).map(str::to_owned),
         })

@@ -5,14 +5,17 @@
 //! anything but `--version`.
 
 pub(crate) mod catalog;
+pub(crate) mod environment;
 pub(crate) mod inputs;
 pub(crate) mod links;
 pub(crate) mod mcp_file;
+pub(crate) mod paths;
 pub(crate) mod prepare;
 pub(crate) mod probe;
 pub(crate) mod program;
 pub(crate) mod refusals;
 pub(crate) mod scratch;
 pub(crate) mod setup;
+pub(crate) mod size;
 pub(crate) mod validate;
 pub(crate) mod workspace_files;

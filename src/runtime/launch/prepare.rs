@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::catalog::find_agent;
+use crate::runtime::launch::environment::environment;
 use crate::runtime::launch::inputs::{Sources, TurnInputs};
-use crate::runtime::launch::program::{find_program, search_path};
+use crate::runtime::launch::program::find_program;
 use crate::runtime::launch::refusals::{refuse_lost_session, refuse_open_folder, unsupported};
 use crate::runtime::launch::scratch::empty_folder;
 use crate::runtime::launch::setup;
@@ -71,21 +72,7 @@ pub(crate) fn prepare(from: &Sources<'_>, turn: &TurnState) -> Result<(Launch, T
         (_, agents::Stdin::Prompt) => Stdin::Prompt,
         (_, agents::Stdin::Null) => Stdin::Null,
     };
-    let mut env = vec![
-        ("PATH".to_owned(), search_path(request).to_string_lossy().into_owned()),
-        // A shell that changes its folder changes this, too; opencode works where it says.
-        ("PWD".to_owned(), cwd.to_string_lossy().into_owned()),
-    ];
-    env.extend(launch.env);
-    let configured = settings.agents.get(name).map(|configured| &configured.env);
-    env.extend(
-        configured
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
-    // The request's variables come last and win, but for PATH, which contains the request's.
-    env.extend(request.env.clone().into_iter().filter(|(name, _)| name != "PATH"));
+    let env = environment(settings, variables, request, name, cwd, launch.env);
     let mut args: Vec<String> = program.script.into_iter().collect();
     args.extend(launch.args);
     let launch = Launch {
@@ -96,7 +83,7 @@ pub(crate) fn prepare(from: &Sources<'_>, turn: &TurnState) -> Result<(Launch, T
         stdin,
         setup,
     };
-    Ok((variables.add_to(launch), inputs))
+    Ok((launch, inputs))
 }
 
 /// A random UUID for an agent that takes its session's id from us.

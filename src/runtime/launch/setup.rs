@@ -8,10 +8,7 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::program::search_path;
 use crate::runtime::session::handle::Session;
 use promptd_keeper::SetupSpec;
-use promptd_model::SessionRequest;
-
-/// The longest command: `MAX_ARG_STRLEN` of Linux less the final zero.
-const MAX_COMMAND: usize = 131_071;
+use promptd_model::{MAX_ARGUMENT, SessionRequest};
 
 /// Refuses what cannot be set up; answers the agent's working directory below `base`.
 pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathBuf) -> Result<PathBuf, RuntimeError> {
@@ -20,8 +17,8 @@ pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathB
         Err(RuntimeError::InvalidField { field, value, hint })
     };
     for (command, number) in request.setup.iter().zip(1_usize..) {
-        if command.trim().is_empty() || command.contains('\0') || command.len() > MAX_COMMAND {
-            let hint = format!("a command is not empty, has no NUL and at most {MAX_COMMAND} bytes");
+        if command.trim().is_empty() || command.contains('\0') || command.len() > MAX_ARGUMENT {
+            let hint = format!("a command is not empty, has no NUL and at most {MAX_ARGUMENT} bytes");
             return invalid("setup", format!("wrong in its command {number}"), &hint);
         }
     }
@@ -29,7 +26,7 @@ pub(crate) fn check(request: &SessionRequest, variables: &Variables, base: PathB
     let wrong = |wrong: promptd_model::InvalidRepo| RuntimeError::InvalidField {
         field: wrong.field,
         value: wrong.value,
-        hint: wrong.hint.to_owned(),
+        hint: wrong.hint.into_owned(),
     };
     repo.check().map_err(wrong)?;
     let directory = repo.directory().map_err(wrong)?;

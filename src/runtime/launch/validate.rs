@@ -1,16 +1,18 @@
 //! Checks of a request before it is accepted: what can be refused is refused now, not when its turn starts.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::runtime::access::variables::Variables;
 use crate::runtime::delivery::sinks;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::catalog::{find_agent, list};
-use crate::runtime::launch::inputs::{mcp_servers, turn_request};
+use crate::runtime::launch::environment::environment;
+use crate::runtime::launch::inputs::{agent_home, mcp_servers, turn_request};
+use crate::runtime::launch::paths::working_directory;
 use crate::runtime::launch::program::find_program;
 use crate::runtime::launch::refusals::{refuse_open_folder, unsupported};
-use crate::runtime::launch::setup;
+use crate::runtime::launch::{setup, size};
 use crate::runtime::settings::Settings;
 use promptd_agents::{self as agents, TurnRequest};
 use promptd_model::{McpServer, PermissionMode, SessionRequest, StdinMode, nearest};
@@ -37,7 +39,8 @@ pub(crate) fn check(
     };
     check_values(request)?;
     sinks::requested(&request.sinks)?;
-    let base = working_directory(settings, request)?;
+    let home = agent_home(settings, variables, request, &name);
+    let base = working_directory(settings, request, home.as_deref())?;
     let cwd = setup::check(request, variables, base)?;
     if find_program(&agent, request, &cwd).is_none() {
         let install = agent.install().map(str::to_owned);
@@ -56,11 +59,13 @@ pub(crate) fn check(
     // A trial: what the agent cannot do is refused now, not when its turn starts.
     let folder = Path::new("/");
     let trial = TurnRequest {
-        mcp_servers: &mcp_servers(settings, request, &agent, BTreeMap::new()),
+        mcp_servers: &mcp_servers(settings, request, &agent, BTreeMap::new(), home.as_deref()),
         ..turn_request(request, &cwd, folder, folder, prompt, None, true)
     };
     let launch = agent.launch(&trial).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &settings.home)?;
+    let env = environment(settings, variables, request, &name, &cwd, launch.env);
+    size::check(request, &launch.args, &env)?;
     if launch.stdin == agents::Stdin::Dialog && request.stdin == Some(StdinMode::Open) {
         return Err(RuntimeError::Unsupported {
             agent: name,
@@ -127,33 +132,4 @@ fn check_values(request: &SessionRequest) -> Result<(), RuntimeError> {
         return invalid("args", format!("{arg:?}"), "an argument cannot hold a NUL");
     }
     Ok(())
-}
-
-/// Relative to the workspace and inside it; absolute wherever there is such a folder.
-fn working_directory(settings: &Settings, request: &SessionRequest) -> Result<PathBuf, RuntimeError> {
-    let Some(cwd) = &request.cwd else {
-        return Ok(settings.workspace.clone());
-    };
-    let path = Path::new(cwd);
-    let invalid = |hint: &str| {
-        Err(RuntimeError::InvalidField {
-            field: "cwd",
-            value: format!("{cwd:?}"),
-            hint: hint.to_owned(),
-        })
-    };
-    if cwd.contains('\0') {
-        return invalid("a path cannot hold a NUL");
-    }
-    if path.is_absolute() {
-        return if path.is_dir() {
-            Ok(path.to_owned())
-        } else {
-            invalid("there is no such folder; make it, or use a path relative to the workspace")
-        };
-    }
-    if path.components().any(|part| part == Component::ParentDir) {
-        return invalid("it leaves the workspace; use a path below it");
-    }
-    Ok(settings.workspace.join(path))
 }

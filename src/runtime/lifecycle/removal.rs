@@ -1,15 +1,17 @@
 //! Deleting sessions.
 
-use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::runtime::blocking::run_blocking;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::keeper::stop::KEEPER_SLACK;
 use crate::runtime::session::handle::Session;
 use crate::runtime::session::registry::SessionRegistry;
-use crate::runtime::session::store::Home;
+use crate::runtime::session::store::{self, Home};
 use crate::runtime::turn::stop::stop;
 use promptd_keeper::end_all_processes;
 use promptd_model::SessionId;
@@ -22,22 +24,31 @@ const LAST_BATCH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Removal {
     home: Arc<Home>,
     registry: Arc<SessionRegistry>,
+    /// Held while a folder is removed.
+    slot: Arc<Semaphore>,
 }
 
 impl Removal {
     pub(crate) fn new(home: Arc<Home>, registry: Arc<SessionRegistry>) -> Self {
-        Self { home, registry }
+        Self {
+            home,
+            registry,
+            slot: Arc::new(Semaphore::new(1)),
+        }
     }
 
-    /// Stops what runs, then deletes the session and its journal.
+    /// Stops what runs, then deletes the session and its journal. Of several callers one does it, and all wait for it.
     pub(crate) async fn delete(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
-        session.control.mark_deleted();
-        let deleted = self.delete_marked(session).await;
-        if deleted.is_err() {
-            // It is still there, then, and may go on.
-            session.control.unmark_deleted();
-        }
-        deleted
+        let delete = async || {
+            session.control.mark_deleted();
+            let deleted = self.delete_marked(session).await;
+            if deleted.is_err() {
+                // It is still there, then, and may go on.
+                session.control.unmark_deleted();
+            }
+            deleted
+        };
+        session.deleted.get_or_try_init(delete).await.copied()
     }
 
     async fn delete_marked(&self, session: &Arc<Session>) -> Result<(), RuntimeError> {
@@ -59,18 +70,37 @@ impl Removal {
         Ok(())
     }
 
-    /// Deletes a folder, which may hold a gigabyte.
-    async fn delete_folder(&self, id: &SessionId) -> Result<(), RuntimeError> {
+    /// Whether there was one.
+    async fn delete_folder(&self, id: &SessionId) -> Result<bool, RuntimeError> {
         let (home, id) = (Arc::clone(&self.home), id.clone());
-        run_blocking(move || match home.delete(&id) {
-            // Somebody has removed the folder already.
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                let path = home.session(&id);
-                Err(RuntimeError::Io { path, source })
+        let delete = move || {
+            home.delete(&id).map_err(|source| RuntimeError::Io {
+                path: home.session(&id),
+                source,
+            })
+        };
+        let folder = run_blocking(delete).await?;
+        Ok(folder.map(|folder| self.remove_later(folder)).is_some())
+    }
+
+    /// Removes what deleted sessions have left, because a former server did not come to it.
+    pub(crate) fn remove_leftovers(&self) {
+        match self.home.all_deleted() {
+            Ok(folders) => folders.into_iter().for_each(|folder| self.remove_later(folder)),
+            Err(error) => tracing::warn!(%error, "folders of deleted sessions cannot be listed, and stay"),
+        }
+    }
+
+    /// Removes a folder in the background. A large one takes its time; one after another, they take one thread.
+    fn remove_later(&self, folder: PathBuf) {
+        let slot = Arc::clone(&self.slot);
+        tokio::spawn(async move {
+            let _slot = slot.acquire().await;
+            let removed = tokio::task::spawn_blocking(move || store::remove(&folder)).await;
+            if let Err(error) = removed {
+                tracing::warn!(%error, "the folder of a deleted session is removed at the next start");
             }
-            Ok(()) | Err(_) => Ok(()),
-        })
-        .await
+        });
     }
 
     /// Ends all processes of a session whose folder cannot be used; answers how many survived.
@@ -82,10 +112,14 @@ impl Removal {
     /// Deletes a session whose folder cannot be used, and ends what still runs in it.
     pub(crate) async fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
         self.stop_damaged(id).await?;
-        let id = parse(id)?;
-        self.delete_folder(&id).await?;
-        self.registry.remove_damaged(&id);
-        Ok(())
+        let session = parse(id)?;
+        let was_there = self.delete_folder(&session).await?;
+        self.registry.remove_damaged(&session);
+        if was_there {
+            Ok(())
+        } else {
+            Err(RuntimeError::SessionNotFound { id: id.to_owned() })
+        }
     }
 }
 

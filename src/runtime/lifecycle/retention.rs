@@ -70,6 +70,7 @@ impl Retention {
     /// Deletes what need not or cannot be kept, soon after a session has come to rest. Where there are no sessions,
     /// nothing wakes it.
     pub(crate) async fn run(self: Arc<Self>) {
+        self.removal.remove_leftovers();
         let mut shutdown = self.shutdown.subscribe();
         loop {
             let has_sessions = !self.registry.is_empty();
@@ -129,10 +130,7 @@ impl Retention {
             }
             match self.delete(&session, delivered).await {
                 Ok(()) => tracing::info!(session = %session.id(), delivered, "deleted, as the limits ask"),
-                Err(error) => {
-                    session.control.unmark_deleted();
-                    tracing::warn!(session = %session.id(), error, "could not be deleted");
-                }
+                Err(error) => tracing::warn!(session = %session.id(), error, "could not be deleted"),
             }
         }
     }
@@ -142,11 +140,17 @@ impl Retention {
             let deleted = self.removal.delete(session).await;
             return deleted.map_err(|error| error.to_string());
         }
-        let (undelivered, session) = (Arc::clone(&self.undelivered), Arc::clone(session));
-        let deleted = tokio::task::spawn_blocking(move || undelivered.delete(&session)).await;
-        deleted
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())
+        let (undelivered, found) = (Arc::clone(&self.undelivered), Arc::clone(session));
+        let delete = async || {
+            let deleted = tokio::task::spawn_blocking(move || undelivered.delete(&found)).await;
+            let deleted = deleted.map_err(|error| error.to_string());
+            let deleted = deleted.and_then(|deleted| deleted.map_err(|error| error.to_string()));
+            if deleted.is_err() {
+                session.control.unmark_deleted();
+            }
+            deleted
+        };
+        session.deleted.get_or_try_init(delete).await.copied()
     }
 
     fn find_excess(&self) -> Vec<Closed<Arc<Session>>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::runtime::blocking::run_blocking;
@@ -44,6 +44,8 @@ pub struct Session {
     pub(crate) file_secrets: FileSecrets,
     /// A caller wants something of the running turn that is not in its journal.
     pub(crate) wake_turn: Notify,
+    /// Set when it is deleted; several callers may want that at the same time.
+    pub(crate) deleted: OnceCell<()>,
     /// Whether it is on the disk; `None` while it is being put there.
     created: watch::Sender<Option<bool>>,
     /// One permit: who has it may append.
@@ -60,6 +62,7 @@ impl Session {
             masker: SessionMasker::default(),
             file_secrets: FileSecrets::new(&folder),
             wake_turn: Notify::new(),
+            deleted: OnceCell::new(),
             created: watch::Sender::new(None),
             writing: Semaphore::new(1),
             folder,
@@ -146,6 +149,11 @@ impl Session {
         // The sender lives in self, so it cannot be closed.
         let created = created.wait_for(Option::is_some).await;
         created.is_ok_and(|created| *created == Some(true))
+    }
+
+    /// Refuses a sink that it cannot have.
+    pub(crate) fn check_sink(&self, sink: &SinkRequest) -> Result<(), RuntimeError> {
+        sinks::with(&self.own_sinks.get(), sink).map(drop)
     }
 
     /// Adds a sink to its own ones, on the disk first; false where it had that one.

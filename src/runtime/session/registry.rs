@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::runtime::error::RuntimeError;
 use crate::runtime::session::handle::Session;
 use crate::runtime::session::store::SessionFile;
-use promptd_model::SessionId;
+use promptd_model::{SessionId, Usage};
 
 /// All sessions.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ struct Sessions {
     by_key: BTreeMap<String, SessionId>,
     /// Folders that cannot be used.
     unusable: BTreeMap<String, Unusable>,
+    /// What sessions used that are not kept any more, by agent.
+    removed_usage: BTreeMap<String, Usage>,
 }
 
 /// Why a folder cannot be used.
@@ -52,6 +54,11 @@ impl Sessions {
             None => Ok(()),
         }
     }
+}
+
+fn add_usage(all: &mut BTreeMap<String, Usage>, agent: String, usage: Usage) {
+    let sum = all.entry(agent).or_default();
+    *sum = sum.plus(usage);
 }
 
 impl SessionRegistry {
@@ -132,9 +139,23 @@ impl SessionRegistry {
     }
 
     pub(crate) fn remove(&self, id: &SessionId) {
+        let session = self.read().by_id.get(id).cloned();
+        let used = session.map(|session| (session.agent().to_owned(), session.state().usage()));
         let mut sessions = self.write();
+        if let Some((agent, usage)) = used {
+            add_usage(&mut sessions.removed_usage, agent, usage);
+        }
         sessions.by_id.remove(id);
         sessions.by_key.retain(|_, other| other != id);
+    }
+
+    /// What the ended turns used that this server has seen, by agent. It never becomes less.
+    pub(crate) fn usage_by_agent(&self) -> BTreeMap<String, Usage> {
+        let mut all = self.read().removed_usage.clone();
+        for session in self.all_with_new() {
+            add_usage(&mut all, session.agent().to_owned(), session.state().usage());
+        }
+        all
     }
 
     pub(crate) fn mark_damaged(&self, name: String, reason: &str) {

@@ -119,14 +119,13 @@ impl Home {
         self.path.join("sessions").join(id.as_str())
     }
 
-    /// All session folders, by name; what deleted sessions have left is removed on the way.
+    /// All session folders, by name.
     pub(crate) fn sessions(&self) -> io::Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
         for entry in fs::read_dir(self.path.join("sessions"))? {
             let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(DELETED.as_bytes()) {
-                remove(&entry.path());
-            } else if entry.file_type()?.is_dir() && !is_set_aside(&entry.file_name()) {
+            let is_renamed = [DELETED, SET_ASIDE].iter().any(|prefix| begins(&entry, prefix));
+            if entry.file_type()?.is_dir() && !is_renamed {
                 folders.push(entry.path());
             }
         }
@@ -135,10 +134,19 @@ impl Home {
 
     /// All folders that were set aside.
     pub(crate) fn all_set_aside(&self) -> io::Result<Vec<PathBuf>> {
+        self.all_renamed(SET_ASIDE)
+    }
+
+    /// All folders of deleted sessions that are not removed yet.
+    pub(crate) fn all_deleted(&self) -> io::Result<Vec<PathBuf>> {
+        self.all_renamed(DELETED)
+    }
+
+    fn all_renamed(&self, prefix: &str) -> io::Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
         for entry in fs::read_dir(self.path.join("sessions"))? {
             let entry = entry?;
-            if is_set_aside(&entry.file_name()) {
+            if begins(&entry, prefix) {
                 folders.push(entry.path());
             }
         }
@@ -147,10 +155,14 @@ impl Home {
 
     /// Renames a session's folder, so that nobody finds it by its id.
     pub(crate) fn set_aside(&self, id: &SessionId) -> io::Result<PathBuf> {
+        self.rename(id, SET_ASIDE)
+    }
+
+    fn rename(&self, id: &SessionId, prefix: &str) -> io::Result<PathBuf> {
         let sessions = self.path.join("sessions");
-        let names = std::iter::once(format!("{SET_ASIDE}{id}"));
-        // An id may be used again, and that session set aside, too.
-        let mut names = names.chain((2_u32..).map(|number| format!("{SET_ASIDE}{id}.{number}")));
+        let names = std::iter::once(format!("{prefix}{id}"));
+        // An id may be used again, and that session renamed, too.
+        let mut names = names.chain((2_u32..).map(|number| format!("{prefix}{id}.{number}")));
         let free = names.find(|name| !sessions.join(name).exists()).unwrap_or_default();
         let folder = sessions.join(free);
         fs::rename(self.session(id), &folder)?;
@@ -180,19 +192,17 @@ impl Home {
         replace(&folder, file)
     }
 
-    /// Deletes a session's folder.
-    pub(crate) fn delete(&self, id: &SessionId) -> io::Result<()> {
-        // What is left of an earlier session with this id, and cannot be removed, must not be in the way.
-        let random = u64::from_le_bytes(sys::random_bytes()?);
-        let gone = self.path.join("sessions").join(format!("{DELETED}{id}.{random:016x}"));
-        fs::rename(self.session(id), &gone)?;
-        remove(&gone);
-        Ok(())
+    /// Deletes a session: answers the folder that is still to be removed, if the session had one.
+    pub(crate) fn delete(&self, id: &SessionId) -> io::Result<Option<PathBuf>> {
+        match self.rename(id, DELETED) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            renamed => renamed.map(Some),
+        }
     }
 }
 
-fn is_set_aside(name: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(SET_ASIDE.as_bytes())
+fn begins(entry: &fs::DirEntry, prefix: &str) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())
 }
 
 /// Writes a session's `session.json`.

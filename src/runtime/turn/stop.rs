@@ -90,6 +90,20 @@ pub(crate) async fn interrupt(
     Ok(())
 }
 
+/// Ends one turn, whether it runs or waits, and no other one; nothing, where it has ended.
+pub(crate) async fn cancel(session: &Arc<Session>, turn: u32, has_dialog: bool) -> Result<(), RuntimeError> {
+    cancel_waiting(session, Cause::Interrupted, move |waits| waits == turn).await?;
+    // It may run, or have just begun to.
+    let is_current = session.refresh()?.current().is_some_and(|current| current.turn == turn);
+    if !is_current {
+        return Ok(());
+    }
+    match interrupt(session, BTreeSet::new(), has_dialog).await {
+        Err(RuntimeError::NotRunning { .. }) => Ok(()),
+        interrupted => interrupted,
+    }
+}
+
 /// Writes to the agent's standard input.
 pub(crate) async fn input(session: &Session, bytes: &[u8], close: bool, has_dialog: bool) -> Result<(), RuntimeError> {
     let id = session.id().to_string();

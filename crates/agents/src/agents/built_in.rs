@@ -22,7 +22,7 @@ pub struct BuiltIn {
     pub native: fn(&Path) -> Vec<PathBuf>,
     /// The command that installs it.
     pub install: &'static str,
-    /// How long a prompt may be.
+    /// Which prompts it takes; all when absent.
     pub prompt_limit: Option<PromptLimit>,
     /// The fields of a request that it can honour.
     pub capabilities: Capabilities,
@@ -62,13 +62,15 @@ pub enum Evidence {
     Tested,
 }
 
-/// The longest prompt that an agent takes. Beyond it, agents exit, or cut the prompt.
+/// Which prompts an agent takes. Beyond it, agents exit, or cut the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PromptLimit {
     /// In bytes of UTF-8.
     Bytes(usize),
     /// In Unicode characters.
     Characters(usize),
+    /// Any length, but no NUL: the prompt is a script.
+    NoNul,
 }
 
 impl BuiltIn {
@@ -79,13 +81,20 @@ impl BuiltIn {
             Some(PromptLimit::Characters(limit)) if prompt.len() > limit => {
                 (prompt.chars().count(), limit, "characters")
             }
-            Some(PromptLimit::Characters(_)) | None => return Ok(()),
+            Some(PromptLimit::NoNul) if prompt.contains('\0') => {
+                return self.refuse_prompt("it has a NUL, and a script cannot have one; leave it out".to_owned());
+            }
+            Some(PromptLimit::Characters(_) | PromptLimit::NoNul) | None => return Ok(()),
         };
         if length <= limit {
             return Ok(());
         }
-        let hint =
-            format!("it has {length} {unit} and can have {limit} at most; put the text into a file and name the file");
+        self.refuse_prompt(format!(
+            "it has {length} {unit} and can have {limit} at most; put the text into a file and name the file"
+        ))
+    }
+
+    fn refuse_prompt(&self, hint: String) -> Result<(), Unsupported> {
         Err(Unsupported {
             agent: self.name.to_owned(),
             field: "prompt",

@@ -4,8 +4,9 @@ use crate::drivers;
 use crate::drivers::driver::Driver;
 use crate::formats::format::Format;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{ARGUMENT_LIMIT, Launch, Stdin, Unsupported};
+use crate::launch::command::{Launch, Stdin, Unsupported};
 use crate::launch::request::TurnRequest;
+use promptd_model::MAX_ARGUMENT;
 
 /// The placeholder for the prompt file's path in a configured command.
 const PROMPT_FILE: &str = "{prompt_file}";
@@ -65,9 +66,9 @@ impl Custom {
         let template = self.command.get(1..).unwrap_or_default();
         let names = |placeholder: &str| template.iter().any(|arg| arg.contains(placeholder));
         let as_argument = self.prompt == PromptBy::Argument || names(PROMPT);
-        if as_argument && request.prompt.len() > ARGUMENT_LIMIT {
+        if as_argument && request.prompt.len() > MAX_ARGUMENT {
             let hint = format!(
-                "it has {} bytes and an argument can have {ARGUMENT_LIMIT} at most; \
+                "it has {} bytes and an argument can have {MAX_ARGUMENT} at most; \
                  configure this agent with prompt = \"stdin\" or \"file\"",
                 request.prompt.len()
             );

@@ -1,6 +1,6 @@
 //! The built-in agent `shell`: the prompt is a script, and its exit code is the outcome.
 
-use super::built_in::{BuiltIn, no_native};
+use super::built_in::{BuiltIn, PromptLimit, no_native};
 use crate::formats::lines::LINES;
 use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Stdin};
@@ -11,7 +11,7 @@ pub(crate) static SHELL: BuiltIn = BuiltIn {
     programs: &["bash", "sh"],
     native: no_native,
     install: "apt-get install bash",
-    prompt_limit: None,
+    prompt_limit: Some(PromptLimit::NoNul),
     capabilities: Capabilities {
         interrupt: true,
         ..Capabilities::NONE

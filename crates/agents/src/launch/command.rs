@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use super::request::TurnRequest;
-
-/// The longest single argument that Linux takes, in bytes: `MAX_ARG_STRLEN` less the final zero.
-pub(crate) const ARGUMENT_LIMIT: usize = 131_071;
+use promptd_model::MAX_ARGUMENT;
 
 /// How to start an agent; the caller finds the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -128,16 +126,33 @@ impl Launch {
     }
 }
 
-/// Refuses arguments that the kernel does not take.
-pub(crate) fn check_arguments(agent: &str, launch: &Launch) -> Result<(), Unsupported> {
-    if launch.args.iter().all(|arg| arg.len() <= ARGUMENT_LIMIT) {
-        return Ok(());
+/// Refuses arguments and variables that no program can be started with.
+pub(crate) fn check_arguments(agent: &str, launch: &Launch, request: &TurnRequest<'_>) -> Result<(), Unsupported> {
+    let refused = |field, hint| {
+        Err(Unsupported {
+            agent: agent.to_owned(),
+            field,
+            hint,
+        })
+    };
+    let variables = launch.env.iter().map(|(_, value)| value);
+    if launch.args.iter().chain(variables).any(|text| text.contains('\0')) {
+        let field = request.texts().find(|(_, text)| text.contains('\0'));
+        let field = field.map_or("args", |(field, _)| field);
+        return refused(
+            field,
+            "a program cannot be started with a NUL in it; leave it out".to_owned(),
+        );
     }
-    Err(Unsupported {
-        agent: agent.to_owned(),
-        field: "args",
-        hint: format!("an argument can have {ARGUMENT_LIMIT} bytes at most"),
-    })
+    if let Some(long) = launch.args.iter().find(|arg| arg.len() > MAX_ARGUMENT) {
+        let within = request.texts().filter(|(_, text)| long.contains(*text));
+        let field = within.max_by_key(|(_, text)| text.len());
+        let field = field.map_or("args", |(field, _)| field);
+        let size = long.len();
+        let hint = format!("as an argument it has {size} bytes, and an argument can have {MAX_ARGUMENT} at most");
+        return refused(field, hint);
+    }
+    Ok(())
 }
 
 /// The path of one of [`Launch::files`] or [`Launch::folders`], as text.

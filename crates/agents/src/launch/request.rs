@@ -70,6 +70,21 @@ impl TurnRequest<'_> {
         self.agent_session_id.filter(|_| !self.first_turn)
     }
 
+    /// What a caller wrote, by the field that it is in.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let single = [
+            ("prompt", Some(self.prompt)),
+            ("system_prompt", self.system_prompt),
+            ("model", self.model),
+        ];
+        let single = single.into_iter().filter_map(|(field, text)| Some((field, text?)));
+        let tools = self.allowed_tools.iter().map(|tool| ("allowed_tools", tool.as_str()));
+        let servers = self.mcp_servers.values().filter_map(|server| server.url.as_deref());
+        let servers = servers.map(|url| ("mcp_servers", url));
+        let args = self.args.iter().map(|arg| ("args", arg.as_str()));
+        single.chain(tools).chain(servers).chain(args)
+    }
+
     /// The same request for a dialog, if the launch has named the MCP servers.
     pub(crate) fn without_mcp_servers(self) -> Self {
         static NONE: BTreeMap<String, McpServer> = BTreeMap::new();

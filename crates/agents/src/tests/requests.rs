@@ -1,8 +1,8 @@
 //! Which requests the agents take, and which they refuse.
 
 use super::{agent, launch, plain};
-use crate::launch::command::ARGUMENT_LIMIT;
 use crate::{Agent, Custom, Format, PromptBy, Stdin, TurnRequest, built_in_agents, find};
+use promptd_model::MAX_ARGUMENT;
 use promptd_model::PermissionMode;
 
 fn custom(command: &[&str], prompt: PromptBy) -> Agent {
@@ -118,11 +118,40 @@ fn a_prompt_over_the_limit_is_refused() {
 
 #[test]
 fn an_argument_over_the_kernels_limit_is_refused() {
-    let args = ["x".repeat(ARGUMENT_LIMIT + 1)];
+    let args = ["x".repeat(MAX_ARGUMENT + 1)];
     let refused = agent("claude")
         .launch(&TurnRequest { args: &args, ..plain() })
         .unwrap_err();
     assert_eq!(refused.field, "args");
+}
+
+#[test]
+fn a_text_that_cannot_be_an_argument_is_refused_by_its_field() {
+    let (nul, long) = ("a\0b", "y".repeat(MAX_ARGUMENT + 1));
+    let refused = |name: &str, request: TurnRequest<'_>| agent(name).launch(&request).unwrap_err().field;
+    for text in [nul, &long] {
+        let model = TurnRequest {
+            model: Some(text),
+            ..plain()
+        };
+        assert_eq!(refused("claude", model), "model");
+        let tools = [text.to_owned()];
+        let tools = TurnRequest {
+            allowed_tools: &tools,
+            ..plain()
+        };
+        assert_eq!(refused("claude", tools), "allowed_tools");
+        let prefix = custom(&["tool", "--prompt={prompt}"], PromptBy::Argument);
+        let prompt = TurnRequest {
+            prompt: text,
+            ..plain()
+        };
+        assert_eq!(prefix.launch(&prompt).unwrap_err().field, "prompt");
+    }
+    let script = TurnRequest { prompt: nul, ..plain() };
+    assert_eq!(refused("shell", script), "prompt");
+    // As standard input, a NUL is a character like any other.
+    assert!(agent("claude").launch(&TurnRequest { prompt: nul, ..plain() }).is_ok());
 }
 
 #[test]
@@ -200,7 +229,7 @@ fn a_configured_agent_has_the_format_that_it_names() {
 #[test]
 fn a_prompt_too_long_for_an_argument_is_refused_with_a_hint() {
     let agent = custom(&["tool"], PromptBy::Argument);
-    let mut prompt = "x".repeat(ARGUMENT_LIMIT);
+    let mut prompt = "x".repeat(MAX_ARGUMENT);
     assert!(
         agent
             .launch(&TurnRequest {

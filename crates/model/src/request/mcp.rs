@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::path::CallerPath;
+
 /// Maximum length of a server's name. Agents build tool names from it, and models accept 64 characters for those.
 const MAX_NAME: usize = 64;
 
@@ -98,6 +100,9 @@ impl McpServer {
 
     /// Finds text that cannot be passed to a process or in an HTTP request.
     fn text_problem(&self) -> Option<String> {
+        if let Some(hint) = self.command.as_deref().and_then(|path| CallerPath::parse(path).err()) {
+            return Some(format!("`command`: {hint}"));
+        }
         let mut words = self.command.iter().chain(&self.args).chain(self.env.values());
         if words.any(|word| word.contains('\0')) {
             return Some("a NUL is in `command`, `args` or `env`, which no program can be started with".to_owned());

@@ -4,12 +4,14 @@
 //! contains a value that may be secret. May not know which agents are installed or what is configured.
 
 mod mcp;
+mod path;
 mod repo;
 mod sdk;
 mod session;
 mod sink;
 
 pub use mcp::{InvalidMcpServer, McpServer, McpTransport};
+pub use path::CallerPath;
 pub use repo::{InvalidRepo, RepoRequest};
 pub use sdk::{InvalidSubagent, SdkConfig, SdkPermissionMode, SystemPrompt};
 pub use session::{PermissionDefault, PermissionMode, Retry, RetryOn, SessionRequest, StdinMode};

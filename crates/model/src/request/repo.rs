@@ -1,8 +1,11 @@
 //! The git repository of a session: which requests are valid.
 
-use std::path::{Component, Path, PathBuf};
+use std::borrow::Cow;
+use std::path::{Component, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::path::CallerPath;
 
 /// Maximum length of the name of a branch, tag or commit.
 const MAX_REF: usize = 255;
@@ -36,12 +39,12 @@ pub struct InvalidRepo {
     /// Its value, or a description of it.
     pub value: String,
     /// How to correct it.
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
 }
 
 impl InvalidRepo {
-    fn new(field: &'static str, value: impl Into<String>, hint: &'static str) -> Self {
-        let value = value.into();
+    fn new(field: &'static str, value: impl Into<String>, hint: impl Into<Cow<'static, str>>) -> Self {
+        let (value, hint) = (value.into(), hint.into());
         Self { field, value, hint }
     }
 }
@@ -136,12 +139,18 @@ impl RepoRequest {
                 "the URL has no name to use; name a folder",
             ));
         }
-        let invalid = |hint| Err(InvalidRepo::new("repo.dir", format!("{dir:?}"), hint));
-        if dir.is_empty() || dir.contains('\0') {
+        let invalid = |hint: &str| Err(InvalidRepo::new("repo.dir", format!("{dir:?}"), hint.to_owned()));
+        if dir.is_empty() {
             return invalid("use a path below the session's cwd");
         }
+        let outside = "it leaves the session's cwd; use a path below it";
+        let path = match CallerPath::parse(dir) {
+            Ok(CallerPath::Literal(path)) => path,
+            Ok(CallerPath::InHome(_)) => return invalid(outside),
+            Err(hint) => return invalid(&hint),
+        };
         let mut inside = PathBuf::new();
-        for part in Path::new(dir).components() {
+        for part in path.components() {
             match part {
                 Component::Normal(name) if name.eq_ignore_ascii_case(".git") => {
                     return invalid("git keeps .git for itself");
@@ -149,7 +158,7 @@ impl RepoRequest {
                 Component::Normal(name) => inside.push(name),
                 Component::CurDir => {}
                 Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                    return invalid("it leaves the session's cwd; use a path below it");
+                    return invalid(outside);
                 }
             }
         }
@@ -324,7 +333,21 @@ mod tests {
         };
         assert_eq!(dir("a/./b/"), Ok(PathBuf::from("a/b")));
         assert_eq!(dir("."), Ok(PathBuf::new()));
-        for outside in ["", "/tmp/x", "..", "a/../../b", "a/..", ".git", "a/.GIT", "a\0b"] {
+        for outside in [
+            "",
+            "/tmp/x",
+            "..",
+            "a/../../b",
+            "a/..",
+            ".git",
+            "a/.GIT",
+            "a\0b",
+            "~",
+            "~/x",
+            "~root",
+            "$HOME/x",
+            "a/${X}",
+        ] {
             assert_eq!(dir(outside).unwrap_err().field, "repo.dir", "{outside:?}");
         }
         assert_eq!(repo("https://host/..").directory().unwrap_err().field, "repo.dir");

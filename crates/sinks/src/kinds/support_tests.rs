@@ -42,6 +42,8 @@ pub(super) fn info() -> SessionInfo {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     pub(super) lines: Vec<Line>,
+    /// The sandbox in which it is written.
+    pub(super) sandbox: Option<String>,
 }
 
 impl Journal {
@@ -148,7 +150,10 @@ impl Journal {
             Ok(all.into_iter().filter(|line| line.seq >= first).collect())
         };
         let batch = Batch {
-            info: &info(),
+            info: &SessionInfo {
+                sandbox: self.sandbox.clone(),
+                ..info()
+            },
             epoch: EPOCH,
             first: self.lines.get(from).map_or(0, |line| line.seq),
             last: to

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::api::http::json_text;
 use crate::api::http::problem::Problem;
 use promptd_agents::repair_json;
 
@@ -64,6 +65,9 @@ pub(super) fn parse(text: &str) -> Result<Incoming, InvalidFrame> {
     }
     if id == Some(None) {
         return Err(invalid(RequestId::Null, "\"id\" must be a string or a whole number"));
+    }
+    if let Err(problem) = json_text::check(text.as_bytes()) {
+        return Err(invalid(readable, problem.detail()));
     }
     match message.remove("method") {
         Some(Value::String(method)) => {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
-    AGENT_METHOD_NAMES as METHODS, AgentCapabilities, AuthenticateResponse, CancelNotification, Error, ErrorCode,
-    Implementation, InitializeResponse, McpCapabilities, PromptCapabilities, PromptRequest, RequestId,
-    SessionCapabilities, SessionCloseCapabilities, SessionDeleteCapabilities, SessionListCapabilities,
-    SessionResumeCapabilities,
+    AGENT_METHOD_NAMES as METHODS, AgentCapabilities, AuthenticateResponse, CancelNotification,
+    CancelRequestNotification, Error, ErrorCode, Implementation, InitializeResponse, McpCapabilities,
+    PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PromptCapabilities, PromptRequest, RequestId, SessionCapabilities,
+    SessionCloseCapabilities, SessionDeleteCapabilities, SessionListCapabilities, SessionResumeCapabilities,
 };
 use serde_json::Value;
 
@@ -57,15 +57,27 @@ impl Connection {
 
     /// Handles a notification; unknown ones are ignored.
     pub(super) async fn handle_notification(&self, method: &str, given: Value) {
-        if method != METHODS.session_cancel {
-            return;
-        }
-        let Ok(cancel) = params::<CancelNotification>(given) else {
-            return;
-        };
-        if let Ok(session) = self.find(&cancel.session_id.0) {
-            // A notification has no answer.
+        // A notification has no answer, not even where it is wrong.
+        if method == METHODS.session_cancel
+            && let Ok(cancel) = params::<CancelNotification>(given.clone())
+            && let Ok(session) = self.find(&cancel.session_id.0)
+        {
             drop(self.cancel(&session).await);
+        }
+        if method == PROTOCOL.cancel_request
+            && let Ok(cancel) = params::<CancelRequestNotification>(given)
+        {
+            self.cancel_request(&cancel.request_id).await;
+        }
+    }
+
+    /// Ends the turn of one `session/prompt`, which is then answered like every other. Requests of other kinds have no
+    /// effect that could be taken back, and are answered as well.
+    async fn cancel_request(&self, request: &RequestId) {
+        for open in self.open.all() {
+            if let Some(turn) = open.turn_of(request).await {
+                drop(self.api.cancel(&open.session, turn).await);
+            }
         }
     }
 

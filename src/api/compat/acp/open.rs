@@ -45,6 +45,13 @@ impl OpenSession {
         waiting.iter().flat_map(BTreeMap::keys).copied().collect()
     }
 
+    /// The turn that a prompt of this client waits for.
+    pub(super) async fn turn_of(&self, request: &RequestId) -> Option<u32> {
+        let waiting = self.waiting.lock().await;
+        let mut waiting = waiting.iter().flatten();
+        waiting.find(|(_, id)| *id == request).map(|(turn, _)| *turn)
+    }
+
     /// Takes all prompts that wait, to be answered by the caller; no further ones are accepted.
     pub(super) async fn take_waiting(&self) -> BTreeMap<u32, RequestId> {
         self.waiting.lock().await.take().unwrap_or_default()
@@ -85,6 +92,10 @@ impl OpenSessions {
     pub(super) fn get(&self, session: &Arc<Session>) -> Option<Arc<OpenSession>> {
         let open = self.lock().get(session.id().as_str()).cloned();
         open.filter(|open| Arc::ptr_eq(&open.session, session))
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<OpenSession>> {
+        self.lock().values().cloned().collect()
     }
 
     pub(super) fn remove(&self, open: &Arc<OpenSession>) {

@@ -26,7 +26,7 @@ use promptd_model::PermissionMode;
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "ACP v1: `initialize`, `authenticate`, `session/new`, `session/load`, `session/resume`, `session/list`, `session/prompt`, `session/cancel`, `session/close`, `session/delete`; `session/update` and `session/request_permission` back. `_meta.promptd` of `session/new` takes the fields of `POST /v1/sessions`; `session/load` and `session/resume` want the session's own `cwd`, and no `mcpServers` but its own"),
+        (status = 101, description = "ACP v1: `initialize`, `authenticate`, `session/new`, `session/load`, `session/resume`, `session/list`, `session/prompt`, `session/cancel`, `$/cancel_request`, `session/close`, `session/delete`; `session/update` and `session/request_permission` back. `_meta.promptd` of `session/new` takes the fields of `POST /v1/sessions`; `session/load` and `session/resume` want the session's own `cwd`, and no `mcpServers` but its own"),
         (status = 426, description = "`upgrade_required`"),
     ))]
 pub(crate) async fn acp(

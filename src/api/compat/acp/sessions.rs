@@ -132,7 +132,12 @@ impl Connection {
             cwd.canonicalize()
                 .is_ok_and(|cwd| own.canonicalize().is_ok_and(|own| own == cwd))
         };
-        if cwd == own || cwd == Path::new(&shown) || is_same() {
+        let as_created = session
+            .request()
+            .cwd
+            .as_deref()
+            .is_some_and(|asked| cwd == Path::new(asked));
+        if cwd == own || cwd == Path::new(&shown) || as_created || is_same() {
             return Ok(());
         }
         let detail = format!(

@@ -8,8 +8,19 @@ use promptd_model::{Status, WebhookFormat};
 
 /// The fields of GitHub's payload besides `details`; GitHub accepts ten at most.
 const GITHUB_PAYLOAD: [&str; 9] = [
-    "session", "agent", "agent_id", "epoch", "turn", "seq", "status", "result", "error",
+    "sandbox_id",
+    "status",
+    "session",
+    "agent",
+    "agent_id",
+    "turn",
+    "seq",
+    "result",
+    "error",
 ];
+
+/// The status of a session that was just created.
+const CREATED: &str = "created";
 
 /// The body of an event.
 pub(super) fn body(format: WebhookFormat, event: &Event) -> Vec<u8> {
@@ -34,6 +45,8 @@ fn github(event: &Event, mut data: Map<String, Value>) -> Value {
         Some(Status::Completed) => "execution_complete",
         Some(Status::Failed | Status::Cancelled | Status::TimedOut | Status::Lost) => "execution_failed",
     };
+    name_sandbox(&mut data);
+    data.entry("status").or_insert_with(|| CREATED.into());
     let mut payload: Map<String, Value> = Map::new();
     for name in GITHUB_PAYLOAD {
         payload.extend(data.remove(name).map(|value| (name.to_owned(), value)));
@@ -44,8 +57,15 @@ fn github(event: &Event, mut data: Map<String, Value>) -> Value {
     json!({ "event_type": event_type, "client_payload": payload })
 }
 
+/// In formats for other systems, the sandbox has the name that they know, and it is always there: empty outside of one.
+fn name_sandbox(data: &mut Map<String, Value>) {
+    let sandbox = data.remove("sandbox").unwrap_or_else(|| "".into());
+    data.insert("sandbox_id".to_owned(), sandbox);
+}
+
 /// Only strings, numbers and booleans: objects become fields with longer names, lists become JSON text.
-fn plain(event: &Event, data: Map<String, Value>) -> Value {
+fn plain(event: &Event, mut data: Map<String, Value>) -> Value {
+    name_sandbox(&mut data);
     let mut flat = Map::new();
     flat.insert("event".to_owned(), Value::from(event.of.name()));
     flat.insert("timestamp".to_owned(), Value::from(event.time.as_str()));

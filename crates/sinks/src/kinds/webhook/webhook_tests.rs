@@ -211,6 +211,58 @@ fn github_format_is_repository_dispatch() {
     }
 }
 
+/// A batch in a sandbox, or outside of one.
+fn in_sandbox(sandbox: Option<&str>) -> Journal {
+    let mut journal = a_turn(ended(Status::Completed));
+    journal.sandbox = sandbox.map(str::to_owned);
+    journal
+}
+
+#[test]
+fn every_dispatch_names_sandbox_and_status() {
+    let github = webhook(json!({"format":"github","token":"ghp_token123"}));
+    let plain = webhook(json!({"format":"plain"}));
+    for (sandbox, id) in [(Some("i123"), "i123"), (None, "")] {
+        let journal = in_sandbox(sandbox);
+        let dispatches = [journal.send(&*github, 0, 0), journal.send_all(&*github)].concat();
+        let said: Vec<Value> = dispatches
+            .iter()
+            .map(|sent| body(sent)["client_payload"].clone())
+            .collect();
+        let said: Vec<_> = said.iter().map(|said| (&said["sandbox_id"], &said["status"])).collect();
+        assert_eq!(
+            said,
+            [(&json!(id), &json!("created")), (&json!(id), &json!("completed"))]
+        );
+        for sent in journal.send_all(&*plain) {
+            assert_eq!(body(&sent)["sandbox_id"], id);
+        }
+    }
+}
+
+#[test]
+fn example_workflow_reads_only_what_a_dispatch_has() {
+    let workflow = include_str!("../../../../../examples/github/promptd.yml");
+    let error = Some("boom".into());
+    let end = TurnEnded {
+        error,
+        result: Some("done".into()),
+        ..ended(Status::Failed)
+    };
+    let dispatch = body(&a_turn(end).send_all(&*webhook(json!({"format":"github","token":"t"})))[0]);
+    let mut paths: Vec<&str> = workflow.split("github.event.").skip(1).collect();
+    assert!(paths.len() > 3);
+    for path in &mut paths {
+        let end = path.find(|letter: char| !(letter.is_ascii_alphanumeric() || "._".contains(letter)));
+        *path = path.get(..end.unwrap_or(path.len())).unwrap();
+        let pointer = format!("/{}", path.replace('.', "/"));
+        assert!(path == &"action" || dispatch.pointer(&pointer).is_some(), "{path}");
+    }
+    for event in ["sandbox_created", "execution_complete", "execution_failed"] {
+        assert!(workflow.contains(event));
+    }
+}
+
 #[test]
 fn plain_format_is_flat() {
     let usage = Some(Usage {
