@@ -12,6 +12,9 @@ use crate::runtime::{RuntimeError, Session};
 /// The session behind `{id}`.
 pub(crate) struct SessionPath(pub(crate) Arc<Session>);
 
+/// `{id}` of a session, also of one that is damaged.
+pub(crate) struct KnownIdPath(pub(crate) String);
+
 /// `{id}` itself, whether or not there is such a session.
 pub(crate) struct SessionIdPath(pub(crate) String);
 
@@ -21,6 +24,18 @@ impl FromRequestParts<SharedState> for SessionPath {
     async fn from_request_parts(parts: &mut Parts, api: &SharedState) -> Result<Self, Problem> {
         let SessionIdPath(id) = SessionIdPath::from_request_parts(parts, api).await?;
         Ok(Self(api.runtime.sessions.get(&id)?))
+    }
+}
+
+impl FromRequestParts<SharedState> for KnownIdPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &SharedState) -> Result<Self, Problem> {
+        let SessionIdPath(id) = SessionIdPath::from_request_parts(parts, api).await?;
+        match api.runtime.sessions.get(&id) {
+            Err(error @ RuntimeError::SessionNotFound { .. }) => Err(error.into()),
+            Ok(_) | Err(_) => Ok(Self(id)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::http::body;
 use crate::api::http::json::{Json, OptionalJson};
-use crate::api::http::path::{SessionIdPath, SessionPath};
+use crate::api::http::path::{KnownIdPath, SessionPath};
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::sessions::accepted::{Accepted, idempotency_key};
@@ -116,7 +116,7 @@ pub(crate) struct StopAnswer {
     ))]
 pub(crate) async fn stop(
     State(api): State<SharedState>,
-    SessionIdPath(id): SessionIdPath,
+    KnownIdPath(id): KnownIdPath,
     query: Query,
     OptionalJson(request): OptionalJson<StopRequest>,
 ) -> Result<axum::Json<StopAnswer>, Problem> {
