@@ -108,6 +108,15 @@ async fn readers_beyond_the_bound_are_told_so() {
     assert!(done && said.contains("from inside"), "{said}");
     server.touch("go");
     drop(readers);
+    support::wait_for("the places of readers that left", async || {
+        let answer = server.request("GET", "/v1/sessions").send().await.unwrap();
+        if answer.status() == 200 {
+            Ok(())
+        } else {
+            Err(answer.status().to_string())
+        }
+    })
+    .await;
     assert_eq!(server.settled(&id).await["status"], json!("completed"));
 }
 
