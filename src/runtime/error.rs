@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use promptd_journal::{ReadError, SeekError, WriteError};
+use promptd_model::InvalidBlock;
 
 /// A request that cannot be met. Each text says what was wrong and what would be right; `api` maps it to HTTP.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,19 @@ pub enum RuntimeError {
         /// What would work.
         hint: String,
     },
+    /// The agent takes no images and no files in a prompt.
+    #[error(
+        "the agent {agent:?} takes text only, and the prompt has an image or a file; use an agent that takes them ({}), or put the files into the workspace and name them", able.join(", ")
+    )]
+    TextOnly {
+        /// The agent.
+        agent: String,
+        /// The agents that take them.
+        able: Vec<String>,
+    },
+    /// A content block of a prompt cannot be used.
+    #[error(transparent)]
+    InvalidBlock(#[from] InvalidBlock),
     /// A field has a value that cannot be used.
     #[error("{field} is {value}: {hint}")]
     InvalidField {

@@ -4,6 +4,7 @@
 
 mod causes;
 mod completion;
+mod content_blocks;
 mod idempotency;
 mod process_environment;
 mod resource_leaks;

@@ -1,7 +1,5 @@
 //! An agent that can be started: a built-in one or one from the configuration.
 
-use promptd_model::PermissionMode;
-
 use crate::agents::built_in::{BuiltIn, Dialog, Evidence};
 use crate::agents::custom::Custom;
 use crate::drivers::driver::Driver;
@@ -79,8 +77,11 @@ impl Agent {
         let launch = match self {
             Self::BuiltIn(agent) => {
                 agent.check_prompt(request.prompt)?;
-                match dialog(agent, request.permission) {
-                    Some(dialog) => (dialog.launch)(request),
+                match dialog(agent, request.needs_dialog()) {
+                    Some(dialog) => {
+                        dialog.check_files(agent.name, request.blocks)?;
+                        (dialog.launch)(request)
+                    }
                     None => (agent.launch)(request),
                 }
             }
@@ -90,40 +91,40 @@ impl Agent {
         Ok(launch)
     }
 
-    /// What the agent writes when it is started with this permission mode.
+    /// What the agent writes; with `is_dialog`, when promptd talks with it.
     #[must_use]
-    pub fn format(&self, permission: PermissionMode) -> &'static Format {
+    pub fn format(&self, is_dialog: bool) -> &'static Format {
         match self {
-            Self::BuiltIn(agent) => dialog(agent, permission).map_or(agent.format, |dialog| dialog.format),
+            Self::BuiltIn(agent) => dialog(agent, is_dialog).map_or(agent.format, |dialog| dialog.format),
             Self::Custom(agent) => agent.stream,
         }
     }
 
     /// Reads the agent's output for the turn's end; `None` if only the exit code shows how a turn went.
     #[must_use]
-    pub fn observer(&self, permission: PermissionMode) -> Option<Box<dyn Observer>> {
-        self.format(permission).new_observer()
+    pub fn observer(&self, is_dialog: bool) -> Option<Box<dyn Observer>> {
+        self.format(is_dialog).new_observer()
     }
 
     /// Turns the agent's output into ACP updates; `None` if its bytes are the answer.
     #[must_use]
-    pub fn translator(&self, permission: PermissionMode) -> Option<Box<dyn Translator>> {
-        self.format(permission).new_translator()
+    pub fn translator(&self, is_dialog: bool) -> Option<Box<dyn Translator>> {
+        self.format(is_dialog).new_translator()
     }
 
     /// Leads the dialog with the agent; `None` if it gets its prompt another way and asks nothing.
     #[must_use]
     pub fn driver(&self, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
         let driver = match self {
-            Self::BuiltIn(agent) => (dialog(agent, request.permission)?.driver)(request),
+            Self::BuiltIn(agent) => (dialog(agent, request.needs_dialog())?.driver)(request),
             Self::Custom(agent) => agent.driver(request)?,
         };
-        let chunks = self.format(request.permission).chunks;
+        let chunks = self.format(request.needs_dialog()).chunks;
         Some(Box::new(Clean::new(chunks, driver)))
     }
 }
 
-/// Agents that can ask are started for a dialog only where they are to ask.
-fn dialog(agent: &'static BuiltIn, permission: PermissionMode) -> Option<&'static Dialog> {
-    agent.dialog.as_ref().filter(|_| permission == PermissionMode::Ask)
+/// Agents that can be talked with are started for a dialog only where the turn needs one.
+fn dialog(agent: &'static BuiltIn, is_dialog: bool) -> Option<&'static Dialog> {
+    agent.dialog.as_ref().filter(|_| is_dialog)
 }

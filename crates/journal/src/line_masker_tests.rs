@@ -86,7 +86,7 @@ fn all_records_are_masked_but_not_format_words() {
     text.other(&Body::Prompt(Prompt {
         text: "use \"completed\"\nor s3\"cret".into(),
         idempotency_key: Some("k-completed".into()),
-        fresh: false,
+        ..Prompt::default()
     }));
     text.output(1, Stream::Stdout, b"{\"key\":\"s3\\\"cret\"}", true);
     text.output(1, Stream::Stderr, b"\xff s3\"cret", true);

@@ -24,6 +24,9 @@ pub struct Spec {
     pub launch: Option<Launch>,
     /// The journal's size when the server decided to start. Later records may be those of another keeper's start.
     pub journal_end: u64,
+    /// The format of the agent's output, for the record of its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
     /// Where stdout and stderr begin in the turn's streams: after the output of earlier attempts.
     pub offsets: [u64; 2],
     /// Maximum seconds that the agent may run.

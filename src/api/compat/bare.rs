@@ -89,7 +89,7 @@ async fn create(api: &AppState, text: &str, view: View) -> Result<(Created, Feed
 fn first_message(text: &str) -> Result<SessionRequest, Problem> {
     if json_object(text).is_none() {
         return Ok(SessionRequest {
-            prompt: Some(text.to_owned()),
+            prompt: Some(text.to_owned().into()),
             ..SessionRequest::default()
         });
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_first_message_is_a_prompt_or_a_request() {
-        let prompt = |text: &str| first_message(text).map(|request| request.prompt.unwrap_or_default());
+        let prompt = |text: &str| first_message(text).map(|request| request.prompt.unwrap().text().into_owned());
         assert_eq!(prompt("fix the bug").unwrap(), "fix the bug");
         assert_eq!(prompt("{x} is not JSON").unwrap(), "{x} is not JSON");
         assert_eq!(prompt(r#" {"prompt":"hi","agent":"shell"}"#).unwrap(), "hi");

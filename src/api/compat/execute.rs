@@ -190,7 +190,7 @@ async fn start(
 ) -> Result<(u32, Vec<String>), Problem> {
     let mut request = others.request.clone();
     request.id = Some(id.clone());
-    request.prompt = Some(prompt.clone());
+    request.prompt = Some(prompt.clone().into());
     request.sinks.extend(sink.clone());
     request.metadata.insert("agentId".to_owned(), agent_id.into());
     match api.create(request, None).await {

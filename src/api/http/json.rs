@@ -105,11 +105,21 @@ fn explain(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
+/// How the path of a block's member begins.
+const BLOCK: &str = "prompt[";
+
 fn wrong_data(path: &str, what: &str) -> Problem {
     if let Some(rest) = what.strip_prefix("unknown field ") {
         let mut names = rest.split('`').skip(1).step_by(2);
         let field = names.next().unwrap_or_default();
-        return unknown_field(field, &names.collect::<Vec<_>>());
+        // Which of several blocks it is in, the name alone does not say.
+        let place = if path.starts_with(BLOCK) { path } else { field };
+        return unknown_field(field, place, &names.collect::<Vec<_>>());
+    }
+    let missing = what.strip_prefix("missing field `").filter(|_| path.starts_with(BLOCK));
+    if let Some(member) = missing.and_then(|rest| rest.split('`').next()) {
+        let field = format!("{path}.{member}");
+        return Problem::bad_request("invalid_field", format!("{field} is missing")).with("field", field);
     }
     let field = path.trim_start_matches('.');
     if field.is_empty() || field == "?" {
@@ -133,14 +143,14 @@ fn wrong_data(path: &str, what: &str) -> Problem {
     Problem::bad_request("invalid_field", format!("{field}: {what}")).with("field", field)
 }
 
-fn unknown_field(field: &str, known: &[&str]) -> Problem {
+fn unknown_field(field: &str, place: &str, known: &[&str]) -> Problem {
     let nearest = nearest(field, known.iter().copied());
     let hint = nearest.map_or_else(
         || format!("known fields: {}", known.join(", ")),
         |nearest| format!("did you mean {nearest:?}?"),
     );
     Problem::bad_request("unknown_field", format!("there is no field {field:?}; {hint}"))
-        .with("field", field)
+        .with("field", place)
         .with("nearest", nearest)
 }
 

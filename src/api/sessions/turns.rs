@@ -15,14 +15,14 @@ use crate::api::http::query::Query;
 use crate::api::sessions::accepted::{Accepted, idempotency_key};
 use crate::api::state::SharedState;
 use crate::runtime::NewPrompt;
-use promptd_model::View;
+use promptd_model::{PromptContent, View};
 
 /// The next turn's prompt.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PromptRequest {
-    /// The prompt.
-    prompt: String,
+    /// The prompt: a text, or content blocks.
+    prompt: PromptContent,
     /// The agent begins a new conversation, and knows nothing of the turns before: for a session whose turns fail with
     /// `conversation_lost`. False when absent.
     #[serde(default)]
@@ -46,6 +46,8 @@ pub(crate) struct PromptAnswer {
     responses(
         (status = 202, description = "Accepted", content((PromptAnswer = "application/json"), (String = "text/event-stream"), (String = "application/x-ndjson"))),
         (status = 200, description = "The same request had been made before", body = PromptAnswer),
+        (status = 400, description = "`invalid_field`: `field` is the wrong member, such as `prompt[1].data`"),
+        (status = 422, description = "`unsupported`: the agent takes no images and files in a prompt; `agents` lists those that do"),
         (status = 429, description = "`queue_full`, `rate_limited`; see `Retry-After`"),
     ))]
 pub(crate) async fn prompt(
@@ -57,7 +59,7 @@ pub(crate) async fn prompt(
 ) -> Result<Response, Problem> {
     let view = query.only(&["view"])?.view()?;
     let prompt = NewPrompt {
-        text: request.prompt,
+        content: request.prompt,
         fresh: request.fresh,
     };
     let prompted = api.prompt(&session, prompt, idempotency_key(&headers)?).await?;

@@ -19,7 +19,7 @@ use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
 use crate::runtime::{NewPrompt, Session};
-use promptd_model::View;
+use promptd_model::{PromptContent, View};
 
 /// What a client may send.
 #[derive(Debug, Deserialize)]
@@ -27,7 +27,7 @@ use promptd_model::View;
 enum Command {
     /// Begins the next turn.
     Prompt {
-        prompt: String,
+        prompt: PromptContent,
         #[serde(default)]
         fresh: bool,
     },
@@ -113,7 +113,7 @@ pub(crate) async fn send_answer(sender: &Sender, answer: Result<Value, Problem>)
 pub(crate) async fn execute(api: &AppState, session: &Arc<Session>, text: &str) -> Result<Value, Problem> {
     match parse(text.as_bytes())? {
         Command::Prompt { prompt, fresh } => {
-            let prompt = NewPrompt { text: prompt, fresh };
+            let prompt = NewPrompt { content: prompt, fresh };
             let prompted = api.prompt(session, prompt, None).await?;
             Ok(json!({ "type": "ack", "command": "prompt", "turn": prompted.turn }))
         }

@@ -74,7 +74,7 @@ impl SessionArgs {
         let mcp_servers = self.mcp_config.as_deref().map(mcp_servers).transpose()?;
         Ok(SessionRequest {
             agent: self.agent,
-            prompt: Some(prompt),
+            prompt: Some(prompt.into()),
             id: self.id,
             cwd: self.cwd,
             model: self.model,

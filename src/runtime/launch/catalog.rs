@@ -9,7 +9,7 @@ use crate::runtime::session::handle::Session;
 use crate::runtime::settings::Settings;
 use promptd_agents::updates::Translation;
 use promptd_agents::{self as agents, Agent, Capabilities, Custom, Evidence};
-use promptd_model::SessionRequest;
+use promptd_model::{PermissionMode, SessionRequest, TurnState};
 
 /// An agent, as `GET /v1/agents` shows it.
 #[derive(Clone, Debug)]
@@ -89,20 +89,52 @@ pub(crate) async fn list_with_versions(
 
 /// What translates a session's journal, behind the record `after`, to `view=updates`.
 pub(crate) fn translation(settings: &Settings, session: &Session, after: u64) -> Translation {
-    let permission = session.request().permission.unwrap_or_default();
     let agent = find_agent(settings, session.agent());
-    Translation::new(agent.and_then(|agent| agent.translator(permission)), after)
+    let translator = agent.and_then(|agent| agent.translator(asks(session)));
+    Translation::new(translator, after)
 }
 
 /// The name of the format that a session's agent writes; none where its configuration has gone.
 pub(crate) fn format_name(settings: &Settings, session: &Session) -> Option<&'static str> {
-    let permission = session.request().permission.unwrap_or_default();
     let agent = find_agent(settings, session.agent())?;
-    Some(agent.format(permission).name)
+    Some(agent.format(asks(session)).name)
 }
 
-/// Whether a session's agent is talked with: then its standard input is ours.
+/// The format of a turn, if it is not the session's usual one.
+pub(crate) fn special_format(settings: &Settings, session: &Session, turn: &TurnState) -> Option<String> {
+    let agent = find_agent(settings, session.agent())?;
+    let (usual, own) = (agent.format(asks(session)), agent.format(needs_dialog(session, turn)));
+    (own != usual).then(|| own.name.to_owned())
+}
+
+/// Whether the agent is talked with in this turn, if it can be.
+pub(crate) fn needs_dialog(session: &Session, turn: &TurnState) -> bool {
+    asks(session) || turn.has_files
+}
+
+fn asks(session: &Session) -> bool {
+    session.request().permission == Some(PermissionMode::Ask)
+}
+
+/// Whether the agent of the session's current turn is talked with: then its standard input is ours.
 pub(crate) fn has_dialog(settings: &Settings, session: &Session) -> bool {
-    let permission = session.request().permission.unwrap_or_default();
-    find_agent(settings, session.agent()).is_some_and(|agent| agent.format(permission).is_dialog)
+    let state = session.state();
+    let needs_dialog = state
+        .current()
+        .map_or_else(|| asks(session), |turn| needs_dialog(session, turn));
+    find_agent(settings, session.agent()).is_some_and(|agent| agent.format(needs_dialog).is_dialog)
+}
+
+/// The agents that take images and files in a prompt.
+pub(crate) fn names_with(settings: &Settings, is_able: impl Fn(Capabilities) -> bool) -> Vec<String> {
+    let mut names: Vec<String> = agents::built_in_agents().map(|known| known.name.to_owned()).collect();
+    names.extend(
+        settings
+            .agents
+            .keys()
+            .filter(|name| agents::find(name).is_none())
+            .cloned(),
+    );
+    names.retain(|name| find_agent(settings, name).is_some_and(|agent| is_able(agent.capabilities())));
+    names
 }

@@ -11,7 +11,7 @@ use crate::runtime::session::handle::Session;
 use crate::runtime::settings::Settings;
 use promptd_agents::{Agent, Driver, NO_WORKSPACE_FILES, TurnRequest, WorkspaceFiles};
 use promptd_keeper::TurnPaths;
-use promptd_model::{CallerPath, McpServer, SessionRequest, TurnState};
+use promptd_model::{CallerPath, ContentBlock, McpServer, Prompt, SessionRequest, TurnState};
 
 /// Where inputs come from.
 pub(crate) struct Sources<'a> {
@@ -89,13 +89,14 @@ pub(crate) fn turn_request<'a>(
     cwd: &'a Path,
     prompt_file: &'a Path,
     files_dir: &'a Path,
-    prompt: &'a str,
+    (prompt, blocks): (&'a str, &'a [ContentBlock]),
     agent_session_id: Option<&'a str>,
     first_turn: bool,
 ) -> TurnRequest<'a> {
     TurnRequest {
         prompt_file,
         prompt,
+        blocks,
         files_dir,
         first_turn,
         agent_session_id,
@@ -115,7 +116,7 @@ pub(crate) fn turn_request<'a>(
 /// The inputs of one attempt.
 #[derive(Debug)]
 pub(crate) struct TurnInputs {
-    pub(crate) prompt: String,
+    pub(crate) prompt: Prompt,
     pub(crate) prompt_file: PathBuf,
     servers: BTreeMap<String, McpServer>,
     files: WorkspaceFiles,
@@ -190,7 +191,7 @@ impl TurnInputs {
                 session.cwd(),
                 &self.prompt_file,
                 &session.folder,
-                &self.prompt,
+                (&self.prompt.text, &self.prompt.blocks),
                 self.resumes.as_deref().or(new_id),
                 self.resumes.is_none(),
             )

@@ -47,7 +47,7 @@ pub(crate) fn prepare(from: &Sources<'_>, turn: &TurnState) -> Result<(Launch, T
         installed: Vec::new(),
     })?;
     let inputs = TurnInputs::read(from, &agent, turn)?;
-    sys::replace_file(&inputs.prompt_file, inputs.prompt.as_bytes()).map_err(failed(&inputs.prompt_file))?;
+    sys::replace_file(&inputs.prompt_file, inputs.prompt.text.as_bytes()).map_err(failed(&inputs.prompt_file))?;
     let new_id = new_agent_session_id().map_err(failed(Path::new("/dev/urandom")))?;
     let asked = inputs.request(session, Some(&new_id));
     let launch = agent.launch(&asked).map_err(unsupported)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::runtime::access::variables::Variables;
 use crate::runtime::delivery::sinks;
 use crate::runtime::error::RuntimeError;
-use crate::runtime::launch::catalog::{find_agent, list};
+use crate::runtime::launch::catalog::{find_agent, list, names_with};
 use crate::runtime::launch::environment::environment;
 use crate::runtime::launch::inputs::{agent_home, mcp_servers, turn_request};
 use crate::runtime::launch::paths::working_directory;
@@ -15,7 +15,7 @@ use crate::runtime::launch::refusals::{refuse_open_folder, unsupported};
 use crate::runtime::launch::{setup, size};
 use crate::runtime::settings::Settings;
 use promptd_agents::{self as agents, TurnRequest};
-use promptd_model::{McpServer, PermissionMode, SessionRequest, StdinMode, nearest};
+use promptd_model::{McpServer, PermissionMode, PromptContent, SessionRequest, StdinMode, nearest};
 
 /// The longest timeout: a hundred years, in seconds.
 const MAX_SECONDS: f64 = 3.2e9;
@@ -25,7 +25,7 @@ pub(crate) fn check(
     settings: &Settings,
     variables: &Variables,
     request: &SessionRequest,
-    prompt: &str,
+    prompt: &PromptContent,
 ) -> Result<(String, PathBuf), RuntimeError> {
     let name = request.agent.clone().unwrap_or_else(|| settings.default_agent.clone());
     let Some(agent) = find_agent(settings, &name) else {
@@ -56,11 +56,17 @@ pub(crate) fn check(
             installed,
         });
     }
+    let (text, blocks) = (prompt.text(), prompt.blocks());
+    if blocks.iter().any(|block| block.file().is_some()) && !agent.capabilities().images {
+        let able = names_with(settings, |able| able.images);
+        return Err(RuntimeError::TextOnly { agent: name, able });
+    }
+    prompt.check()?;
     // A trial: what the agent cannot do is refused now, not when its turn starts.
     let folder = Path::new("/");
     let trial = TurnRequest {
         mcp_servers: &mcp_servers(settings, request, &agent, BTreeMap::new(), home.as_deref()),
-        ..turn_request(request, &cwd, folder, folder, prompt, None, true)
+        ..turn_request(request, &cwd, folder, folder, (&text, blocks), None, true)
     };
     let launch = agent.launch(&trial).map_err(unsupported)?;
     refuse_open_folder(&agent, &launch, &settings.home)?;

@@ -17,7 +17,7 @@ use crate::runtime::session::registry::SessionRegistry;
 use crate::runtime::session::store::{Home, SessionFile};
 use crate::runtime::settings::{Settings, SettingsStore};
 use crate::runtime::turn::driver::TurnDriver;
-use promptd_model::{Body, PermissionMode, Prompt, SessionId, SessionRequest};
+use promptd_model::{Body, PermissionMode, PromptContent, SessionId, SessionRequest};
 use promptd_sys as sys;
 
 /// The answer to a request to create a session.
@@ -57,7 +57,7 @@ impl SessionCreator {
         loop {
             let session = match self.registry.find(request.id.as_ref(), key.as_deref())? {
                 Some(session) => session,
-                None => match self.reserve(&request, prompt.as_deref(), key.as_deref()).await? {
+                None => match self.reserve(&request, prompt.as_ref(), key.as_deref()).await? {
                     Ok(session) => return self.finish(session, prompt).await,
                     // Another request with the same key or id was faster.
                     Err(session) => session,
@@ -65,7 +65,7 @@ impl SessionCreator {
             };
             // That one may still be at work, and may fail; then it is our turn.
             if session.wait_until_created().await {
-                return run_blocking(move || repeat(session, &request, prompt.as_deref(), key.is_some())).await;
+                return run_blocking(move || repeat(session, &request, prompt.as_ref(), key.is_some())).await;
             }
         }
     }
@@ -74,18 +74,19 @@ impl SessionCreator {
     async fn reserve(
         &self,
         request: &SessionRequest,
-        prompt: Option<&str>,
+        prompt: Option<&PromptContent>,
         key: Option<&str>,
     ) -> Result<Result<Arc<Session>, Arc<Session>>, RuntimeError> {
         let settings = self.settings.get();
         let request = with_defaults(request, &settings);
         let (access, admission) = (Arc::clone(&self.access), Arc::clone(&self.admission));
-        let (checked, prompt) = (request.clone(), prompt.map(str::to_owned));
+        let (checked, prompt) = (request.clone(), prompt.cloned());
         // It looks at PATH, at folders and at the disk.
         let agent = run_blocking(move || {
-            let text = prompt.as_deref().unwrap_or_default();
-            let agent = validate::check(&settings, &access.variables(), &checked, text)?;
-            admission.check(prompt.is_some())?;
+            let has_prompt = prompt.is_some();
+            let prompt = prompt.unwrap_or_else(|| String::new().into());
+            let agent = validate::check(&settings, &access.variables(), &checked, &prompt)?;
+            admission.check(has_prompt)?;
             Ok(agent)
         })
         .await?;
@@ -97,7 +98,7 @@ impl SessionCreator {
     }
 
     /// Puts a reserved session on the disk, and starts its first turn.
-    async fn finish(&self, session: Arc<Session>, prompt: Option<String>) -> Result<Created, RuntimeError> {
+    async fn finish(&self, session: Arc<Session>, prompt: Option<PromptContent>) -> Result<Created, RuntimeError> {
         let turn = prompt.as_ref().map(|_| 1);
         let written = self.write(&session, prompt).await;
         if written.is_err() {
@@ -119,7 +120,7 @@ impl SessionCreator {
     }
 
     /// Writes the first prompt, then `session.json`, which is what makes the session accepted.
-    async fn write(&self, session: &Arc<Session>, prompt: Option<String>) -> Result<(), RuntimeError> {
+    async fn write(&self, session: &Arc<Session>, prompt: Option<PromptContent>) -> Result<(), RuntimeError> {
         let (home, session) = (Arc::clone(&self.home), Arc::clone(session));
         run_blocking(move || {
             let failed = |source| RuntimeError::Io {
@@ -127,11 +128,8 @@ impl SessionCreator {
                 source,
             };
             home.make_folder(session.id()).map_err(failed)?;
-            if let Some(text) = prompt {
-                let body = Body::Prompt(Prompt {
-                    text,
-                    ..Prompt::default()
-                });
+            if let Some(prompt) = prompt {
+                let body = Body::Prompt(prompt.into());
                 session.journal.transact(move |_| (vec![(1, body)], ()))?;
             }
             home.accept(&session.file).map_err(failed)
@@ -162,7 +160,7 @@ fn new_id() -> Result<SessionId, RuntimeError> {
 fn repeat(
     session: Arc<Session>,
     request: &SessionRequest,
-    prompt: Option<&str>,
+    prompt: Option<&PromptContent>,
     by_key: bool,
 ) -> Result<Created, RuntimeError> {
     let state = session.refresh()?;
@@ -176,7 +174,7 @@ fn repeat(
     };
     let other_id = request.id.as_ref().is_some_and(|id| id != session.id());
     // A session made without a prompt may have been given one later.
-    let same_prompt = prompt.is_none() || first.as_deref() == prompt;
+    let same_prompt = prompt.is_none_or(|prompt| first.is_some_and(|first| first.says(prompt)));
     if asked == *session.request() && same_prompt && !other_id {
         return Ok(Created {
             session,

@@ -11,20 +11,26 @@ use crate::runtime::lifecycle::admission::Admission;
 use crate::runtime::session::handle::Session;
 use crate::runtime::settings::SettingsStore;
 use crate::runtime::turn::driver::TurnDriver;
-use promptd_model::{Body, Prompt, SessionRequest, SessionState, TurnState};
+use promptd_model::{Body, Prompt, PromptContent, SessionRequest, SessionState, TurnState};
 
 /// A prompt for the next turn.
 #[derive(Debug)]
 pub struct NewPrompt {
-    /// Its text.
-    pub text: String,
+    /// What it says.
+    pub content: PromptContent,
     /// The agent is to begin a new conversation.
     pub fresh: bool,
 }
 
+impl From<PromptContent> for NewPrompt {
+    fn from(content: PromptContent) -> Self {
+        Self { content, fresh: false }
+    }
+}
+
 impl From<String> for NewPrompt {
     fn from(text: String) -> Self {
-        Self { text, fresh: false }
+        PromptContent::from(text).into()
     }
 }
 
@@ -69,7 +75,7 @@ impl Prompter {
         let (settings, access, admission) = (self.settings.get(), self.access.clone(), self.admission.clone());
         // It looks at PATH, at folders and at the disk.
         let prompt = run_blocking(move || {
-            validate::check(&settings, &access.variables(), &request, &prompt.text)?;
+            validate::check(&settings, &access.variables(), &request, &prompt.content)?;
             admission.check(true)?;
             Ok(prompt)
         })
@@ -84,9 +90,9 @@ impl Prompter {
             }
             let (turn, after) = (state.next_turn(), state.last_seq);
             let body = Body::Prompt(Prompt {
-                text: prompt.text,
                 idempotency_key: key,
                 fresh: prompt.fresh,
+                ..Prompt::from(prompt.content)
             });
             (vec![(turn, body)], Ok(Prompted { turn, after, new: true }))
         });
@@ -106,7 +112,7 @@ fn find_repeated(state: &SessionState, key: Option<&str>) -> Option<Arc<TurnStat
 
 /// The same prompt again gives the same turn; another one under its key is refused.
 fn repeat(session: &Session, turn: &TurnState, prompt: &NewPrompt) -> Result<Prompted, RuntimeError> {
-    if turn.fresh != prompt.fresh || session.journal.read_prompt(turn)? != prompt.text {
+    if turn.fresh != prompt.fresh || !session.journal.read_prompt(turn)?.says(&prompt.content) {
         let what = "the Idempotency-Key".to_owned();
         return Err(RuntimeError::Conflict { what });
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::runtime::error::RuntimeError;
 use promptd_journal::{FILE_NAME, ReadError, Reader, Writer, fold};
-use promptd_model::{Body, SessionState, TurnState, decode};
+use promptd_model::{Body, Prompt, SessionState, TurnState, decode};
 
 /// A thread waits no longer than this for the lock: whoever keeps it must not use up all threads.
 const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
@@ -113,7 +113,7 @@ impl SessionJournal {
     }
 
     /// A turn's prompt, from where it was accepted.
-    pub(crate) fn read_prompt(&self, turn: &TurnState) -> Result<String, RuntimeError> {
+    pub(crate) fn read_prompt(&self, turn: &TurnState) -> Result<Prompt, RuntimeError> {
         let mut reader = Reader::open(&self.folder)?;
         reader.seek(turn.prompt_seq.saturating_sub(1))?;
         let mut line = Vec::new();
@@ -125,7 +125,7 @@ impl SessionJournal {
             }
         }
         match decode(&line).map(|record| record.body) {
-            Some(Body::Prompt(prompt)) => Ok(prompt.text),
+            Some(Body::Prompt(prompt)) => Ok(prompt),
             Some(_) | None => Err(RuntimeError::SessionDamaged {
                 id: name(&self.folder),
                 reason: format!("record {} is no prompt", turn.prompt_seq),

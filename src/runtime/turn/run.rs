@@ -14,7 +14,7 @@ use crate::runtime::dialog::turn_reader::{Listener, TurnReader};
 use crate::runtime::error::RuntimeError;
 use crate::runtime::keeper::handle::KeeperHandle;
 use crate::runtime::keeper::stop::stop_tree_later;
-use crate::runtime::launch::catalog::find_agent;
+use crate::runtime::launch::catalog::{find_agent, needs_dialog};
 use crate::runtime::launch::inputs::{Sources, TurnInputs};
 use crate::runtime::session::handle::Session;
 use crate::runtime::turn::finish::finish;
@@ -106,7 +106,8 @@ impl TurnRun {
             keeper.hold_stdin();
         }
         let agent = find_agent(&parts.settings.get(), session.agent());
-        let permission = session.request().permission.unwrap_or_default();
+        let state = session.state();
+        let is_dialog = state.turn(number).is_some_and(|turn| needs_dialog(session, turn));
         let listener = match &agent {
             Some(agent) => listener(parts, session, number, agent, inputs).await?,
             None => Listener::None,
@@ -115,7 +116,7 @@ impl TurnRun {
         Ok(Self {
             session: Arc::clone(session),
             number,
-            format: agent.as_ref().map(|agent| agent.format(permission)),
+            format: agent.as_ref().map(|agent| agent.format(is_dialog)),
             resumes: resumes || matches!(listener, Listener::Dialog(_)),
             reader: TurnReader::new(&parts.watcher, session, number, listener),
             io: DialogIo::new(session, number, keeper.as_ref()),
@@ -268,9 +269,9 @@ async fn listener(
     agent: &Agent,
     inputs: Option<TurnInputs>,
 ) -> Result<Listener, RuntimeError> {
-    let permission = session.request().permission.unwrap_or_default();
     let state = session.state();
-    if let Some(turn) = state.turn(number).filter(|_| agent.format(permission).is_dialog) {
+    let is_dialog = state.turn(number).is_some_and(|turn| needs_dialog(session, turn));
+    if let Some(turn) = state.turn(number).filter(|_| agent.format(is_dialog).is_dialog) {
         let inputs = match inputs {
             Some(inputs) => inputs,
             None => read_inputs(parts, session, agent, turn).await?,
@@ -281,7 +282,7 @@ async fn listener(
             return Ok(Listener::Dialog(Box::new(dialog)));
         }
     }
-    let observer = agent.observer(permission);
+    let observer = agent.observer(is_dialog);
     Ok(observer.map_or(Listener::None, Listener::Observer))
 }
 

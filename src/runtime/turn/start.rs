@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::runtime::blocking::run_blocking;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::keeper::client;
+use crate::runtime::launch::catalog;
 use crate::runtime::launch::inputs::{Sources, TurnInputs};
 use crate::runtime::launch::prepare::prepare;
 use crate::runtime::session::handle::Session;
@@ -116,6 +117,7 @@ fn spec(settings: &Settings, session: &Session, turn: &TurnState, attempt: u32, 
         turn: turn.turn,
         attempt,
         launch,
+        format: catalog::special_format(settings, session, turn),
         journal_end: session.journal.folded_to(),
         offsets: turn.offsets.map(|offset| offset.to),
         timeout: request.timeout.or(seconds(settings.default_timeout)),

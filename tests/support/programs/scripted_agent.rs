@@ -26,6 +26,7 @@
 //! | `forgets` | begins another session instead of the one to load |
 //! | `lost` | refuses to load a session; each session is a new one |
 //! | `noisy` | writes what a terminal would get around each message |
+//! | `text-only` | takes no images and no files |
 //! | `METHOD` | never answers this method |
 //!
 //! All that it is told goes to the file `heard` in its working directory, a line per line, with START and EOF. It needs
@@ -92,7 +93,13 @@ impl Agent {
             match text(&message, "method").as_deref() {
                 Some(method) if has_argument(method) => {}
                 Some("initialize") => {
-                    answer(&id, r#"{"protocolVersion":1,"agentCapabilities":{"loadSession":true}}"#);
+                    let takes = if has_argument("text-only") {
+                        "{}"
+                    } else {
+                        r#"{"image":true,"embeddedContext":true}"#
+                    };
+                    let able = format!(r#"{{"loadSession":true,"promptCapabilities":{takes}}}"#);
+                    answer(&id, &format!(r#"{{"protocolVersion":1,"agentCapabilities":{able}}}"#));
                 }
                 Some("session/new") if has_argument("lost") => {
                     self.session = format!("session-{}", std::process::id());

@@ -9,6 +9,7 @@ use crate::formats::format::Format;
 use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Unsupported};
 use crate::launch::request::TurnRequest;
+use promptd_model::ContentBlock;
 
 /// An agent that promptd knows without configuration. Its own file has the functions that start it.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct BuiltIn {
     /// What it writes outside of a dialog.
     pub format: &'static Format,
     pub(crate) launch: fn(&TurnRequest<'_>) -> Launch,
-    /// For `permission: "ask"`; `None` if the agent cannot ask.
+    /// For `permission: "ask"`, and for prompts with images and files; `None` if the agent cannot be talked with.
     pub(crate) dialog: Option<Dialog>,
 }
 
@@ -39,8 +40,28 @@ pub(crate) struct Dialog {
     pub(crate) launch: fn(&TurnRequest<'_>) -> Launch,
     /// What it writes then.
     pub(crate) format: &'static Format,
+    /// The types of the files that it takes in a prompt, by their beginning.
+    pub(crate) files: &'static [&'static str],
     /// A driver for one attempt.
     pub(crate) driver: fn(&TurnRequest<'_>) -> Box<dyn Driver>,
+}
+
+impl Dialog {
+    pub(crate) fn check_files(&self, agent: &str, blocks: &[ContentBlock]) -> Result<(), Unsupported> {
+        let takes = |mime: &str| self.files.iter().any(|known| mime.starts_with(known));
+        let mut blocks = blocks.iter().enumerate();
+        let wrong = blocks.find_map(|(index, block)| Some((index, block.file()?.1)).filter(|(_, mime)| !takes(mime)));
+        wrong.map_or(Ok(()), |(index, mime)| {
+            let (mime, known): (String, _) = (mime.chars().take(200).collect(), self.files.join(", "));
+            Err(Unsupported {
+                agent: agent.to_owned(),
+                field: "prompt",
+                hint: format!(
+                    "prompt[{index}] is of type {mime:?}, and it takes {known} only; put the file into the workspace and name it"
+                ),
+            })
+        })
+    }
 }
 
 /// For agents that speak ACP. The driver names the session. The launch names the MCP servers, as in a turn without a
@@ -50,6 +71,7 @@ pub(crate) const fn acp_dialog(launch: fn(&TurnRequest<'_>) -> Launch) -> Dialog
     Dialog {
         launch,
         format: &formats::acp::ACP,
+        files: &[""],
         driver: |request| drivers::acp::new(&request.without_mcp_servers()),
     }
 }

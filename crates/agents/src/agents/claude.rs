@@ -8,6 +8,7 @@ use crate::launch::command::{Launch, Stdin};
 use crate::launch::mcp::{self, McpSyntax};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
+use promptd_model::PermissionMode;
 
 pub(crate) static CLAUDE: BuiltIn = BuiltIn {
     name: "claude",
@@ -23,6 +24,7 @@ pub(crate) static CLAUDE: BuiltIn = BuiltIn {
     dialog: Some(Dialog {
         launch: launch_dialog,
         format: &CLAUDE_CONTROL,
+        files: &["image/", "application/pdf"],
         driver: drivers::claude_control::new,
     }),
 };
@@ -31,6 +33,11 @@ const SKILLS: &str = ".claude/skills";
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut launch = start(request, Stdin::Prompt);
+    bypass_permissions(&mut launch, request);
+    finish(launch, request)
+}
+
+fn bypass_permissions(launch: &mut Launch, request: &TurnRequest<'_>) {
     if request.allowed_tools.is_empty() {
         launch.add_args(["--dangerously-skip-permissions"]);
         if request.root {
@@ -39,16 +46,20 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
         }
     } else {
         // If permissions were skipped, every tool would be allowed. This mode denies what is not listed, without a question.
-        add_allowed_tools(&mut launch, request);
+        add_allowed_tools(launch, request);
         launch.add_args(["--permission-mode", "dontAsk"]);
     }
-    finish(launch, request)
 }
 
-/// Claude asks before every change, except for the tools that are allowed.
+/// Where it is to ask, claude asks before every change, except for the tools that are allowed.
 fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
     let mut launch = start(request, Stdin::Dialog);
-    launch.add_args(["--input-format", "stream-json", "--permission-prompt-tool", "stdio"]);
+    launch.add_args(["--input-format", "stream-json"]);
+    if request.permission == PermissionMode::Bypass {
+        bypass_permissions(&mut launch, request);
+        return finish(launch, request);
+    }
+    launch.add_args(["--permission-prompt-tool", "stdio"]);
     if !request.allowed_tools.is_empty() {
         add_allowed_tools(&mut launch, request);
     }

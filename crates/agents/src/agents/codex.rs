@@ -29,6 +29,7 @@ pub(crate) static CODEX: BuiltIn = BuiltIn {
     dialog: Some(Dialog {
         launch: launch_dialog,
         format: &APP_SERVER,
+        files: &["image/"],
         driver: drivers::app_server::new,
     }),
 };

@@ -52,6 +52,7 @@ impl Custom {
             interrupt: speaks_acp,
             permissions: speaks_acp,
             mcp: speaks_acp,
+            images: speaks_acp,
             ..Capabilities::NONE
         }
     }

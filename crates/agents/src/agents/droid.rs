@@ -23,6 +23,7 @@ pub(crate) static DROID: BuiltIn = BuiltIn {
     prompt_limit: None,
     capabilities: Capabilities {
         permissions: false,
+        images: false,
         mcp: false,
         // Droid can only add to its own.
         system_prompt: false,

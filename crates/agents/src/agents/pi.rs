@@ -16,6 +16,7 @@ pub(crate) static PI: BuiltIn = BuiltIn {
     prompt_limit: None,
     capabilities: Capabilities {
         permissions: false,
+        images: false,
         mcp: false,
         max_turns: false,
         ..Capabilities::ALL

@@ -18,14 +18,15 @@ use crate::output::json_rpc;
 use crate::output::lenient::default_on_error;
 use crate::output::observer::Observer;
 use crate::output::tool;
-use promptd_model::{Observation, PermissionKind, Stream};
+use promptd_model::{ContentBlock, Observation, PermissionKind, PermissionMode, Stream};
 
 /// The driver for one attempt of a turn.
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
-    let content = json!([{ "type": "text", "text": request.prompt }]);
+    let content = content_of(request.prompt, request.blocks);
     let prompt = json!({ "type": "user", "message": { "role": "user", "content": content } });
     Box::new(ClaudeControl {
         observer: ClaudeObserver::default(),
+        asks: request.permission == PermissionMode::Ask,
         questions: Questions::default(),
         is_interrupted: false,
         is_over: false,
@@ -33,8 +34,29 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
     })
 }
 
+/// A prompt in the format of the model's API.
+fn content_of(text: &str, blocks: &[ContentBlock]) -> Value {
+    if blocks.is_empty() {
+        return json!([{ "type": "text", "text": text }]);
+    }
+    blocks.iter().map(content_block).collect()
+}
+
+fn content_block(block: &ContentBlock) -> Value {
+    let Some((data, mime)) = block.file() else {
+        return json!({ "type": "text", "text": block.as_text() });
+    };
+    let kind = if mime.starts_with("image/") {
+        "image"
+    } else {
+        "document"
+    };
+    json!({ "type": kind, "source": { "type": "base64", "media_type": mime, "data": data } })
+}
+
 struct ClaudeControl {
     observer: ClaudeObserver,
+    asks: bool,
     questions: Questions<OpenQuestion>,
     is_interrupted: bool,
     is_over: bool,
@@ -159,6 +181,11 @@ impl ClaudeControl {
         if self.is_interrupted {
             // Claude withdraws its questions.
             return;
+        }
+        if !self.asks {
+            let input = request.get_mut("input").map(Value::take).unwrap_or_default();
+            let decision = json!({ "behavior": "allow", "updatedInput": input });
+            return self.respond(&json!({ "subtype": "success", "request_id": request_id, "response": decision }));
         }
         let mut take = |name: &str| request.get_mut(name).map(Value::take).unwrap_or_default();
         let (input, suggestions) = (take("input"), take("permission_suggestions"));

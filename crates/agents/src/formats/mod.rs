@@ -40,6 +40,13 @@ impl Format {
         NAMED.into_iter().find(|format| format.name == name)
     }
 
+    /// The format with this name, also one that only a dialog has.
+    pub(crate) fn written(name: &str) -> Option<&'static Self> {
+        const OF_DIALOGS: [&Format; 2] = [&claude::CLAUDE_CONTROL, &app_server::APP_SERVER];
+        let mut formats = NAMED.into_iter().chain(OF_DIALOGS);
+        formats.find(|format| format.name == name)
+    }
+
     /// All names that a configuration may use.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMED.into_iter().map(|format| format.name)

@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub max_turns: bool,
     /// `allowed_tools`
     pub allowed_tools: bool,
+    /// A `prompt` with images and files
+    pub images: bool,
 }
 
 impl Capabilities {
@@ -47,6 +49,7 @@ impl Capabilities {
             system_prompt: is_able,
             max_turns: is_able,
             allowed_tools: is_able,
+            images: is_able,
         }
     }
 
@@ -77,6 +80,12 @@ impl Capabilities {
                 request.permission == PermissionMode::Ask,
                 self.permissions,
                 "it cannot be asked to ask; give \"bypass\", or use an agent whose `permissions` in /v1/agents is true",
+            ),
+            (
+                "prompt",
+                request.blocks.iter().any(|block| block.file().is_some()),
+                self.images,
+                "it takes text only; use an agent whose `images` in /v1/agents is true, or put the file into the workspace and name it",
             ),
             (
                 "mcp_servers",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use promptd_model::{McpServer, PermissionMode};
+use promptd_model::{ContentBlock, McpServer, PermissionMode};
 
 /// Everything that the launch of one turn may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +12,8 @@ pub struct TurnRequest<'a> {
     pub prompt_file: &'a Path,
     /// The prompt's text.
     pub prompt: &'a str,
+    /// The prompt's content blocks, if there is more than text.
+    pub blocks: &'a [ContentBlock],
     /// The working directory.
     pub cwd: &'a Path,
     /// Whether the agent has to ask before it changes something.
@@ -65,6 +67,11 @@ pub static NO_WORKSPACE_FILES: WorkspaceFiles = WorkspaceFiles {
 };
 
 impl TurnRequest<'_> {
+    /// Whether promptd has to talk with the agent, if it can be talked with: to be asked, or to hand over images and files.
+    pub(crate) fn needs_dialog(&self) -> bool {
+        self.permission == PermissionMode::Ask || self.blocks.iter().any(|block| block.file().is_some())
+    }
+
     /// The conversation to resume; `None` in a first turn.
     pub(crate) fn resumed_session(&self) -> Option<&str> {
         self.agent_session_id.filter(|_| !self.first_turn)

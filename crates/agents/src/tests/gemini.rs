@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{agent, final_event, launch, observe, plain, recorded, vars};
 use crate::TurnRequest;
-use promptd_model::{Cause, PermissionMode, StopReason, Stream, Usage};
+use promptd_model::{Cause, StopReason, Stream, Usage};
 
 const TOOL: &str = recorded!("gemini-tool");
 const BAD_REQUEST: &str = recorded!("gemini-400");
@@ -91,7 +91,7 @@ fn a_refused_request_leaves_no_session() {
 
 #[test]
 fn a_missing_key_is_read_from_stderr() {
-    let mut observer = agent("gemini").observer(PermissionMode::Bypass).unwrap();
+    let mut observer = agent("gemini").observer(false).unwrap();
     for line in [
         "YOLO mode is enabled. All tool calls will be automatically approved.",
         "When using Gemini API, you must specify the GEMINI_API_KEY environment variable.",

@@ -36,6 +36,7 @@ pub(crate) fn plain() -> TurnRequest<'static> {
     TurnRequest {
         prompt_file: Path::new("/s/prompt"),
         prompt: "hello",
+        blocks: &[],
         cwd: Path::new("/w"),
         permission: PermissionMode::Bypass,
         mcp_servers: &NO_SERVERS,
@@ -64,7 +65,7 @@ pub(crate) fn launch(name: &str, request: &TurnRequest<'_>) -> (String, Launch) 
 
 /// Gives a recorded stdout to the agent's observer.
 pub(crate) fn observe(name: &str, stdout: &str) -> Observation {
-    let mut observer = agent(name).observer(PermissionMode::Bypass).expect("it has a stream");
+    let mut observer = agent(name).observer(false).expect("it has a stream");
     for line in stdout.lines() {
         observer.observe_line(Stream::Stdout, line.as_bytes());
         assert!(observer.observation().last_line_known, "{line}");

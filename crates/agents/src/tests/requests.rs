@@ -30,7 +30,7 @@ fn a_shell_prompt_is_a_script_file() {
     let (line, launch) = launch("shell", &TurnRequest { args: &args, ..plain() });
     assert_eq!(line, "/s/prompt one");
     assert_eq!(launch.stdin, Stdin::Null);
-    assert!(agent("shell").observer(PermissionMode::Bypass).is_none());
+    assert!(agent("shell").observer(false).is_none());
 }
 
 #[test]
@@ -205,12 +205,12 @@ fn a_configured_agent_has_the_format_that_it_names() {
         })
     };
     for name in Format::names() {
-        for permission in [PermissionMode::Bypass, PermissionMode::Ask] {
-            assert_eq!(with(name).format(permission).name, name);
+        for is_dialog in [false, true] {
+            assert_eq!(with(name).format(is_dialog).name, name);
         }
     }
-    assert!(with("claude-stream-json").observer(PermissionMode::Bypass).is_some());
-    assert!(with("lines").observer(PermissionMode::Bypass).is_none());
+    assert!(with("claude-stream-json").observer(false).is_some());
+    assert!(with("lines").observer(false).is_none());
     assert!(Format::by_name("claude").is_none());
 
     // An agent that speaks ACP gets its prompt by the protocol, and can ask.

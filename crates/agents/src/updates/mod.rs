@@ -14,7 +14,8 @@
 //! after the end of its turn are `_raw` updates. And that the start of reading makes no difference: the records between
 //! [`replay_start`] and the cursor are read for their state, and give no lines.
 //!
-//! Pure: no clock, no I/O. May use `output` for updates and translators, and `promptd-model` for records.
+//! Pure: no clock, no I/O. May use `output` for updates and translators, `formats` for the format that an attempt
+//! names, and `promptd-model` for records.
 
 mod attempt;
 mod line;

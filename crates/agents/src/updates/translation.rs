@@ -3,10 +3,12 @@
 use std::fmt;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use serde::Deserialize;
 
 use super::attempt::{Attempt, raw};
 use super::line::{Line, head_of, update_line};
 use super::long_prompt::LongPrompt;
+use crate::formats::format::Format;
 use crate::output::update::{Translator, Update};
 use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, Stream, decode, parse_head};
 
@@ -166,7 +168,7 @@ impl Translation {
                 Err(_) => (Vec::new(), true),
             },
             RecordKind::Other("setup") => (self.start(Attempt::setup(head.turn)), true),
-            RecordKind::Other("started") => (self.start(Attempt::new(head.turn, self.translator.clone())), true),
+            RecordKind::Other("started") => (self.start(Attempt::new(head.turn, self.translator_of(line))), true),
             // A process may outlive its launcher and write more.
             RecordKind::Other("exited") => (self.current(head.turn).map_or_else(Vec::new, Attempt::finish), true),
             RecordKind::Other("retry" | "turn_ended") => {
@@ -176,6 +178,19 @@ impl Translation {
             }
             RecordKind::Other("gap") => (self.skip_gap(head.turn, line), true),
             RecordKind::Other(_) => (Vec::new(), true),
+        }
+    }
+
+    /// The translator of an attempt: a turn can write another format than the session's others.
+    fn translator_of(&self, started: &[u8]) -> Option<Box<dyn Translator>> {
+        #[derive(Deserialize)]
+        struct Started {
+            format: Option<String>,
+        }
+        let own = serde_json::from_slice::<Started>(started).ok();
+        match own.and_then(|started| Format::written(&started.format?)) {
+            Some(format) => format.new_translator(),
+            None => self.translator.clone(),
         }
     }
 

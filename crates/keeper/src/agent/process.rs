@@ -98,7 +98,7 @@ impl Agent {
     }
 
     /// Finds an agent whose start is not in the journal, because its keeper died in between; answers its record.
-    pub(crate) fn find(paths: &TurnPaths, program: String, attempt: u32) -> Option<Started> {
+    pub(crate) fn find(paths: &TurnPaths, program: String, spec: &Spec) -> Option<Started> {
         let found = sys::find_tree(TreeQuery {
             roots: &[],
             leader: None,
@@ -108,12 +108,12 @@ impl Agent {
         let first = found
             .into_iter()
             .min_by_key(|process| (process.start_ticks, process.pid))?;
-        Some(started_record(first, program, attempt, StartPoint::default()))
+        Some(started_record(first, program, spec, StartPoint::default()))
     }
 
     /// The record of its start.
-    pub(crate) fn started(&self, program: String, attempt: u32, start_point: StartPoint) -> Started {
-        started_record(self.identity, program, attempt, start_point)
+    pub(crate) fn started(&self, program: String, spec: &Spec, start_point: StartPoint) -> Started {
+        started_record(self.identity, program, spec, start_point)
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -191,15 +191,16 @@ fn marker(paths: &TurnPaths) -> String {
     format!("{name}={value}")
 }
 
-fn started_record(process: ProcessIdentity, program: String, attempt: u32, start_point: StartPoint) -> Started {
+fn started_record(process: ProcessIdentity, program: String, spec: &Spec, start_point: StartPoint) -> Started {
     Started {
         pid: process.pid,
         program,
-        attempt,
+        attempt: spec.attempt,
         start_ticks: process.start_ticks,
         boot_id: sys::boot_id().unwrap_or_default(),
         begun: start_point.begun,
         commit: start_point.commit,
+        format: spec.format.clone(),
     }
 }
 

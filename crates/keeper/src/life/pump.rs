@@ -93,7 +93,7 @@ impl Keeper {
         let Some(entry) = self.setup.take_next(|sizes| have_reached(streams, sizes)) else {
             return Ok(false);
         };
-        let started = |program, start_point| self.agent.started(program, self.spec.attempt, start_point);
+        let started = |program, start_point| self.agent.started(program, &self.spec, start_point);
         self.pending.extend(entry.into_record(started));
         self.last_activity = now;
         self.write_pending()?;

@@ -211,7 +211,7 @@ fn start_or_adopt(spec: &Spec, paths: &TurnPaths, turn: Option<&TurnState>, fres
                 cause: Some(Cause::KeeperLost),
                 ..Exited::default()
             };
-            let started = Agent::find(paths, program, spec.attempt).ok_or_else(lost)?;
+            let started = Agent::find(paths, program, spec).ok_or_else(lost)?;
             Ok(Found {
                 agent: adopted(&started),
                 started: Some(started),
@@ -235,7 +235,7 @@ fn start_agent(spec: &Spec, launch: &Launch, paths: &TurnPaths) -> Result<Found,
         setup::create_file(&paths.setup()).map_err(|error| start_error(launch, &error))?;
     }
     let agent = Agent::start(spec, launch, paths)?;
-    let started = agent.started(program_of(launch), spec.attempt, start_point);
+    let started = agent.started(program_of(launch), spec, start_point);
     Ok(Found {
         agent,
         started: Some(started),

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::content::{ContentBlock, PromptContent};
 use super::lenient::{all_known, cause, known, known_or_default};
 use super::status::{Cause, Status, StopReason, Usage};
 
@@ -135,14 +136,46 @@ pub enum Body {
 /// The prompt of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prompt {
-    /// The full text of the prompt.
+    /// The full text of the prompt. Of images and files it has the names only.
     pub text: String,
+    /// The prompt's content blocks, if there is more than text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_blocks")]
+    pub blocks: Vec<ContentBlock>,
     /// The caller's `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// The agent begins a new conversation, and knows nothing of the turns before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fresh: bool,
+}
+
+impl Prompt {
+    /// Whether it says this.
+    pub fn says(&self, content: &PromptContent) -> bool {
+        content.text() == self.text && content.blocks() == self.blocks
+    }
+}
+
+impl From<PromptContent> for Prompt {
+    fn from(content: PromptContent) -> Self {
+        let blocks = content.blocks().to_vec();
+        let text = match content {
+            PromptContent::Text(text) => text,
+            PromptContent::Blocks(_) => content.text().into_owned(),
+        };
+        Self {
+            text,
+            blocks,
+            ..Self::default()
+        }
+    }
+}
+
+/// Blocks that a newer version wrote and this one cannot read: then the text is the prompt.
+fn known_blocks<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<ContentBlock>, D::Error> {
+    let blocks = Vec::<Value>::deserialize(value)?;
+    let blocks = blocks.into_iter().map(serde_json::from_value);
+    Ok(blocks.collect::<Result<_, _>>().unwrap_or_default())
 }
 
 /// Identifies the agent's process, so that it can be found again after a restart.
@@ -164,6 +197,9 @@ pub struct Started {
     /// The commit that was checked out at that time, if the agent works in a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// The format of its output, if it is not the one that the session's agent usually writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
 }
 
 /// A step of the setup, which runs before the agent starts. The same process becomes the agent afterwards.
@@ -196,6 +232,7 @@ impl Setup {
             boot_id: self.boot_id.clone(),
             begun: None,
             commit: None,
+            format: None,
         }
     }
 }

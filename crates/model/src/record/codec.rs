@@ -264,6 +264,7 @@ mod tests {
                 text: "do\nit".into(),
                 idempotency_key: Some("k".into()),
                 fresh: true,
+                blocks: vec![crate::ContentBlock::of_text("x".into())],
             }),
             Body::Exited(Exited {
                 code: Some(3),

@@ -15,6 +15,7 @@ mod assembler;
 mod body;
 mod chunk;
 mod codec;
+mod content;
 mod lenient;
 mod parts;
 mod status;
@@ -26,6 +27,7 @@ pub use body::{
 };
 pub use chunk::{Chunk, Chunker, whole_lines};
 pub use codec::{Head, RecordKind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};
+pub use content::{BlockKind, ContentBlock, EmbeddedFile, InvalidBlock, PromptContent};
 pub use lenient::cause as lenient_cause;
 pub use parts::{JSON_ESCAPE, json_string_length, json_string_part};
 pub use status::{Cause, Status, StopReason, Usage};

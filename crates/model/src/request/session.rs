@@ -9,7 +9,7 @@ use super::mcp::McpServer;
 use super::repo::RepoRequest;
 use super::sink::SinkRequest;
 use crate::id::SessionId;
-use crate::record::{Cause, Status};
+use crate::record::{Cause, PromptContent, Status};
 
 /// The body of `POST /v1/sessions`. An accepted request is stored in `session.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -20,7 +20,7 @@ pub struct SessionRequest {
     pub agent: Option<String>,
     /// The first turn's prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<String>,
+    pub prompt: Option<PromptContent>,
     /// The session's id, chosen by the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -107,6 +107,8 @@ pub struct TurnState {
     pub idempotency_key: Option<String>,
     /// The agent begins a new conversation, and knows nothing of the turns before.
     pub fresh: bool,
+    /// Its prompt has images or files.
+    pub has_files: bool,
     /// Its phase.
     pub phase: TurnPhase,
     /// The number of the attempt; starts at 1.
@@ -203,6 +205,7 @@ impl SessionState {
                 accepted_at: record.time,
                 idempotency_key: prompt.idempotency_key.clone(),
                 fresh: prompt.fresh,
+                has_files: prompt.blocks.iter().any(|block| block.file().is_some()),
                 phase: TurnPhase::Queued,
                 attempt: 1,
                 started: None,

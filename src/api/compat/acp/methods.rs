@@ -96,7 +96,7 @@ impl Connection {
         let options = requests::prompt_options(wanted.meta);
         let options = options.map_err(|problem| self.masked(&session, problem))?;
         let prompt = NewPrompt {
-            text: requests::prompt(wanted.prompt)?,
+            content: requests::prompt(&wanted.prompt)?,
             fresh: options.fresh,
         };
         let open = self.join(&session, tasks).await?;
@@ -120,7 +120,7 @@ fn initialize() -> InitializeResponse {
         .delete(SessionDeleteCapabilities::new());
     let capabilities = AgentCapabilities::new()
         .load_session(true)
-        .prompt_capabilities(PromptCapabilities::new().embedded_context(true))
+        .prompt_capabilities(PromptCapabilities::new().image(true).embedded_context(true))
         .mcp_capabilities(McpCapabilities::new().http(true).sse(true))
         .session_capabilities(sessions);
     InitializeResponse::new(ProtocolVersion::V1)

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agent_client_protocol_schema::v1::{
-    ContentBlock, EmbeddedResourceResource, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as AcpServer, Meta,
-    NewSessionRequest,
+    ContentBlock, EnvVariable, Error, ErrorCode, HttpHeader, McpServer as AcpServer, Meta, NewSessionRequest,
 };
 
+use super::message::{META, params, rpc_error, value};
 use serde::Deserialize;
+use serde_json::json;
 
-use super::message::{META, rpc_error};
-use crate::api::http::json;
+use crate::api::http::json as body;
 use crate::api::http::problem::Problem;
-use promptd_model::{McpServer, McpTransport, SessionRequest};
+use promptd_model::{McpServer, McpTransport, PromptContent, SessionRequest};
 
 /// What a client may say about a prompt in `_meta.promptd`.
 #[derive(Debug, Default, Deserialize)]
@@ -27,45 +27,32 @@ pub(super) struct PromptOptions {
 /// The options of a `session/prompt`.
 pub(super) fn prompt_options(meta: Option<Meta>) -> Result<PromptOptions, Problem> {
     match meta.and_then(|mut meta| meta.remove(META)) {
-        Some(given) => json::parse(given.to_string().as_bytes()),
+        Some(given) => body::parse(given.to_string().as_bytes()),
         None => Ok(PromptOptions::default()),
     }
 }
 
-/// A prompt as one text: links are named, embedded texts stay where they were.
-pub(super) fn prompt(blocks: Vec<ContentBlock>) -> Result<String, Error> {
-    let mut text = String::new();
-    for block in blocks {
-        match block {
-            ContentBlock::Text(block) => text.push_str(&block.text),
-            ContentBlock::ResourceLink(link) => text.push_str(&format!("[@{}]({})", link.name, link.uri)),
-            ContentBlock::Resource(resource) => match resource.resource {
-                EmbeddedResourceResource::TextResourceContents(resource) => {
-                    let (uri, inside) = (resource.uri, resource.text);
-                    text.push_str(&format!("\n<context ref=\"{uri}\">\n{inside}\n</context>\n"));
-                }
-                _ => return Err(not_text("an embedded resource that is not text")),
-            },
-            ContentBlock::Image(_) => return Err(not_text("an image")),
-            ContentBlock::Audio(_) => return Err(not_text("audio")),
-            _ => return Err(not_text("a block of a kind that is not known here")),
-        }
+/// The content of a prompt.
+pub(super) fn prompt(blocks: &[ContentBlock]) -> Result<PromptContent, Error> {
+    if let Some(index) = blocks.iter().position(|block| matches!(block, ContentBlock::Audio(_))) {
+        let message = format!(
+            "prompt[{index}] is audio, which no agent here takes; put it into a file of the workspace and link it"
+        );
+        return Err(rpc_error(ErrorCode::InvalidParams, message));
     }
-    Ok(text)
+    params(json!({ "prompt": value(&blocks)? })).map(|Given { prompt }| prompt)
 }
 
-fn not_text(what: &str) -> Error {
-    let message = format!(
-        "the prompt holds {what}, and promptd hands text to agents; put it into a file of the workspace and link it"
-    );
-    rpc_error(ErrorCode::InvalidParams, message)
+#[derive(Deserialize)]
+struct Given {
+    prompt: PromptContent,
 }
 
 /// The create request of a `session/new`. `_meta.promptd` may hold any of its fields but the prompt.
 pub(super) fn session(new: NewSessionRequest) -> Result<SessionRequest, Problem> {
     let given = new.meta.and_then(|mut meta| meta.remove(META));
     let mut request: SessionRequest = match given {
-        Some(given) => json::parse(given.to_string().as_bytes())?,
+        Some(given) => body::parse(given.to_string().as_bytes())?,
         None => SessionRequest::default(),
     };
     if request.prompt.is_some() {
@@ -153,41 +140,31 @@ fn text_of(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn blocks(value: Value) -> Vec<ContentBlock> {
         serde_json::from_value(value).unwrap()
     }
 
     #[test]
-    fn a_prompt_joins_texts_links_and_embedded_texts() {
-        let text = prompt(blocks(json!([
+    fn a_prompt_keeps_its_blocks() {
+        let given = json!([
             { "type": "text", "text": "look at " },
             { "type": "resource_link", "name": "a.rs", "uri": "file:///w/a.rs" },
+            { "type": "image", "data": "aGk=", "mimeType": "image/png" },
             { "type": "resource", "resource": { "uri": "file:///w/b", "text": "B" } },
-            { "type": "text", "text": "now" },
-        ])));
-        let expected = "look at [@a.rs](file:///w/a.rs)\n<context ref=\"file:///w/b\">\nB\n</context>\nnow";
-        assert_eq!(text.unwrap(), expected);
+        ]);
+        let content = prompt(&blocks(given.clone())).unwrap();
+        assert_eq!(content.check(), Ok(()));
+        assert_eq!(serde_json::to_value(content).unwrap(), given);
     }
 
     #[test]
-    fn blocks_that_are_not_text_are_refused() {
-        for (block, named) in [
-            (
-                json!({ "type": "image", "data": "", "mimeType": "image/png" }),
-                "an image",
-            ),
-            (json!({ "type": "audio", "data": "", "mimeType": "audio/wav" }), "audio"),
-            (
-                json!({ "type": "resource", "resource": { "uri": "x", "blob": "" } }),
-                "not text",
-            ),
-        ] {
-            let error = prompt(blocks(json!([block]))).unwrap_err();
-            assert_eq!(i32::from(error.code), -32602);
-            assert!(error.message.contains(named), "{}", error.message);
-        }
+    fn audio_is_refused() {
+        let audio = json!([{ "type": "audio", "data": "", "mimeType": "audio/wav" }]);
+        let error = prompt(&blocks(audio)).unwrap_err();
+        assert_eq!(i32::from(error.code), -32602);
+        assert!(error.message.starts_with("prompt[0] is audio"), "{}", error.message);
     }
 
     #[test]

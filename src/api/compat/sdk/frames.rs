@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use promptd_agents::{JsonPart, json_parts};
-use promptd_model::{Body, Output, Record, RecordKind, Status, Stream};
+use promptd_model::{Body, ContentBlock, Output, PromptContent, Record, RecordKind, Status, Stream};
 use promptd_model::{LineAssembler, LinePart, decode};
 
 /// What a client sends.
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
     /// The next turn's prompt.
-    User(String),
+    User(PromptContent),
     Interrupt,
 }
 
@@ -44,23 +44,66 @@ pub(super) fn message(text: &str) -> Result<Message, Problem> {
     }
 }
 
-fn prompt(content: Value) -> Result<String, Problem> {
+fn prompt(content: Value) -> Result<PromptContent, Problem> {
     let blocks = match content {
-        Value::String(text) => return Ok(text),
+        Value::String(text) => return Ok(text.into()),
         Value::Array(blocks) => blocks,
-        _ => return Err(not_text("neither a text nor a list of blocks")),
+        _ => {
+            return Err(unknown(
+                "data.message.content",
+                "is neither a text nor a list of blocks",
+            ));
+        }
     };
-    let texts = blocks.iter().map(|block| {
-        let kind = block["type"].as_str().unwrap_or("unknown");
-        let text = block["text"].as_str().filter(|_| kind == "text");
-        text.ok_or_else(|| not_text(&format!("a block of the type {kind:?}")))
-    });
-    Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+    // Texts are lines of their own, as ever.
+    let texts = blocks
+        .iter()
+        .map(|block| block["text"].as_str().filter(|_| block["type"] == "text"));
+    if let Some(texts) = texts.collect::<Option<Vec<_>>>() {
+        return Ok(texts.join("\n").into());
+    }
+    let blocks = blocks
+        .iter()
+        .enumerate()
+        .map(|(index, block)| content_block(index, block));
+    blocks.collect::<Result<_, _>>().map(PromptContent::Blocks)
 }
 
-fn not_text(what: &str) -> Problem {
-    let detail = format!("data.message.content holds {what}; send texts, and put everything else into files");
-    Problem::bad_request("invalid_field", detail).with("field", "data.message.content")
+/// A block as the model's API has it.
+fn content_block(index: usize, block: &Value) -> Result<ContentBlock, Problem> {
+    let (kind, source) = (&block["type"], &block["source"]);
+    let given = match (kind.as_str(), source["type"].as_str()) {
+        (Some("text"), _) => json!({ "type": "text", "text": block["text"] }),
+        (Some("image"), Some("base64")) => {
+            json!({ "type": "image", "data": source["data"], "mimeType": source["media_type"] })
+        }
+        (Some("document"), Some("base64")) => {
+            let file = json!({ "uri": title(block), "mimeType": source["media_type"], "blob": source["data"] });
+            json!({ "type": "resource", "resource": file })
+        }
+        (Some("document"), Some("text")) => {
+            json!({ "type": "resource", "resource": { "uri": title(block), "text": source["data"] } })
+        }
+        _ => {
+            let what = "is neither a text nor an image or document in base64; put everything else into files";
+            return Err(unknown(&format!("data.message.content[{index}]"), what));
+        }
+    };
+    let block = serde_path_to_error::deserialize(given);
+    block.map_err(|error| {
+        unknown(
+            &format!("data.message.content[{index}]"),
+            &format!("cannot be read: {error}"),
+        )
+    })
+}
+
+fn title(block: &Value) -> &str {
+    block["title"].as_str().unwrap_or("document")
+}
+
+fn unknown(field: &str, what: &str) -> Problem {
+    Problem::bad_request("invalid_field", format!("{field} {what}")).with("field", field)
 }
 
 /// A session's records, one after the other, to the frames of a client.
@@ -297,9 +340,9 @@ mod tests {
                 "message": { "role": "user", "content": content } });
             message(&json!({ "type": "user_message", "data": data }).to_string())
         };
-        assert_eq!(user(json!("hi")).unwrap(), Message::User("hi".to_owned()));
+        assert_eq!(user(json!("hi")).unwrap(), Message::User("hi".to_owned().into()));
         let blocks = json!([{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }]);
-        assert_eq!(user(blocks).unwrap(), Message::User("a\nb".to_owned()));
+        assert_eq!(user(blocks).unwrap(), Message::User("a\nb".to_owned().into()));
         assert_eq!(message(r#"{"type":"interrupt"}"#).unwrap(), Message::Interrupt);
         for wrong in [json!([{ "type": "image" }]), json!(1), json!([17])] {
             assert_eq!(user(wrong).unwrap_err().code(), "invalid_field");

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
     AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, CancelNotification, CancelRequestNotification, ClientCapabilities,
-    ContentBlock, Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest,
-    PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, PromptRequest, RequestId, RequestPermissionOutcome,
-    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome, TextContent,
+    Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest,
+    PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, RequestId, RequestPermissionOutcome,
+    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome,
 };
 use serde::Serialize;
 use serde_json::json;
 
+use super::prompt::Prompt;
 use super::servers::{acp_server, missing_transport};
 use super::session::Offer;
 use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
@@ -27,7 +28,7 @@ use promptd_model::{Cause, McpServer, Observation, PermissionKind, PermissionMod
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
     let resumed = request.resumed_session();
     let mut driver = Acp {
-        prompt: request.prompt.to_owned(),
+        prompt: Prompt::new(request.prompt, request.blocks),
         cwd: request.cwd.to_string_lossy().into_owned(),
         servers: request.mcp_servers.clone(),
         model: request.model.map(str::to_owned),
@@ -50,7 +51,7 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
 }
 
 struct Acp {
-    prompt: String,
+    prompt: Prompt,
     cwd: String,
     servers: BTreeMap<String, McpServer>,
     model: Option<String>,
@@ -177,6 +178,9 @@ impl Acp {
             ));
         }
         let able = &offer.agent_capabilities;
+        if let Err(error) = self.prompt.adapt(&able.prompt_capabilities) {
+            return self.fail(&error);
+        }
         let servers: Vec<_> = self
             .servers
             .iter()
@@ -226,8 +230,7 @@ impl Acp {
     fn send_prompt(&mut self) {
         let Some(session) = self.session.clone() else { return };
         self.stage = Stage::Prompted;
-        let text = ContentBlock::Text(TextContent::new(std::mem::take(&mut self.prompt)));
-        let prompt = PromptRequest::new(session, vec![text]);
+        let prompt = json!({ "sessionId": session, "prompt": self.prompt.take() });
         self.request(PROMPT, AGENT_METHOD_NAMES.session_prompt, &prompt);
     }
 

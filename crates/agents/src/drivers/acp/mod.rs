@@ -5,6 +5,7 @@
 //! the prompts that wait.
 
 mod driver;
+mod prompt;
 mod servers;
 mod session;
 

@@ -14,13 +14,14 @@ use crate::launch::request::TurnRequest;
 use crate::output::json_rpc::{self, METHOD_NOT_FOUND, Message};
 use crate::output::observer::Observer;
 use crate::output::tool::{self, str_at};
-use promptd_model::{Observation, Stream};
+use promptd_model::{ContentBlock, Observation, PermissionMode, Stream};
 
 /// The driver for one attempt of a turn.
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
     let resumed = request.resumed_session();
     let mut driver = AppServer {
-        prompt: request.prompt.to_owned(),
+        input: input_of(request.prompt, request.blocks),
+        asks: request.permission == PermissionMode::Ask,
         cwd: request.cwd.to_string_lossy().into_owned(),
         model: request.model.map(str::to_owned),
         resumed: resumed.map(str::to_owned),
@@ -38,8 +39,22 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
     Box::new(driver)
 }
 
+/// A prompt as codex takes it.
+fn input_of(text: &str, blocks: &[ContentBlock]) -> Value {
+    if blocks.is_empty() {
+        return json!([{ "type": "text", "text": text }]);
+    }
+    let items = blocks.iter().map(|block| match block.file() {
+        Some((data, mime)) => json!({ "type": "image", "url": format!("data:{mime};base64,{data}") }),
+        None => json!({ "type": "text", "text": block.as_text() }),
+    });
+    items.collect()
+}
+
 struct AppServer {
-    prompt: String,
+    /// The prompt, as codex takes it.
+    input: Value,
+    asks: bool,
     cwd: String,
     model: Option<String>,
     resumed: Option<String>,
@@ -148,7 +163,10 @@ impl AppServer {
         self.write(&json!({ "method": "initialized" }));
         let mut params = Map::new();
         params.insert("cwd".to_owned(), json!(self.cwd));
-        params.insert("approvalPolicy".to_owned(), json!("untrusted"));
+        params.insert(
+            "approvalPolicy".to_owned(),
+            json!(if self.asks { "untrusted" } else { "never" }),
+        );
         params.insert("sandbox".to_owned(), json!("danger-full-access"));
         if let Some(model) = &self.model {
             params.insert("model".to_owned(), json!(model));
@@ -168,9 +186,7 @@ impl AppServer {
         let Some(thread) = self.observer.thread() else {
             return self.observer.fail("the agent began a session without an id");
         };
-        let input = json!([{ "type": "text", "text": self.prompt }]);
-        let params = json!({ "threadId": thread, "input": input });
-        self.prompt = String::new();
+        let params = json!({ "threadId": thread, "input": self.input.take() });
         self.stage = Stage::Prompted;
         self.request(TURN, "turn/start", &params);
     }
@@ -233,6 +249,10 @@ impl AppServer {
         };
         if self.is_interrupted {
             return;
+        }
+        if !self.asks {
+            let allowed = choices.into_iter().next().map(|choice| choice.response);
+            return self.write(&json!({ "id": id, "result": allowed }));
         }
         let options = choices.iter().map(|choice| choice.option.clone()).collect();
         let responses = choices

@@ -2,14 +2,22 @@
 
 use serde_json::{Value, json};
 
+use crate::TurnRequest;
 use crate::drivers::claude_control::new;
 use crate::drivers::driver::Effect;
 use crate::tests::plain;
-use promptd_model::Stream;
+use promptd_model::{PermissionMode, Stream};
+
+fn asking() -> TurnRequest<'static> {
+    TurnRequest {
+        permission: PermissionMode::Ask,
+        ..plain()
+    }
+}
 
 #[test]
 fn a_withdrawn_question_is_closed() {
-    let mut driver = new(&plain());
+    let mut driver = new(&asking());
     for id in ["a", "b"] {
         let request = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": {} });
         let ask = json!({ "type": "control_request", "request_id": id, "request": request });
@@ -31,7 +39,7 @@ fn a_withdrawn_question_is_closed() {
 fn every_request_gets_a_response() {
     let request = r#"{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"echo \ud83d"}}"#;
     for request in [request, r#"{"subtype":"hook_callback"}"#, "[1]", "null", "7"] {
-        let mut driver = new(&plain());
+        let mut driver = new(&asking());
         driver.take_effects();
         let line = format!(r#"{{"type":"control_request","request_id":"q","request":{request}}}"#);
         driver.observe_line(Stream::Stdout, line.as_bytes());
@@ -46,4 +54,21 @@ fn every_request_gets_a_response() {
             (&json!("error"), &json!("q"))
         );
     }
+}
+
+/// It is talked with only because of its prompt.
+#[test]
+fn claude_that_is_not_to_ask_is_allowed_everything() {
+    let mut driver = new(&plain());
+    driver.take_effects();
+    let request = json!({ "subtype": "can_use_tool", "tool_name": "Bash", "input": { "command": "ls" } });
+    let ask = json!({ "type": "control_request", "request_id": "a", "request": request });
+    driver.observe_line(Stream::Stdout, ask.to_string().as_bytes());
+    let effects = driver.take_effects();
+    let [Effect::Write(answer)] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    let answer: Value = serde_json::from_slice(answer).unwrap();
+    let expected = json!({ "behavior": "allow", "updatedInput": { "command": "ls" } });
+    assert_eq!(answer["response"]["response"], expected);
 }

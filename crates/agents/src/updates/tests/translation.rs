@@ -316,3 +316,18 @@ proptest! {
         Translation::new(Some(counting()), 0).push_bytes(&bytes);
     }
 }
+
+/// A turn with an image is a dialog, and its agent writes another format then.
+#[test]
+fn an_attempt_is_read_in_the_format_that_it_names() {
+    let mut journal = Journal::default();
+    let delta =
+        br#"{"method":"item/agentMessage/delta","params":{"delta":"hi","itemId":"1","threadId":"t","turnId":"u"}}"#;
+    let process = r#","pid":7,"program":"/bin/a","attempt":1,"start_ticks":1,"boot_id":"b""#;
+    let format = format!(r#"{process},"format":"codex-app-server""#);
+    journal.put(1, "started", &format).stdout(delta, true);
+    journal.exited(1).ended(1).started(2).stdout(delta, true);
+    let lines = summary(&journal.all());
+    assert_eq!(lines[1], json!(["agent_message_chunk", "hi"]));
+    assert_eq!(lines.last().unwrap()["sessionUpdate"], "_raw");
+}
