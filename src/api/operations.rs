@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::api::http::problem::Problem;
 use crate::api::state::AppState;
 use crate::runtime::{Created, NewPrompt, Prompted, RuntimeError, Session};
-use promptd_model::{PermissionAnswer, SessionRequest};
+use promptd_model::{AnswerDetails, PermissionAnswer, SessionRequest};
 
 /// Seconds between asking an agent to end and killing it, when the caller does not say.
 const DEFAULT_GRACE: f64 = 5.0;
@@ -124,9 +124,10 @@ impl AppState {
         session: &Arc<Session>,
         permission: String,
         option: String,
+        details: AnswerDetails,
     ) -> Result<PermissionAnswer, Problem> {
         let (runtime, session) = (Arc::clone(&self.runtime), Arc::clone(session));
-        complete(async move { runtime.answer(&session, permission, option).await }).await
+        complete(async move { runtime.answer(&session, permission, option, details).await }).await
     }
 }
 

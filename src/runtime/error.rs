@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use promptd_journal::{ReadError, SeekError, WriteError};
-use promptd_model::InvalidBlock;
+use promptd_model::InvalidMember;
 
 /// A request that cannot be met. Each text says what was wrong and what would be right; `api` maps it to HTTP.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +61,19 @@ pub enum RuntimeError {
         /// The agents that take them.
         able: Vec<String>,
     },
+    /// The agent takes no message while it works.
+    #[error(
+        "the agent {agent:?} takes no message while it works; leave out \"when\", so that it is the next turn, or use an agent that does ({})", able.join(", ")
+    )]
+    NotSteerable {
+        /// The agent.
+        agent: String,
+        /// The agents that do.
+        able: Vec<String>,
+    },
     /// A content block of a prompt cannot be used.
     #[error(transparent)]
-    InvalidBlock(#[from] InvalidBlock),
+    InvalidMember(#[from] InvalidMember),
     /// A field has a value that cannot be used.
     #[error("{field} is {value}: {hint}")]
     InvalidField {

@@ -74,7 +74,7 @@ use promptd_agents::updates::Translation;
 use promptd_artifacts::Baseline;
 use promptd_follow::{Follower, Watcher};
 use promptd_mask::Masker;
-use promptd_model::{PermissionAnswer, SdkConfig, SessionId};
+use promptd_model::{AnswerDetails, PermissionAnswer, SdkConfig, SessionId};
 use promptd_sinks::{Sink, SinkStatus};
 use sdk::SdkStore;
 use secrets::masks::Masks;
@@ -308,8 +308,9 @@ impl Runtime {
         session: &Arc<Session>,
         permission: String,
         option: String,
+        details: AnswerDetails,
     ) -> Result<PermissionAnswer, RuntimeError> {
-        permissions::answer(session, permission, option).await
+        permissions::answer(session, permission, option, details).await
     }
 
     /// A waiting session's place in the queue, beginning with 1.

@@ -97,8 +97,8 @@ mod tests {
                 id: id.to_owned(),
                 title: String::new(),
                 options: Vec::new(),
-                tool_call: None,
                 expires_at: None,
+                ..Permission::default()
             })
         };
         let answer = |id: &str| {
@@ -106,6 +106,7 @@ mod tests {
                 id: id.to_owned(),
                 option: "x".to_owned(),
                 by: "caller".to_owned(),
+                ..PermissionAnswer::default()
             })
         };
         let mut questions = Questions::new(2, 0);

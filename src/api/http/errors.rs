@@ -39,7 +39,10 @@ impl From<RuntimeError> for Problem {
             RuntimeError::TextOnly { able, .. } => unprocessable("unsupported")
                 .with("field", "prompt")
                 .with("agents", able),
-            RuntimeError::InvalidBlock(wrong) => Self::bad_request("invalid_field", detail).with("field", wrong.path),
+            RuntimeError::NotSteerable { able, .. } => {
+                unprocessable("unsupported").with("field", "when").with("agents", able)
+            }
+            RuntimeError::InvalidMember(wrong) => Self::bad_request("invalid_field", detail).with("field", wrong.path),
             RuntimeError::InvalidField { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::InvalidSink { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
             RuntimeError::TooLarge { field, size, limit, .. } => unprocessable("too_large_to_start")

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::http::json::Json;
 use crate::api::http::path::SessionPath;
@@ -11,7 +11,9 @@ use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
 use crate::api::state::SharedState;
 use promptd_mask::{Masker, masked};
-use promptd_model::{Permission, PermissionAnswer, PermissionOption, SessionState, time_text};
+use promptd_model::{
+    AnswerChoice, AnswerDetails, AskedQuestion, Permission, PermissionAnswer, PermissionOption, SessionState, time_text,
+};
 
 /// A permission that an agent waits for.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -28,6 +30,12 @@ pub(crate) struct PermissionView {
     /// The call that waits, as ACP's `ToolCallUpdate`.
     #[schema(value_type = Option<Object>)]
     tool_call: Option<Value>,
+    /// What an allowing answer has to answer in `answers`.
+    questions: Vec<AskedQuestion>,
+    /// An allowing answer can have `updated_input`.
+    takes_input: bool,
+    /// A rejecting answer can have a `reason`.
+    takes_reason: bool,
     /// When it was asked, RFC 3339.
     asked_at: String,
     /// When the session's `permission_default` is answered in place of a caller; put off by pauses of the machine.
@@ -43,6 +51,9 @@ impl PermissionView {
             title: permission.title,
             options: permission.options,
             tool_call: permission.tool_call,
+            questions: permission.questions,
+            takes_input: permission.takes_input,
+            takes_reason: permission.takes_reason,
             asked_at: time_text(*asked_at),
             expires_at: permission.expires_at.map(time_text),
         }
@@ -64,6 +75,9 @@ impl PermissionView {
             title: masked(masker, &permission.title),
             options: permission.options.iter().map(option).collect(),
             tool_call,
+            questions: masked_questions(&permission.questions, masker),
+            takes_input: permission.takes_input,
+            takes_reason: permission.takes_reason,
             expires_at: permission.expires_at,
         }
     }
@@ -74,6 +88,23 @@ impl PermissionView {
         let pending = state.pending_permissions();
         pending.map(|permission| Self::of(turn, permission, masker)).collect()
     }
+}
+
+fn masked_questions(questions: &[AskedQuestion], masker: Option<&Masker>) -> Vec<AskedQuestion> {
+    let text = |text: &String| masked(masker, text);
+    let choice = |choice: &AnswerChoice| AnswerChoice {
+        value: text(&choice.value),
+        label: choice.label.as_ref().map(text),
+        description: choice.description.as_ref().map(text),
+    };
+    let question = |question: &AskedQuestion| AskedQuestion {
+        id: text(&question.id),
+        text: text(&question.text),
+        header: question.header.as_ref().map(text),
+        choices: question.choices.iter().map(choice).collect(),
+        ..*question
+    };
+    questions.iter().map(question).collect()
 }
 
 /// The permissions that an agent waits for.
@@ -105,6 +136,18 @@ pub(crate) async fn list(
 pub(crate) struct AnswerRequest {
     /// The `optionId` of one of the permission's options, or its `kind` where no other option is of that kind.
     option: String,
+    /// The answers to the permission's `questions`, by their ids: a choice, a list of choices, or another value of the
+    /// question's `type`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    answers: Map<String, Value>,
+    /// With an option that allows: what the agent is to call its tool with instead.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    updated_input: Option<Value>,
+    /// With an option that rejects: why, for the agent.
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 /// The answer that counts.
@@ -123,7 +166,7 @@ pub(crate) struct Answer {
     ),
     responses(
         (status = 200, description = "Answered; also when the same answer is given again", body = Answer),
-        (status = 400, description = "`invalid_field`: no such option"),
+        (status = 400, description = "`invalid_field`: no such option, or `field` is the wrong answer, such as `answers.color`"),
         (status = 404, description = "`permission_not_found`, `session_not_found`"),
         (status = 409, description = "`permission_answered`"),
     ))]
@@ -135,6 +178,14 @@ pub(crate) async fn answer(
     Json(request): Json<AnswerRequest>,
 ) -> Result<axum::Json<Answer>, Problem> {
     query.only(&[])?;
-    let PermissionAnswer { id, option, .. } = api.answer_permission(&session, permission, request.option).await?;
+    let PermissionAnswer { id, option, .. } = {
+        let details = AnswerDetails {
+            answers: request.answers,
+            updated_input: request.updated_input,
+            reason: request.reason,
+        };
+        api.answer_permission(&session, permission, request.option, details)
+            .await?
+    };
     Ok(axum::Json(Answer { id, option }))
 }

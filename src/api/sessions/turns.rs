@@ -15,7 +15,7 @@ use crate::api::http::query::Query;
 use crate::api::sessions::accepted::{Accepted, idempotency_key};
 use crate::api::state::SharedState;
 use crate::runtime::NewPrompt;
-use promptd_model::{PromptContent, View};
+use promptd_model::{PromptContent, View, When};
 
 /// The next turn's prompt.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -27,6 +27,9 @@ pub(crate) struct PromptRequest {
     /// `conversation_lost`. False when absent.
     #[serde(default)]
     fresh: bool,
+    /// `now` sends it to the agent that works. `next`, when absent: as the next turn.
+    #[serde(default)]
+    when: When,
 }
 
 /// The turn that a prompt began, or will begin when those before it are over.
@@ -36,7 +39,7 @@ pub(crate) struct PromptAnswer {
     pub(crate) turn: u32,
 }
 
-/// Begins the next turn; it waits where one runs.
+/// Begins the next turn, which waits where one runs; or, with `"when": "now"`, sends a message into the turn that runs.
 #[utoipa::path(post, path = "/v1/sessions/{id}/prompts", tag = "sessions", request_body = PromptRequest,
     params(
         ("view" = Option<View>, Query, description = "The vocabulary of an event stream; `raw` when absent"),
@@ -47,7 +50,8 @@ pub(crate) struct PromptAnswer {
         (status = 202, description = "Accepted", content((PromptAnswer = "application/json"), (String = "text/event-stream"), (String = "application/x-ndjson"))),
         (status = 200, description = "The same request had been made before", body = PromptAnswer),
         (status = 400, description = "`invalid_field`: `field` is the wrong member, such as `prompt[1].data`"),
-        (status = 422, description = "`unsupported`: the agent takes no images and files in a prompt; `agents` lists those that do"),
+        (status = 422, description = "`unsupported`: the agent takes no images and files in a prompt; `agents` lists those that do. Or it takes no message while it works"),
+        (status = 409, description = "`idempotency_conflict`; `not_running`: there is no turn that could take it now"),
         (status = 429, description = "`queue_full`, `rate_limited`; see `Retry-After`"),
     ))]
 pub(crate) async fn prompt(
@@ -61,6 +65,7 @@ pub(crate) async fn prompt(
     let prompt = NewPrompt {
         content: request.prompt,
         fresh: request.fresh,
+        when: request.when,
     };
     let prompted = api.prompt(&session, prompt, idempotency_key(&headers)?).await?;
     let turn = prompted.turn;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api::http::json::parse;
 use crate::api::http::path::SessionPath;
@@ -19,7 +19,7 @@ use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
 use crate::runtime::{NewPrompt, Session};
-use promptd_model::{PromptContent, View};
+use promptd_model::{AnswerDetails, PromptContent, View, When};
 
 /// What a client may send.
 #[derive(Debug, Deserialize)]
@@ -30,6 +30,8 @@ enum Command {
         prompt: PromptContent,
         #[serde(default)]
         fresh: bool,
+        #[serde(default)]
+        when: When,
     },
     /// Asks the agent to stop this turn.
     Interrupt {},
@@ -46,7 +48,16 @@ enum Command {
         close: bool,
     },
     /// Answers a permission request of the agent.
-    Permission { id: String, option: String },
+    Permission {
+        id: String,
+        option: String,
+        #[serde(default)]
+        answers: Map<String, Value>,
+        #[serde(default)]
+        updated_input: Option<Value>,
+        #[serde(default)]
+        reason: Option<String>,
+    },
 }
 
 /// The journal over WebSocket, and commands back.
@@ -58,7 +69,7 @@ enum Command {
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\",\"fresh\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\"}`"),
+        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\",\"fresh\",\"when\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\",\"answers\",\"updated_input\",\"reason\"}`"),
         (status = 426, description = "`upgrade_required`"),
     ))]
 pub(crate) async fn session(
@@ -112,8 +123,9 @@ pub(crate) async fn send_answer(sender: &Sender, answer: Result<Value, Problem>)
 /// Executes one command; returns its `ack`.
 pub(crate) async fn execute(api: &AppState, session: &Arc<Session>, text: &str) -> Result<Value, Problem> {
     match parse(text.as_bytes())? {
-        Command::Prompt { prompt, fresh } => {
-            let prompt = NewPrompt { content: prompt, fresh };
+        Command::Prompt { prompt, fresh, when } => {
+            let content = prompt;
+            let prompt = NewPrompt { content, fresh, when };
             let prompted = api.prompt(session, prompt, None).await?;
             Ok(json!({ "type": "ack", "command": "prompt", "turn": prompted.turn }))
         }
@@ -129,8 +141,19 @@ pub(crate) async fn execute(api: &AppState, session: &Arc<Session>, text: &str) 
             api.input(session, data.into(), close).await?;
             Ok(json!({ "type": "ack", "command": "input" }))
         }
-        Command::Permission { id, option } => {
-            let answer = api.answer_permission(session, id, option).await?;
+        Command::Permission {
+            id,
+            option,
+            answers,
+            updated_input,
+            reason,
+        } => {
+            let details = AnswerDetails {
+                answers,
+                updated_input,
+                reason,
+            };
+            let answer = api.answer_permission(session, id, option, details).await?;
             Ok(json!({ "type": "ack", "command": "permission", "id": answer.id, "option": answer.option }))
         }
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::activity::Activity;
 use super::printer::Printer;
@@ -126,7 +127,7 @@ async fn next<Out: Write, Err: Write>(
             Some((question, option))
         });
         if let Some((question, option)) = chosen {
-            match answer(what.client, what.session, &question.id, option).await {
+            match answer(what.client, what.session, &question.id, json!({ "option": option })).await {
                 // It was answered meanwhile; a record says so.
                 Ok(()) | Err(CliError::Refused { status: 404 | 409, .. }) => {}
                 Err(error) => print_error(&error),
@@ -136,10 +137,11 @@ async fn next<Out: Write, Err: Write>(
 }
 
 /// Answers a permission question.
-pub(crate) async fn answer(client: &Client, session: &str, question: &str, option: &str) -> Result<(), CliError> {
+pub(crate) async fn answer(client: &Client, session: &str, question: &str, answer: Value) -> Result<(), CliError> {
     let path = session_path(session, &format!("/permissions/{}", escape(question)));
-    let body = serde_json::json!({ "option": option }).to_string();
-    client.send(&Request::post(path, body.into_bytes())).await?;
+    client
+        .send(&Request::post(path, answer.to_string().into_bytes()))
+        .await?;
     Ok(())
 }
 

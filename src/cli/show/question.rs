@@ -22,10 +22,41 @@ pub(super) fn with_keys(question: &Permission, is_shown: bool, style: &Style) ->
         style.on(Paint::Busy, "?"),
         style.on(Paint::Strong, &title)
     )];
+    lines.extend(questions(question));
     for (number, option) in (1..=DIGITS).zip(&question.options) {
+        if !is_enough(question, option.kind) {
+            continue;
+        }
         let letter = letter(option.kind).filter(|letter| option_of_key(question, *letter) == Some(&option.option_id));
         let letter = letter.map_or(' ', char::from);
         lines.push(format!("  {number} {letter}  {}", one_line(&option.name)));
+    }
+    lines
+}
+
+/// Whether an option alone is an answer.
+fn is_enough(question: &Permission, kind: PermissionKind) -> bool {
+    let rejects = matches!(kind, PermissionKind::RejectOnce | PermissionKind::RejectAlways);
+    rejects || question.questions.is_empty()
+}
+
+/// What the agent wants to know, which no key can answer.
+fn questions(question: &Permission) -> Vec<String> {
+    let mut lines = Vec::new();
+    for asked in &question.questions {
+        let choices: Vec<String> = asked.choices.iter().map(|choice| one_line(&choice.value)).collect();
+        let choices = if choices.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", choices.join(", "))
+        };
+        lines.push(format!("  {}{choices}", one_line(&asked.text)));
+    }
+    if let (false, Some(option)) = (lines.is_empty(), question.options.first()) {
+        let (id, option) = (one_line(&question.id), one_line(&option.option_id));
+        lines.push(format!(
+            "  answer with `promptd answer SESSION {id} {option} --answer QUESTION=ANSWER`"
+        ));
     }
     lines
 }
@@ -40,8 +71,18 @@ pub(super) fn with_command(question: &Permission, session: &str) -> String {
     let until = question
         .expires_at
         .map_or_else(String::new, |at| format!(", until {at:.0}"));
+    let asked: Vec<String> = question
+        .questions
+        .iter()
+        .map(|asked| format!("{:?}", one_line(&asked.id)))
+        .collect();
+    let answers = if asked.is_empty() {
+        String::new()
+    } else {
+        format!(" and, to allow it, --answer QUESTION=ANSWER for {}", asked.join(", "))
+    };
     format!(
-        "promptd: the agent asks: {}; answer with `promptd answer {session} {} OPTION`, where OPTION is {}{until}",
+        "promptd: the agent asks: {}; answer with `promptd answer {session} {} OPTION`, where OPTION is {}{answers}{until}",
         one_line(&question.title),
         one_line(&question.id),
         options.join(", "),
@@ -64,6 +105,7 @@ pub(crate) fn option_of_key(question: &Permission, key: u8) -> Option<&str> {
             of_kind.next().filter(|_| of_kind.next().is_none())
         }),
     };
+    let option = option.filter(|option| is_enough(question, option.kind));
     option.map(|option| option.option_id.as_str())
 }
 

@@ -240,7 +240,15 @@ impl DialogIo {
             let answers = open.filter_map(|(permission, _)| {
                 let (option, by) = answer(permission)?;
                 let (id, by) = (permission.id.clone(), by.to_owned());
-                Some((number, Body::PermissionAnswer(PermissionAnswer { id, option, by })))
+                Some((
+                    number,
+                    Body::PermissionAnswer(PermissionAnswer {
+                        id,
+                        option,
+                        by,
+                        ..PermissionAnswer::default()
+                    }),
+                ))
             });
             (answers.collect(), ())
         };

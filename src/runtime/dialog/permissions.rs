@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::runtime::error::RuntimeError;
 use crate::runtime::session::handle::Session;
-use promptd_model::{Body, Permission, PermissionAnswer, PermissionOption, SessionState};
+use promptd_model::{AnswerDetails, Body, Permission, PermissionAnswer, PermissionOption, SessionState};
 
 /// Who answered.
 const BY_CALLER: &str = "caller";
@@ -15,12 +15,14 @@ pub(crate) async fn answer(
     session: &Arc<Session>,
     permission: String,
     option: String,
+    details: AnswerDetails,
 ) -> Result<PermissionAnswer, RuntimeError> {
-    let decide = move |session: &Session, state: &SessionState| match decide(session, state, &permission, &option) {
-        Ok((answer, Some(turn))) => (vec![(turn, Body::PermissionAnswer(answer.clone()))], Ok(answer)),
-        Ok((answer, None)) => (Vec::new(), Ok(answer)),
-        Err(error) => (Vec::new(), Err(error)),
-    };
+    let decide =
+        move |session: &Session, state: &SessionState| match decide(session, state, &permission, &option, &details) {
+            Ok((answer, Some(turn))) => (vec![(turn, Body::PermissionAnswer(answer.clone()))], Ok(answer)),
+            Ok((answer, None)) => (Vec::new(), Ok(answer)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
     session.transact(decide).await?
 }
 
@@ -30,6 +32,7 @@ fn decide(
     state: &SessionState,
     id: &str,
     option: &str,
+    details: &AnswerDetails,
 ) -> Result<(PermissionAnswer, Option<u32>), RuntimeError> {
     let not_found = || RuntimeError::PermissionNotFound {
         id: session.id().to_string(),
@@ -41,10 +44,12 @@ fn decide(
     });
     if let Some((turn, asked)) = open.find(|(_, asked)| asked.id == id) {
         let option = asked.option(option).ok_or_else(|| no_such_option(asked, option))?;
+        asked.check(option, details)?;
         let answer = PermissionAnswer {
             id: id.to_owned(),
             option: option.option_id.clone(),
             by: BY_CALLER.to_owned(),
+            details: details.clone(),
         };
         return Ok((answer, Some(turn)));
     }
@@ -53,7 +58,7 @@ fn decide(
     let known = answers.find(|known| known.0.id == id).ok_or_else(not_found)?;
     let (asked, answer) = &**known;
     let is_same = |option: &PermissionOption| option.option_id == answer.option;
-    if answer.by == BY_CALLER && asked.option(option).is_some_and(is_same) {
+    if answer.by == BY_CALLER && answer.details == *details && asked.option(option).is_some_and(is_same) {
         return Ok((answer.clone(), None));
     }
     Err(RuntimeError::PermissionAnswered {

@@ -57,6 +57,9 @@ pub(super) fn record(asked: Question, expires_at: Option<Timestamp>) -> Permissi
         title,
         options: asked.options,
         tool_call,
+        questions: asked.questions,
+        takes_input: asked.takes_input,
+        takes_reason: asked.takes_reason,
         expires_at,
     }
 }
@@ -73,6 +76,7 @@ mod tests {
             title: "é".repeat(MAX_TITLE),
             options: Vec::new(),
             tool_call: Some(json!({ "toolCallId": "c", "title": "t", "rawInput": { "content": content } })),
+            ..Question::default()
         };
         let small = record(ask("x"), None);
         assert_eq!(small.tool_call.unwrap()["rawInput"]["content"], "x");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use promptd_agents::{Driver, Effect, Question};
 use promptd_model::decode_output;
-use promptd_model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, Stream};
+use promptd_model::{BY_AGENT, CANCELLED, Observation, Output, PermissionAnswer, Prompt, Stream};
 
 /// The dialog of one attempt.
 pub(crate) struct DialogState {
@@ -29,6 +29,8 @@ pub(crate) struct DialogState {
     questions: Vec<Question>,
     /// The ids of questions that the agent has withdrawn.
     withdrawn: Vec<String>,
+    /// Messages that came after the agent had given its final result.
+    late_messages: Vec<Prompt>,
     closes: bool,
     interrupted: bool,
 }
@@ -44,6 +46,7 @@ impl DialogState {
             written_to: 0,
             questions: Vec::new(),
             withdrawn: Vec::new(),
+            late_messages: Vec::new(),
             closes: false,
             interrupted: false,
         };
@@ -103,9 +106,24 @@ impl DialogState {
         }
         self.questions.retain(|question| question.id != answer.id);
         if let Some(id) = answer.id.strip_prefix(&self.prefix) {
-            self.driver.answer(id, &answer.option);
+            self.driver.answer(id, &answer.option, &answer.details);
             self.collect();
         }
+    }
+
+    /// Takes a `steer` record.
+    pub(crate) fn record_steer(&mut self, seq: u64, message: Prompt) {
+        if self.closes {
+            self.late_messages.push(message);
+        } else if !self.interrupted {
+            self.driver.steer(seq, &message.text, &message.blocks);
+            self.collect();
+        }
+    }
+
+    /// Messages that came after the agent had given its final result.
+    pub(crate) fn take_late_messages(&mut self) -> Vec<Prompt> {
+        std::mem::take(&mut self.late_messages)
     }
 
     /// Ends the turn in the agent's own protocol.

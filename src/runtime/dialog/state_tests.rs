@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use promptd_agents::Observer;
+use promptd_model::AnswerDetails;
 
 /// A made-up protocol: `ask X` is a question, `back X` takes it back, `say X` wants the answer `said X`, `end` is the end.
 #[derive(Default)]
@@ -40,7 +41,7 @@ impl Observer for Toy {
                     id: id.to_owned(),
                     title: String::new(),
                     options: Vec::new(),
-                    tool_call: None,
+                    ..Question::default()
                 }));
             }
             Some(("back", id)) => {
@@ -65,7 +66,7 @@ impl Driver for Toy {
         std::mem::take(&mut self.effects)
     }
 
-    fn answer(&mut self, id: &str, option: &str) {
+    fn answer(&mut self, id: &str, option: &str, _details: &AnswerDetails) {
         if let Some(place) = self.open.iter().position(|open| open == id) {
             self.open.remove(place);
             self.write(&format!("{id}={option}"));
@@ -109,6 +110,7 @@ fn answer(id: &str, option: &str, by: &str) -> PermissionAnswer {
         id: format!("2.3.{id}"),
         option: option.to_owned(),
         by: by.to_owned(),
+        ..PermissionAnswer::default()
     }
 }
 

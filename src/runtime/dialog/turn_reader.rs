@@ -7,7 +7,9 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::session::handle::Session;
 use promptd_agents::Observer;
 use promptd_follow::{Follower, Watcher};
-use promptd_model::{Body, LineAssembler, LinePart, Observation, RecordKind, Stream, decode, parse_head, whole_lines};
+use promptd_model::{
+    Body, LineAssembler, LinePart, Observation, Prompt, RecordKind, Stream, decode, parse_head, whole_lines,
+};
 
 /// What interprets an agent's output.
 pub(crate) enum Listener {
@@ -114,7 +116,7 @@ impl TurnReader {
                 self.in_setup = kind == "setup";
                 nothing
             }
-            RecordKind::Other("stdin" | "permission_answer") => {
+            RecordKind::Other("stdin" | "permission_answer" | "steer") => {
                 self.dialog_record(line);
                 nothing
             }
@@ -129,10 +131,12 @@ impl TurnReader {
         let Listener::Dialog(dialog) = &mut self.listener else {
             return;
         };
-        match decode(line).map(|record| record.body) {
-            Some(Body::Stdin(output)) => dialog.record_stdin(&output),
-            Some(Body::PermissionAnswer(answer)) => dialog.record_answer(&answer),
-            Some(_) | None => {}
+        let Some(record) = decode(line) else { return };
+        match record.body {
+            Body::Stdin(output) => dialog.record_stdin(&output),
+            Body::PermissionAnswer(answer) => dialog.record_answer(&answer),
+            Body::Steer(message) => dialog.record_steer(record.seq, message),
+            _ => {}
         }
     }
 
@@ -182,6 +186,14 @@ impl TurnReader {
         match &mut self.listener {
             Listener::Dialog(dialog) if !self.in_setup && !self.exit_seen => Some(dialog),
             Listener::None | Listener::Observer(_) | Listener::Dialog(_) => None,
+        }
+    }
+
+    /// Messages that came after the agent had given its final result.
+    pub(crate) fn take_late_messages(&mut self) -> Vec<Prompt> {
+        match &mut self.listener {
+            Listener::Dialog(dialog) => dialog.take_late_messages(),
+            Listener::None | Listener::Observer(_) => Vec::new(),
         }
     }
 

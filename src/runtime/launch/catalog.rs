@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::probe::Versions;
 use crate::runtime::launch::program::find_program;
 use crate::runtime::session::handle::Session;
@@ -90,30 +91,35 @@ pub(crate) async fn list_with_versions(
 /// What translates a session's journal, behind the record `after`, to `view=updates`.
 pub(crate) fn translation(settings: &Settings, session: &Session, after: u64) -> Translation {
     let agent = find_agent(settings, session.agent());
-    let translator = agent.and_then(|agent| agent.translator(asks(session)));
+    let translator = agent.and_then(|agent| agent.translator(is_talked_with(session)));
     Translation::new(translator, after)
 }
 
 /// The name of the format that a session's agent writes; none where its configuration has gone.
 pub(crate) fn format_name(settings: &Settings, session: &Session) -> Option<&'static str> {
     let agent = find_agent(settings, session.agent())?;
-    Some(agent.format(asks(session)).name)
+    Some(agent.format(is_talked_with(session)).name)
 }
 
 /// The format of a turn, if it is not the session's usual one.
 pub(crate) fn special_format(settings: &Settings, session: &Session, turn: &TurnState) -> Option<String> {
     let agent = find_agent(settings, session.agent())?;
-    let (usual, own) = (agent.format(asks(session)), agent.format(needs_dialog(session, turn)));
+    let (usual, own) = (
+        agent.format(is_talked_with(session)),
+        agent.format(needs_dialog(session, turn)),
+    );
     (own != usual).then(|| own.name.to_owned())
 }
 
 /// Whether the agent is talked with in this turn, if it can be.
 pub(crate) fn needs_dialog(session: &Session, turn: &TurnState) -> bool {
-    asks(session) || turn.has_files
+    is_talked_with(session) || turn.has_files
 }
 
-fn asks(session: &Session) -> bool {
-    session.request().permission == Some(PermissionMode::Ask)
+/// Whether the agent is talked with in every turn.
+fn is_talked_with(session: &Session) -> bool {
+    let request = session.request();
+    request.permission == Some(PermissionMode::Ask) || request.steerable
 }
 
 /// Whether the agent of the session's current turn is talked with: then its standard input is ours.
@@ -121,11 +127,11 @@ pub(crate) fn has_dialog(settings: &Settings, session: &Session) -> bool {
     let state = session.state();
     let needs_dialog = state
         .current()
-        .map_or_else(|| asks(session), |turn| needs_dialog(session, turn));
+        .map_or_else(|| is_talked_with(session), |turn| needs_dialog(session, turn));
     find_agent(settings, session.agent()).is_some_and(|agent| agent.format(needs_dialog).is_dialog)
 }
 
-/// The agents that take images and files in a prompt.
+/// The agents that can do something.
 pub(crate) fn names_with(settings: &Settings, is_able: impl Fn(Capabilities) -> bool) -> Vec<String> {
     let mut names: Vec<String> = agents::built_in_agents().map(|known| known.name.to_owned()).collect();
     names.extend(
@@ -137,4 +143,15 @@ pub(crate) fn names_with(settings: &Settings, is_able: impl Fn(Capabilities) -> 
     );
     names.retain(|name| find_agent(settings, name).is_some_and(|agent| is_able(agent.capabilities())));
     names
+}
+
+/// Refuses an agent that takes no message while it works.
+pub(crate) fn check_steering(settings: &Settings, name: &str) -> Result<(), RuntimeError> {
+    if find_agent(settings, name).is_some_and(|agent| agent.capabilities().steering) {
+        return Ok(());
+    }
+    Err(RuntimeError::NotSteerable {
+        agent: name.to_owned(),
+        able: names_with(settings, |able| able.steering),
+    })
 }

@@ -101,6 +101,7 @@ pub(crate) fn turn_request<'a>(
         first_turn,
         agent_session_id,
         cwd,
+        steerable: request.steerable,
         permission: request.permission.unwrap_or_default(),
         mcp_servers: &request.mcp_servers,
         workspace_files: &NO_WORKSPACE_FILES,

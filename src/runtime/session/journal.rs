@@ -114,8 +114,13 @@ impl SessionJournal {
 
     /// A turn's prompt, from where it was accepted.
     pub(crate) fn read_prompt(&self, turn: &TurnState) -> Result<Prompt, RuntimeError> {
+        self.read_message(turn.prompt_seq)
+    }
+
+    /// A prompt, or a message for a turn that ran, from where it was accepted.
+    pub(crate) fn read_message(&self, seq: u64) -> Result<Prompt, RuntimeError> {
         let mut reader = Reader::open(&self.folder)?;
-        reader.seek(turn.prompt_seq.saturating_sub(1))?;
+        reader.seek(seq.saturating_sub(1))?;
         let mut line = Vec::new();
         while let Some(piece) = reader.read()? {
             let end = memchr::memchr(b'\n', &piece.bytes);
@@ -125,10 +130,10 @@ impl SessionJournal {
             }
         }
         match decode(&line).map(|record| record.body) {
-            Some(Body::Prompt(prompt)) => Ok(prompt),
+            Some(Body::Prompt(prompt) | Body::Steer(prompt)) => Ok(prompt),
             Some(_) | None => Err(RuntimeError::SessionDamaged {
                 id: name(&self.folder),
-                reason: format!("record {} is no prompt", turn.prompt_seq),
+                reason: format!("record {seq} is no prompt"),
             }),
         }
     }

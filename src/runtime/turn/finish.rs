@@ -10,18 +10,19 @@ use crate::runtime::keeper::handle::KeeperHandle;
 use crate::runtime::keeper::stop::stop_tree;
 use crate::runtime::launch::links::Links;
 use crate::runtime::session::handle::Session;
-use promptd_model::{Body, Cause, Status, StopReason, TurnEnded, TurnState};
+use promptd_model::{Body, Cause, Prompt, Status, StopReason, TurnEnded, TurnState};
 
 /// A quota that is full again later than this is not waited for: the longest that providers have are a week's, and the
 /// moment is read from the agent's own text.
 const MAX_RESET_WAIT: Duration = Duration::from_hours(8 * 24);
 
-/// Writes the end of a turn, or of its attempt.
+/// Writes the end of a turn, or of its attempt. Messages that the turn was sent and that came too late for it are the next
+/// turns, if it completed.
 pub(crate) async fn finish(
     links: &Arc<Links>,
     session: &Arc<Session>,
     turn: &TurnState,
-    out: TurnEnded,
+    (out, late): (TurnEnded, Vec<Prompt>),
     keeper: Option<&KeeperHandle>,
 ) -> Result<(), RuntimeError> {
     let number = turn.turn;
@@ -44,7 +45,14 @@ pub(crate) async fn finish(
             (None, Some(retry)) => retry,
             (None, None) => Body::TurnEnded(out),
         };
-        (vec![(number, body)], ())
+        let is_completed = matches!(&body, Body::TurnEnded(out) if out.status == Status::Completed);
+        let next = late.into_iter().filter(|_| is_completed).map(|message| Prompt {
+            // The key is that of the message.
+            idempotency_key: None,
+            ..message
+        });
+        let next = (state.next_turn()..).zip(next.map(Body::Prompt));
+        (std::iter::once((number, body)).chain(next).collect(), ())
     });
     write.await
 }

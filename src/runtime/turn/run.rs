@@ -67,7 +67,8 @@ pub(crate) async fn run(
             continue;
         }
         let out = run.outcome(&state, exited);
-        return finish(&parts.links, session, turn, out, run.keeper.as_deref()).await;
+        let late = run.reader.take_late_messages();
+        return finish(&parts.links, session, turn, (out, late), run.keeper.as_deref()).await;
     }
 }
 

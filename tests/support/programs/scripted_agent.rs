@@ -9,6 +9,7 @@
 //! | `late TEXT` | the same, after its response to the prompt |
 //! | `ask` | asks whether it may run a tool, waits, and says what it was told |
 //! | `ask-odd` | the same, with nothing but "always" to choose from |
+//! | `form` | asks with a form, waits, and says what it was told |
 //! | `ask-back FILE` | asks, and takes it back when there is such a file |
 //! | `silent N` | is silent for N seconds |
 //! | `wait FILE` | is silent until there is such a file |
@@ -147,6 +148,7 @@ impl Agent {
             "late" => self.late.push(rest.to_owned()),
             "ask" => self.ask(&["allow_once", "allow_always", "reject_once"]),
             "ask-odd" => self.ask(&["allow_always", "allow_always"]),
+            "form" => self.form(),
             "ask-back" => self.ask_back(rest),
             "silent" => sleep(Duration::from_secs_f64(rest.parse().unwrap())),
             "wait" => wait_for_file(rest),
@@ -230,6 +232,24 @@ impl Agent {
                 text(outcome, "outcome")
             });
             return self.say(&format!("told {}. ", told.unwrap()));
+        }
+    }
+
+    fn form(&mut self) {
+        let session = quoted(&self.session);
+        let color = r#"{"type":"string","title":"Color","description":"Which color?","enum":["Red","Blue"]}"#;
+        let schema = format!(
+            r#"{{"type":"object","required":["color"],"properties":{{"color":{color},"count":{{"type":"integer"}}}}}}"#
+        );
+        write(&format!(
+            r#""id":"form","method":"elicitation/create","params":{{"sessionId":{session},"mode":"form","message":"Choose","requestedSchema":{schema}}}"#
+        ));
+        loop {
+            let message = self.next_message();
+            if let Some(message) = message.filter(|message| id(message) == "\"form\"") {
+                let (_, result) = message.split_once(r#""result":"#).unwrap();
+                return self.say(&format!("told {}. ", result.strip_suffix('}').unwrap()));
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) static COPILOT: BuiltIn = BuiltIn {
     prompt_limit: None,
     capabilities: Capabilities {
         system_prompt: false,
+        // ACP has no message for a turn that runs.
+        steering: false,
         max_turns: false,
         ..Capabilities::ALL
     },

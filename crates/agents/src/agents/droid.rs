@@ -24,6 +24,7 @@ pub(crate) static DROID: BuiltIn = BuiltIn {
     capabilities: Capabilities {
         permissions: false,
         images: false,
+        steering: false,
         mcp: false,
         // Droid can only add to its own.
         system_prompt: false,

@@ -18,7 +18,11 @@ pub(crate) static GEMINI: BuiltIn = BuiltIn {
     install: "npm install -g @google/gemini-cli",
     // Beyond it, gemini cuts the prompt, calls no model and exits with 0.
     prompt_limit: Some(PromptLimit::Bytes(8 << 20)),
-    capabilities: Capabilities::ALL,
+    capabilities: Capabilities {
+        // ACP has no message for a turn that runs.
+        steering: false,
+        ..Capabilities::ALL
+    },
     format: &GEMINI_STREAM_JSON,
     launch,
     dialog: Some(acp_dialog(launch_dialog)),

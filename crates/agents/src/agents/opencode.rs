@@ -22,6 +22,8 @@ pub(crate) static OPENCODE: BuiltIn = BuiltIn {
         // Only in the same working directory, which a session keeps.
         // With `steps` in its configuration it asks the model to stop, and continues if the model does not.
         max_turns: false,
+        // ACP has no message for a turn that runs.
+        steering: false,
         ..Capabilities::ALL
     },
     format: &OPENCODE_JSON,

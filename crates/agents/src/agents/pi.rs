@@ -17,6 +17,7 @@ pub(crate) static PI: BuiltIn = BuiltIn {
     capabilities: Capabilities {
         permissions: false,
         images: false,
+        steering: false,
         mcp: false,
         max_turns: false,
         ..Capabilities::ALL

@@ -21,6 +21,8 @@ pub(crate) static QWEN: BuiltIn = BuiltIn {
     capabilities: Capabilities {
         // With `--core-tools`, the tools that start agents and run skills stay.
         allowed_tools: false,
+        // ACP has no message for a turn that runs.
+        steering: false,
         ..Capabilities::ALL
     },
     format: &QWEN_STREAM_JSON,

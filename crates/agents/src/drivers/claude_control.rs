@@ -18,7 +18,9 @@ use crate::output::json_rpc;
 use crate::output::lenient::default_on_error;
 use crate::output::observer::Observer;
 use crate::output::tool;
-use promptd_model::{ContentBlock, Observation, PermissionKind, PermissionMode, Stream};
+use promptd_model::{
+    AnswerChoice, AnswerDetails, AskedQuestion, ContentBlock, Observation, PermissionKind, PermissionMode, Stream,
+};
 
 /// The driver for one attempt of a turn.
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
@@ -131,21 +133,40 @@ impl Driver for ClaudeControl {
         std::mem::take(&mut self.due)
     }
 
-    fn answer(&mut self, id: &str, option: &str) {
+    fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails) {
         if option == CANCELLED {
             self.interrupt();
         } else if let Some(asked) = self.questions.close(id, option) {
+            let mut input = details.updated_input.clone().unwrap_or(asked.input);
+            if let (Value::Object(members), false) = (&mut input, details.answers.is_empty()) {
+                let answers = details.answers.iter();
+                let answers =
+                    answers.map(|(question, answer)| (question.clone(), AskedQuestion::text_of(answer).into()));
+                members.insert("answers".to_owned(), Value::Object(answers.collect()));
+            }
+            let reason = details.reason.as_deref().unwrap_or("The user does not allow this.");
             let decision = match option {
-                ALLOW => json!({ "behavior": "allow", "updatedInput": asked.input }),
+                ALLOW => json!({ "behavior": "allow", "updatedInput": input }),
                 ALWAYS => json!({
                     "behavior": "allow",
-                    "updatedInput": asked.input,
+                    "updatedInput": input,
                     "updatedPermissions": asked.suggestions,
                 }),
-                _ => json!({ "behavior": "deny", "message": "The user does not allow this." }),
+                _ => json!({ "behavior": "deny", "message": reason }),
             };
             self.respond(&json!({ "subtype": "success", "request_id": asked.request_id, "response": decision }));
         }
+    }
+
+    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) {
+        if self.is_interrupted || self.is_over {
+            return;
+        }
+        let content = content_of(text, blocks);
+        // With an id, claude reports when it takes the message up.
+        let id = format!("00000000-0000-4000-8000-{number:012x}");
+        let message = json!({ "type": "user", "uuid": id, "message": { "role": "user", "content": content } });
+        self.due.push(Effect::Write(json_rpc::line(&message)));
     }
 
     fn interrupt(&mut self) {
@@ -169,6 +190,37 @@ impl Driver for ClaudeControl {
     }
 }
 
+/// The tool with which claude asks its user.
+const ASK: &str = "AskUserQuestion";
+
+/// The questions of that tool. Their answers go by the text of the question.
+fn questions_of(input: &Value) -> Vec<AskedQuestion> {
+    let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
+    let asked = input["questions"].as_array().into_iter().flatten();
+    let questions = asked.filter_map(|asked| {
+        let choices = asked["options"].as_array().into_iter().flatten();
+        let choices = choices.filter_map(|choice| {
+            Some(AnswerChoice {
+                value: text(choice, "label")?,
+                label: None,
+                description: text(choice, "description"),
+            })
+        });
+        let question = text(asked, "question")?;
+        Some(AskedQuestion {
+            id: question.clone(),
+            text: question,
+            header: text(asked, "header"),
+            choices: choices.collect(),
+            multiple: asked["multiSelect"] == true,
+            free_text: true,
+            required: true,
+            ..AskedQuestion::default()
+        })
+    });
+    questions.collect()
+}
+
 impl ClaudeControl {
     fn take_request(&mut self, request_id: String, request: Option<Value>) {
         let refuse = |error: &str| json!({ "subtype": "error", "request_id": request_id, "error": error });
@@ -190,6 +242,11 @@ impl ClaudeControl {
         let mut take = |name: &str| request.get_mut(name).map(Value::take).unwrap_or_default();
         let (input, suggestions) = (take("input"), take("permission_suggestions"));
         let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
+        let questions = if text("tool_name") == ASK {
+            questions_of(&input)
+        } else {
+            Vec::new()
+        };
         let call = tool::pending(text("tool_use_id"), text("tool_name"), input.clone());
         let mut options = vec![Question::option(ALLOW, "Allow", PermissionKind::AllowOnce)];
         if suggestions.as_array().is_some_and(|rules| !rules.is_empty()) {
@@ -202,6 +259,9 @@ impl ClaudeControl {
             title: call.fields.title.clone().unwrap_or_default(),
             options,
             tool_call: Some(json_rpc::value(&call)),
+            questions,
+            takes_input: true,
+            takes_reason: true,
         };
         let asked = OpenQuestion {
             request_id,

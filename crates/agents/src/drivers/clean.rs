@@ -3,7 +3,7 @@
 use super::driver::{Driver, Effect};
 use crate::output::clean::Clean;
 use crate::output::observer::Observer;
-use promptd_model::{Observation, Stream};
+use promptd_model::{AnswerDetails, ContentBlock, Observation, Stream};
 
 impl Observer for Clean<Box<dyn Driver>> {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
@@ -20,8 +20,12 @@ impl Driver for Clean<Box<dyn Driver>> {
         self.reader.take_effects()
     }
 
-    fn answer(&mut self, id: &str, option: &str) {
-        self.reader.answer(id, option);
+    fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails) {
+        self.reader.answer(id, option, details);
+    }
+
+    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) {
+        self.reader.steer(number, text, blocks);
     }
 
     fn interrupt(&mut self) {

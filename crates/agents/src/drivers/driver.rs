@@ -1,7 +1,7 @@
 //! A dialog's driver, its effects, and its questions.
 
 use crate::output::observer::Observer;
-use promptd_model::{PermissionKind, PermissionOption};
+use promptd_model::{AnswerDetails, AskedQuestion, ContentBlock, PermissionKind, PermissionOption};
 
 /// The answer to a question in an interrupted turn; it is not one of the options.
 pub(crate) const CANCELLED: &str = "cancelled";
@@ -31,7 +31,7 @@ pub enum Effect {
 }
 
 /// A question of the agent for its callers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Question {
     /// Unique in this attempt, and the same at every replay.
     pub id: String,
@@ -41,6 +41,12 @@ pub struct Question {
     pub options: Vec<PermissionOption>,
     /// The call that waits, as ACP's `ToolCallUpdate`.
     pub tool_call: Option<serde_json::Value>,
+    /// Questions that an allowing answer has to answer.
+    pub questions: Vec<AskedQuestion>,
+    /// An allowing answer can change the input of the call.
+    pub takes_input: bool,
+    /// A rejecting answer can have a reason.
+    pub takes_reason: bool,
 }
 
 impl Question {
@@ -62,7 +68,10 @@ pub trait Driver: Observer {
 
     /// Takes the answer of a caller or of the time limit. It has no effect if the question is not open or does not have
     /// this option. `cancelled` interrupts the turn, as [`Driver::interrupt`] does.
-    fn answer(&mut self, id: &str, option: &str);
+    fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails);
+
+    /// Passes a message of a caller on while the agent works. `number` is unique in the session.
+    fn steer(&mut self, _number: u64, _text: &str, _blocks: &[ContentBlock]) {}
 
     /// Ends the turn in the agent's own way. Open questions are answered as the protocol requires.
     fn interrupt(&mut self);

@@ -14,6 +14,7 @@ pub(crate) mod app_server;
 pub(crate) mod claude_control;
 mod clean;
 pub(crate) mod driver;
+mod form;
 mod questions;
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub struct Capabilities {
     pub allowed_tools: bool,
     /// A `prompt` with images and files
     pub images: bool,
+    /// `"when": "now"`: a message while a turn runs
+    pub steering: bool,
 }
 
 impl Capabilities {
@@ -50,6 +52,7 @@ impl Capabilities {
             max_turns: is_able,
             allowed_tools: is_able,
             images: is_able,
+            steering: is_able,
         }
     }
 
@@ -86,6 +89,12 @@ impl Capabilities {
                 request.blocks.iter().any(|block| block.file().is_some()),
                 self.images,
                 "it takes text only; use an agent whose `images` in /v1/agents is true, or put the file into the workspace and name it",
+            ),
+            (
+                "steerable",
+                request.steerable,
+                self.steering,
+                "it takes no message while it works; leave it out, or use an agent whose `steering` in /v1/agents is true",
             ),
             (
                 "mcp_servers",

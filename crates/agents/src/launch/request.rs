@@ -18,6 +18,8 @@ pub struct TurnRequest<'a> {
     pub cwd: &'a Path,
     /// Whether the agent has to ask before it changes something.
     pub permission: PermissionMode,
+    /// Whether callers send messages while the turn runs.
+    pub steerable: bool,
     /// MCP servers, by name.
     pub mcp_servers: &'a BTreeMap<String, McpServer>,
     /// The workspace configuration files that were found.
@@ -67,9 +69,12 @@ pub static NO_WORKSPACE_FILES: WorkspaceFiles = WorkspaceFiles {
 };
 
 impl TurnRequest<'_> {
-    /// Whether promptd has to talk with the agent, if it can be talked with: to be asked, or to hand over images and files.
+    /// Whether promptd has to talk with the agent, if it can be talked with: to be asked, to pass messages on, or to hand over
+    /// images and files.
     pub(crate) fn needs_dialog(&self) -> bool {
-        self.permission == PermissionMode::Ask || self.blocks.iter().any(|block| block.file().is_some())
+        self.permission == PermissionMode::Ask
+            || self.steerable
+            || self.blocks.iter().any(|block| block.file().is_some())
     }
 
     /// The conversation to resume; `None` in a first turn.

@@ -163,7 +163,7 @@ impl Translation {
                 Ok(output) => (self.push_output(head.turn, stream, &output), false),
                 Err(_) => (Vec::new(), true),
             },
-            RecordKind::Other("prompt") => match serde_json::from_slice::<Prompt>(line) {
+            RecordKind::Other("prompt" | "steer") => match serde_json::from_slice::<Prompt>(line) {
                 Ok(prompt) => (vec![Update::prompt(prompt.text)], false),
                 Err(_) => (Vec::new(), true),
             },

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::content::{ContentBlock, PromptContent};
 use super::lenient::{all_known, cause, known, known_or_default};
+use super::question::{AnswerDetails, AskedQuestion};
 use super::status::{Cause, Status, StopReason, Usage};
 
 /// One of the agent's two output streams.
@@ -58,6 +59,8 @@ pub struct Record {
 pub enum Body {
     /// A turn was accepted.
     Prompt(Prompt),
+    /// A message for the turn that runs was accepted.
+    Steer(Prompt),
     /// A step of the session's setup starts. Output up to the next `setup` or `started` record belongs to this step,
     /// not to the agent.
     Setup(Setup),
@@ -133,7 +136,7 @@ pub enum Body {
     Unknown,
 }
 
-/// The prompt of a turn.
+/// The prompt of a turn, or a message for one that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prompt {
     /// The full text of the prompt. Of images and files it has the names only.
@@ -261,7 +264,7 @@ fn default_true() -> bool {
 }
 
 /// A permission question of the agent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Permission {
     /// The question's id, unique in its session.
     pub id: String,
@@ -274,6 +277,15 @@ pub struct Permission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub tool_call: Option<Value>,
+    /// Questions that an allowing answer has to answer in `answers`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<AskedQuestion>,
+    /// An allowing answer can have `updated_input`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_input: bool,
+    /// A rejecting answer can have a `reason`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_reason: bool,
     /// When the default answer is given if no caller has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -307,7 +319,7 @@ pub enum PermissionKind {
 }
 
 /// An answer to a permission question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PermissionAnswer {
     /// The id of the question.
     pub id: String,
@@ -315,6 +327,9 @@ pub struct PermissionAnswer {
     pub option: String,
     /// `caller`, `default` (nobody answered in time), `interrupt`, or `agent` (the agent withdrew the question).
     pub by: String,
+    /// What it says besides.
+    #[serde(flatten)]
+    pub details: AnswerDetails,
 }
 
 /// How the agent's process ended.

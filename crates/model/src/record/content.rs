@@ -104,10 +104,10 @@ pub struct EmbeddedFile {
     pub meta: Option<Value>,
 }
 
-/// A block that cannot be used.
+/// A member of a request that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} {problem}")]
-pub struct InvalidBlock {
+pub struct InvalidMember {
     /// The member, such as `prompt[1].data`.
     pub path: String,
     /// What is wrong with it, and what would be right; never its value.
@@ -119,17 +119,17 @@ impl PromptContent {
     ///
     /// # Errors
     /// Returns the first wrong member.
-    pub fn check(&self) -> Result<(), InvalidBlock> {
+    pub fn check(&self) -> Result<(), InvalidMember> {
         let Self::Blocks(blocks) = self else { return Ok(()) };
         if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
-            return Err(InvalidBlock {
+            return Err(InvalidMember {
                 path: "prompt".to_owned(),
                 problem: format!("has {} blocks; send 1 to {MAX_BLOCKS}, or a text", blocks.len()),
             });
         }
         let mut checks = blocks.iter().enumerate();
         checks.try_for_each(|(index, block)| {
-            block.check().map_err(|(member, problem)| InvalidBlock {
+            block.check().map_err(|(member, problem)| InvalidMember {
                 path: format!("prompt[{index}].{member}"),
                 problem,
             })

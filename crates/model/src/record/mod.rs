@@ -18,6 +18,7 @@ mod codec;
 mod content;
 mod lenient;
 mod parts;
+mod question;
 mod status;
 
 pub use assembler::{LineAssembler, LinePart};
@@ -27,7 +28,8 @@ pub use body::{
 };
 pub use chunk::{Chunk, Chunker, whole_lines};
 pub use codec::{Head, RecordKind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};
-pub use content::{BlockKind, ContentBlock, EmbeddedFile, InvalidBlock, PromptContent};
+pub use content::{BlockKind, ContentBlock, EmbeddedFile, InvalidMember, PromptContent};
 pub use lenient::cause as lenient_cause;
 pub use parts::{JSON_ESCAPE, json_string_length, json_string_part};
+pub use question::{AnswerChoice, AnswerDetails, AnswerType, AskedQuestion};
 pub use status::{Cause, Status, StopReason, Usage};

@@ -14,5 +14,5 @@ pub use mcp::{InvalidMcpServer, McpServer, McpTransport};
 pub use path::CallerPath;
 pub use repo::{InvalidRepo, RepoRequest};
 pub use sdk::{InvalidSubagent, SdkConfig, SdkPermissionMode, SystemPrompt};
-pub use session::{PermissionDefault, PermissionMode, Retry, RetryOn, SessionRequest, StdinMode};
+pub use session::{PermissionDefault, PermissionMode, Retry, RetryOn, SessionRequest, StdinMode, When};
 pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};

@@ -50,6 +50,10 @@ pub struct SessionRequest {
     /// With `permission: "ask"`: the answer to an unanswered question; `reject` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission_default: Option<PermissionDefault>,
+    /// The agent can be sent messages while a turn runs (`"when": "now"`), although it asks nothing. With
+    /// `permission: "ask"` it always can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub steerable: bool,
     /// Standard input: closed, or open for `POST …/input`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<StdinMode>,
@@ -102,6 +106,17 @@ pub enum PermissionMode {
     /// Nothing that the agent itself asks about: its questions become `permission` records, the session waits,
     /// and a caller answers. Not all agents support this.
     Ask,
+}
+
+/// When the agent gets a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// As the next turn, after those before it.
+    #[default]
+    Next,
+    /// In the turn that runs.
+    Now,
 }
 
 /// The answer to a question that no caller answers in time.

@@ -1,6 +1,6 @@
 //! How a permission question is answered.
 
-use crate::record::{Permission, PermissionKind, PermissionOption};
+use crate::record::{AnswerDetails, InvalidMember, Permission, PermissionKind, PermissionOption};
 use crate::request::PermissionDefault;
 
 /// The answer if no option was chosen because the turn is being ended, as in ACP.
@@ -19,12 +19,81 @@ impl Permission {
         })
     }
 
-    /// The answer if nobody answers in time. It never allows more than the default says. If the agent offers no option
+    /// Checks what an answer with this option says besides.
+    ///
+    /// # Errors
+    /// Returns the first wrong member, and what would be right.
+    pub fn check(&self, option: &PermissionOption, details: &AnswerDetails) -> Result<(), InvalidMember> {
+        let wrong = |path: &str, problem: String| {
+            let path = path.to_owned();
+            Err(InvalidMember { path, problem })
+        };
+        let allows = matches!(option.kind, PermissionKind::AllowOnce | PermissionKind::AllowAlways);
+        if details.reason.is_some() && (allows || !self.takes_reason) {
+            let hint =
+                "cannot be passed on: it is for a rejection, where the question has \"takes_reason\"; leave it out";
+            return wrong("reason", hint.to_owned());
+        }
+        if let Some(input) = &details.updated_input {
+            if !allows || !self.takes_input {
+                let hint = "cannot be passed on: it is for an allowing option, where the question has \"takes_input\"; leave it out";
+                return wrong("updated_input", hint.to_owned());
+            }
+            if !input.is_object() {
+                return wrong(
+                    "updated_input",
+                    "must be an object, like rawInput of the tool call".to_owned(),
+                );
+            }
+        }
+        let ids = || {
+            let ids: Vec<_> = self
+                .questions
+                .iter()
+                .map(|question| format!("{:?}", question.id))
+                .collect();
+            ids.join(", ")
+        };
+        if !allows && !details.answers.is_empty() {
+            return wrong(
+                "answers",
+                "stand beside a rejection; leave them out, or choose an option that allows".to_owned(),
+            );
+        }
+        let is_asked = |id: &str| self.questions.iter().any(|question| question.id == id);
+        if let Some(id) = details.answers.keys().find(|id| !is_asked(id)) {
+            let id: String = id.chars().take(200).collect();
+            return wrong(
+                &format!("answers.{id}"),
+                format!(
+                    "answers no question; there are {}",
+                    if self.questions.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        ids()
+                    }
+                ),
+            );
+        }
+        for question in self.questions.iter().filter(|_| allows) {
+            let path = format!("answers.{}", question.id);
+            match details.answers.get(&question.id) {
+                Some(answer) => question.check(answer).or_else(|hint| wrong(&path, hint))?,
+                None if question.required => return wrong(&path, format!("is missing; answer {}", ids())),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer if nobody answers in time. It never allows more than the default says, and answers no questions. If the agent offers no option
     /// of that kind, the answer is [`CANCELLED`].
     pub fn default_option(&self, default: PermissionDefault) -> &str {
         let kinds: &[PermissionKind] = match default {
-            PermissionDefault::Allow => &[PermissionKind::AllowOnce],
-            PermissionDefault::Reject => &[PermissionKind::RejectOnce, PermissionKind::RejectAlways],
+            PermissionDefault::Allow if self.questions.is_empty() => &[PermissionKind::AllowOnce],
+            PermissionDefault::Allow | PermissionDefault::Reject => {
+                &[PermissionKind::RejectOnce, PermissionKind::RejectAlways]
+            }
         };
         let mut options = kinds
             .iter()
@@ -59,8 +128,7 @@ mod tests {
             id: "1".to_owned(),
             title: String::new(),
             options: options.iter().map(option).collect(),
-            tool_call: None,
-            expires_at: None,
+            ..Permission::default()
         }
     }
 
@@ -81,6 +149,68 @@ mod tests {
         // An id takes precedence over a kind.
         let odd = question(&[("reject_once", AllowOnce), ("x", RejectOnce)]);
         assert_eq!(odd.option("reject_once").unwrap().kind, AllowOnce);
+    }
+
+    #[test]
+    fn wrong_answers_are_named() {
+        use serde_json::json;
+        let allow = question(&[("yes", PermissionKind::AllowOnce)]).options.remove(0);
+        let reject = question(&[("no", PermissionKind::RejectOnce)]).options.remove(0);
+        let choices = json!([{ "value": "Red" }, { "value": "Blue" }]);
+        let asked = Permission {
+            questions: serde_json::from_value(json!([
+                { "id": "color", "text": "Which color?", "choices": choices, "free_text": true, "required": true },
+                { "id": "many", "text": "Which?", "choices": choices, "multiple": true },
+                { "id": "count", "text": "How many?", "type": "integer" },
+            ]))
+            .unwrap(),
+            takes_reason: true,
+            ..Permission::default()
+        };
+        let path = |option: &PermissionOption, details: serde_json::Value| {
+            let details = serde_json::from_value(details).unwrap();
+            asked.check(option, &details).map_err(|wrong| wrong.path)
+        };
+        for right in [
+            json!({ "color": "Red" }),
+            json!({ "color": { "other": "Green" }, "many": [], "count": 3 }),
+            json!({ "color": "Blue", "many": ["Red", "Blue"] }),
+        ] {
+            assert_eq!(path(&allow, json!({ "answers": right })), Ok(()));
+        }
+        for (wrong, named) in [
+            (json!({}), "answers.color"),
+            (json!({ "color": "Green" }), "answers.color"),
+            (json!({ "color": ["Red"] }), "answers.color"),
+            (json!({ "color": { "other": "" } }), "answers.color"),
+            (json!({ "color": "Red", "size": 1 }), "answers.size"),
+            (json!({ "color": "Red", "many": "Red" }), "answers.many"),
+            (json!({ "color": "Red", "many": [{ "other": "x" }] }), "answers.many"),
+            (json!({ "color": "Red", "count": 1.5 }), "answers.count"),
+        ] {
+            assert_eq!(
+                path(&allow, json!({ "answers": wrong })),
+                Err(named.to_owned()),
+                "{wrong}"
+            );
+        }
+        assert_eq!(path(&reject, json!({ "reason": "later" })), Ok(()));
+        assert_eq!(
+            path(&reject, json!({ "answers": { "color": "Red" } })),
+            Err("answers".to_owned())
+        );
+        let reason = json!({ "answers": { "color": "Red" }, "reason": "x" });
+        assert_eq!(path(&allow, reason), Err("reason".to_owned()));
+        assert_eq!(
+            path(&reject, json!({ "updated_input": {} })),
+            Err("updated_input".to_owned())
+        );
+        // Nobody has answered, so nothing is allowed.
+        let both = Permission {
+            options: vec![allow, reject],
+            ..asked
+        };
+        assert_eq!(both.default_option(PermissionDefault::Allow), "no");
     }
 
     #[test]

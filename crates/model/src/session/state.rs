@@ -109,6 +109,8 @@ pub struct TurnState {
     pub fresh: bool,
     /// Its prompt has images or files.
     pub has_files: bool,
+    /// The `seq` and the `Idempotency-Key` of each message that was sent to it while it ran.
+    pub steers: Vec<(u64, Option<String>)>,
     /// Its phase.
     pub phase: TurnPhase,
     /// The number of the attempt; starts at 1.
@@ -206,6 +208,7 @@ impl SessionState {
                 idempotency_key: prompt.idempotency_key.clone(),
                 fresh: prompt.fresh,
                 has_files: prompt.blocks.iter().any(|block| block.file().is_some()),
+                steers: Vec::new(),
                 phase: TurnPhase::Queued,
                 attempt: 1,
                 started: None,
@@ -407,6 +410,7 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
                 }
             }
         }
+        Body::Steer(message) => turn.steers.push((seq, message.idempotency_key.clone())),
         Body::Stdin(output) => turn.stdin_to = output.to,
         Body::Resumed { away, .. } => extend_questions(turn, *away),
         Body::Prompt(_)

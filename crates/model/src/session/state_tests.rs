@@ -116,8 +116,8 @@ fn question(id: &str) -> Body {
         id: id.to_owned(),
         title: String::new(),
         options: Vec::new(),
-        tool_call: None,
         expires_at: Some(Timestamp::UNIX_EPOCH),
+        ..Permission::default()
     })
 }
 
@@ -126,6 +126,7 @@ fn answer(id: &str) -> Body {
         id: id.to_owned(),
         option: "yes".to_owned(),
         by: "caller".to_owned(),
+        ..PermissionAnswer::default()
     })
 }
 

@@ -17,6 +17,7 @@ use super::message::{params, rpc_error, value};
 use super::requests;
 use crate::api::http::problem::Problem;
 use crate::runtime::{NewPrompt, Session};
+use promptd_model::When;
 
 impl Connection {
     /// Handles a request; returns its answer. What takes its time is answered later: `session/prompt` and `session/load`
@@ -98,6 +99,7 @@ impl Connection {
         let prompt = NewPrompt {
             content: requests::prompt(&wanted.prompt)?,
             fresh: options.fresh,
+            when: When::Next,
         };
         let open = self.join(&session, tasks).await?;
         let mut waiting = open.waiting.lock().await;

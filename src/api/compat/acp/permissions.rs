@@ -7,13 +7,13 @@ use agent_client_protocol_schema::v1::{
     PermissionOption as AcpOption, PermissionOptionKind, RequestId, RequestPermissionOutcome, RequestPermissionRequest,
     RequestPermissionResponse, ToolCallUpdate, ToolCallUpdateFields,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
-use super::message::{meta, notification, params, request};
+use super::message::{META, meta, notification, params, request};
 use crate::api::stream::websocket::Disconnected;
 use crate::runtime::Session;
-use promptd_model::{Permission, PermissionKind, PermissionOption};
+use promptd_model::{AnswerDetails, Permission, PermissionKind, PermissionOption};
 
 impl Connection {
     /// Asks the client.
@@ -54,11 +54,14 @@ impl Connection {
         let answer = result
             .ok()
             .and_then(|result| params::<RequestPermissionResponse>(result).ok());
+        let own = answer.as_ref().and_then(|answer| answer.meta.clone());
         let Some(RequestPermissionOutcome::Selected(selected)) = answer.map(|answer| answer.outcome) else {
             return;
         };
         let option = selected.option_id.0.to_string();
-        if let Err(problem) = self.api.answer_permission(&session, permission, option).await {
+        let own = own.and_then(|mut own| own.remove(META)).unwrap_or_default();
+        let details: AnswerDetails = serde_json::from_value(own).unwrap_or_default();
+        if let Err(problem) = self.api.answer_permission(&session, permission, option, details).await {
             tracing::debug!(session = %session.id(), code = problem.code(), "a permission answer was refused");
         }
     }
@@ -71,8 +74,19 @@ fn permission_request(session: &str, permission: Permission) -> RequestPermissio
         ToolCallUpdate::new(permission.id.clone(), fields)
     });
     let options = permission.options.into_iter().map(option).collect();
-    let about = json!({ "permission": permission.id });
-    RequestPermissionRequest::new(session.to_owned(), call, options).meta(meta(about))
+    let mut about = Map::from_iter([("permission".to_owned(), permission.id.into())]);
+    if !permission.questions.is_empty() {
+        about.insert("questions".to_owned(), json!(permission.questions));
+    }
+    for (name, is_taken) in [
+        ("takes_input", permission.takes_input),
+        ("takes_reason", permission.takes_reason),
+    ] {
+        if is_taken {
+            about.insert(name.to_owned(), true.into());
+        }
+    }
+    RequestPermissionRequest::new(session.to_owned(), call, options).meta(meta(about.into()))
 }
 
 fn option(option: PermissionOption) -> AcpOption {
@@ -101,8 +115,7 @@ mod tests {
                     name: "Yes".to_owned(),
                     kind: PermissionKind::AllowOnce,
                 }],
-                tool_call: None,
-                expires_at: None,
+                ..Permission::default()
             },
         );
         let expected = json!({

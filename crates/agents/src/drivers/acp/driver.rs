@@ -5,24 +5,29 @@ use std::collections::BTreeMap;
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
     AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, CancelNotification, CancelRequestNotification, ClientCapabilities,
-    Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest,
-    PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, RequestId, RequestPermissionOutcome,
-    RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest, SelectedPermissionOutcome,
+    ElicitationCapabilities, ElicitationFormCapabilities, Implementation, InitializeRequest, InitializeResponse,
+    LoadSessionRequest, NewSessionRequest, PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, RequestId,
+    RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest,
+    SelectedPermissionOutcome,
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::prompt::Prompt;
 use super::servers::{acp_server, missing_transport};
 use super::session::Offer;
 use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
+use crate::drivers::form;
 use crate::drivers::questions::Questions;
 use crate::formats::acp::AcpObserver;
 use crate::formats::acp::wire::{CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, SESSION};
 use crate::launch::request::TurnRequest;
 use crate::output::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
 use crate::output::observer::Observer;
-use promptd_model::{Cause, McpServer, Observation, PermissionKind, PermissionMode, PermissionOption, Stream};
+use crate::output::tool::str_at;
+use promptd_model::{
+    AnswerDetails, Cause, McpServer, Observation, PermissionKind, PermissionMode, PermissionOption, Stream,
+};
 
 /// The driver for one attempt of a turn.
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
@@ -42,9 +47,14 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         is_interrupted: false,
         due: Vec::new(),
     };
+    // Without a caller to ask, there is nobody to fill forms in.
+    let forms = driver
+        .asks
+        .then(|| ElicitationCapabilities::new().form(ElicitationFormCapabilities::new()));
+    let capabilities = ClientCapabilities::new().elicitation(forms);
     let ours = Implementation::new("promptd", env!("CARGO_PKG_VERSION"));
     let initialize = InitializeRequest::new(ProtocolVersion::V1)
-        .client_capabilities(ClientCapabilities::new())
+        .client_capabilities(capabilities)
         .client_info(ours);
     driver.request(INITIALIZE, AGENT_METHOD_NAMES.initialize, &initialize);
     Box::new(driver)
@@ -58,7 +68,7 @@ struct Acp {
     asks: bool,
     session: Option<String>,
     observer: AcpObserver,
-    questions: Questions<RequestId>,
+    questions: Questions<Asked>,
     stage: Stage,
     /// Our last request.
     awaited: &'static str,
@@ -67,6 +77,26 @@ struct Acp {
     is_interrupted: bool,
     due: Vec<Effect>,
 }
+
+/// A question, by the agent's request.
+#[derive(Debug)]
+enum Asked {
+    Permission(RequestId),
+    /// An elicitation.
+    Form(RequestId),
+}
+
+impl Asked {
+    fn request(&self) -> &RequestId {
+        let (Self::Permission(request) | Self::Form(request)) = self;
+        request
+    }
+}
+
+/// The actions that answer a form.
+const ACCEPT_FORM: &str = "accept";
+const DECLINE_FORM: &str = "decline";
+const CANCEL_FORM: &str = "cancel";
 
 impl Observer for Acp {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
@@ -100,11 +130,14 @@ impl Driver for Acp {
         std::mem::take(&mut self.due)
     }
 
-    fn answer(&mut self, id: &str, option: &str) {
+    fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails) {
         if option == CANCELLED {
             self.interrupt();
-        } else if let Some(request) = self.questions.close(id, option) {
-            self.respond(&request, Some(option));
+        } else if let Some(asked) = self.questions.close(id, option) {
+            match asked {
+                Asked::Permission(request) => self.respond(&request, Some(option)),
+                Asked::Form(request) => self.respond_to_form(&request, option, details),
+            }
         }
     }
 
@@ -118,8 +151,11 @@ impl Driver for Acp {
             let cancel = CancelNotification::new(session.clone());
             let cancel = json!({ "jsonrpc": "2.0", "method": CANCEL, "params": cancel });
             self.due.push(Effect::Write(json_rpc::line(&cancel)));
-            for request in self.questions.close_all() {
-                self.respond(&request, None);
+            for asked in self.questions.close_all() {
+                match asked {
+                    Asked::Permission(request) => self.respond(&request, None),
+                    Asked::Form(request) => self.respond_to_form(&request, CANCEL_FORM, &AnswerDetails::default()),
+                }
             }
         } else {
             self.observer.cancel();
@@ -235,6 +271,9 @@ impl Acp {
     }
 
     fn take_request(&mut self, id: RequestId, method: &str, params: &str) {
+        if method == CLIENT_METHOD_NAMES.elicitation_create {
+            return self.take_form(id, params);
+        }
         if method != CLIENT_METHOD_NAMES.session_request_permission {
             return self.refuse(&id, METHOD_NOT_FOUND, "promptd offers no such method");
         }
@@ -270,14 +309,48 @@ impl Acp {
             title: title.unwrap_or_else(|| "a tool".to_owned()),
             options,
             tool_call: Some(json_rpc::value(&asked.tool_call)),
+            ..Question::default()
         };
-        let question = self.questions.open(id, question);
+        let question = self.questions.open(Asked::Permission(id), question);
         self.due.push(Effect::Ask(question));
+    }
+
+    /// The agent asks for more than a yes.
+    fn take_form(&mut self, id: RequestId, params: &str) {
+        let params: Value = serde_json::from_str(params).unwrap_or_default();
+        if str_at(&params, "mode") != "form" {
+            return self.refuse(&id, INVALID_PARAMS, "promptd passes on forms only");
+        }
+        if self.is_interrupted || !self.asks {
+            return self.respond_to_form(&id, CANCEL_FORM, &AnswerDetails::default());
+        }
+        let question = Question {
+            title: str_at(&params, "message").to_owned(),
+            options: vec![
+                Question::option(ACCEPT_FORM, "Answer", PermissionKind::AllowOnce),
+                Question::option(DECLINE_FORM, "Decline", PermissionKind::RejectOnce),
+            ],
+            questions: form::questions(&params),
+            ..Question::default()
+        };
+        let question = self.questions.open(Asked::Form(id), question);
+        self.due.push(Effect::Ask(question));
+    }
+
+    fn respond_to_form(&mut self, id: &RequestId, action: &str, details: &AnswerDetails) {
+        let result = if action == ACCEPT_FORM {
+            json!({ "action": action, "content": details.answers })
+        } else {
+            json!({ "action": action })
+        };
+        self.due.push(Effect::Write(json_rpc::line(
+            &json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        )));
     }
 
     /// The agent has withdrawn a question. The protocol still requires a response.
     fn withdraw(&mut self, request: &RequestId) {
-        if let Some(id) = self.questions.withdraw(|open| open == request) {
+        if let Some(id) = self.questions.withdraw(|open| open.request() == request) {
             self.due.push(Effect::Withdraw(id));
             self.refuse(request, REQUEST_CANCELLED, "the request was cancelled");
         }

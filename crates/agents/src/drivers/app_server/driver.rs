@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::approvals::{Choice, elicitation_choices, item_choices, pending_call};
 use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
+use crate::drivers::form;
 use crate::drivers::questions::Questions;
 use crate::formats::app_server::AppServerObserver;
 use crate::formats::app_server::wire::{INITIALIZE, INTERRUPT, THREAD, TURN};
@@ -14,7 +15,7 @@ use crate::launch::request::TurnRequest;
 use crate::output::json_rpc::{self, METHOD_NOT_FOUND, Message};
 use crate::output::observer::Observer;
 use crate::output::tool::{self, str_at};
-use promptd_model::{ContentBlock, Observation, PermissionMode, Stream};
+use promptd_model::{AnswerDetails, ContentBlock, Observation, PermissionMode, Stream};
 
 /// The driver for one attempt of a turn.
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
@@ -30,6 +31,7 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         questions: Questions::default(),
         stage: Stage::Opening,
         awaited: "initialize",
+        steers: Vec::new(),
         is_interrupted: false,
         is_interrupt_sent: false,
         due: Vec::new(),
@@ -65,6 +67,8 @@ struct AppServer {
     stage: Stage,
     /// Our last request.
     awaited: &'static str,
+    /// Messages that wait for the turn's id, as requests need it.
+    steers: Vec<(i64, Value)>,
     is_interrupted: bool,
     /// The agent has the interrupt.
     is_interrupt_sent: bool,
@@ -104,13 +108,25 @@ impl Driver for AppServer {
         std::mem::take(&mut self.due)
     }
 
-    fn answer(&mut self, id: &str, option: &str) {
+    fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails) {
         if option == CANCELLED {
             self.interrupt();
         } else if let Some(mut open) = self.questions.close(id, option) {
-            let response = open.responses.remove(option).unwrap_or_default();
+            let mut response = open.responses.remove(option).unwrap_or_default();
+            if let (Value::Object(members), false) = (&mut response, details.answers.is_empty()) {
+                members.insert("content".to_owned(), Value::Object(details.answers.clone()));
+            }
             self.write(&json!({ "id": open.id, "result": response }));
         }
+    }
+
+    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) {
+        if self.is_interrupted || self.stage == Stage::Over {
+            return;
+        }
+        let id = i64::try_from(number).unwrap_or(i64::MAX).saturating_add(INTERRUPT);
+        self.steers.push((id, input_of(text, blocks)));
+        self.send_steers();
     }
 
     fn interrupt(&mut self) {
@@ -155,6 +171,7 @@ impl AppServer {
             RequestId::Number(THREAD) => self.send_prompt(),
             // The interrupt waited for the turn's id.
             RequestId::Number(TURN) if self.is_interrupted => self.send_interrupt(),
+            RequestId::Number(TURN) => self.send_steers(),
             _ => {}
         }
     }
@@ -189,6 +206,17 @@ impl AppServer {
         let params = json!({ "threadId": thread, "input": self.input.take() });
         self.stage = Stage::Prompted;
         self.request(TURN, "turn/start", &params);
+    }
+
+    fn send_steers(&mut self) {
+        let (Some(thread), Some(turn)) = (self.observer.thread(), self.observer.turn()) else {
+            return;
+        };
+        let (thread, turn) = (thread.to_owned(), turn.to_owned());
+        for (id, input) in std::mem::take(&mut self.steers) {
+            let params = json!({ "threadId": thread, "expectedTurnId": turn, "input": input });
+            self.write(&json!({ "id": id, "method": "turn/steer", "params": params }));
+        }
     }
 
     fn send_interrupt(&mut self) {
@@ -267,6 +295,8 @@ impl AppServer {
             title: call.fields.title.clone().unwrap_or_default(),
             options,
             tool_call: Some(json_rpc::value(&call)),
+            questions: form::questions(&params),
+            ..Question::default()
         };
         let question = self.questions.open(open, question);
         self.due.push(Effect::Ask(question));

@@ -9,7 +9,7 @@ use crate::drivers::driver::{CANCELLED, Driver, Effect};
 use crate::formats::acp::wire::{AUTH_REQUIRED, INITIALIZE, MODEL, PROMPT, SESSION};
 use crate::launch::request::TurnRequest;
 use crate::tests::plain;
-use promptd_model::{Cause, FinalEvent, McpServer, PermissionMode, StopReason, Stream};
+use promptd_model::{AnswerDetails, Cause, FinalEvent, McpServer, PermissionMode, StopReason, Stream};
 
 /// The effects that are due: lines as JSON, the others by name.
 fn due(driver: &mut dyn Driver) -> Vec<Value> {
@@ -94,11 +94,11 @@ fn bypass_allows_every_question() {
 fn only_the_first_valid_answer_counts() {
     let mut driver = prompted(PermissionMode::Ask);
     assert_eq!(receive(&mut *driver, &ask(0, &["allow_once"])), [json!({ "ask": "1" })]);
-    driver.answer("1", "allow_always");
-    driver.answer("2", "allow_once");
+    driver.answer("1", "allow_always", &AnswerDetails::default());
+    driver.answer("2", "allow_once", &AnswerDetails::default());
     assert!(due(&mut *driver).is_empty());
-    driver.answer("1", "allow_once");
-    driver.answer("1", "allow_once");
+    driver.answer("1", "allow_once", &AnswerDetails::default());
+    driver.answer("1", "allow_once", &AnswerDetails::default());
     assert_eq!(due(&mut *driver).len(), 1);
 }
 
@@ -113,7 +113,7 @@ fn a_withdrawn_question_is_closed() {
         (&effects[1]["id"], &effects[1]["error"]["code"]),
         (&json!(0), &json!(-32800))
     );
-    driver.answer("1", "allow_once");
+    driver.answer("1", "allow_once", &AnswerDetails::default());
     assert_eq!(due(&mut *driver), Vec::<Value>::new());
     assert_eq!(receive(&mut *driver, &withdrawal), Vec::<Value>::new());
 }
@@ -133,7 +133,7 @@ fn an_interrupt_cancels_first_and_survives_a_replay() {
         if by == 0 {
             replay.observe_written(cancel.as_bytes());
         } else {
-            replay.answer("1", CANCELLED);
+            replay.answer("1", CANCELLED, &AnswerDetails::default());
         }
         assert_eq!(due(&mut *replay), effects);
     }

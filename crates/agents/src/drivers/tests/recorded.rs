@@ -12,7 +12,9 @@ use crate::formats;
 use crate::formats::format::Format;
 use crate::launch::request::TurnRequest;
 use crate::tests::{plain, recorded};
-use promptd_model::{Cause, FinalEvent, Observation, PermissionKind, PermissionMode, StopReason, Stream};
+use promptd_model::{
+    AnswerDetails, Cause, FinalEvent, Observation, PermissionKind, PermissionMode, StopReason, Stream,
+};
 
 /// A turn of an agent that asks.
 fn asking<'a>(prompt: &'a str, resumed: Option<&'a str>) -> TurnRequest<'a> {
@@ -101,7 +103,11 @@ fn replay(name: &str, request: &TurnRequest<'_>, recording: &str) -> Replayed {
             driver.observe_written(line.to_string().as_bytes());
         } else if let Some(option) = record.get("answer") {
             let question = due.questions.last().expect("a question").id.clone();
-            driver.answer(&question, option.as_str().expect("an option"));
+            driver.answer(
+                &question,
+                option.as_str().expect("an option"),
+                &AnswerDetails::default(),
+            );
         } else {
             driver.interrupt();
         }
@@ -366,7 +372,7 @@ enum Event {
 fn apply(driver: &mut dyn Driver, event: &Event) {
     match event {
         Event::Line(line) => driver.observe_line(Stream::Stdout, line),
-        Event::Answer(id, option) => driver.answer(id, option),
+        Event::Answer(id, option) => driver.answer(id, option, &AnswerDetails::default()),
         Event::Interrupt => driver.interrupt(),
         Event::Written(line) => driver.observe_written(line),
     }

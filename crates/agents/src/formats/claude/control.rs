@@ -32,6 +32,8 @@ impl Translator for ClaudeControlTranslator {
         match head.map(|head| (head.kind, head.request.map(|request| request.subtype))) {
             // The call has an update already, and the question is a record of its own.
             Some((kind, Some(subtype))) if kind == "control_request" && subtype == "can_use_tool" => Some(Vec::new()),
+            // What became of a message that was sent during the turn.
+            Some((kind, _)) if kind == "command_lifecycle" => Some(Vec::new()),
             // The response to a request of promptd, or a question that an interrupt has answered.
             Some((kind, _)) if kind == "control_response" || kind == "control_cancel_request" => Some(Vec::new()),
             _ => self.stream.translate_line(line),

@@ -23,6 +23,8 @@ pub(crate) struct ClaudeObserver {
     ended_tasks: HashSet<String>,
     /// Tasks for which an answer waits.
     awaited_tasks: HashSet<String>,
+    /// Messages that were sent during the turn and that claude has not taken up, by their ids.
+    messages: HashSet<String>,
     /// A new request to the model followed a `result`, or the `result` said so: another `result` will come.
     answering: bool,
     /// Why the last request to the model failed, by claude's own name for it.
@@ -52,6 +54,11 @@ struct Head<'a> {
     /// Of `system/task_started`. Versions that report background tasks only do not have it.
     #[serde(default, deserialize_with = "default_on_error")]
     is_backgrounded: Option<bool>,
+    /// Of `command_lifecycle`: the message, and what became of it.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    command_uuid: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    state: Option<Cow<'a, str>>,
     /// Of `system/background_tasks_changed`: all tasks that run.
     #[serde(default, deserialize_with = "default_on_error")]
     tasks: Option<Vec<Task>>,
@@ -86,6 +93,7 @@ impl Observer for ClaudeObserver {
                 let message = "the model's API is being retried";
                 self.seen.failure = Some((cause::classify(head.error_status, message), message.to_owned()));
             }
+            ("command_lifecycle", _) => self.update_messages(head),
             ("assistant", _) => {
                 self.seen.failure = None;
                 self.error_code = head.error.map(Cow::into_owned);
@@ -102,7 +110,7 @@ impl Observer for ClaudeObserver {
             }
             _ => {}
         }
-        self.seen.busy = self.answering || !self.tasks.is_empty();
+        self.seen.busy = self.answering || !self.tasks.is_empty() || !self.messages.is_empty();
     }
 
     fn observation(&self) -> &Observation {
@@ -119,6 +127,18 @@ fn is_work(head: &Head<'_>) -> bool {
 }
 
 impl ClaudeObserver {
+    fn update_messages(&mut self, head: Head<'_>) {
+        let Some(id) = head.command_uuid.map(Cow::into_owned) else {
+            return;
+        };
+        if head.state.as_deref() == Some("queued") {
+            self.messages.insert(id);
+        } else if self.messages.remove(&id) {
+            // Taken up after the turn's `result`: another one will follow.
+            self.answering |= self.seen.final_event.is_some() && head.state.as_deref() == Some("started");
+        }
+    }
+
     fn update_tasks(&mut self, head: Head<'_>) {
         let subtype = head.subtype.as_deref();
         if let Some(tasks) = head.tasks {

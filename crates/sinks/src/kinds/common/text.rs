@@ -48,6 +48,7 @@ impl StreamTexts {
                 append(stream, &gap_notice(gap));
             }
             Body::Prompt(_)
+            | Body::Steer(_)
             | Body::Setup(_)
             | Body::Started(_)
             | Body::Frozen { .. }

@@ -107,6 +107,7 @@ fn severity(body: &Body) -> Severity {
         | Body::Frozen { .. }
         | Body::Gap(_) => WARN,
         Body::Prompt(_)
+        | Body::Steer(_)
         | Body::Setup(_)
         | Body::Started(_)
         | Body::Thawed { .. }
