@@ -82,10 +82,7 @@ use session::registry::SessionRegistry;
 use session::store::Home;
 use settings::SettingsStore;
 use signals::{Activity, Shutdown};
-use turn::driver::TurnDriver;
-use turn::parts::TurnParts;
-use turn::queue::TurnQueue;
-use turn::stop;
+use turn::{driver::TurnDriver, parts::TurnParts, queue::TurnQueue, stop};
 
 /// The runtime; one per home.
 #[derive(Debug)]

@@ -113,9 +113,10 @@ impl Removal {
     pub(crate) async fn delete_damaged(&self, id: &str) -> Result<(), RuntimeError> {
         self.stop_damaged(id).await?;
         let session = parse(id)?;
-        let was_there = self.delete_folder(&session).await?;
-        self.registry.remove_damaged(&session);
-        if was_there {
+        let had_folder = self.delete_folder(&session).await?;
+        // An agent may have removed the folder.
+        let was_known = self.registry.remove_damaged(&session);
+        if had_folder || was_known {
             Ok(())
         } else {
             Err(RuntimeError::SessionNotFound { id: id.to_owned() })

@@ -176,10 +176,12 @@ impl SessionRegistry {
         self.write().unusable.insert(name, Unusable::Newer(reason.to_owned()));
     }
 
-    pub(crate) fn remove_damaged(&self, id: &SessionId) {
-        self.write().unusable.remove(id.as_str());
-        // One that was damaged while this server held it.
+    /// Whether it was known: one that was found damaged, or was damaged while this server held it.
+    pub(crate) fn remove_damaged(&self, id: &SessionId) -> bool {
+        let was_damaged = self.write().unusable.remove(id.as_str()).is_some();
+        let was_held = self.read().by_id.contains_key(id);
         self.remove(id);
+        was_damaged || was_held
     }
 }
 
