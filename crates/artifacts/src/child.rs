@@ -147,7 +147,9 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null());
         let mut output = Vec::new();
-        let result = run(command, "a-test", &mut |bytes| {
+        // Its own: another test kills what has its marker.
+        let marker = format!("{:?}", std::thread::current().id());
+        let result = run(command, &marker, &mut |bytes| {
             output.extend_from_slice(bytes);
             Ok(())
         });
