@@ -72,7 +72,7 @@ async fn droid_that_loses_its_session_fails_the_turn() {
     let turn = lab.prompt(&id, "and now?").await;
     assert_eq!(
         (&turn["status"], &turn["cause"], lab.model.turns().len()),
-        (&json!("failed"), &json!("spawn_failed"), asked),
+        (&json!("failed"), &json!("conversation_lost"), asked),
         "{turn}"
     );
     let records = lab.server.records(&id).await;
