@@ -98,6 +98,8 @@ const PHRASES: &[(&str, Cause)] = &[
     ("quota limit", Cause::Quota),
     ("quota will reset", Cause::Quota),
     ("out of quota", Cause::Quota),
+    // Gemini, for status 429.
+    ("request a quota increase", Cause::Quota),
     ("rate limit", Cause::Quota),
     ("ratelimit", Cause::Quota),
     ("too many requests", Cause::Quota),
@@ -324,6 +326,12 @@ mod tests {
                 None,
                 "write failed: Disk quota exceeded (os error 122)",
                 Cause::AgentError,
+            ),
+            (
+                None,
+                "[API Error: scripted failure]\nPlease wait and try again later. To increase your limits, request a quota \
+                 increase through AI Studio, or switch to another /auth method",
+                Cause::Quota,
             ),
             (None, "cannot read src/quota.rs", Cause::AgentError),
             (None, "FileNotFoundError: config.toml", Cause::AgentError),
