@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, Semaphore, watch};
 
-use crate::api::http::memory::BodyMemory;
+use crate::api::http::body::memory::BodyMemory;
 use crate::api::http::problem::Problem;
 use crate::api::http::rate::RateLimiter;
 use crate::runtime::{Runtime, Session};

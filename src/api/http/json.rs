@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::api::http::body;
-use crate::api::http::json_text;
+use crate::api::http::body::json_text;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use promptd_model::nearest;

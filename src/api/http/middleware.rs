@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CONNECTION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -10,13 +9,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::api::http::auth::{Caller, ListenerKind, authorize};
-use crate::api::http::body::drain_request;
+use crate::api::http::body::memory::RequestMemory;
+use crate::api::http::body::unread::{REFUSED, SERVED, read_rest};
 use crate::api::http::line_breaks::escape_answer;
-use crate::api::http::memory::RequestMemory;
 use crate::api::http::path::session_id;
 use crate::api::http::peer::Peer;
 use crate::api::http::problem::Problem;
-use crate::api::http::unread::read_rest;
 use crate::api::state::{AppState, SharedState};
 use crate::runtime::AuthMode;
 use promptd_sys as sys;
@@ -43,15 +41,12 @@ const CONTROL_ONLY: &str = "/v1/configuration";
 /// Seconds after which a caller beyond the bound may try again.
 const BUSY_SECONDS: u64 = 2;
 
-/// So much of a body is read for a caller beyond the bound, who could not read the refusal otherwise.
-const MAX_DRAINED: usize = 64 << 10;
-
 /// The value of `Promptd-Epoch` while there is no epoch.
 const DORMANT: &str = "dormant";
 
 /// Serves a request or refuses it, and completes the response.
 pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Request, next: Next) -> Response {
-    let (mut parts, body) = read_rest(request).into_parts();
+    let (mut parts, body) = read_rest(request, SERVED).into_parts();
     let memory = RequestMemory::default();
     parts.extensions.insert(memory.clone());
     let given_id = parts.headers.get(REQUEST_ID).and_then(valid_id);
@@ -93,10 +88,7 @@ pub(crate) async fn handle(api: SharedState, listener: ListenerKind, request: Re
 /// Answers a connection beyond the bound.
 pub(crate) async fn refuse(api: SharedState, request: Request, next: Next) -> Response {
     let plain = PLAIN_ERRORS.contains(&request.uri().path());
-    let (parts, body) = request.into_parts();
-    let unread = Request::from_parts(parts.clone(), body);
-    let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
-    drain_request(unread, MAX_DRAINED).await;
+    let mut response = next.run(read_rest(request, REFUSED)).await;
     response
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));

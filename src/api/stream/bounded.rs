@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::api::http::body::memory::{BodyMemory, BodyMemoryPermit, Deadline, SMALL};
 use crate::api::http::keepalive::PingMonitor;
-use crate::api::http::memory::{BodyMemory, BodyMemoryPermit, Deadline, SMALL};
 
 /// A connection whose messages take memory.
 pub(crate) struct BoundedStream<S> {

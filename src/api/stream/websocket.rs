@@ -27,9 +27,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::api::http::auth::requested_protocol;
+use crate::api::http::body::memory::{BodyMemory, BodyMemoryPermit};
 use crate::api::http::keepalive::PingMonitor;
 use crate::api::http::line_breaks::escape;
-use crate::api::http::memory::{BodyMemory, BodyMemoryPermit};
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use crate::api::stream::bounded::{BoundedStream, MessageBudget};

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::api::http::json_text;
+use crate::api::http::body::json_text;
 use crate::api::http::problem::Problem;
 use promptd_agents::repair_json;
 

@@ -1,19 +1,21 @@
-//! Reads the bodies of requests. All large ones that are not answered share one budget of memory.
+//! Reads the bodies of requests.
+//!
+//! Owns the bounds of a body: size, time, memory, and which JSON is accepted. Promises that all large bodies that are not
+//! answered share one budget of memory, and that a refusal is not lost because the caller still sends. May not know routes.
+
+pub(crate) mod json_text;
+pub(crate) mod memory;
+pub(crate) mod unread;
 
 use axum::body::{Body, BodyDataStream, HttpBody as _};
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::http::header::EXPECT;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use std::time::Duration;
 use tokio::time::Instant;
 
-use crate::api::http::memory::{BodyMemory, BodyMemoryPermit, Deadline, RequestMemory, STALL_TIMEOUT};
+use crate::api::http::body::memory::{BodyMemory, BodyMemoryPermit, Deadline, RequestMemory, STALL_TIMEOUT};
 use crate::api::http::problem::Problem;
-
-/// How long a body that is refused is read and thrown away, so that the refusal is not lost in a reset connection.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Seconds after which a caller who found no memory may try again.
 const RETRY_SECONDS: u64 = 5;
@@ -21,29 +23,16 @@ const RETRY_SECONDS: u64 = 5;
 /// Reads the whole body of a request. Its memory is kept until the request is answered.
 pub(crate) async fn read(request: Request, limit: usize, memory: &BodyMemory) -> Result<BytesMut, Problem> {
     let kept = request.extensions().get::<RequestMemory>().cloned();
-    let waits = waits_to_send(&request);
-    let (body, permit) = read_body(request.into_body(), waits, limit, memory).await?;
+    let (body, permit) = read_body(request.into_body(), limit, memory).await?;
     if let Some(kept) = kept {
         kept.keep(permit);
     }
     Ok(body)
 }
 
-/// The caller sends the body only when it is asked for, which hyper does when the body is first read.
-fn waits_to_send(request: &Request) -> bool {
-    request.headers().contains_key(EXPECT)
-}
-
-async fn read_body(
-    body: Body,
-    waits_to_send: bool,
-    limit: usize,
-    memory: &BodyMemory,
-) -> Result<(BytesMut, BodyMemoryPermit), Problem> {
+/// One that is announced as too large is not read at all.
+async fn read_body(body: Body, limit: usize, memory: &BodyMemory) -> Result<(BytesMut, BodyMemoryPermit), Problem> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit && waits_to_send {
-        return Err(too_large(limit));
-    }
     let mut chunks = body.into_data_stream();
     let (mut whole, mut permit) = (BytesMut::new(), memory.permit(announced));
     let mut deadline = Deadline::begin();
@@ -67,28 +56,7 @@ async fn read_body(
     if fits {
         return Ok((whole, permit));
     }
-    drop((whole, permit));
-    drain(chunks, usize::MAX).await;
     Err(too_large(limit))
-}
-
-/// Reads the beginning of the body of a request that is refused, so that the caller reads the refusal.
-pub(crate) async fn drain_request(request: Request, most: usize) {
-    if !waits_to_send(&request) {
-        drain(request.into_body().into_data_stream(), most).await;
-    }
-}
-
-async fn drain(mut chunks: BodyDataStream, mut most: usize) {
-    let drain = async {
-        while most > 0
-            && let Some(Ok(chunk)) = chunks.next().await
-        {
-            most = most.saturating_sub(chunk.len());
-        }
-    };
-    // Whether all of it came within the time makes no difference to the answer.
-    let _drained = tokio::time::timeout(DRAIN, drain).await;
 }
 
 async fn next_chunk(chunks: &mut BodyDataStream, read: usize, until: Instant) -> Result<Option<Bytes>, Problem> {
@@ -116,14 +84,14 @@ fn no_memory() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::http::memory::SMALL;
+    use crate::api::http::body::memory::SMALL;
     use futures_util::stream;
     use std::io;
 
     const LIMIT: usize = 8 << 20;
 
     async fn read_all(body: Body, memory: &BodyMemory) -> Result<usize, Problem> {
-        read_body(body, false, LIMIT, memory).await.map(|(body, _)| body.len())
+        read_body(body, LIMIT, memory).await.map(|(body, _)| body.len())
     }
 
     /// A body that stops after its first bytes.
@@ -166,14 +134,5 @@ mod tests {
             let read = read_all(Body::from_stream(first.chain(trickle)), &BodyMemory::new(LIMIT)).await;
             assert_eq!(read.unwrap_err().code(), "body_timeout");
         }
-    }
-
-    #[tokio::test]
-    async fn a_large_body_that_was_not_sent_yet_is_not_asked_for() {
-        let asked = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> { panic!("it is read") });
-        let request = Request::builder()
-            .header(EXPECT, "100-continue")
-            .body(Body::from_stream(asked));
-        drain_request(request.unwrap(), usize::MAX).await;
     }
 }
