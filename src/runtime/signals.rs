@@ -32,7 +32,7 @@ impl Shutdown {
 pub(crate) struct Activity {
     started: Notify,
     at_rest: Notify,
-    low_room: Notify,
+    low_disk_space: Notify,
     busy: Notify,
 }
 
@@ -61,12 +61,12 @@ impl Activity {
         self.busy.notified().await;
     }
 
-    /// Work was refused because there is too little room.
-    pub(crate) fn notify_low_room(&self) {
-        self.low_room.notify_one();
+    /// Work was refused because there is too little disk space.
+    pub(crate) fn notify_low_disk_space(&self) {
+        self.low_disk_space.notify_one();
     }
 
-    pub(crate) async fn low_room(&self) {
-        self.low_room.notified().await;
+    pub(crate) async fn low_disk_space(&self) {
+        self.low_disk_space.notified().await;
     }
 }

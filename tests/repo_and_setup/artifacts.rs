@@ -29,6 +29,12 @@ pub(crate) async fn artifacts(server: &Server, id: &str) -> Value {
     server.get(&format!("/v1/sessions/{id}/artifacts")).await
 }
 
+/// Lets the clock of file times go on: its ticks are coarse, and what was done within one has the same time.
+async fn tick() {
+    let waited = std::time::Instant::now();
+    wait_until("a tick", || waited.elapsed() > std::time::Duration::from_millis(30)).await;
+}
+
 pub(crate) async fn taken(server: &Server, id: &str, format: &str) -> Answer {
     server
         .ask(
@@ -260,9 +266,7 @@ async fn without_git_newer_files_are_listed() {
     for name in ["same", "changed", "touched", "deep/er/x"] {
         std::fs::write(root.join(name), "1\n").unwrap();
     }
-    // Older than the agent by the clock of file times, whose ticks are coarse.
-    let waited = std::time::Instant::now();
-    wait_until("a tick", || waited.elapsed() > std::time::Duration::from_millis(30)).await;
+    tick().await;
     let setup = json!(["echo setup > by-setup; sleep 0.03"]);
     let script =
         "echo 2 >> changed; touch -d 2001-01-01 touched; echo 2 > deep/er/new; ln -s / link; mkdir empty; mkfifo fifo";
@@ -297,6 +301,7 @@ async fn files_of_other_sessions_are_not_listed() {
     let run = async |request: Value| {
         let id = server.create(request).await;
         server.settled(&id).await;
+        tick().await;
         id
     };
     let names = async |id: &str| {

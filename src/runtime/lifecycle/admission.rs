@@ -56,7 +56,7 @@ impl Admission {
         })?;
         if space.free < limits.min_free_bytes {
             // There may be room beside closed sessions.
-            self.activity.notify_low_room();
+            self.activity.notify_low_disk_space();
             return Err(RuntimeError::DiskFull {
                 free: space.free,
                 min_free: limits.min_free_bytes,

@@ -23,8 +23,8 @@ const FRESH_SECONDS: i64 = 60;
 /// Reading every folder costs; once in this time is enough, however many sessions end.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the free room is checked while agents are at work.
-const ROOM_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the free disk space is checked while agents are at work.
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sessions grow old without anything happening.
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
@@ -76,8 +76,8 @@ impl Retention {
             let has_sessions = !self.registry.is_empty();
             tokio::select! {
                 () = self.activity.at_rest() => {}
-                () = self.activity.low_room() => {}
-                () = self.low_room_while_busy() => {}
+                () = self.activity.low_disk_space() => {}
+                () = self.low_disk_space_while_busy() => {}
                 () = tokio::time::sleep(MAX_INTERVAL), if has_sessions => {}
                 // A server that shuts down needs nothing deleted.
                 _ = shutdown.changed() => return,
@@ -87,9 +87,9 @@ impl Retention {
         }
     }
 
-    /// Waits until there is too little room while agents are at work. They are frozen then, so none comes to rest, and
+    /// Waits until there is too little disk space while agents are at work. They are frozen then, so none comes to rest, and
     /// nothing else would wake us. A server at rest checks nothing.
-    async fn low_room_while_busy(&self) {
+    async fn low_disk_space_while_busy(self: &Arc<Self>) {
         let is_busy = || {
             let sessions = self.registry.all_with_new();
             sessions.iter().any(|session| session.control.is_busy())
@@ -98,15 +98,17 @@ impl Retention {
             while !is_busy() {
                 self.activity.busy().await;
             }
-            tokio::time::sleep(ROOM_INTERVAL).await;
-            if self.missing_room() > 0 && is_busy() {
+            tokio::time::sleep(DISK_INTERVAL).await;
+            let retention = Arc::clone(self);
+            let missing = run_blocking(move || Ok(retention.missing_disk_space())).await;
+            if missing.unwrap_or(0) > 0 && is_busy() {
                 return;
             }
         }
     }
 
-    /// How many bytes are missing to the free room that the limits ask for.
-    fn missing_room(&self) -> u64 {
+    /// How many bytes are missing to the free disk space that the limits ask for.
+    fn missing_disk_space(&self) -> u64 {
         let settings = self.settings.get();
         let free = sys::disk_space(&settings.home).map_or(u64::MAX, |space| space.free);
         settings.limits.min_free_bytes.saturating_sub(free)
@@ -174,7 +176,7 @@ impl Retention {
                 bytes,
             });
         }
-        let excess = total.saturating_sub(limits.total_bytes).max(self.missing_room());
+        let excess = total.saturating_sub(limits.total_bytes).max(self.missing_disk_space());
         // A caller that wakes a sandbox after a month wants to read what is in it: for a while, age is no reason.
         let keep_seconds = if self.machine.came_back_within(MAX_INTERVAL) {
             i64::MAX
