@@ -37,13 +37,16 @@ const ESCAPE: u8 = 0x1b;
 /// Splits a line into its JSON objects and what is around them. Empty if the line has no object.
 ///
 /// An object inside a text, such as a list or an object in another notation, is a part of that text: an agent that logs a
-/// message has not sent it.
+/// message has not sent it. But one `[` or `"` without its end, as in half a control sequence, holds nothing: the object that
+/// ends the line counts where it is the only one.
 pub fn json_parts(line: &[u8]) -> Vec<JsonPart<'_>> {
     let mut parts = Vec::new();
     // Where the next object is looked for, and up to where the line is in `parts`.
     let (mut at, mut done) = (0, 0);
     let mut damaged = 0;
     let mut text = Nesting::default();
+    let mut inside: Option<Range<usize>> = None;
+    let mut is_noise = true;
     while let Some(start) = next_start(line, at) {
         let rest = line.get(start..).unwrap_or_default();
         // What is inside a damaged object has a rule of its own, below.
@@ -51,7 +54,11 @@ pub fn json_parts(line: &[u8]) -> Vec<JsonPart<'_>> {
             text.read(line.get(at..start).unwrap_or_default());
         }
         match object_length(rest) {
-            Ok(length) if text.is_open() => at = start + length,
+            Ok(length) if text.is_open() => {
+                at = start + length;
+                is_noise = inside.is_none() && text.has_one_opening();
+                inside = Some(start..at);
+            }
             // Behind a damaged object, anything may be a part of it. Except what ends the line: there is no end of the
             // damaged object behind it.
             Ok(length) if damaged == 0 || !is_visible(rest.get(length..).unwrap_or_default()) => {
@@ -67,6 +74,13 @@ pub fn json_parts(line: &[u8]) -> Vec<JsonPart<'_>> {
             Err(_) => (at, damaged) = (start + 1, damaged + 1),
         }
     }
+    let last =
+        inside.filter(|inside| is_noise && parts.is_empty() && !is_visible(line.get(inside.end..).unwrap_or_default()));
+    if let Some(object) = last {
+        push_text(&mut parts, line, 0..object.start);
+        done = object.end;
+        parts.push(JsonPart::Object(line.get(object).unwrap_or_default()));
+    }
     if !parts.is_empty() {
         push_text(&mut parts, line, done..line.len());
     }
@@ -77,6 +91,7 @@ pub fn json_parts(line: &[u8]) -> Vec<JsonPart<'_>> {
 #[derive(Debug, Default)]
 struct Nesting {
     brackets: usize,
+    braces: usize,
     is_quoted: bool,
 }
 
@@ -86,8 +101,12 @@ impl Nesting {
         while let Some((first, behind)) = rest.split_first() {
             rest = behind;
             match first {
-                b'[' | b'{' => self.brackets += 1,
-                b']' | b'}' => self.brackets = self.brackets.saturating_sub(1),
+                // ESC, as a terminal echoes it.
+                b'^' if behind.starts_with(b"[") => rest = behind.get(1..).unwrap_or_default(),
+                b'[' => self.brackets += 1,
+                b'{' => self.braces += 1,
+                b']' => self.brackets = self.brackets.saturating_sub(1),
+                b'}' => self.braces = self.braces.saturating_sub(1),
                 b'"' => self.is_quoted = !self.is_quoted,
                 // The bytes of a control sequence are no brackets.
                 &ESCAPE => rest = text.get(text.len() - rest.len() - 1..).map_or(rest, behind_control),
@@ -97,7 +116,12 @@ impl Nesting {
     }
 
     fn is_open(&self) -> bool {
-        self.brackets > 0 || self.is_quoted
+        self.brackets > 0 || self.braces > 0 || self.is_quoted
+    }
+
+    /// One `[` or `"`: a `{` could be the beginning of an object that was cut.
+    fn has_one_opening(&self) -> bool {
+        self.braces == 0 && self.brackets + usize::from(self.is_quoted) == 1
     }
 }
 

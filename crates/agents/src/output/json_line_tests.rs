@@ -77,6 +77,24 @@ fn a_control_sequence_that_is_cut_off_does_not_cost_the_object() {
 }
 
 #[test]
+fn an_opening_without_its_end_does_not_hide_the_only_object() {
+    for before in [
+        "[?2004h",
+        "^[[?2004h",
+        "screen 12\" > ",
+        "proj [main > ",
+        ":[ ",
+        "\x1b]0;it\"s",
+    ] {
+        for behind in ["", " ", "\r", "\x1b[0m"] {
+            let line = format!("{before}{{\"a\":1}}{behind}");
+            let parts = json_parts(line.as_bytes());
+            assert!(parts.contains(&object(r#"{"a":1}"#)), "{line:?}: {parts:?}");
+        }
+    }
+}
+
+#[test]
 fn a_line_without_a_whole_object_has_no_parts() {
     for line in [
         "",
