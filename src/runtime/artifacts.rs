@@ -27,11 +27,15 @@ fn turns(session: &Session) -> Vec<Span> {
     state.turns.iter().filter_map(|turn| span(turn)).collect()
 }
 
-/// Whether another session worked in the same folder, in one above or in one below, while this one did.
+/// Whether another session worked in the same folder, in one above or in one below, while this one did. Of a session with a
+/// folder of its own, only those count that were given this folder.
 pub(crate) fn is_shared(session: &Session, others: &[Arc<Session>]) -> bool {
     let mine = turns(session);
     others.iter().any(|other| {
-        let is_near = other.cwd().starts_with(session.cwd()) || session.cwd().starts_with(other.cwd());
+        let is_near = match session.own_folder() {
+            Some(own) => other.cwd().starts_with(own),
+            None => other.cwd().starts_with(session.cwd()) || session.cwd().starts_with(other.cwd()),
+        };
         let overlaps = |theirs: &Span| mine.iter().any(|span| span.overlaps(theirs));
         other.id() != session.id() && is_near && turns(other).iter().any(overlaps)
     })

@@ -42,7 +42,7 @@ pub enum RuntimeError {
         install: &'static str,
     },
     /// The agent cannot do what a field asks for.
-    #[error("the agent {agent:?} does not support {field}: {hint}")]
+    #[error("the agent {agent:?} does not support {field}: {hint}{}", or_use(able))]
     Unsupported {
         /// The agent.
         agent: String,
@@ -50,6 +50,8 @@ pub enum RuntimeError {
         field: String,
         /// What would work.
         hint: String,
+        /// The agents that support it, where it is known.
+        able: Vec<String>,
     },
     /// The agent takes no images and no files in a prompt.
     #[error(
@@ -265,6 +267,13 @@ fn how_to_get(install: Option<&str>) -> String {
         || "check its `command`".to_owned(),
         |install| format!("install it with `{install}`"),
     )
+}
+
+fn or_use(able: &[String]) -> String {
+    if able.is_empty() {
+        return String::new();
+    }
+    format!(" (agents that do: {})", able.join(", "))
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

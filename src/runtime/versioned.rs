@@ -67,6 +67,43 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<(T, 
 }
 
 impl UnknownFields {
+    /// Those of a file that this version reads without refusing any: what is missing in what it would write.
+    pub(crate) fn missing(read: &Value, written: &Value) -> Self {
+        let mut unknown = Self::default();
+        unknown.add_missing(read, written, &mut Vec::new());
+        unknown
+    }
+
+    fn add_missing(&mut self, read: &Value, written: &Value, path: &mut Vec<Step>) {
+        let members: Vec<(Step, &Value, Option<&Value>)> = match (read, written) {
+            (Value::Object(read), Value::Object(written)) => read
+                .iter()
+                .map(|(name, value)| (Step::Name(name.clone()), value, written.get(name)))
+                .collect(),
+            (Value::Array(read), Value::Array(written)) if read.len() == written.len() => (0..)
+                .zip(read.iter().zip(written))
+                .map(|(index, (value, written))| (Step::Index(index), value, Some(written)))
+                .collect(),
+            _ => return,
+        };
+        for (step, value, written) in members {
+            path.push(step);
+            match written {
+                Some(written) => self.add_missing(value, written, path),
+                None => self.0.push((path.clone(), value.clone())),
+            }
+            path.pop();
+        }
+    }
+
+    /// Those that are not below this member.
+    #[must_use]
+    pub(crate) fn outside_of(&self, member: &str) -> Self {
+        let is_below = |path: &[Step]| matches!(path, [Step::Name(first), _, ..] if first == member);
+        let outside = self.0.iter().filter(|(path, _)| !is_below(path));
+        Self(outside.cloned().collect())
+    }
+
     /// Puts them back where there is still a place for them.
     pub(crate) fn restore(&self, value: &mut Value) {
         for (path, field) in &self.0 {
@@ -140,6 +177,19 @@ mod tests {
         let mut without = json!({ "sinks": [] });
         unknown.restore(&mut without);
         assert_eq!(without["sinks"], json!([]));
+    }
+
+    #[test]
+    fn fields_that_are_passed_over_in_silence_come_back() {
+        let read = json!({ "config": { "effort": 3, "list": [{ "a": 1, "new": 2 }], "null": null }, "more": [1] });
+        let written = json!({ "config": { "list": [{ "a": 1 }], "null": null } });
+        let unknown = UnknownFields::missing(&read, &written);
+        let mut again = written.clone();
+        unknown.restore(&mut again);
+        assert_eq!(again, read);
+        let mut other = json!({ "config": {} });
+        unknown.outside_of("config").restore(&mut other);
+        assert_eq!(other, json!({ "config": {}, "more": [1] }));
     }
 
     #[test]

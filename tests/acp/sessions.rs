@@ -375,3 +375,44 @@ async fn sessions_beyond_the_limit_of_files_are_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn fresh_prompt_begins_a_new_conversation() {
+    let server = Server::with().scripted().start().await;
+    std::fs::create_dir_all(server.workspace()).unwrap();
+    let mut client = server.ws("/v1/acp?agent=scripted").await;
+    let new = json!({ "cwd": server.workspace(), "mcpServers": [] });
+    client.command(call(1, "session/new", &new)).await;
+    let id = client.next().await.unwrap()["result"]["sessionId"].clone();
+    for (number, meta) in [
+        (2, json!({})),
+        (3, json!({ "promptd": { "fresh": false } })),
+        (4, json!({ "promptd": { "fresh": true } })),
+    ] {
+        let mut params = prompt(&id, "say Hi.");
+        params["_meta"] = meta;
+        client.command(call(number, "session/prompt", &params)).await;
+        client.until(|message| message["id"] == number).await;
+    }
+    let opened = server.heard_in_short("");
+    let opened: Vec<&str> = opened
+        .iter()
+        .map(String::as_str)
+        .filter(|method| matches!(*method, "session/new" | "session/load"))
+        .collect();
+    assert_eq!(opened, ["session/new", "session/load", "session/new"]);
+    let session = server.session(id.as_str().unwrap()).await;
+    let fresh: Vec<_> = (0..3).map(|turn| session["turns"][turn]["fresh"].clone()).collect();
+    assert_eq!(fresh, [false, false, true]);
+    let mut params = prompt(&id, "say Hi.");
+    params["_meta"] = json!({ "promptd": { "frehs": true } });
+    client.command(call(5, "session/prompt", &params)).await;
+    let refused = client.until(|message| message["id"] == 5).await;
+    assert!(
+        refused.last().unwrap()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("fresh"),
+        "{refused:?}"
+    );
+}

@@ -200,3 +200,70 @@ async fn health_reports_only_health() {
         json!({ "status": "healthy", "timestamp": timestamp, "storageConfigured": false })
     );
 }
+
+/// A disk that is full for `session.json` only, and one that is full for the journal only: each file has a limit.
+#[tokio::test]
+async fn storage_and_prompt_are_accepted_together_or_not_at_all() {
+    const LIMITED: &str = "trap '' XFSZ; exec prlimit --fsize=102400 \"$@\"";
+    let server = Server::with().runner(&["sh", "-c", LIMITED, "sh"]).start().await;
+    let storage = |key: &str| json!({ "type": "postgresql", "apiUrl": "http://127.0.0.1:9", "apiKey": key });
+    let mut first = request("s-1", "true");
+    first["metadata"] = json!({ "much": "x".repeat(90_000) });
+    server.post("/execute", first).await;
+    server.settled("s-1").await;
+    let mut second = request("s-1", "true");
+    second["storage"] = storage(&"k".repeat(20_000));
+    let refused = server.ask("POST", "/execute", &second).await;
+    assert_eq!(refused.status, 500, "{}", refused.text());
+    assert_eq!(server.session("s-1").await["turns"].as_array().unwrap().len(), 1);
+    second["storage"] = storage("short-key-1");
+    assert_eq!(server.ask("POST", "/execute", &second).await.status, 200);
+    assert_eq!(server.settled("s-1").await["turns"].as_array().unwrap().len(), 2);
+
+    let long = format!("true # {}", "x".repeat(60_000));
+    server.post("/execute", request("s-2", &long)).await;
+    server.settled("s-2").await;
+    let folder = server.session_folder("s-2");
+    let before = std::fs::read(folder.join("session.json")).unwrap();
+    let mut second = request("s-2", &long);
+    second["storage"] = storage("second-key-2");
+    let refused = server.ask("POST", "/execute", &second).await;
+    assert_eq!(refused.status, 500, "{}", refused.text());
+    assert_eq!(std::fs::read(folder.join("session.json")).unwrap(), before);
+    assert!(!folder.join("session.json.new").exists());
+    let session = server.session("s-2").await;
+    assert_eq!(
+        (session["turns"].as_array().unwrap().len(), &session["sinks"]),
+        (1, &json!([]))
+    );
+}
+
+#[tokio::test]
+async fn field_of_a_wrong_type_is_named() {
+    let server = Server::start().await;
+    for (field, value, named) in [
+        ("agentId", json!(7), "agentId: "),
+        ("sessionId", json!(["s"]), "sessionId: "),
+        ("prompt", json!({ "text": "x" }), "prompt: "),
+        ("agent", json!(true), "agent: "),
+        ("env", json!(["A=b"]), "env: "),
+        ("env", json!({ "A": 1 }), "env.A: "),
+        ("storage", json!("postgresql"), "storage: "),
+        ("storage", json!({ "type": "redis" }), "storage.type: "),
+        (
+            "storage",
+            json!({ "type": "postgresql", "apiUrl": 7 }),
+            "storage.apiUrl: ",
+        ),
+        ("idleTimeout", json!("soon"), "idleTimeout: "),
+        ("mcpServers", json!([]), "mcpServers: "),
+        ("retry", json!({ "max": "often" }), "retry.max: "),
+        ("cwd", json!(7), "cwd: "),
+    ] {
+        let mut body = request("s-1", "true");
+        body[field] = value;
+        let answer = server.ask("POST", "/execute", &body).await;
+        let error = answer.body["error"].as_str().unwrap();
+        assert!(answer.status == 400 && error.starts_with(named), "{field}: {error}");
+    }
+}

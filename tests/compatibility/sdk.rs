@@ -9,6 +9,7 @@ fn scripted(name: &str) -> Builder {
     let programs = support::folder(name);
     // It tells what it was asked and how, hangs where it is told to, and says its result.
     let script = r#"#!/bin/sh
+echo "$*" >> arguments
 read -r prompt
 printf '{"type":"system","subtype":"init","session_id":"c-1","key":"%s"}\n' "$ANTHROPIC_API_KEY"
 printf '{"type":"stream_event","event":{}}\n'
@@ -187,4 +188,29 @@ async fn mcp_server_of_a_subagent_is_refused() {
     assert!(status == 400 && said.contains("agents.a.mcpServers"), "{refused}");
     assert!(!refused.to_string().contains("s3cret") && !server.get("/config").await.to_string().contains("s3cret"));
     server.post("/config", agent(json!(["docs"]))).await;
+}
+
+#[tokio::test]
+async fn fresh_message_begins_a_new_conversation() {
+    let server = scripted("sdk-fresh").start().await;
+    let (mut client, _) = connect(&server, "").await;
+    client.command(user("first")).await;
+    let session = turn(&mut client).await[0]["session"].as_str().unwrap().to_owned();
+    for fresh in [false, true] {
+        let mut message = user("again");
+        message["fresh"] = json!(fresh);
+        client.command(message).await;
+        turn(&mut client).await;
+    }
+    let shown = server.settled(&session).await;
+    let fresh: Vec<_> = (0..3).map(|turn| shown["turns"][turn]["fresh"].clone()).collect();
+    assert_eq!(fresh, [false, false, true]);
+    let started = std::fs::read_to_string(server.workspace().join("arguments")).unwrap();
+    let resumes: Vec<bool> = started.lines().map(|line| line.contains("--resume c-1")).collect();
+    assert_eq!(resumes, [false, true, false], "{started}");
+    let mut wrong = user("again");
+    wrong["fresh"] = json!("yes");
+    client.command(wrong).await;
+    let refused = client.next().await.unwrap();
+    assert!(refused["error"].as_str().unwrap().contains("fresh"), "{refused}");
 }

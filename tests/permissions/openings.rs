@@ -88,3 +88,34 @@ async fn a_key_of_a_fresh_prompt_is_no_key_of_another() {
     };
     assert_eq!([send(true).await, send(true).await, send(false).await], [202, 200, 409]);
 }
+
+#[tokio::test]
+async fn fresh_works_over_websockets_too() {
+    let server = Server::with().scripted().start().await;
+    let id = server.act("say One.", json!({ "agent": "lost" })).await;
+    server.settled(&id).await;
+    let mut client = server.ws(&format!("/v1/sessions/{id}/ws")).await;
+    client
+        .command(json!({ "type": "prompt", "prompt": "say Two.", "fresh": true }))
+        .await;
+    client
+        .until(|message| message["type"] == "turn_ended" && message["turn"] == 2)
+        .await;
+    let session = server.session(&id).await;
+    assert_eq!(
+        (&session["turns"][1]["fresh"], &session["status"]),
+        (&json!(true), &json!("completed"))
+    );
+    // On the bare host, where each further message is the next turn.
+    let mut bare = server.ws("/").await;
+    bare.command(json!({ "agent": "lost", "prompt": "say One." })).await;
+    bare.until(|message| message["type"] == "turn_ended").await;
+    for (prompt, status) in [
+        (json!({ "prompt": "say Two." }), "failed"),
+        (json!({ "prompt": "say Three.", "fresh": true }), "completed"),
+    ] {
+        bare.command(prompt).await;
+        let heard = bare.until(|message| message["type"] == "turn_ended").await;
+        assert_eq!(heard.last().unwrap()["status"], status, "{heard:?}");
+    }
+}

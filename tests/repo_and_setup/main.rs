@@ -4,5 +4,6 @@
 
 mod artifacts;
 mod named_programs;
+mod own_folder;
 mod repository;
 mod setup;

@@ -355,3 +355,57 @@ async fn changed_token_file_is_masked_at_once() {
     std::fs::write(server.home().join("token"), "second-token-2\nthird-token-3\n").unwrap();
     assert_eq!(ask("second-token-2").await, "first-token-1 ***\n");
 }
+
+/// Keys that were replaced: an old journal shows them.
+#[tokio::test]
+async fn replaced_keys_stay_masked_in_old_journals() {
+    let root = support::folder("replaced-keys");
+    let home = root.join("home");
+    std::fs::create_dir_all(&home).unwrap();
+    let configure = |word: &str| {
+        let config = format!(
+            r#"
+            [agents.mine]
+            command = ["sh", "-c", "echo $MY_KEY {word}-mcp-key {word}-sink-key"]
+            env = {{ MY_KEY = "{word}-agent-key" }}
+            [mcp_servers.docs]
+            command = "docs"
+            env = {{ ANY = "{word}-mcp-key" }}
+            [[sinks]]
+            kind = "http"
+            url = "http://127.0.0.1:9/"
+            headers = {{ x-api-key = "{word}-sink-key" }}
+            "#
+        );
+        std::fs::write(home.join("config.toml"), config).unwrap();
+    };
+    configure("first");
+    let mut server = Server::with().home(&home).start().await;
+    let id = server.create(json!({ "agent": "mine", "prompt": "x" })).await;
+    server.settled(&id).await;
+    server
+        .post("/config", json!({ "anthropicApiKey": "first-sdk-key" }))
+        .await;
+    let other = server.shell("echo first-sdk-key second-sdk-key").await;
+    server.settled(&other).await;
+    server
+        .post("/config", json!({ "anthropicApiKey": "second-sdk-key" }))
+        .await;
+    assert_eq!(server.output(&other, "stdout").await, b"*** ***\n");
+    // While no server sees it, as with any editor.
+    server.terminate().await;
+    configure("second");
+    server.start_again().await;
+    assert_eq!(server.output(&id, "stdout").await, b"*** *** ***\n");
+    assert_eq!(server.output(&other, "stdout").await, b"*** ***\n");
+    let records = Value::from(server.records(&id).await).to_string();
+    assert!(!records.contains("first-"), "{records}");
+    let config = server.get("/config").await.to_string();
+    assert!(!config.contains("sdk-key"), "{config}");
+    for file in [
+        home.join("sdk.json"),
+        server.session_folder(&id).join("file-secrets.json"),
+    ] {
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

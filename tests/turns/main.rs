@@ -6,6 +6,7 @@ mod causes;
 mod completion;
 mod content_blocks;
 mod idempotency;
+mod options;
 mod process_environment;
 mod resource_leaks;
 mod stop;

@@ -15,15 +15,15 @@ pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_ARGUMENT, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use record::{
     AnswerChoice, AnswerDetails, AnswerType, AskedQuestion, BlockKind, Body, Cause, Chunk, Chunker, ContentBlock,
-    EmbeddedFile, Exited, Gap, Head, InvalidMember, JSON_ESCAPE, LineAssembler, LinePart, Output, Permission,
-    PermissionAnswer, PermissionKind, PermissionOption, Prompt, PromptContent, Record, RecordKind, Resources, Setup,
-    Started, Status, StopReason, Stream, TurnEnded, Usage, decode, decode_output, encode, encode_output,
-    json_string_length, json_string_part, lenient_cause, output_of, parse_head, time_text, whole_lines,
+    EmbeddedFile, Exited, Gap, Head, InvalidMember, JSON_ESCAPE, LineAssembler, LinePart, MAX_PROMPT_FILE, Output,
+    Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, PromptContent, Record, RecordKind,
+    Resources, Setup, Started, Status, StopReason, Stream, TurnEnded, Usage, decode, decode_output, encode,
+    encode_output, json_string_length, json_string_part, lenient_cause, output_of, parse_head, time_text, whole_lines,
 };
 pub use request::{
     CallerPath, InvalidMcpServer, InvalidRepo, InvalidSubagent, McpServer, McpTransport, PermissionDefault,
     PermissionMode, RepoRequest, Retry, RetryOn, SdkConfig, SdkPermissionMode, SessionRequest, SinkKind, SinkRequest,
-    StdinMode, SystemPrompt, View, WebhookEvent, WebhookFormat, When,
+    StdinMode, SystemPrompt, TurnOptions, View, WebhookEvent, WebhookFormat, When,
 };
 pub use session::{
     BY_AGENT, CANCELLED, ClockTime, ExitEvidence, FinalEvent, Observation, Reset, SessionState, SessionStatus,

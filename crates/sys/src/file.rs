@@ -7,7 +7,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -150,6 +150,11 @@ fn pread_into(file: &File, buffer: &mut BytesMut, offset: u64, flags: libc::c_in
 
 /// Replaces a file atomically: a reader sees the complete old or the complete new content. Mode 0600.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    stage_file(path, content)?.commit()
+}
+
+/// Writes what is to replace a file, which stays as it is until [`StagedFile::commit`]. Mode 0600.
+pub fn stage_file(path: &Path, content: &[u8]) -> io::Result<StagedFile> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
@@ -160,8 +165,33 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&temporary)?;
+    let staged = StagedFile {
+        temporary,
+        path: path.to_owned(),
+    };
     file.write_all(content)?;
-    std::fs::rename(&temporary, path)
+    Ok(staged)
+}
+
+/// The next content of a file, on the disk beside it. If it is dropped, it is removed.
+#[derive(Debug)]
+pub struct StagedFile {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Replaces the file. This needs no space on the disk.
+    pub fn commit(self) -> io::Result<()> {
+        std::fs::rename(&self.temporary, &self.path)
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        // After a commit there is nothing.
+        let _removed = std::fs::remove_file(&self.temporary);
+    }
 }
 
 /// Removes what is at this path, a file or a folder; it is no error if there is nothing.
@@ -219,6 +249,19 @@ mod tests {
             ErrorKind::NotFound
         );
         assert!(read_own(&folder.join("file"), 6).is_err(), "it is too large");
+    }
+
+    #[test]
+    fn staged_content_counts_when_it_is_committed() {
+        let folder = TemporaryFolder::new("stage").unwrap();
+        let path = folder.join("file");
+        replace_file(&path, b"old").unwrap();
+        drop(stage_file(&path, b"never").unwrap());
+        let staged = stage_file(&path, b"new").unwrap();
+        assert_eq!(read_own(&path, 9).unwrap(), b"old");
+        staged.commit().unwrap();
+        assert_eq!(read_own(&path, 9).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(&*folder).unwrap().count(), 1, "nothing is left");
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub use clock::Clocks;
 pub use clock_set::ClockSet;
 pub use disk::{DiskSpace, disk_space, folder_bytes, punch_hole, reserve_space};
 pub use file::{
-    make_blocking, open_own, open_own_fifo, open_regular, pread_cached, random_bytes, read_own, read_own_or_linked,
-    read_regular, replace_file,
+    StagedFile, make_blocking, open_own, open_own_fifo, open_regular, pread_cached, random_bytes, read_own,
+    read_own_or_linked, read_regular, replace_file, stage_file,
 };
 pub use file_limit::{file_limit, inherited_file_limit, raise_file_limit, restore_file_limit, set_file_limit};
 pub use lock::{lock_file, lock_holders};

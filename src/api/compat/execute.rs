@@ -15,7 +15,7 @@ use crate::api::http::body;
 use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
-use crate::runtime::{RuntimeError, Session};
+use crate::runtime::{NewPrompt, RuntimeError, Session};
 use promptd_mask::masked;
 use promptd_model::{SessionId, SinkKind, SinkRequest, time_text};
 use promptd_sinks::{Scope, Sink};
@@ -203,7 +203,7 @@ async fn start(
     Ok((turn, others.without_effect_in(&session, agent_id)))
 }
 
-/// The next turn of a session. Only when it is accepted its output goes elsewhere.
+/// The next turn of a session. Its output goes elsewhere only when it is accepted. (A backend may have another key now.)
 async fn next_turn(
     api: &SharedState,
     session: &Arc<Session>,
@@ -213,12 +213,11 @@ async fn next_turn(
     if let Some(sink) = &sink {
         session.check_sink(sink)?;
     }
-    let turn = api.prompt(session, prompt, None).await?.turn;
-    if let Some(sink) = sink {
-        // A backend may have been given another key since.
-        api.runtime.delivery.put_sink(session, sink).await?;
-    }
-    Ok(turn)
+    let prompt = NewPrompt {
+        sink,
+        ..NewPrompt::from(prompt)
+    };
+    Ok(api.prompt(session, prompt, None).await?.turn)
 }
 
 fn check(request: ExecuteRequest, mut others: OtherFields) -> Result<Execution, Problem> {

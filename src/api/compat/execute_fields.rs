@@ -46,7 +46,8 @@ impl OtherFields {
                 unknown.push(name);
             }
         }
-        let request = parse(Value::Object(known).to_string().as_bytes())?;
+        let request =
+            parse(Value::Object(known).to_string().as_bytes()).map_err(|problem| named_as(&taken, problem))?;
         let shorten = |names: Vec<String>| names.into_iter().take(MAX_NAMES).map(shorten).collect();
         Ok(Self {
             request,
@@ -89,6 +90,16 @@ impl OtherFields {
         ignored.extend(self.unknown);
         ignored
     }
+}
+
+/// The problem with the name that the caller wrote.
+fn named_as(taken: &[String], problem: Problem) -> Problem {
+    let field = problem.detail().split([':', '.', '[']).next().unwrap_or_default();
+    let Some(name) = taken.iter().find(|name| in_snake_case(name) == field) else {
+        return problem;
+    };
+    let detail = problem.detail().replacen(field, name, 1);
+    Problem::bad_request(problem.code(), detail)
 }
 
 /// Whether a session can be asked for it.
@@ -138,5 +149,14 @@ mod tests {
         assert_eq!(request.metadata["job"], 1);
         let wrong = OtherFields::parse(br#"{"timeout":"soon"}"#).unwrap_err();
         assert!(wrong.detail().starts_with("timeout: "), "{}", wrong.detail());
+        for (body, field) in [
+            (r#"{"idleTimeout":"soon"}"#, "idleTimeout: "),
+            (r#"{"idle_timeout":[]}"#, "idle_timeout: "),
+            (r#"{"mcpServers":7}"#, "mcpServers: "),
+            (r#"{"retry":{"max":"x"}}"#, "retry.max: "),
+        ] {
+            let wrong = OtherFields::parse(body.as_bytes()).unwrap_err();
+            assert!(wrong.detail().starts_with(field), "{}", wrong.detail());
+        }
     }
 }

@@ -35,7 +35,12 @@ impl From<RuntimeError> for Problem {
             RuntimeError::NotInstalled { field, install, .. } => unprocessable("not_installed")
                 .with("field", field)
                 .with("install", install),
-            RuntimeError::Unsupported { field, .. } => unprocessable("unsupported").with("field", field),
+            RuntimeError::Unsupported { field, able, .. } if able.is_empty() => {
+                unprocessable("unsupported").with("field", field)
+            }
+            RuntimeError::Unsupported { field, able, .. } => {
+                unprocessable("unsupported").with("field", field).with("agents", able)
+            }
             RuntimeError::TextOnly { able, .. } => unprocessable("unsupported")
                 .with("field", "prompt")
                 .with("agents", able),

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::api::http::body;
 use crate::api::http::body::json_text;
@@ -85,6 +86,25 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     })?;
     json.end().map_err(|error| explain(".", &error))?;
     Ok(value)
+}
+
+/// Parses a message: an object whose `type` says what the other members are. `T` is an enum without a tag of its own: what the
+/// library does for tags loses which member is wrong.
+pub(crate) fn parse_message<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    let mut members: Map<String, Value> = parse(text)?;
+    let wrong = |detail| Problem::bad_request("invalid_field", detail).with("field", "type");
+    let kind = match members.remove("type") {
+        Some(Value::String(kind)) => kind,
+        Some(_) => return Err(wrong("type is no text; name the kind of message")),
+        None => return Err(wrong("type is missing; name the kind of message")),
+    };
+    let message = Value::Object(Map::from_iter([(kind.clone(), Value::Object(members))]));
+    serde_path_to_error::deserialize(message).map_err(|error| {
+        let path = error.path().to_string();
+        let member = path.strip_prefix(&kind).unwrap_or_default().trim_start_matches('.');
+        let is_kind = member.is_empty() && error.inner().to_string().starts_with("unknown variant");
+        explain(if is_kind { "type" } else { member }, error.inner())
+    })
 }
 
 fn explain(path: &str, error: &serde_json::Error) -> Problem {
@@ -240,6 +260,39 @@ mod tests {
                 "{detail}"
             );
         }
+    }
+
+    #[test]
+    fn wrong_member_of_a_message_is_named() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        enum Message {
+            Stop { grace: Option<f64> },
+            Go {},
+        }
+        let wrong = |text: &str| {
+            let problem = parse_message::<Message>(text.as_bytes()).unwrap_err();
+            (problem.code(), problem.detail().to_owned())
+        };
+        let stop = parse_message::<Message>(br#"{"grace":1,"type":"stop"}"#);
+        assert!(matches!(stop, Ok(Message::Stop { grace: Some(_) })));
+        assert!(matches!(parse_message(br#"{"type":"go"}"#), Ok(Message::Go {})));
+        assert!(
+            wrong(r#"{"type":"stop","grace":"x"}"#)
+                .1
+                .starts_with("grace: invalid type")
+        );
+        assert_eq!(wrong(r#"{"type":"stop","grac":1}"#).0, "unknown_field");
+        assert_eq!(wrong(r#"{"type":"go","x":1}"#).0, "unknown_field");
+        assert!(
+            wrong(r#"{"type":"halt"}"#)
+                .1
+                .starts_with("type: unknown variant `halt`")
+        );
+        for text in ["{}", r#"{"type":7}"#] {
+            assert!(wrong(text).1.starts_with("type is "), "{text}");
+        }
+        assert_eq!(wrong("{").0, "malformed_json");
     }
 
     #[test]

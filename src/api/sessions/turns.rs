@@ -15,7 +15,7 @@ use crate::api::http::query::Query;
 use crate::api::sessions::accepted::{Accepted, idempotency_key};
 use crate::api::state::SharedState;
 use crate::runtime::NewPrompt;
-use promptd_model::{PromptContent, View, When};
+use promptd_model::{PermissionMode, PromptContent, TurnOptions, View, When};
 
 /// The next turn's prompt.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -30,6 +30,30 @@ pub(crate) struct PromptRequest {
     /// `now` sends it to the agent that works. `next`, when absent: as the next turn.
     #[serde(default)]
     when: When,
+    /// The model for this turn; the session's when absent.
+    #[serde(default)]
+    model: Option<String>,
+    /// What the agent may do without asking in this turn; as in the session when absent.
+    #[serde(default)]
+    permission: Option<PermissionMode>,
+    /// Maximum model requests in this turn; the session's when absent.
+    #[serde(default)]
+    max_turns: Option<u32>,
+}
+
+impl From<PromptRequest> for NewPrompt {
+    fn from(request: PromptRequest) -> Self {
+        Self {
+            fresh: request.fresh,
+            when: request.when,
+            options: TurnOptions {
+                model: request.model,
+                permission: request.permission,
+                max_turns: request.max_turns,
+            },
+            ..Self::from(request.prompt)
+        }
+    }
 }
 
 /// The turn that a prompt began, or will begin when those before it are over.
@@ -50,7 +74,7 @@ pub(crate) struct PromptAnswer {
         (status = 202, description = "Accepted", content((PromptAnswer = "application/json"), (String = "text/event-stream"), (String = "application/x-ndjson"))),
         (status = 200, description = "The same request had been made before", body = PromptAnswer),
         (status = 400, description = "`invalid_field`: `field` is the wrong member, such as `prompt[1].data`"),
-        (status = 422, description = "`unsupported`: the agent takes no images and files in a prompt; `agents` lists those that do. Or it takes no message while it works"),
+        (status = 422, description = "`unsupported`: the agent takes no images and files in a prompt; `agents` lists those that do. Or it takes no message while it works, or cannot do what `field` asks for, such as `model`"),
         (status = 409, description = "`idempotency_conflict`; `not_running`: there is no turn that could take it now"),
         (status = 429, description = "`queue_full`, `rate_limited`; see `Retry-After`"),
     ))]
@@ -62,12 +86,7 @@ pub(crate) async fn prompt(
     Json(request): Json<PromptRequest>,
 ) -> Result<Response, Problem> {
     let view = query.only(&["view"])?.view()?;
-    let prompt = NewPrompt {
-        content: request.prompt,
-        fresh: request.fresh,
-        when: request.when,
-    };
-    let prompted = api.prompt(&session, prompt, idempotency_key(&headers)?).await?;
+    let prompted = api.prompt(&session, request, idempotency_key(&headers)?).await?;
     let turn = prompted.turn;
     let accepted = Accepted {
         session: &session,

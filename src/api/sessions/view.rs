@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use crate::api::sessions::permissions::PermissionView;
 use crate::runtime::{Runtime, Session};
 use promptd_mask::{Masker, masked};
-use promptd_model::{Cause, Resources, SessionStatus, StopReason, TurnPhase, TurnState, Usage, time_text};
+use promptd_model::{
+    Cause, PermissionMode, Resources, SessionStatus, StopReason, TurnPhase, TurnState, Usage, time_text,
+};
 use promptd_sinks::SinkStatus;
 
 /// A session.
@@ -31,9 +33,9 @@ pub(crate) struct SessionView {
     created_at: String,
     /// When its last record was written.
     updated_at: String,
-    /// The working directory.
+    /// The working directory, absolute.
     cwd: String,
-    /// The agent's own id for its session.
+    /// The agent's own id for its session, as soon as the agent has reported it.
     agent_session_id: Option<String>,
     /// What the agent waits on, oldest first; see `…/permissions`.
     pending_permissions: Vec<PermissionView>,
@@ -54,6 +56,12 @@ struct TurnView {
     turn: u32,
     /// The agent began a new conversation with it, as its prompt said.
     fresh: bool,
+    /// The model that was asked for: with its prompt, else with the session.
+    model: Option<String>,
+    /// What the agent may do without asking in it.
+    permission: PermissionMode,
+    /// Maximum model requests in it.
+    max_turns: Option<u32>,
     /// What it does, or how it ended.
     status: SessionStatus,
     /// Why it did not complete.
@@ -103,13 +111,17 @@ impl SessionView {
             agent: session.agent().to_owned(),
             format: runtime.format(session),
             status: state.status(),
-            turns: state.turns.iter().map(|turn| TurnView::of(turn, masker)).collect(),
+            turns: state
+                .turns
+                .iter()
+                .map(|turn| TurnView::of(session, turn, masker))
+                .collect(),
             queue_position: runtime.queue_position(session),
             last_seq: state.last_seq,
             created_at: time_text(created_at),
             updated_at: time_text(state.updated_at.unwrap_or(created_at)),
             cwd: masked(masker, &session.cwd().display().to_string()),
-            agent_session_id: state.agent_session_id().map(|id| masked(masker, id)),
+            agent_session_id: session.agent_session_id(&state).map(|id| masked(masker, &id)),
             pending_permissions: PermissionView::all(&state, masker),
             sinks: runtime.sinks(session),
             metadata,
@@ -119,11 +131,16 @@ impl SessionView {
 }
 
 impl TurnView {
-    fn of(turn: &TurnState, masker: Option<&Masker>) -> Self {
+    fn of(session: &Session, turn: &TurnState, masker: Option<&Masker>) -> Self {
         let (ended, exited) = (turn.ended(), turn.exited.as_ref());
+        let (own, chosen) = (session.request(), &turn.options);
+        let model = chosen.model.as_ref().or(own.model.as_ref());
         Self {
             turn: turn.turn,
             fresh: turn.fresh,
+            model: model.map(|model| masked(masker, model)),
+            permission: chosen.permission.or(own.permission).unwrap_or_default(),
+            max_turns: chosen.max_turns.or(own.max_turns),
             status: match &turn.phase {
                 TurnPhase::Queued => SessionStatus::Queued,
                 TurnPhase::Running if !turn.permissions.is_empty() => SessionStatus::Waiting,

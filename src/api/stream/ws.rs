@@ -11,28 +11,23 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::api::http::json::parse;
+use crate::api::http::json::parse_message;
 use crate::api::http::path::SessionPath;
 use crate::api::http::problem::Problem;
 use crate::api::http::query::Query;
+use crate::api::sessions::turns::PromptRequest;
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
-use crate::runtime::{NewPrompt, Session};
-use promptd_model::{AnswerDetails, PromptContent, View, When};
+use crate::runtime::Session;
+use promptd_model::{AnswerDetails, View};
 
 /// What a client may send.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Command {
     /// Begins the next turn.
-    Prompt {
-        prompt: PromptContent,
-        #[serde(default)]
-        fresh: bool,
-        #[serde(default)]
-        when: When,
-    },
+    Prompt(PromptRequest),
     /// Asks the agent to stop this turn.
     Interrupt {},
     /// Ends the turn and its process tree.
@@ -69,7 +64,7 @@ enum Command {
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\",\"fresh\",\"when\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\",\"answers\",\"updated_input\",\"reason\"}`"),
+        (status = 101, description = "Records as text messages; in: `{\"type\":\"prompt\",\"prompt\",\"fresh\",\"when\",\"model\",\"permission\",\"max_turns\"}`, `{\"type\":\"interrupt\"}`, `{\"type\":\"stop\",\"grace\"}`, `{\"type\":\"input\",\"data\",\"close\"}`, `{\"type\":\"permission\",\"id\",\"option\",\"answers\",\"updated_input\",\"reason\"}`"),
         (status = 426, description = "`upgrade_required`"),
     ))]
 pub(crate) async fn session(
@@ -122,10 +117,8 @@ pub(crate) async fn send_answer(sender: &Sender, answer: Result<Value, Problem>)
 
 /// Executes one command; returns its `ack`.
 pub(crate) async fn execute(api: &AppState, session: &Arc<Session>, text: &str) -> Result<Value, Problem> {
-    match parse(text.as_bytes())? {
-        Command::Prompt { prompt, fresh, when } => {
-            let content = prompt;
-            let prompt = NewPrompt { content, fresh, when };
+    match parse_message(text.as_bytes())? {
+        Command::Prompt(prompt) => {
             let prompted = api.prompt(session, prompt, None).await?;
             Ok(json!({ "type": "ack", "command": "prompt", "turn": prompted.turn }))
         }
@@ -165,7 +158,7 @@ mod tests {
 
     #[test]
     fn commands_are_parsed_and_typos_refused() {
-        let parse = |text: &str| parse::<Command>(text.as_bytes());
+        let parse = |text: &str| parse_message::<Command>(text.as_bytes());
         let stop = parse(r#"{"type":"stop","grace":5}"#);
         assert!(matches!(stop, Ok(Command::Stop { grace: Some(_) })));
         assert!(matches!(parse(r#"{"type":"interrupt"}"#), Ok(Command::Interrupt {})));

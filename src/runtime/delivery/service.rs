@@ -6,9 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::runtime::blocking::run_blocking;
 use crate::runtime::delivery::sinks;
-use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::catalog;
 use crate::runtime::open_files::OpenFiles;
 use crate::runtime::platform::machine::Machine;
@@ -18,7 +16,7 @@ use crate::runtime::settings::SettingsStore;
 use crate::runtime::signals::Activity;
 use promptd_agents::updates::Translation;
 use promptd_mask::Masker;
-use promptd_model::{SessionState, SinkRequest};
+use promptd_model::SessionState;
 use promptd_sinks::{Delivery, SessionInfo, Sink, Source};
 
 /// Sees to it that sinks get what they have not had yet.
@@ -118,22 +116,6 @@ impl SinkDelivery {
             Vec::new()
         });
         own.into_iter().chain(sinks::global(&self.settings.get())).collect()
-    }
-
-    /// Gives a session one more sink of its own.
-    pub(crate) async fn put_sink(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        sink: SinkRequest,
-    ) -> Result<(), RuntimeError> {
-        let (delivery, session) = (Arc::clone(self), Arc::clone(session));
-        run_blocking(move || {
-            if session.add_sink(&sink)? {
-                delivery.deliver(&session);
-            }
-            Ok(())
-        })
-        .await
     }
 
     /// Has every sink that waits for its next attempt try at once.

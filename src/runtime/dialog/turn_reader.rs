@@ -181,6 +181,14 @@ impl TurnReader {
         self.listener.observation().cloned().unwrap_or_default()
     }
 
+    /// The agent's own id for its session, if it has reported one.
+    pub(crate) fn agent_session_id(&self) -> Option<&str> {
+        let seen = self.listener.observation()?;
+        seen.agent_session_id
+            .as_deref()
+            .or(seen.announced_session_id.as_deref())
+    }
+
     /// The dialog, where there is one and the agent runs.
     pub(crate) fn dialog(&mut self) -> Option<&mut DialogState> {
         match &mut self.listener {

@@ -113,13 +113,17 @@ pub(crate) fn special_format(settings: &Settings, session: &Session, turn: &Turn
 
 /// Whether the agent is talked with in this turn, if it can be.
 pub(crate) fn needs_dialog(session: &Session, turn: &TurnState) -> bool {
-    is_talked_with(session) || turn.has_files
+    let permission = turn.options.permission.or(session.request().permission);
+    asks_or_is_steered(session, permission) || turn.has_files
 }
 
-/// Whether the agent is talked with in every turn.
+/// Whether the agent is talked with in every turn that does not choose otherwise.
 fn is_talked_with(session: &Session) -> bool {
-    let request = session.request();
-    request.permission == Some(PermissionMode::Ask) || request.steerable
+    asks_or_is_steered(session, session.request().permission)
+}
+
+fn asks_or_is_steered(session: &Session, permission: Option<PermissionMode>) -> bool {
+    permission == Some(PermissionMode::Ask) || session.request().steerable
 }
 
 /// Whether the agent of the session's current turn is talked with: then its standard input is ours.

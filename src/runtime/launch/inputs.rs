@@ -162,6 +162,7 @@ impl TurnInputs {
             BTreeMap::new()
         };
         session.file_secrets.add(&of_files)?;
+        session.file_secrets.add_configuration(from.settings)?;
         Ok(Self {
             prompt: session.journal.read_prompt(turn)?,
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
@@ -184,9 +185,13 @@ impl TurnInputs {
 
     /// The request of this attempt; `new_id` is for an agent that takes the id of a new session from us.
     pub(crate) fn request<'a>(&'a self, session: &'a Session, new_id: Option<&'a str>) -> TurnRequest<'a> {
+        let (own, chosen) = (session.request(), &self.prompt.options);
         TurnRequest {
             mcp_servers: &self.servers,
             workspace_files: &self.files,
+            model: chosen.model.as_deref().or(own.model.as_deref()),
+            permission: chosen.permission.or(own.permission).unwrap_or_default(),
+            max_turns: chosen.max_turns.or(own.max_turns),
             ..turn_request(
                 session.request(),
                 session.cwd(),

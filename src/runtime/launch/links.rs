@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::runtime::error::RuntimeError;
 use promptd_agents::Link;
@@ -33,6 +34,9 @@ struct RecordedLink {
     at: PathBuf,
     to: PathBuf,
     users: Vec<(SessionId, u32)>,
+    /// What a newer version has written, too.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
 }
 
 impl RecordedLink {
@@ -100,6 +104,7 @@ impl Links {
                 at: at.clone(),
                 to: to.clone(),
                 users: vec![user],
+                unknown: Map::new(),
             });
             // Recorded first: a link that is not recorded would stay.
             self.save(&made).map_err(failed(&self.path))?;
@@ -155,4 +160,23 @@ fn release(made: &mut Vec<RecordedLink>, is_done: impl Fn(&(SessionId, u32)) -> 
         }
         !made.users.is_empty()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_of_a_newer_version_stay() {
+        let home = sys::TemporaryFolder::new("links").unwrap();
+        let link =
+            |session: &str| json!({ "at": home.join(session), "to": "/nowhere", "users": [[session, 1]], "mode": "x" });
+        let written = json!([link("one"), link("two")]).to_string();
+        fs::write(home.join(FILE_NAME), written).unwrap();
+        let links = Links::read(&home);
+        links.release(&"one".parse().unwrap(), 1);
+        let left: Value = serde_json::from_slice(&fs::read(home.join(FILE_NAME)).unwrap()).unwrap();
+        assert_eq!(left, json!([link("two")]));
+    }
 }

@@ -9,15 +9,20 @@ use promptd_model::{CallerPath, SessionRequest};
 /// What is wrong with a `~` that is nowhere.
 const NO_HOME: &str = "the agent has no HOME with an absolute path; write the path itself";
 
-/// The working directory: relative to the workspace and inside it; absolute wherever there is such a folder.
+/// The working directory: relative to the workspace and inside it; absolute wherever there is such a folder; `own_folder`
+/// for a session that wants one.
 pub(crate) fn working_directory(
     settings: &Settings,
     request: &SessionRequest,
+    own_folder: &Path,
     home: Option<&Path>,
 ) -> Result<PathBuf, RuntimeError> {
     let Some(cwd) = &request.cwd else {
         return Ok(settings.workspace.clone());
     };
+    if request.wants_own_folder() {
+        return Ok(own_folder.to_owned());
+    }
     let invalid = |hint: String| RuntimeError::InvalidField {
         field: "cwd",
         value: format!("{cwd:?}"),

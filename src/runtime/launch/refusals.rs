@@ -53,5 +53,6 @@ pub(crate) fn unsupported(error: Unsupported) -> RuntimeError {
         agent: error.agent,
         field: error.field.to_owned(),
         hint: error.hint,
+        able: Vec::new(),
     }
 }

@@ -14,17 +14,19 @@ use crate::runtime::launch::program::find_program;
 use crate::runtime::launch::refusals::{refuse_open_folder, unsupported};
 use crate::runtime::launch::{setup, size};
 use crate::runtime::settings::Settings;
-use promptd_agents::{self as agents, TurnRequest};
+use promptd_agents::{self as agents, Capabilities, TurnRequest};
 use promptd_model::{McpServer, PermissionMode, PromptContent, SessionRequest, StdinMode, nearest};
 
 /// The longest timeout: a hundred years, in seconds.
 const MAX_SECONDS: f64 = 3.2e9;
 
-/// Checks a request with its first prompt; answers the agent, after defaults, and the working directory.
+/// Checks a request with its first prompt; answers the agent, after defaults, and the working directory. `own_folder` is
+/// the session's own, if it wants one.
 pub(crate) fn check(
     settings: &Settings,
     variables: &Variables,
     request: &SessionRequest,
+    own_folder: &Path,
     prompt: &PromptContent,
 ) -> Result<(String, PathBuf), RuntimeError> {
     let name = request.agent.clone().unwrap_or_else(|| settings.default_agent.clone());
@@ -40,7 +42,7 @@ pub(crate) fn check(
     check_values(request)?;
     sinks::requested(&request.sinks)?;
     let home = agent_home(settings, variables, request, &name);
-    let base = working_directory(settings, request, home.as_deref())?;
+    let base = working_directory(settings, request, own_folder, home.as_deref())?;
     let cwd = setup::check(request, variables, base)?;
     if find_program(&agent, request, &cwd).is_none() {
         let install = agent.install().map(str::to_owned);
@@ -68,7 +70,24 @@ pub(crate) fn check(
         mcp_servers: &mcp_servers(settings, request, &agent, BTreeMap::new(), home.as_deref()),
         ..turn_request(request, &cwd, folder, folder, (&text, blocks), None, true)
     };
-    let launch = agent.launch(&trial).map_err(unsupported)?;
+    let launch = agent.launch(&trial).map_err(|error| {
+        let is_able = |able: Capabilities| able.supports(error.field);
+        // An agent that can, and yet refuses, has another reason.
+        let able = if is_able(agent.capabilities()) {
+            Vec::new()
+        } else {
+            names_with(settings, is_able)
+        };
+        match unsupported(error) {
+            RuntimeError::Unsupported { agent, field, hint, .. } => RuntimeError::Unsupported {
+                agent,
+                field,
+                hint,
+                able,
+            },
+            other => other,
+        }
+    })?;
     refuse_open_folder(&agent, &launch, &settings.home)?;
     let env = environment(settings, variables, request, &name, &cwd, launch.env);
     size::check(request, &launch.args, &env)?;
@@ -77,6 +96,7 @@ pub(crate) fn check(
             agent: name,
             field: "stdin".to_owned(),
             hint: "promptd itself talks with this agent; leave it out, and send prompts and answers".to_owned(),
+            able: Vec::new(),
         });
     }
     Ok((name, cwd))

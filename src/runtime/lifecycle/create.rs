@@ -1,6 +1,6 @@
 //! Creating sessions: each once, each on the disk before the caller gets the answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use crate::runtime::delivery::service::SinkDelivery;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::validate;
 use crate::runtime::lifecycle::admission::Admission;
+use crate::runtime::lifecycle::own_folder;
 use crate::runtime::platform::machine::Machine;
 use crate::runtime::session::handle::Session;
 use crate::runtime::session::registry::SessionRegistry;
@@ -58,7 +59,8 @@ impl SessionCreator {
             let session = match self.registry.find(request.id.as_ref(), key.as_deref())? {
                 Some(session) => session,
                 None => match self.reserve(&request, prompt.as_ref(), key.as_deref()).await? {
-                    Ok(session) => return self.finish(session, prompt).await,
+                    Ok(session) if self.make_own_folder(&session).await? => return self.finish(session, prompt).await,
+                    Ok(_) => continue,
                     // Another request with the same key or id was faster.
                     Err(session) => session,
                 },
@@ -79,22 +81,43 @@ impl SessionCreator {
     ) -> Result<Result<Arc<Session>, Arc<Session>>, RuntimeError> {
         let settings = self.settings.get();
         let request = with_defaults(request, &settings);
+        let id = request.id.clone().map_or_else(new_id, Ok)?;
         let (access, admission) = (Arc::clone(&self.access), Arc::clone(&self.admission));
-        let (checked, prompt) = (request.clone(), prompt.cloned());
+        let (checked, prompt, own_id) = (request.clone(), prompt.cloned(), id.clone());
         // It looks at PATH, at folders and at the disk.
-        let agent = run_blocking(move || {
+        let (agent, own_folder) = run_blocking(move || {
             let has_prompt = prompt.is_some();
             let prompt = prompt.unwrap_or_else(|| String::new().into());
-            let agent = validate::check(&settings, &access.variables(), &checked, &prompt)?;
+            let own_folder = own_folder::choose(&settings.workspace, &own_id);
+            let agent = validate::check(&settings, &access.variables(), &checked, &own_folder, &prompt)?;
             admission.check(has_prompt)?;
-            Ok(agent)
+            Ok((agent, own_folder))
         })
         .await?;
-        let id = request.id.clone().map_or_else(new_id, Ok)?;
         let key = key.map(str::to_owned);
+        let own_folder = request.wants_own_folder().then_some(own_folder);
         let mut file = SessionFile::new(id, Timestamp::now(), agent, key, request);
+        file.own_folder = own_folder;
         file.sandbox = self.machine.sandbox().await.map(|sandbox| sandbox.id);
         Ok(self.registry.reserve(self.home.session(&file.id), file))
+    }
+
+    /// Makes the folder of a reserved session that wants one; false, and no session, if something else has its name by now.
+    async fn make_own_folder(&self, session: &Arc<Session>) -> Result<bool, RuntimeError> {
+        let Some(folder) = session.own_folder().map(Path::to_owned) else {
+            return Ok(true);
+        };
+        let made = run_blocking(move || own_folder::make(&folder)).await;
+        if !matches!(made, Ok(true)) {
+            self.give_up(session);
+        }
+        made
+    }
+
+    /// Nobody finds the session any more; who waits for it may create it.
+    fn give_up(&self, session: &Session) {
+        self.registry.remove(session.id());
+        session.finish_creation(false);
     }
 
     /// Puts a reserved session on the disk, and starts its first turn.
@@ -102,10 +125,10 @@ impl SessionCreator {
         let turn = prompt.as_ref().map(|_| 1);
         let written = self.write(&session, prompt).await;
         if written.is_err() {
-            self.registry.remove(session.id());
+            self.give_up(&session);
         }
-        session.finish_creation(written.is_ok());
         written?;
+        session.finish_creation(true);
         self.delivery.deliver(&session);
         if turn.is_some() {
             self.driver.drive(&session);
@@ -127,12 +150,19 @@ impl SessionCreator {
                 path: session.folder.clone(),
                 source,
             };
-            home.make_folder(session.id()).map_err(failed)?;
-            if let Some(prompt) = prompt {
-                let body = Body::Prompt(prompt.into());
-                session.journal.transact(move |_| (vec![(1, body)], ()))?;
+            let write = || {
+                home.make_folder(session.id()).map_err(failed)?;
+                if let Some(prompt) = prompt {
+                    let body = Body::Prompt(prompt.into());
+                    session.journal.transact(move |_| (vec![(1, body)], ()))?;
+                }
+                home.accept(&session.file).map_err(failed)
+            };
+            let written = write();
+            if let (Err(_), Some(folder)) = (&written, session.own_folder()) {
+                own_folder::discard(folder);
             }
-            home.accept(&session.file).map_err(failed)
+            written
         })
         .await
     }

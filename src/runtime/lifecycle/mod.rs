@@ -6,6 +6,7 @@
 pub(crate) mod admission;
 pub(crate) mod create;
 pub(crate) mod load;
+pub(crate) mod own_folder;
 pub(crate) mod prompt;
 pub(crate) mod removal;
 pub(crate) mod retention;

@@ -11,7 +11,9 @@ use crate::runtime::lifecycle::admission::Admission;
 use crate::runtime::session::handle::Session;
 use crate::runtime::settings::SettingsStore;
 use crate::runtime::turn::driver::TurnDriver;
-use promptd_model::{Body, Prompt, PromptContent, SessionRequest, SessionState, TurnPhase, When};
+use promptd_model::{
+    Body, Prompt, PromptContent, SessionRequest, SessionState, SinkRequest, TurnOptions, TurnPhase, When,
+};
 
 /// A prompt for the next turn, or a message for the one that runs.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub struct NewPrompt {
     pub fresh: bool,
     /// When the agent gets it.
     pub when: When,
+    /// What it chooses for its turn.
+    pub options: TurnOptions,
+    /// A sink that the session gets with it: both are accepted, or none.
+    pub sink: Option<SinkRequest>,
 }
 
 impl From<PromptContent> for NewPrompt {
@@ -30,6 +36,8 @@ impl From<PromptContent> for NewPrompt {
             content,
             fresh: false,
             when: When::Next,
+            options: TurnOptions::default(),
+            sink: None,
         }
     }
 }
@@ -69,12 +77,8 @@ impl Prompter {
         prompt: NewPrompt,
         key: Option<String>,
     ) -> Result<Prompted, RuntimeError> {
-        if prompt.fresh && prompt.when == When::Now {
-            return Err(RuntimeError::InvalidField {
-                field: "fresh",
-                value: true.to_string(),
-                hint: "a turn that runs has begun its conversation; leave it out, or leave out \"when\"".to_owned(),
-            });
+        if prompt.when == When::Now {
+            check_message(&prompt)?;
         }
         // A repetition is no new work: it is answered even where there is no room for any.
         if let Some(known) = find_repeated(&session.state(), key.as_deref()) {
@@ -83,22 +87,26 @@ impl Prompter {
         }
         let request = SessionRequest {
             agent: Some(session.agent().to_owned()),
-            ..session.request().clone()
+            ..prompt.options.applied_to(session.request().clone())
         };
         let (settings, access, admission) = (self.settings.get(), self.access.clone(), self.admission.clone());
+        let folder = session.own_folder().unwrap_or(session.cwd()).to_owned();
         // It looks at PATH, at folders and at the disk.
         let prompt = run_blocking(move || {
             if prompt.when == When::Now {
                 catalog::check_steering(&settings, request.agent.as_deref().unwrap_or_default())?;
             }
-            validate::check(&settings, &access.variables(), &request, &prompt.content)?;
+            validate::check(&settings, &access.variables(), &request, &folder, &prompt.content)?;
             admission.check(prompt.when == When::Next)?;
             Ok(prompt)
         })
         .await?;
-        let prompted = session.transact(move |session, state| {
+        let decide = move |session: &Session, state: &SessionState| {
             if let Some(known) = find_repeated(state, key.as_deref()) {
-                return (Vec::new(), repeat(session, known, &prompt));
+                return (
+                    Vec::new(),
+                    repeat(session, known, &prompt).map(|prompted| (prompted, None)),
+                );
             }
             if session.control.is_deleted() {
                 let id = session.id().to_string();
@@ -108,25 +116,60 @@ impl Prompter {
                 When::Next => Ok(state.next_turn()),
                 When::Now => steered_turn(session, state),
             };
-            let (turn, when, after) = match turn {
-                Ok(turn) => (turn, prompt.when, state.last_seq),
+            let staged = |sink: &SinkRequest| session.stage_sink(sink);
+            let staged = turn.and_then(|turn| Ok((turn, prompt.sink.as_ref().map(staged).transpose()?.flatten())));
+            let (turn, staged) = match staged {
+                Ok(staged) => staged,
                 Err(error) => return (Vec::new(), Err(error)),
             };
+            let (when, after) = (prompt.when, state.last_seq);
             let record = Prompt {
                 idempotency_key: key,
                 fresh: prompt.fresh,
+                options: prompt.options,
                 ..Prompt::from(prompt.content)
             };
             let body = match when {
                 When::Next => Body::Prompt(record),
                 When::Now => Body::Steer(record),
             };
-            (vec![(turn, body)], Ok(Prompted { turn, after, new: true }))
+            (vec![(turn, body)], Ok((Prompted { turn, after, new: true }, staged)))
+        };
+        let accepted = session.transact_and(decide, |session, decided| {
+            let (prompted, staged) = decided?;
+            if let Some(staged) = staged {
+                session.commit_sinks(staged);
+            }
+            Ok::<_, RuntimeError>(prompted)
         });
-        let prompted = prompted.await??;
+        let prompted = accepted.await??;
         self.driver.drive(session);
         self.delivery.deliver(session);
         Ok(prompted)
+    }
+}
+
+/// Refuses what a message for the turn that runs cannot ask for.
+fn check_message(prompt: &NewPrompt) -> Result<(), RuntimeError> {
+    let TurnOptions {
+        model,
+        permission,
+        max_turns,
+    } = &prompt.options;
+    let fields = [
+        ("fresh", prompt.fresh),
+        ("model", model.is_some()),
+        ("permission", permission.is_some()),
+        ("max_turns", max_turns.is_some()),
+    ];
+    match fields.into_iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) => Err(RuntimeError::InvalidField {
+            field,
+            value: "given".to_owned(),
+            hint: "a turn that runs has begun, and keeps what it began with; leave it out, or leave out \"when\""
+                .to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -147,6 +190,7 @@ fn steered_turn(session: &Session, state: &SessionState) -> Result<u32, RuntimeE
         hint: "in this session it got its prompt once and for all; create the session with \"steerable\": true, or send the \
                prompt as the next turn"
             .to_owned(),
+        able: Vec::new(),
     })
 }
 
@@ -166,7 +210,8 @@ fn find_repeated(state: &SessionState, key: Option<&str>) -> Option<(u32, u64, W
 fn repeat(session: &Session, known: (u32, u64, When), prompt: &NewPrompt) -> Result<Prompted, RuntimeError> {
     let (turn, seq, when) = known;
     let record = session.journal.read_message(seq)?;
-    if (when, record.fresh) != (prompt.when, prompt.fresh) || !record.says(&prompt.content) {
+    let is_same = (when, record.fresh, &record.options) == (prompt.when, prompt.fresh, &prompt.options);
+    if !is_same || !record.says(&prompt.content) {
         let what = "the Idempotency-Key".to_owned();
         return Err(RuntimeError::Conflict { what });
     }

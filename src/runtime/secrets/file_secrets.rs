@@ -1,8 +1,8 @@
 //! Secrets that a session had, and that are nowhere else any more: hidden in all output of the session.
 //!
-//! MCP servers get some from workspace configuration files. A file may change or go, and the journal may still show what was
-//! read from it. So the values are kept in the session's folder, from the first launch on that used them. So are the keys
-//! of a sink that another one has replaced.
+//! Agents get some from `config.toml`, and MCP servers from workspace configuration files. A file may change or go, and the
+//! journal may still show what was read from it. So the values are kept in the session's folder, from the first launch on
+//! that used them. So are the keys of a sink that another one has replaced.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::runtime::error::RuntimeError;
-use crate::runtime::secrets::known::{add_mcp_servers, add_sinks};
+use crate::runtime::secrets::known::{add_configuration, add_mcp_servers, add_sinks};
+use crate::runtime::settings::Settings;
 use promptd_mask::Secrets;
 use promptd_model::{McpServer, SinkRequest};
 use promptd_sys as sys;
@@ -43,6 +44,13 @@ impl FileSecrets {
     pub(crate) fn add(&self, servers: &BTreeMap<String, McpServer>) -> Result<(), RuntimeError> {
         let mut found = Secrets::default();
         add_mcp_servers(servers.values(), &mut found);
+        self.keep(found)
+    }
+
+    /// Remembers the secrets of `config.toml`. To be called before an agent starts.
+    pub(crate) fn add_configuration(&self, settings: &Settings) -> Result<(), RuntimeError> {
+        let mut found = Secrets::default();
+        add_configuration(settings, &mut found);
         self.keep(found)
     }
 
@@ -97,7 +105,7 @@ fn read(path: &Path) -> Arc<Secrets> {
         Err(error) => Err(error),
     };
     Arc::new(secrets.unwrap_or_else(|error| {
-        tracing::error!(path = %path.display(), %error, "secrets of former workspace files are not masked any more");
+        tracing::error!(path = %path.display(), %error, "secrets of former files are not masked any more");
         Secrets::default()
     }))
 }

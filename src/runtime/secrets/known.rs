@@ -68,18 +68,23 @@ pub(crate) fn of_server<'a>(
     for (name, value) in config::environment() {
         secrets.add_env(&name, &value);
     }
-    for (name, value) in settings.agents.values().flat_map(|agent| &agent.env) {
-        secrets.add_env(name, value);
-    }
-    add_mcp_servers(settings.mcp_servers.values(), &mut secrets);
+    add_configuration(settings, &mut secrets);
     variables.add_secrets(&mut secrets);
     for token in tokens.into_iter().filter_map(Token::secret) {
         secrets.add(token);
     }
-    for sink in sinks::global(settings) {
-        add_sink(&sink, &mut secrets);
-    }
     secrets
+}
+
+/// Adds the secrets of `config.toml`.
+pub(crate) fn add_configuration(settings: &Settings, secrets: &mut Secrets) {
+    for (name, value) in settings.agents.values().flat_map(|agent| &agent.env) {
+        secrets.add_env(name, value);
+    }
+    add_mcp_servers(settings.mcp_servers.values(), secrets);
+    for sink in sinks::global(settings) {
+        add_sink(&sink, secrets);
+    }
 }
 
 #[cfg(test)]

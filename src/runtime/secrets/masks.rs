@@ -246,6 +246,7 @@ impl ServerSecrets {
         let mut secrets = known::of_server(&sources.settings, tokens, &sources.variables);
         let sdk = sources.sdk.config.request();
         known::add_request(&sdk, &[], &sources.variables, &mut secrets);
+        secrets.extend(&sources.sdk.replaced);
         let masker = Masker::new(&secrets).map(Arc::new);
         Self {
             sources,
@@ -364,7 +365,12 @@ mod tests {
             for _reader in 0..2 {
                 scope.spawn(|| (0..200).for_each(|_| drop(masks.of_session(&session))));
             }
-            scope.spawn(|| (0..50).for_each(|number| assert!(session.add_sink(&sink(number)).unwrap())));
+            scope.spawn(|| {
+                for number in 0..50 {
+                    let staged = session.stage_sink(&sink(number)).unwrap();
+                    session.commit_sinks(staged.unwrap());
+                }
+            });
         });
         let masker = masks.of_session(&session).unwrap();
         assert_eq!(masker.text("key-49-of-it"), "***");

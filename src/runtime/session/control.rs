@@ -20,6 +20,8 @@ struct State {
     starting: Option<u32>,
     /// Turns up to this one were ended by a caller, whether or not that could be written to the journal.
     ended: Option<(u32, Cause)>,
+    /// The agent's own id for its session, as the agent of this turn has reported it.
+    agent_session: Option<(u32, String)>,
     /// The keepers of turns with living processes.
     keepers: BTreeMap<u32, Arc<KeeperHandle>>,
     /// The session is being deleted: nothing may start.
@@ -101,6 +103,24 @@ impl SessionControl {
     /// The turn that is being started.
     pub(crate) fn starting(&self) -> Option<u32> {
         self.state().starting
+    }
+
+    /// The agent of a turn has reported the id of its own session.
+    pub(crate) fn set_agent_session(&self, turn: u32, id: &str) {
+        let mut state = self.state();
+        let is_known = state
+            .agent_session
+            .as_ref()
+            .is_some_and(|known| (known.0, known.1.as_str()) == (turn, id));
+        if !is_known {
+            state.agent_session = Some((turn, id.to_owned()));
+        }
+    }
+
+    /// The id that the agent of this turn has reported.
+    pub(crate) fn agent_session(&self, turn: u32) -> Option<String> {
+        let reported = self.state().agent_session.clone();
+        reported.filter(|(of, _)| *of == turn).map(|(_, id)| id)
     }
 
     pub(crate) fn add_keeper(&self, keeper: Arc<KeeperHandle>) {

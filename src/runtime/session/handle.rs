@@ -21,6 +21,7 @@ use promptd_journal::{ReadError, WriteError};
 use promptd_keeper::end_lock_holders;
 use promptd_model::{Body, SessionId, SessionRequest, SessionState, SinkRequest};
 use promptd_sinks::SinkWorkers;
+use promptd_sys::StagedFile;
 
 /// How long an operation waits for a process that keeps the journal locked.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +51,12 @@ pub struct Session {
     created: watch::Sender<Option<bool>>,
     /// One permit: who has it may append.
     writing: Semaphore,
+}
+
+/// Own sinks of a session that are on the disk, but not in force.
+pub(crate) struct StagedSinks {
+    sinks: Vec<SinkRequest>,
+    file: StagedFile,
 }
 
 impl Session {
@@ -95,6 +102,11 @@ impl Session {
         &self.file.cwd
     }
 
+    /// The folder that was made for this session only, if it wanted one. It works in it, or in its repository there.
+    pub(crate) fn own_folder(&self) -> Option<&Path> {
+        self.file.own_folder.as_deref()
+    }
+
     /// The state.
     pub fn state(&self) -> Arc<SessionState> {
         self.journal.state()
@@ -105,6 +117,12 @@ impl Session {
     pub fn latest(&self) -> Arc<SessionState> {
         let refreshed = self.control.is_driven().then(|| self.refresh().ok()).flatten();
         refreshed.unwrap_or_else(|| self.state())
+    }
+
+    /// The agent's own id for its session: as the journal has it, else as the agent that runs has reported it.
+    pub(crate) fn agent_session_id(&self, state: &SessionState) -> Option<String> {
+        let known = state.agent_session_id().map(str::to_owned);
+        known.or_else(|| self.control.agent_session(state.current()?.turn))
     }
 
     /// Changes with the state.
@@ -156,22 +174,31 @@ impl Session {
         sinks::with(&self.own_sinks.get(), sink).map(drop)
     }
 
-    /// Adds a sink to its own ones, on the disk first; false where it had that one.
-    pub(crate) fn add_sink(&self, sink: &SinkRequest) -> Result<bool, RuntimeError> {
+    /// Writes one more own sink to the disk, beside what is in force; `None` if it has that one. To be called while nobody
+    /// else can append.
+    pub(crate) fn stage_sink(&self, sink: &SinkRequest) -> Result<Option<StagedSinks>, RuntimeError> {
         let own = self.own_sinks.get();
-        if !own.contains(sink) {
-            // The journal may show the key of a sink that is replaced now.
-            self.file_secrets.add_sinks(&own)?;
-        }
-        let write = |sinks: &[SinkRequest]| {
-            let mut file = self.file.clone();
-            file.request.sinks = sinks.to_vec();
-            store::replace(&self.folder, &file).map_err(|source| RuntimeError::Io {
-                path: self.folder.clone(),
-                source,
-            })
+        let Some(sinks) = sinks::with(&own, sink)? else {
+            return Ok(None);
         };
-        self.own_sinks.update(|own| sinks::with(own, sink), write)
+        // The journal may show the key of a sink that is replaced now.
+        self.file_secrets.add_sinks(&own)?;
+        let mut file = self.file.clone();
+        file.request.sinks.clone_from(&sinks);
+        let staged = store::stage(&self.folder, &file).map_err(|source| RuntimeError::Io {
+            path: self.folder.clone(),
+            source,
+        })?;
+        Ok(Some(StagedSinks { sinks, file: staged }))
+    }
+
+    /// Puts staged sinks into force.
+    pub(crate) fn commit_sinks(&self, staged: StagedSinks) {
+        if let Err(error) = staged.file.commit() {
+            // What they were staged for is accepted by now, so they count.
+            tracing::error!(session = %self.id(), %error, "a session's new sinks are in force, but the next server will not know them");
+        }
+        self.own_sinks.set(staged.sinks);
     }
 
     /// Appends what `decide` makes of the state, while nobody else can append: what it saw still holds when it is
@@ -183,6 +210,15 @@ impl Session {
         self: &Arc<Self>,
         decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
     ) -> Result<R, RuntimeError> {
+        self.transact_and(decide, |_, result| result).await
+    }
+
+    /// The same, and then what follows from it, before this server appends anything else.
+    pub(crate) async fn transact_and<R: Send + 'static, T: Send + 'static>(
+        self: &Arc<Self>,
+        decide: impl FnOnce(&Self, &SessionState) -> (Vec<(u32, Body)>, R) + Send + 'static,
+        then: impl FnOnce(&Self, R) -> T + Send + 'static,
+    ) -> Result<T, RuntimeError> {
         let begun = Instant::now();
         let locked = || {
             RuntimeError::Write(WriteError::Locked {
@@ -192,10 +228,11 @@ impl Session {
         // One after the other: else a thousand callers would try for the lock at once, each on a thread.
         let waited = tokio::time::timeout(LOCK_TIMEOUT, self.writing.acquire()).await;
         let _turn = waited.map_err(|_| locked())?;
-        let mut decide = decide;
+        let mut steps = (decide, then);
         loop {
             let session = Arc::clone(self);
             let tried = run_blocking(move || {
+                let (decide, then) = steps;
                 let mut decide = Some(decide);
                 let tried = session.journal.try_transact(|state| {
                     // It is called at most once.
@@ -204,13 +241,18 @@ impl Session {
                         .map(|decide| decide(&session, state))
                         .map_or_else(|| (Vec::new(), None), |(bodies, result)| (bodies, Some(result)))
                 });
-                Ok((tried, decide))
+                match (tried, decide) {
+                    (Ok(Some(result)), _) => Ok(Ok(then(&session, result))),
+                    (Err(RuntimeError::Write(WriteError::Locked { .. })), Some(decide)) => {
+                        Ok(Err(Some((decide, then))))
+                    }
+                    (Err(error), _) => Err(error),
+                    (Ok(None), _) => Ok(Err(None)),
+                }
             });
-            decide = match tried.await? {
-                (Ok(Some(result)), _) => return Ok(result),
-                (Err(RuntimeError::Write(WriteError::Locked { .. })), Some(decide)) => decide,
-                (Err(error), _) => return Err(error),
-                (Ok(None), _) => return Err(locked()),
+            steps = match tried.await? {
+                Ok(result) => return Ok(result),
+                Err(again) => again.ok_or_else(locked)?,
             };
             if begun.elapsed() > LOCK_TIMEOUT {
                 return Err(locked());

@@ -29,20 +29,9 @@ impl OwnSinks {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Replaces them with what `change` makes of them, if anything; `write` puts it on the disk first. False where they
-    /// stay as they are. Neither function may use these sinks.
-    pub(crate) fn update<E>(
-        &self,
-        change: impl FnOnce(&[SinkRequest]) -> Result<Option<Vec<SinkRequest>>, E>,
-        write: impl FnOnce(&[SinkRequest]) -> Result<(), E>,
-    ) -> Result<bool, E> {
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(new) = change(&sinks)? else {
-            return Ok(false);
-        };
-        write(&new)?;
-        *sinks = Arc::new(new);
+    /// Replaces them; the file of the session has these.
+    pub(crate) fn set(&self, new: Vec<SinkRequest>) {
+        *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         self.generation.fetch_add(1, Ordering::Release);
-        Ok(true)
     }
 }

@@ -15,7 +15,7 @@ use crate::runtime::session::private_home::check_private;
 use crate::runtime::versioned::{UnknownFields, check_version, parse};
 use promptd_journal::FILE_NAME;
 use promptd_model::{SessionId, SessionRequest};
-use promptd_sys as sys;
+use promptd_sys::{self as sys, StagedFile};
 
 /// The version that this program writes, and the only one that it reads. A field that older versions can pass over does
 /// not raise it.
@@ -50,6 +50,9 @@ pub(crate) struct SessionFile {
     pub agent: String,
     /// The working directory, absolute.
     pub cwd: PathBuf,
+    /// The folder that was made for it only, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_folder: Option<PathBuf>,
     /// The caller's `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -75,6 +78,7 @@ impl SessionFile {
             created_at,
             agent,
             cwd,
+            own_folder: None,
             idempotency_key,
             sandbox: None,
             request,
@@ -189,7 +193,7 @@ impl Home {
         // Empty without a prompt, so that a follower can open it before the first one.
         let mut journal = OpenOptions::new();
         sys::open_own(&folder.join(FILE_NAME), journal.append(true).create(true).mode(0o600))?;
-        replace(&folder, file)
+        stage(&folder, file)?.commit()
     }
 
     /// Deletes a session: answers the folder that is still to be removed, if the session had one.
@@ -205,11 +209,11 @@ fn begins(entry: &fs::DirEntry, prefix: &str) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())
 }
 
-/// Writes a session's `session.json`.
-pub(crate) fn replace(folder: &Path, file: &SessionFile) -> io::Result<()> {
+/// Writes the next `session.json` of a session beside the one that is there.
+pub(crate) fn stage(folder: &Path, file: &SessionFile) -> io::Result<StagedFile> {
     let mut value = serde_json::to_value(file)?;
     file.unknown.restore(&mut value);
-    sys::replace_file(&folder.join("session.json"), &serde_json::to_vec(&value)?)
+    sys::stage_file(&folder.join("session.json"), &serde_json::to_vec(&value)?)
 }
 
 /// Reads a session's `session.json`; `Unsupported` where only a newer program can.

@@ -151,6 +151,9 @@ impl TurnRun {
         if read.known {
             self.last_known_line = Instant::now();
         }
+        if let Some(id) = self.reader.agent_session_id() {
+            self.session.control.set_agent_session(self.number, id);
+        }
         if self.reader.is_interrupted() {
             // Perhaps through a former server, and the agent may have exited before this one started.
             self.session

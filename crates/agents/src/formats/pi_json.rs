@@ -161,7 +161,10 @@ impl Observer for PiObserver {
             return;
         };
         match &*event.kind {
-            "session" => self.session_id = event.id.map(Cow::into_owned),
+            "session" => {
+                self.session_id = event.id.map(Cow::into_owned);
+                self.seen.announced_session_id.clone_from(&self.session_id);
+            }
             "message_end" => {
                 if let Some(answer) = Answer::of(line) {
                     if let Some(id) = self.session_id.take() {

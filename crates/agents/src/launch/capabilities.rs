@@ -56,6 +56,20 @@ impl Capabilities {
         }
     }
 
+    /// Whether the agent can honour this field; true for those that do not depend on one capability.
+    pub fn supports(self, field: &str) -> bool {
+        match field {
+            "model" => self.model,
+            "system_prompt" => self.system_prompt,
+            "max_turns" => self.max_turns,
+            "allowed_tools" => self.allowed_tools,
+            "permission" => self.permissions,
+            "steerable" => self.steering,
+            "mcp_servers" => self.mcp,
+            _ => true,
+        }
+    }
+
     /// Refuses a request with a field that the agent cannot honour.
     pub(crate) fn check(self, agent: &str, request: &TurnRequest<'_>) -> Result<(), Unsupported> {
         let fields = [

@@ -1,6 +1,6 @@
 //! What all formats and drivers share to read an agent's output.
 //!
-//! Owns how a line is read ([`json_line`], [`clean`], [`lenient`]), what the runtime learns from output ([`observer`]), ACP updates
+//! Owns how a line is read ([`json_line`], [`clean`], [`lenient`], [`long_number`]), what the runtime learns from output ([`observer`]), ACP updates
 //! ([`update`]) with tool calls ([`tool`]) and plans ([`plan`]) in them, what a complete text adds to its chunks ([`chunks`]), the classification of
 //! failures ([`cause`], [`reset`]), and JSON-RPC in lines ([`json_rpc`]).
 //!
@@ -14,6 +14,7 @@ pub(crate) mod clean;
 pub(crate) mod json_line;
 pub(crate) mod json_rpc;
 pub(crate) mod lenient;
+pub(crate) mod long_number;
 pub(crate) mod observer;
 pub(crate) mod plan;
 pub(crate) mod reset;

@@ -1,5 +1,6 @@
 //! One attempt of a turn: its output as updates.
 
+use crate::output::long_number::has_long_number;
 use crate::output::update::{Translator, Update};
 use promptd_model::{LineAssembler, LinePart, Output, Stream, decode_output};
 
@@ -98,10 +99,15 @@ impl Attempt {
             }
             Stdout::Setup | Stdout::Lines(_) | Stdout::Text(_) => None,
         };
-        known.unwrap_or_else(|| {
+        let is_exact = known.is_some() && !has_long_number(&part.bytes);
+        let mut updates = known.unwrap_or_default();
+        let has_raw = updates.iter().any(|update| matches!(update, Update::Raw { .. }));
+        if !is_exact && !has_raw {
+            // A line that is not known, or of which a number is rounded.
             let line = part.bytes;
-            vec![Update::Raw { stream, line, eol }]
-        })
+            updates.push(Update::Raw { stream, line, eol });
+        }
+        updates
     }
 }
 

@@ -10,6 +10,7 @@ use super::content::{ContentBlock, PromptContent};
 use super::lenient::{all_known, cause, known, known_or_default};
 use super::question::{AnswerDetails, AskedQuestion};
 use super::status::{Cause, Status, StopReason, Usage};
+use crate::request::TurnOptions;
 
 /// One of the agent's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -150,6 +151,9 @@ pub struct Prompt {
     /// The agent begins a new conversation, and knows nothing of the turns before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fresh: bool,
+    /// What it chooses for its turn.
+    #[serde(flatten)]
+    pub options: TurnOptions,
 }
 
 impl Prompt {

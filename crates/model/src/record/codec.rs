@@ -265,6 +265,11 @@ mod tests {
                 idempotency_key: Some("k".into()),
                 fresh: true,
                 blocks: vec![crate::ContentBlock::of_text("x".into())],
+                options: crate::TurnOptions {
+                    model: Some("m".into()),
+                    max_turns: Some(3),
+                    ..crate::TurnOptions::default()
+                },
             }),
             Body::Exited(Exited {
                 code: Some(3),

@@ -12,8 +12,8 @@ use serde_json::Value;
 /// Maximum number of blocks in a prompt.
 const MAX_BLOCKS: usize = 100;
 
-/// Maximum size of one image or file, in bytes.
-const MAX_FILE: usize = 20 << 20;
+/// Maximum size of one image or file of a prompt, in bytes.
+pub const MAX_PROMPT_FILE: usize = 20 << 20;
 
 /// What a prompt says: a text, or ACP content blocks (<https://agentclientprotocol.com/protocol/content>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -304,8 +304,8 @@ fn check_base64(text: &str) -> Result<(), String> {
         .map_err(|error| format!("is not base64 with padding ({error})"))?;
     match bytes.len() {
         0 => Err("is empty".to_owned()),
-        length if length > MAX_FILE => Err(format!(
-            "has {length} bytes, and a block can have {MAX_FILE}; put the file into the workspace and name it"
+        length if length > MAX_PROMPT_FILE => Err(format!(
+            "has {length} bytes, and a block can have {MAX_PROMPT_FILE}; put the file into the workspace and name it"
         )),
         _ => Ok(()),
     }
@@ -398,7 +398,7 @@ mod tests {
         ] {
             assert_eq!(wrong(json!([block])), format!("prompt[0].{member}"));
         }
-        let large = "A".repeat(MAX_FILE / 3 * 4 + 8);
+        let large = "A".repeat(MAX_PROMPT_FILE / 3 * 4 + 8);
         assert_eq!(
             wrong(json!([{ "type": "image", "data": large, "mimeType": "image/png" }])),
             "prompt[0].data"

@@ -13,7 +13,7 @@ pub fn cause<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cause>
 }
 
 /// A value, or nothing where this version does not know it.
-pub(super) fn known<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn known<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,

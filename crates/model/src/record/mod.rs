@@ -28,8 +28,9 @@ pub use body::{
 };
 pub use chunk::{Chunk, Chunker, whole_lines};
 pub use codec::{Head, RecordKind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};
-pub use content::{BlockKind, ContentBlock, EmbeddedFile, InvalidMember, PromptContent};
+pub use content::{BlockKind, ContentBlock, EmbeddedFile, InvalidMember, MAX_PROMPT_FILE, PromptContent};
 pub use lenient::cause as lenient_cause;
+pub(crate) use lenient::known;
 pub use parts::{JSON_ESCAPE, json_string_length, json_string_part};
 pub use question::{AnswerChoice, AnswerDetails, AnswerType, AskedQuestion};
 pub use status::{Cause, Status, StopReason, Usage};

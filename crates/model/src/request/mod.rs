@@ -9,6 +9,7 @@ mod repo;
 mod sdk;
 mod session;
 mod sink;
+mod turn_options;
 
 pub use mcp::{InvalidMcpServer, McpServer, McpTransport};
 pub use path::CallerPath;
@@ -16,3 +17,4 @@ pub use repo::{InvalidRepo, RepoRequest};
 pub use sdk::{InvalidSubagent, SdkConfig, SdkPermissionMode, SystemPrompt};
 pub use session::{PermissionDefault, PermissionMode, Retry, RetryOn, SessionRequest, StdinMode, When};
 pub use sink::{SinkKind, SinkRequest, View, WebhookEvent, WebhookFormat};
+pub use turn_options::TurnOptions;

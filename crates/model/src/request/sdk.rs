@@ -45,7 +45,7 @@ pub struct SdkConfig {
     /// Whether `stream_event` messages are sent.
     #[serde(default, deserialize_with = "or_default")]
     pub include_partial_messages: bool,
-    /// The working directory, relative to the workspace.
+    /// The working directory, relative to the workspace. `new`: a folder of its own for each shared session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Environment variables for the agent; values are secret.

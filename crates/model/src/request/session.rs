@@ -25,7 +25,8 @@ pub struct SessionRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub id: Option<SessionId>,
-    /// The working directory, relative to the workspace.
+    /// The working directory, relative to the workspace, which is the default. `new`: a folder under the workspace that no
+    /// other session has, with a name made from the session's id. (`./new` is a folder with the name `new`.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// The model.
@@ -94,6 +95,13 @@ pub struct SessionRequest {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
+}
+
+impl SessionRequest {
+    /// Whether the session gets a working directory of its own.
+    pub fn wants_own_folder(&self) -> bool {
+        self.cwd.as_deref() == Some("new")
+    }
 }
 
 /// What an agent may do without asking.

@@ -29,6 +29,8 @@ pub struct Observation {
     /// The agent's own session id, once a later turn can resume that session. With `None` the next turn starts a
     /// new session of the agent.
     pub agent_session_id: Option<String>,
+    /// The same id as soon as the agent has named it, for agents that cannot resume the session yet.
+    pub announced_session_id: Option<String>,
     /// Whether the last line was valid in the agent's output format.
     pub last_line_known: bool,
     /// The last final event. It is not always the end of the turn: claude can continue and send another one.

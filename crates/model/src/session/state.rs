@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stream, TurnEnded};
 use crate::record::{Status, Usage};
+use crate::request::TurnOptions;
 
 /// What a session is doing, or how its last turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -107,6 +108,8 @@ pub struct TurnState {
     pub idempotency_key: Option<String>,
     /// The agent begins a new conversation, and knows nothing of the turns before.
     pub fresh: bool,
+    /// What its prompt chooses for it.
+    pub options: TurnOptions,
     /// Its prompt has images or files.
     pub has_files: bool,
     /// The `seq` and the `Idempotency-Key` of each message that was sent to it while it ran.
@@ -207,6 +210,7 @@ impl SessionState {
                 accepted_at: record.time,
                 idempotency_key: prompt.idempotency_key.clone(),
                 fresh: prompt.fresh,
+                options: prompt.options.clone(),
                 has_files: prompt.blocks.iter().any(|block| block.file().is_some()),
                 steers: Vec::new(),
                 phase: TurnPhase::Queued,

@@ -17,7 +17,6 @@ use super::message::{params, rpc_error, value};
 use super::requests;
 use crate::api::http::problem::Problem;
 use crate::runtime::{NewPrompt, Session};
-use promptd_model::When;
 
 impl Connection {
     /// Handles a request; returns its answer. What takes its time is answered later: `session/prompt` and `session/load`
@@ -97,9 +96,9 @@ impl Connection {
         let options = requests::prompt_options(wanted.meta);
         let options = options.map_err(|problem| self.masked(&session, problem))?;
         let prompt = NewPrompt {
-            content: requests::prompt(&wanted.prompt)?,
             fresh: options.fresh,
-            when: When::Next,
+            options: options.of_turn(),
+            ..NewPrompt::from(requests::prompt(&wanted.prompt)?)
         };
         let open = self.join(&session, tasks).await?;
         let mut waiting = open.waiting.lock().await;

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::api::http::json as body;
 use crate::api::http::problem::Problem;
-use promptd_model::{McpServer, McpTransport, PromptContent, SessionRequest};
+use promptd_model::{McpServer, McpTransport, PermissionMode, PromptContent, SessionRequest, TurnOptions};
 
 /// What a client may say about a prompt in `_meta.promptd`.
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +22,26 @@ pub(super) struct PromptOptions {
     /// The agent begins a new conversation.
     #[serde(default)]
     pub(super) fresh: bool,
+    /// The model for the turn.
+    #[serde(default)]
+    model: Option<String>,
+    /// What the agent may do without asking in the turn.
+    #[serde(default)]
+    permission: Option<PermissionMode>,
+    /// Maximum model requests in the turn.
+    #[serde(default)]
+    max_turns: Option<u32>,
+}
+
+impl PromptOptions {
+    /// What it chooses for its turn.
+    pub(super) fn of_turn(&self) -> TurnOptions {
+        TurnOptions {
+            model: self.model.clone(),
+            permission: self.permission,
+            max_turns: self.max_turns,
+        }
+    }
 }
 
 /// The options of a `session/prompt`.
@@ -60,7 +80,8 @@ pub(super) fn session(new: NewSessionRequest) -> Result<SessionRequest, Problem>
         return Err(Problem::bad_request("invalid_field", detail).with("field", "prompt"));
     }
     no_directories(&new.additional_directories)?;
-    request.cwd = Some(text_of(&new.cwd));
+    // Every client has to name a cwd. One that names another in `_meta`, such as `new`, means that one.
+    request.cwd.get_or_insert_with(|| text_of(&new.cwd));
     request.mcp_servers.extend(servers(new.mcp_servers)?);
     Ok(request)
 }

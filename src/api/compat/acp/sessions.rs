@@ -41,6 +41,7 @@ impl Connection {
         self.follow(&open, 0, permit, tasks)?;
         let about = json!({
             "agent": session.agent(),
+            "cwd": self.masked_cwd(&session),
             "permission": session.request().permission.unwrap_or_default(),
         });
         value(&NewSessionResponse::new(session.id().to_string()).meta(meta(about)))

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::api::http::json::parse;
+use crate::api::http::json::parse_message;
 use crate::api::http::problem::Problem;
 use promptd_agents::{JsonPart, json_parts};
 use promptd_model::{Body, ContentBlock, Output, PromptContent, Record, RecordKind, Status, Stream};
@@ -14,14 +14,22 @@ use promptd_model::{LineAssembler, LinePart, decode};
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
     /// The next turn's prompt.
-    User(PromptContent),
+    User {
+        content: PromptContent,
+        /// The agent begins a new conversation.
+        fresh: bool,
+    },
     Interrupt,
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 enum Input {
-    UserMessage { data: UserMessage },
+    UserMessage {
+        data: UserMessage,
+        #[serde(default)]
+        fresh: bool,
+    },
     Interrupt {},
 }
 
@@ -38,8 +46,11 @@ struct UserContent {
 
 /// Reads what a client sends.
 pub(super) fn message(text: &str) -> Result<Message, Problem> {
-    match parse(text.as_bytes())? {
-        Input::UserMessage { data } => prompt(data.message.content).map(Message::User),
+    match parse_message(text.as_bytes())? {
+        Input::UserMessage { data, fresh } => {
+            let content = prompt(data.message.content)?;
+            Ok(Message::User { content, fresh })
+        }
         Input::Interrupt {} => Ok(Message::Interrupt),
     }
 }
@@ -340,9 +351,13 @@ mod tests {
                 "message": { "role": "user", "content": content } });
             message(&json!({ "type": "user_message", "data": data }).to_string())
         };
-        assert_eq!(user(json!("hi")).unwrap(), Message::User("hi".to_owned().into()));
+        let said = |text: &str| Message::User {
+            content: text.to_owned().into(),
+            fresh: false,
+        };
+        assert_eq!(user(json!("hi")).unwrap(), said("hi"));
         let blocks = json!([{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }]);
-        assert_eq!(user(blocks).unwrap(), Message::User("a\nb".to_owned().into()));
+        assert_eq!(user(blocks).unwrap(), said("a\nb"));
         assert_eq!(message(r#"{"type":"interrupt"}"#).unwrap(), Message::Interrupt);
         for wrong in [json!([{ "type": "image" }]), json!(1), json!([17])] {
             assert_eq!(user(wrong).unwrap_err().code(), "invalid_field");

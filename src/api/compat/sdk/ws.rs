@@ -15,7 +15,7 @@ use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::lines::{LineFeed, LineStep};
 use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
-use crate::runtime::Session;
+use crate::runtime::{NewPrompt, Session};
 use promptd_agents::updates;
 use promptd_model::View;
 
@@ -35,7 +35,7 @@ struct Connection {
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "Out: `{\"type\":\"connected\"}`, `{\"type\":\"sdk_message\",\"data\"}`, `{\"type\":\"info\",\"data\"}`, `{\"type\":\"error\",\"error\"}`, with `seq` and `session`; in: `{\"type\":\"user_message\",\"data\":<SDKUserMessage>}`, `{\"type\":\"interrupt\"}`"),
+        (status = 101, description = "Out: `{\"type\":\"connected\"}`, `{\"type\":\"sdk_message\",\"data\"}`, `{\"type\":\"info\",\"data\"}`, `{\"type\":\"error\",\"error\"}`, with `seq` and `session`; in: `{\"type\":\"user_message\",\"data\":<SDKUserMessage>,\"fresh\"}`, `{\"type\":\"interrupt\"}`"),
         (status = 426, description = "`upgrade_required`"),
     ))]
 pub(crate) async fn ws(
@@ -118,12 +118,16 @@ impl Connection {
 
     async fn handle(&self, message: Message) -> Result<(), Problem> {
         match message {
-            Message::User(text) => {
+            Message::User { content, fresh } => {
                 let session = match &self.chosen {
                     Some(session) => Arc::clone(session),
                     None => self.api.get_or_create_shared_session().await?,
                 };
-                self.api.prompt(&session, text, None).await.map(drop)
+                let prompt = NewPrompt {
+                    fresh,
+                    ..NewPrompt::from(content)
+                };
+                self.api.prompt(&session, prompt, None).await.map(drop)
             }
             Message::Interrupt => match self.session() {
                 Some(session) => self.api.interrupt_if_running(&session, BTreeSet::new()).await,

@@ -48,7 +48,7 @@ pub(crate) struct ArtifactsView {
     /// that were last changed while a turn ran, deletions are not seen, and there is no `diff`.
     base: Option<String>,
     /// Another session worked in this folder, or in one above or below it, while this one did: the changes of both may be
-    /// listed. A `cwd` of its own avoids that.
+    /// listed. `"cwd": "new"` avoids that.
     shared: bool,
     /// When the first agent began; null before.
     since: Option<String>,

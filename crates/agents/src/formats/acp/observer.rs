@@ -151,6 +151,7 @@ impl AcpObserver {
             RequestId::Number(SESSION) => {
                 let result = serde_json::from_str::<SessionResult>(result).unwrap_or_default();
                 self.session_id = result.session_id.or(self.session_id.take());
+                self.seen.announced_session_id.clone_from(&self.session_id);
             }
             RequestId::Number(PROMPT) => {
                 self.mark_resumable();

@@ -38,6 +38,7 @@ impl Observer for AppServerObserver {
             Some(Message::Result { id, result }) => {
                 if let Ok(result) = serde_json::from_str(result) {
                     self.ids.take_response(&id, &result);
+                    self.seen.announced_session_id.clone_from(&self.ids.thread);
                 }
                 if id == RequestId::Number(TURN) {
                     self.seen.agent_session_id.clone_from(&self.ids.thread);

@@ -51,7 +51,10 @@ impl Observer for GeminiObserver {
             return;
         };
         match (&*event.kind, event.role.as_deref()) {
-            ("init", _) => self.session_id = event.session_id.map(Cow::into_owned),
+            ("init", _) => {
+                self.session_id = event.session_id.map(Cow::into_owned);
+                self.seen.announced_session_id.clone_from(&self.session_id);
+            }
             ("message", Some("assistant")) => {
                 self.mark_answered();
                 push_text(&mut self.answer, event.content.as_deref().unwrap_or_default());

@@ -38,6 +38,23 @@ fn open_raw(stream: &str, line: &str) -> Value {
 }
 
 #[test]
+fn line_with_a_rounded_number_is_passed_on_too() {
+    let mut journal = Journal::default();
+    journal.prompt(1).started(1).stdout(b"a18446744073709551615", true);
+    journal.stdout(b"b18446744073709551616", true).exited(1).ended(1);
+    let message = |text: &str| json!(["agent_message_chunk", text]);
+    let lines = summary(&journal.all());
+    assert_eq!(
+        lines.get(2..5).unwrap(),
+        [
+            message("1:a18446744073709551615"),
+            message("2:b18446744073709551616"),
+            raw("stdout", "b18446744073709551616"),
+        ]
+    );
+}
+
+#[test]
 fn agent_lines_become_updates() {
     let mut journal = Journal::default();
     journal.prompt(1).started(1).stdout(b"hel", false).stdout(b"lo", true);

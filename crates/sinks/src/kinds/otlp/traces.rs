@@ -50,6 +50,9 @@ fn span(batch: &Batch<'_>, record: &Record) -> Option<Span> {
         name: "promptd.started",
     });
     let mut attributes = attributes(info, ended);
+    let chosen = turn.and_then(|turn| turn.options.model.as_deref());
+    let model = chosen.or(info.model.as_deref());
+    attributes.extend(model.map(|model| KeyValue::of("gen_ai.request.model", model)));
     attributes.push(KeyValue::of("promptd.turn", record.turn));
     attributes.push(KeyValue::of("promptd.seq", record.seq));
     attributes.extend(turn.map(|turn| KeyValue::of("promptd.attempt", turn.attempt)));
@@ -88,10 +91,6 @@ fn attributes(info: &SessionInfo, ended: &TurnEnded) -> Vec<KeyValue> {
     let named = Some(info.agent_id.as_str()).filter(|id| *id != info.agent);
     add(named.map(|id| KeyValue::of("gen_ai.agent.id", id)));
     add(provider(&info.agent).map(|name| KeyValue::of("gen_ai.provider.name", name)));
-    add(info
-        .model
-        .as_deref()
-        .map(|model| KeyValue::of("gen_ai.request.model", model)));
     let usage = ended.usage.unwrap_or_default();
     add(usage
         .input_tokens
