@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod prompts;
 mod run;
 mod serve;
 mod terminal;

@@ -1,25 +1,27 @@
 //! `promptd run`: runs one turn, prints its output and exits with its exit code.
 
 mod interrupts;
+mod prompt;
 mod session_args;
 
-use std::io::{self, IsTerminal as _, Read as _};
 use std::sync::Arc;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::interrupts::Interrupts;
-use self::session_args::SessionArgs;
+use self::prompt::Attachments;
+use self::session_args::{SESSION_ONLY, SessionArgs};
 use crate::cli::client::Events;
 use crate::cli::client::Session;
 use crate::cli::client::{Client, Request, session_path};
 use crate::cli::error::{CliError, exit};
 use crate::cli::follow::{Filter, Follow, OutputArgs, Printer, Until, exit_code, exit_code_of_command, follow};
+use crate::cli::global::one_of;
 use crate::cli::stdio::{print, say};
 use crate::cli::terminal::Colour;
-use promptd_model::{RecordKind, parse_head};
-use promptd_model::{SessionRequest, View};
+use promptd_model::{PromptContent, RecordKind, parse_head};
+use promptd_model::{SessionRequest, TurnOptions, View, When};
 use promptd_sys as sys;
 
 const AFTER_HELP: &str = "\
@@ -33,6 +35,11 @@ Examples:
   promptd run --json 'hi' | jq .type            the journal's records
   promptd run --permission ask 'clean up'       a key answers the agent's questions: y, n, a or a number
   promptd run --session 0193… 'and the docs'    the next turn of a session
+  promptd run --session 0193… --when now 'tests only, please'
+                                                a message for the agent that works
+  promptd run --session 0193… --fresh 'again'   the agent begins a new conversation in this session
+  promptd run --image screen.png 'what is wrong here?'
+  promptd run --file <(git diff) 'review this'  a file, or what a command prints
   promptd run --mcp-config .mcp.json 'hi'       with MCP servers
   promptd run --env GITHUB_TOKEN 'open a PR'    gives the agent a variable of this shell
   promptd run --repo https://github.com/owner/name --setup 'npm ci' 'fix the failing test'
@@ -50,14 +57,35 @@ pub(crate) struct RunArgs {
     prompt: Vec<String>,
     #[command(flatten)]
     session_args: SessionArgs,
-    /// Add a turn to this session instead of creating one
-    #[arg(long, value_name = "ID", conflicts_with = "SessionArgs")]
+    /// Add a turn to this session instead of creating one. --model, --permission and --max-turns then count for this turn
+    #[arg(long, value_name = "ID", conflicts_with_all = SESSION_ONLY)]
     session: Option<String>,
+    /// With --session: the agent begins a new conversation, and knows nothing of the turns before
+    #[arg(long, requires = "session")]
+    fresh: bool,
+    /// With --session: `next`: the prompt is the next turn. `now`: it goes to the agent that works, if it takes messages then
+    /// [default: next]
+    #[arg(long, value_name = "WHEN", requires = "session", value_parser = one_of::<When>(&["now", "next"]))]
+    when: Option<When>,
+    #[command(flatten)]
+    attachments: Attachments,
     #[command(flatten)]
     output: OutputArgs,
     /// Print the session's id and exit; the agent keeps running
     #[arg(short, long, conflicts_with_all = ["json", "verbose"])]
     detach: bool,
+}
+
+/// The body of `POST …/prompts`. What is not asked for is left out: a server of an earlier version may not know it.
+#[derive(Debug, Serialize)]
+struct NextPrompt {
+    prompt: PromptContent,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fresh: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<When>,
+    #[serde(flatten)]
+    options: TurnOptions,
 }
 
 /// The answer to `POST …/prompts`.
@@ -75,14 +103,28 @@ struct StartedTurn {
     turn: u32,
     /// Its records come after this one.
     after: u64,
+    /// The type of the record that shows that the agent got the prompt.
+    begins_with: &'static str,
 }
 
 pub(crate) async fn run(client: Arc<Client>, args: RunArgs, colour: Colour) -> Result<u8, CliError> {
-    let prompt = prompt(&args.prompt)?;
+    let prompt = prompt::prompt(&args.prompt, &args.attachments)?;
+    if args.fresh && args.when == Some(When::Now) {
+        let hint = "--fresh begins a new conversation, and with --when now the agent is in the middle of one; leave out one of them";
+        return Err(CliError::Usage(hint.to_owned()));
+    }
     let interrupts = Interrupts::listen(Arc::clone(&client))?;
     let client = &*client;
     let started = match &args.session {
-        Some(id) => add_turn(client, id, &prompt).await?,
+        Some(id) => {
+            let next = NextPrompt {
+                prompt,
+                fresh: args.fresh,
+                when: args.when,
+                options: args.session_args.turn_options(),
+            };
+            add_turn(client, id, &next).await?
+        }
         None => create(client, &args.session_args.request(prompt)?).await?,
     };
     let id = &started.session.id;
@@ -129,16 +171,27 @@ async fn create(client: &Client, request: &SessionRequest) -> Result<StartedTurn
         session,
         turn: FIRST_TURN,
         after: 0,
+        begins_with: "started",
     })
 }
 
-async fn add_turn(client: &Client, id: &str, prompt: &str) -> Result<StartedTurn, CliError> {
+async fn add_turn(client: &Client, id: &str, prompt: &NextPrompt) -> Result<StartedTurn, CliError> {
     let session = client.session(id).await?;
     let after = session.last_seq;
-    let body = serde_json::json!({ "prompt": prompt }).to_string().into_bytes();
+    let body = serde_json::to_vec(prompt).map_err(|error| CliError::Usage(error.to_string()))?;
     let request = with_key(Request::post(session_path(id, "/prompts"), body))?;
     let Prompted { turn } = client.json(&request).await?;
-    Ok(StartedTurn { session, turn, after })
+    let begins_with = if prompt.when == Some(When::Now) {
+        "stdin"
+    } else {
+        "started"
+    };
+    Ok(StartedTurn {
+        session,
+        turn,
+        after,
+        begins_with,
+    })
 }
 
 /// Adds a key, so that a request that is sent again does not start a second agent.
@@ -147,53 +200,17 @@ fn with_key(request: Request) -> Result<Request, CliError> {
     Ok(request.idempotency_key(format!("promptd-run-{key:032x}")))
 }
 
-/// Waits until the agent runs: if this process hosts the server, nobody else would start it.
+/// Waits until the agent has its prompt: if this process hosts the server, nobody else would give it.
 async fn wait_for_agent(client: &Client, started: &StartedTurn) -> Result<(), CliError> {
     let mut events = Events::new(client, &started.session.id, started.after, true, View::Raw);
     loop {
         while let Some(lines) = events.next().await? {
             let mut heads = lines.split(|&byte| byte == b'\n').filter_map(parse_head);
-            if heads.any(|head| {
-                head.turn == started.turn && matches!(head.kind, RecordKind::Other("started" | "turn_ended"))
-            }) {
+            let is_begun = |kind: RecordKind<'_>| matches!(kind, RecordKind::Other(kind) if kind == started.begins_with || kind == "turn_ended");
+            if heads.any(|head| head.turn == started.turn && is_begun(head.kind)) {
                 return Ok(());
             }
         }
         events.pause().await;
-    }
-}
-
-fn prompt(words: &[String]) -> Result<String, CliError> {
-    let prompt = match words {
-        [] if io::stdin().is_terminal() => {
-            return Err(CliError::Usage(
-                "no prompt; write it after `promptd run`, or `-` to read it from standard input".to_owned(),
-            ));
-        }
-        [] => read_stdin()?,
-        [dash] if dash == "-" => read_stdin()?,
-        words => words.join(" "),
-    };
-    if prompt.trim().is_empty() {
-        return Err(CliError::Usage("the prompt is empty".to_owned()));
-    }
-    Ok(prompt)
-}
-
-fn read_stdin() -> Result<String, CliError> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).map_err(CliError::Io)?;
-    String::from_utf8(bytes)
-        .map_err(|error| CliError::Usage(format!("the prompt on standard input is not UTF-8: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_joined_to_a_prompt() {
-        assert_eq!(prompt(&["fix".into(), "it".into()]).unwrap(), "fix it");
-        assert!(matches!(prompt(&[" ".into()]), Err(CliError::Usage(_))));
     }
 }

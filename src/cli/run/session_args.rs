@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::cli::error::CliError;
 use crate::cli::global::one_of;
-use promptd_model::{McpServer, PermissionMode, RepoRequest, SessionId, SessionRequest};
+use promptd_model::{McpServer, PermissionMode, PromptContent, RepoRequest, SessionId, SessionRequest, TurnOptions};
 
 /// A new session.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub(crate) struct SessionArgs {
     /// MCP servers for the agent: a JSON file with `mcpServers`, as many agents use it
     #[arg(long, value_name = "FILE")]
     mcp_config: Option<PathBuf>,
-    /// The working directory, relative to the workspace
+    /// The working directory, relative to the workspace; `new`: a folder of its own for this session
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
     /// A git repository to clone first; the agent works in it
@@ -62,6 +62,22 @@ pub(crate) struct SessionArgs {
     id: Option<SessionId>,
 }
 
+/// Those that a turn of a session which is there cannot change.
+pub(super) const SESSION_ONLY: [&str; 12] = [
+    "agent",
+    "system_prompt",
+    "allowed_tool",
+    "mcp_config",
+    "cwd",
+    "repo",
+    "reference",
+    "token_env",
+    "setup",
+    "env",
+    "timeout",
+    "id",
+];
+
 /// The file of `--mcp-config`. It may have other keys.
 #[derive(Deserialize)]
 struct McpConfig {
@@ -70,11 +86,20 @@ struct McpConfig {
 }
 
 impl SessionArgs {
-    pub(crate) fn request(self, prompt: String) -> Result<SessionRequest, CliError> {
+    /// What they choose for a turn.
+    pub(crate) fn turn_options(&self) -> TurnOptions {
+        TurnOptions {
+            model: self.model.clone(),
+            permission: self.permission,
+            max_turns: self.max_turns,
+        }
+    }
+
+    pub(crate) fn request(self, prompt: PromptContent) -> Result<SessionRequest, CliError> {
         let mcp_servers = self.mcp_config.as_deref().map(mcp_servers).transpose()?;
         Ok(SessionRequest {
             agent: self.agent,
-            prompt: Some(prompt.into()),
+            prompt: Some(prompt),
             id: self.id,
             cwd: self.cwd,
             model: self.model,
