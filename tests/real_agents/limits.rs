@@ -85,3 +85,19 @@ async fn droid_that_loses_its_session_fails_the_turn() {
     let turn = lab.prompt(&id, "once more").await;
     assert_eq!(turn["result"], "Answer 2.", "{turn}");
 }
+
+#[tokio::test]
+async fn droid_that_cannot_reach_its_server_says_so() {
+    let mut lab = Lab::new("droid").await;
+    let (id, turn) = lab.begin("hello", Value::Null).await;
+    assert_eq!(turn["status"], "completed", "{turn}");
+    // What answers for Factory's server is gone.
+    lab.model = Model::start().await;
+    let turn = lab.prompt(&id, "and now?").await;
+    assert_eq!(
+        (&turn["status"], &turn["cause"]),
+        (&json!("failed"), &json!("network")),
+        "{turn}"
+    );
+    assert!(turn["error"].as_str().unwrap().contains("Factory's server"), "{turn}");
+}

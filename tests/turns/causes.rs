@@ -1,6 +1,9 @@
 //! Why a turn failed, as callers see it, and what a retry makes of that.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
+use support::stand_ins::Home;
 use support::{Server, of_type};
 
 /// A server with an agent that writes claude's stream: `FIRST` in its first attempt, `THEN` in all others.
@@ -117,4 +120,46 @@ async fn turn_ends_if_its_quota_is_not_full_for_years() {
         "{session}"
     );
     assert!(turn["reset_at"].as_str().unwrap().starts_with("2103-"), "{session}");
+}
+
+#[tokio::test]
+async fn wrong_key_that_is_being_retried_is_the_cause() {
+    let retry = r#"{"type":"system","subtype":"api_retry","error_status":401,"error":"authentication_failed"}"#;
+    let script = r#"cat > /dev/null; echo "$RETRY"; exec sleep 1000"#;
+    let agent = format!("[agents.retries]\ncommand = ['sh', '-c', '{script}']\nstream = 'claude-stream-json'\n");
+    let server = Server::with().config(&agent).start().await;
+    for limit in ["timeout", "idle_timeout"] {
+        let mut request = json!({ "agent": "retries", "prompt": "x", "env": { "RETRY": retry } });
+        request[limit] = json!(1);
+        let id = server.create(request).await;
+        let session = server.settled(&id).await;
+        let turn = &session["turns"][0];
+        assert_eq!(
+            (&turn["status"], &turn["cause"]),
+            (&json!("timed_out"), &json!("auth")),
+            "{session}"
+        );
+        assert!(turn["error"].as_str().unwrap().contains("401"), "{session}");
+    }
+}
+
+#[tokio::test]
+async fn droid_that_exits_without_a_word_has_a_cause_and_an_error() {
+    let home = Home::new("silent");
+    home.write("droid", "#!/bin/sh\nexit 1\n");
+    std::fs::set_permissions(home.0.join("droid"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", home.text(), std::env::var("PATH").unwrap());
+    let server = Server::with().env("PATH", path).start().await;
+    let id = server.create(json!({ "agent": "droid", "prompt": "x" })).await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    assert_eq!(
+        (&turn["status"], &turn["cause"]),
+        (&json!("failed"), &json!("network")),
+        "{session}"
+    );
+    assert!(
+        turn["error"].as_str().unwrap().contains("Factory's server"),
+        "{session}"
+    );
 }

@@ -2,7 +2,7 @@
 //!
 //! What is not obvious:
 //! - A follow-up turn first asks Factory's server for the session. If the server cannot be reached, droid exits with 1
-//!   and writes to neither stream. Its log in `~/.factory/logs` has the reason.
+//!   and writes to neither stream, nor to its log in `~/.factory/logs`.
 //! - If neither the server nor droid knows a session, droid begins a new one under the same id, without an error. So
 //!   promptd checks that the session's file exists. It is in a folder named after the working directory.
 

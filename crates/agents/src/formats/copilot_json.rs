@@ -102,14 +102,18 @@ impl Observer for CopilotObserver {
         let data = event.data.unwrap_or_default();
         match &*event.kind {
             "assistant.message" => {
-                self.seen.failure = None;
+                self.seen.clear_failure();
                 if !data.content.is_empty() {
                     self.answer = Some(limited(&data.content));
                 }
             }
             "model.call_failure" => {
                 let message = limited(&data.error_message);
-                self.seen.failure = Some((cause::classify(data.status_code, &message), message));
+                self.seen
+                    .note_retry(cause::classify(data.status_code, &message), message);
+            }
+            "assistant.message_delta" | "assistant.reasoning_delta" | "tool.execution_start" => {
+                self.seen.clear_failure();
             }
             "session.error" => {
                 let message = limited(&data.message);

@@ -30,9 +30,22 @@ pub(crate) static DROID_JSON: Format = Format {
     )
 };
 
-#[derive(Default)]
 struct DroidObserver {
     seen: Observation,
+}
+
+/// Droid says nothing at all when it cannot ask its maker's server for the session that it is to resume.
+const SILENT: &str = "droid exited without a word, as it does when it cannot reach Factory's server to ask for the session; \
+                      let it reach https://api.factory.ai (or what FACTORY_API_BASE_URL names)";
+
+impl Default for DroidObserver {
+    fn default() -> Self {
+        let seen = Observation {
+            silent_failure: Some((Cause::Network, SILENT.to_owned())),
+            ..Observation::default()
+        };
+        Self { seen }
+    }
 }
 
 #[derive(Default, Clone)]
@@ -103,6 +116,7 @@ impl From<Counts> for Usage {
 
 impl Observer for DroidObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
+        self.seen.silent_failure = None;
         let Some(event) = parse_event::<Event<'_>>(&mut self.seen, stream, line) else {
             return;
         };

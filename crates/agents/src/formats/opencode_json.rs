@@ -138,7 +138,7 @@ impl Observer for OpencodeObserver {
         match &*event.kind {
             "step_start" => {
                 self.seen.final_event = None;
-                self.seen.failure = None;
+                self.seen.clear_failure();
             }
             "text" => push_text(&mut self.answer, &part.text),
             "tool_use" => self.answer.clear(),

@@ -65,6 +65,9 @@ struct Event<'a> {
     result: Value,
     #[serde(rename = "isError", default, deserialize_with = "null_is_default")]
     is_error: bool,
+    /// Of `auto_retry_start`.
+    #[serde(rename = "errorMessage", borrow)]
+    error_message: Option<Cow<'a, str>>,
 }
 
 /// `message_update`, without the repeated message.
@@ -175,7 +178,12 @@ impl Observer for PiObserver {
                 }
             }
             "agent_end" => self.finish(),
-            "auto_retry_start" => self.seen.final_event = None,
+            "auto_retry_start" => {
+                self.seen.final_event = None;
+                let error = event.error_message.as_deref().map(limited).unwrap_or_default();
+                self.seen.note_retry(cause::classify(None, &error), error);
+            }
+            "message_update" => self.seen.clear_failure(),
             _ => {}
         }
     }

@@ -94,7 +94,7 @@ impl Observer for QwenObserver {
         let Some(event) = event else { return };
         match (&*event.kind, event.subtype.as_deref()) {
             ("system", Some("init")) => self.seen.agent_session_id = event.session_id.map(Cow::into_owned),
-            ("assistant", _) => self.seen.failure = None,
+            ("assistant" | "stream_event", _) => self.seen.clear_failure(),
             ("result", _) => self.seen.final_event = Some(result(event)),
             _ => {}
         }

@@ -22,6 +22,9 @@ pub(crate) fn keep_stderr(seen: &mut Observation, line: &[u8]) {
     seen.last_line_known = false;
     let line = String::from_utf8_lossy(line.get(..STDERR_LIMIT).unwrap_or(line));
     let cause = cause::classify(None, &line);
+    if cause != Cause::AgentError && is_retry(&line) {
+        return seen.note_retry(cause, line.trim().to_owned());
+    }
     let is_better = match &seen.failure {
         None => cause != Cause::AgentError || line.trim_start().starts_with("Error"),
         Some((known, _)) => *known == Cause::AgentError && cause != Cause::AgentError,
@@ -29,6 +32,14 @@ pub(crate) fn keep_stderr(seen: &mut Observation, line: &[u8]) {
     if is_better {
         seen.failure = Some((cause, line.trim().to_owned()));
     }
+}
+
+/// Whether a line says that a request failed and is tried again, such as gemini's `Attempt 1 failed with status 401.
+/// Retrying with backoff...`
+fn is_retry(line: &str) -> bool {
+    let lower = line.to_lowercase();
+    let words = ["retrying", "will retry", "reconnecting", "trying again", "retry in "];
+    words.iter().any(|words| lower.contains(words))
 }
 
 /// Reads an event of standard output. `None` for other lines; those of stderr are kept as a possible failure.

@@ -37,11 +37,29 @@ pub struct Observation {
     pub final_event: Option<FinalEvent>,
     /// Why the turn failed, if no final event says so: gemini reports a missing key only on stderr.
     pub failure: Option<(Cause, String)>,
+    /// The agent tries again after `failure`, and has done nothing else since. If its time runs out, that is why.
+    pub retrying: bool,
+    /// What it means if the process exits with an error before its first line: droid does so without its maker's server.
+    pub silent_failure: Option<(Cause, String)>,
     /// When a quota that is used up is full again, if the agent reports it as data.
     pub reset: Option<Reset>,
     /// Background work is still running, or its result is still being processed: another final event will follow,
     /// even if there has been one.
     pub busy: bool,
+}
+
+impl Observation {
+    /// The agent failed, and tries again by itself.
+    pub fn note_retry(&mut self, cause: Cause, error: String) {
+        self.failure = Some((cause, error));
+        self.retrying = true;
+    }
+
+    /// The agent went on: what failed before is not why the turn ends.
+    pub fn clear_failure(&mut self) {
+        self.failure = None;
+        self.retrying = false;
+    }
 }
 
 /// What is known about the exit of the agent's process.
@@ -60,7 +78,7 @@ pub fn decide_outcome(exit: ExitEvidence<'_>, seen: &Observation) -> TurnEnded {
     let fin = seen.final_event.as_ref();
     let (status, cause) = match exit.exited.cause {
         Some(cause @ (Cause::Stopped | Cause::Interrupted)) => (Status::Cancelled, Some(cause)),
-        Some(cause @ (Cause::Timeout | Cause::IdleTimeout)) => (Status::TimedOut, Some(cause)),
+        Some(cause @ (Cause::Timeout | Cause::IdleTimeout)) => (Status::TimedOut, Some(retried(seen).unwrap_or(cause))),
         Some(cause @ (Cause::KeeperLost | Cause::HostRestart)) => match fin {
             Some(fin) => by_final_event(fin),
             None => (Status::Lost, Some(cause)),
@@ -91,6 +109,19 @@ pub fn decide_outcome(exit: ExitEvidence<'_>, seen: &Observation) -> TurnEnded {
     }
 }
 
+/// Why the agent was trying again when its time ran out.
+fn retried(seen: &Observation) -> Option<Cause> {
+    let (cause, _) = seen.failure.as_ref().filter(|_| seen.retrying)?;
+    Some(*cause).filter(|cause| *cause != Cause::AgentError)
+}
+
+/// Why a process failed that gave no final result.
+fn failure<'a>(exit: ExitEvidence<'_>, seen: &'a Observation) -> Option<&'a (Cause, String)> {
+    let exited_with_error = exit.exited.code.is_some_and(|code| code != 0);
+    let silent = seen.silent_failure.as_ref().filter(|_| exited_with_error);
+    seen.failure.as_ref().or(silent)
+}
+
 fn by_final_event(fin: &FinalEvent) -> (Status, Option<Cause>) {
     match fin.outcome {
         Ok(()) => (Status::Completed, None),
@@ -106,14 +137,14 @@ fn by_exit_and_final_event(exit: ExitEvidence<'_>, seen: &Observation) -> (Statu
         None if exited_successfully && !exit.final_expected => (Status::Completed, None),
         Some(_) | None => (
             Status::Failed,
-            Some(seen.failure.as_ref().map_or(Cause::AgentError, |(cause, _)| *cause)),
+            Some(failure(exit, seen).map_or(Cause::AgentError, |(cause, _)| *cause)),
         ),
     }
 }
 
 fn error_text(exit: ExitEvidence<'_>, seen: &Observation) -> String {
     let reported = seen.final_event.as_ref().and_then(|fin| fin.error.clone());
-    let reported = reported.or_else(|| seen.failure.as_ref().map(|(_, text)| text.clone()));
+    let reported = reported.or_else(|| failure(exit, seen).map(|(_, text)| text.clone()));
     if let Some(error) = exit.exited.error.clone().or(reported) {
         return error;
     }
@@ -231,6 +262,57 @@ mod tests {
             decide(&exited(Some(0), Some(Cause::Timeout)), true, Some(fine())).0,
             Status::TimedOut
         );
+    }
+
+    #[test]
+    fn time_that_ran_out_while_retrying_has_the_cause_of_the_retries() {
+        let mut seen = Observation::default();
+        let decided = |seen: &Observation, cause| {
+            let exit = ExitEvidence {
+                exited: &exited(None, Some(cause)),
+                final_expected: true,
+                launcher_died: false,
+            };
+            let out = decide_outcome(exit, seen);
+            (out.status, out.cause, out.error)
+        };
+        seen.note_retry(Cause::Auth, "401".to_owned());
+        for limit in [Cause::Timeout, Cause::IdleTimeout] {
+            let expected = (Status::TimedOut, Some(Cause::Auth), Some("401".to_owned()));
+            assert_eq!(decided(&seen, limit), expected);
+        }
+        assert_eq!(decided(&seen, Cause::Stopped).1, Some(Cause::Stopped));
+        // A reason that says nothing, a failure that is not being retried, and an agent that went on.
+        seen.note_retry(Cause::AgentError, "400".to_owned());
+        assert_eq!(decided(&seen, Cause::Timeout).1, Some(Cause::Timeout));
+        seen.clear_failure();
+        seen.failure = Some((Cause::Network, "a warning".to_owned()));
+        assert_eq!(decided(&seen, Cause::Timeout).1, Some(Cause::Timeout));
+        seen.note_retry(Cause::Auth, "401".to_owned());
+        seen.clear_failure();
+        assert_eq!(decided(&seen, Cause::Timeout).1, Some(Cause::Timeout));
+    }
+
+    #[test]
+    fn silent_exit_with_an_error_has_the_reason_that_is_known_for_it() {
+        let seen = Observation {
+            silent_failure: Some((Cause::Network, "no server".to_owned())),
+            ..Observation::default()
+        };
+        for (code, cause, words) in [
+            (Some(1), Cause::Network, "no server"),
+            (Some(0), Cause::AgentError, "code 0"),
+            (None, Cause::AgentError, "not known"),
+        ] {
+            let exit = ExitEvidence {
+                exited: &exited(code, None),
+                final_expected: true,
+                launcher_died: false,
+            };
+            let out = decide_outcome(exit, &seen);
+            assert_eq!(out.cause, Some(cause));
+            assert!(out.error.unwrap().contains(words));
+        }
     }
 
     #[test]

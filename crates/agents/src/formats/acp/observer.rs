@@ -108,12 +108,17 @@ impl AcpObserver {
 
     fn observe_update(&mut self, update: SentUpdate<'_>) {
         self.mark_resumable();
+        if ["agent_", "tool_call"]
+            .iter()
+            .any(|kind| update.session_update.starts_with(kind))
+        {
+            self.seen.clear_failure();
+        }
         if &*update.session_update != "agent_message_chunk" {
             // Thoughts, plans and token counts may come between the chunks of one message.
             self.answer_is_over |= update.session_update.starts_with("tool_call");
             return;
         }
-        self.seen.failure = None;
         if let Some(tokens) = update.meta.and_then(|meta| meta.usage) {
             self.usage = self.usage.plus(tokens.usage());
         }

@@ -95,12 +95,18 @@ impl AppServerObserver {
             }
             "error" => {
                 let (cause, message) = classify(params.get("error").unwrap_or(&Value::Null));
-                self.seen.failure = Some((cause, message));
+                self.seen.note_retry(cause, message);
+            }
+            "item/started"
+            | "item/agentMessage/delta"
+            | "item/reasoning/summaryTextDelta"
+            | "item/reasoning/textDelta" => {
+                self.seen.clear_failure();
             }
             "item/completed" => {
                 let item = params.get("item").unwrap_or(&Value::Null);
                 // Codex continued after the failure.
-                self.seen.failure = None;
+                self.seen.clear_failure();
                 if str_at(item, "type") == "agentMessage" {
                     self.answer = Some(limited(str_at(item, "text")));
                 }

@@ -42,7 +42,7 @@ struct Head<'a> {
     /// Of `system/api_retry`.
     #[serde(default, deserialize_with = "default_on_error")]
     error_status: Option<u16>,
-    /// Of `assistant`: why a message replaces the model's answer.
+    /// Of `assistant`: why a message replaces the model's answer. Of `system/api_retry`: why the request failed.
     #[serde(borrow, default, deserialize_with = "text_or_none")]
     error: Option<Cow<'a, str>>,
     /// Of `rate_limit_event`.
@@ -90,12 +90,13 @@ impl Observer for ClaudeObserver {
                 self.update_tasks(head);
             }
             ("system", Some("api_retry")) => {
-                let message = "the model's API is being retried";
-                self.seen.failure = Some((cause::classify(head.error_status, message), message.to_owned()));
+                let (cause, message) = retry(&head);
+                self.seen.note_retry(cause, message);
             }
             ("command_lifecycle", _) => self.update_messages(head),
+            ("stream_event", _) => self.seen.clear_failure(),
             ("assistant", _) => {
-                self.seen.failure = None;
+                self.seen.clear_failure();
                 self.error_code = head.error.map(Cow::into_owned);
             }
             ("rate_limit_event", _) => {
@@ -116,6 +117,20 @@ impl Observer for ClaudeObserver {
     fn observation(&self) -> &Observation {
         &self.seen
     }
+}
+
+/// Why a request to the model is being retried: by claude's own name for it, else by the status.
+fn retry(head: &Head<'_>) -> (Cause, String) {
+    let name = head.error.as_deref().unwrap_or("the reason is not known");
+    let status = head
+        .error_status
+        .map(|status| format!(" ({status})"))
+        .unwrap_or_default();
+    let cause = cause::of_code(name).unwrap_or_else(|| cause::classify(head.error_status, name));
+    (
+        cause,
+        format!("the request to the model failed and was being retried: {name}{status}"),
+    )
 }
 
 /// A line that comes only while the model works. A `result` follows.

@@ -56,8 +56,9 @@ impl Observer for CodexObserver {
             "thread.started" => self.seen.agent_session_id = event.thread_id.map(Cow::into_owned),
             "error" => {
                 let message = event.message.as_deref().map(limited).unwrap_or_default();
-                self.seen.failure = Some((cause::classify(None, &message), message));
+                self.seen.note_retry(cause::classify(None, &message), message);
             }
+            "item.started" | "item.updated" => self.seen.clear_failure(),
             "item.completed" => self.observe_item(event.item),
             "turn.completed" => {
                 let usage = event.usage.map(Usage::from).unwrap_or_default();
@@ -82,7 +83,7 @@ impl CodexObserver {
         let Some(item) = item else { return };
         if item.kind != "error" {
             // Codex continued after the failure.
-            self.seen.failure = None;
+            self.seen.clear_failure();
         }
         if item.kind == "agent_message" {
             self.answer = item.text.as_deref().map(limited);

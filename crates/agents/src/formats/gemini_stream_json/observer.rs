@@ -75,7 +75,7 @@ impl Observer for GeminiObserver {
 
 impl GeminiObserver {
     fn mark_answered(&mut self) {
-        self.seen.failure = None;
+        self.seen.clear_failure();
         if let Some(id) = self.session_id.take() {
             self.seen.agent_session_id = Some(id);
         }
