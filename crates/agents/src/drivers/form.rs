@@ -14,14 +14,15 @@ pub(super) fn questions(request: &Value) -> Vec<AskedQuestion> {
         let text = |member: &str| property[member].as_str().map(str::to_owned);
         let multiple = property["type"] == "array";
         let (title, description) = (text("title"), text("description"));
+        let one = if multiple { &property["items"] } else { property };
         AskedQuestion {
             id: name.clone(),
             text: description.or_else(|| title.clone()).unwrap_or_else(|| name.clone()),
             header: title,
-            choices: choices(if multiple { &property["items"] } else { property }),
+            choices: choices(one),
             multiple,
             free_text: false,
-            kind: match property["type"].as_str() {
+            kind: match one["type"].as_str() {
                 Some("number") => AnswerType::Number,
                 Some("integer") => AnswerType::Integer,
                 Some("boolean") => AnswerType::Boolean,

@@ -186,6 +186,11 @@ fn a_result_about_nothing_does_not_replace_the_answer() {
         // Alone it is the end.
         assert!(after(&[nothing]).final_event.is_some());
     }
+    // Claude writes such lines by itself, too.
+    let idle = r#"{"type":"system","subtype":"status","status":null}"#;
+    let hook = r#"{"type":"user","message":{"role":"user","content":[{"type":"text","text":"hook"}]}}"#;
+    let event = after(&[SUCCESS, idle, hook, about_nothing[0]]).final_event.unwrap();
+    assert_eq!(event.outcome, Ok(()));
     // A request to the model came in between.
     let work = r#"{"type":"system","subtype":"init","session_id":"s"}"#;
     let event = after(&[SUCCESS, work, about_nothing[0]]).final_event.unwrap();

@@ -22,7 +22,7 @@ pub struct AskedQuestion {
     /// An own text can be given instead of a choice: `{"other": "text"}`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub free_text: bool,
-    /// What an answer without choices is.
+    /// What an answer without choices is; with `multiple`, what each of the list is.
     #[serde(default, rename = "type")]
     pub kind: AnswerType,
     /// It has to be answered.
@@ -86,17 +86,20 @@ impl AskedQuestion {
                 .and_then(|own| own.get("other"));
             self.free_text && own.is_some_and(|own| own.as_str().is_some_and(|text| !text.is_empty()))
         };
-        let is_right = |value: &Value| is_choice(value) || is_own(value);
+        let is_typed = |value: &Value| match self.kind {
+            AnswerType::String => value.is_string(),
+            AnswerType::Number => value.is_number(),
+            AnswerType::Integer => value.is_i64() || value.is_u64(),
+            AnswerType::Boolean => value.is_boolean(),
+        };
+        let is_right = |value: &Value| match self.choices.as_slice() {
+            [] => is_typed(value),
+            _ => is_choice(value) || is_own(value),
+        };
         let is_good = match answer {
-            Value::Array(values) => {
-                self.multiple && values.iter().all(is_right) && !(self.required && values.is_empty())
+            Value::Array(values) if self.multiple => {
+                values.iter().all(is_right) && !(self.required && values.is_empty())
             }
-            _ if self.choices.is_empty() => match self.kind {
-                AnswerType::String => answer.is_string(),
-                AnswerType::Number => answer.is_number(),
-                AnswerType::Integer => answer.is_i64() || answer.is_u64(),
-                AnswerType::Boolean => answer.is_boolean(),
-            },
             value => !self.multiple && is_right(value),
         };
         if is_good { Ok(()) } else { Err(self.expected()) }
@@ -104,13 +107,17 @@ impl AskedQuestion {
 
     fn expected(&self) -> String {
         if self.choices.is_empty() {
-            let what = match self.kind {
-                AnswerType::String => "a text",
-                AnswerType::Number => "a number",
-                AnswerType::Integer => "a whole number",
-                AnswerType::Boolean => "true or false",
+            let (one, several) = match self.kind {
+                AnswerType::String => ("a text", "texts"),
+                AnswerType::Number => ("a number", "numbers"),
+                AnswerType::Integer => ("a whole number", "whole numbers"),
+                AnswerType::Boolean => ("true or false", "values that are true or false"),
             };
-            return format!("must be {what}");
+            return if self.multiple {
+                format!("must be a list of {several}")
+            } else {
+                format!("must be {one}")
+            };
         }
         let choices: Vec<String> = self
             .choices

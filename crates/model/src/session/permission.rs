@@ -162,6 +162,7 @@ mod tests {
                 { "id": "color", "text": "Which color?", "choices": choices, "free_text": true, "required": true },
                 { "id": "many", "text": "Which?", "choices": choices, "multiple": true },
                 { "id": "count", "text": "How many?", "type": "integer" },
+                { "id": "names", "text": "Which names?", "multiple": true },
             ]))
             .unwrap(),
             takes_reason: true,
@@ -175,6 +176,7 @@ mod tests {
             json!({ "color": "Red" }),
             json!({ "color": { "other": "Green" }, "many": [], "count": 3 }),
             json!({ "color": "Blue", "many": ["Red", "Blue"] }),
+            json!({ "color": "Blue", "names": ["any", "text"] }),
         ] {
             assert_eq!(path(&allow, json!({ "answers": right })), Ok(()));
         }
@@ -187,6 +189,8 @@ mod tests {
             (json!({ "color": "Red", "many": "Red" }), "answers.many"),
             (json!({ "color": "Red", "many": [{ "other": "x" }] }), "answers.many"),
             (json!({ "color": "Red", "count": 1.5 }), "answers.count"),
+            (json!({ "color": "Red", "names": "any" }), "answers.names"),
+            (json!({ "color": "Red", "names": [1] }), "answers.names"),
         ] {
             assert_eq!(
                 path(&allow, json!({ "answers": wrong })),

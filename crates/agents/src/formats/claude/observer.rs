@@ -59,6 +59,9 @@ struct Head<'a> {
     command_uuid: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "text_or_none")]
     state: Option<Cow<'a, str>>,
+    /// Of `system/status`: what claude does.
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    status: Option<Cow<'a, str>>,
     /// Of `system/background_tasks_changed`: all tasks that run.
     #[serde(default, deserialize_with = "default_on_error")]
     tasks: Option<Vec<Task>>,
@@ -136,8 +139,14 @@ fn retry(head: &Head<'_>) -> (Cause, String) {
 /// A line that comes only while the model works. A `result` follows.
 fn is_work(head: &Head<'_>) -> bool {
     match &*head.kind {
-        "system" => matches!(head.subtype.as_deref(), Some("init" | "status")),
-        kind => matches!(kind, "stream_event" | "assistant" | "user"),
+        "system" => match head.subtype.as_deref() {
+            Some("init") => true,
+            // Without a word, it is what claude writes when it has nothing to do any more.
+            Some("status") => head.status.as_deref() == Some("requesting"),
+            _ => false,
+        },
+        // Hooks and interrupts write `user` lines, too.
+        kind => matches!(kind, "stream_event" | "assistant"),
     }
 }
 
