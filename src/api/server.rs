@@ -200,7 +200,8 @@ impl Server {
         let mut shutdown = runtime.shutdown.subscribe();
         tokio::select! {
             () = wait_for_shutdown(&mut shutdown) => {}
-            Some(ended) = serving.join_next() => {
+            // A listener without connections ends with the shutdown. Then those of the others still have their time.
+            Some(ended) = serving.join_next() => if !runtime.shutdown.has_begun() {
                 let error = ended.err().map(|error| error.to_string());
                 tracing::error!(error, "a listener has ended though the server does not shut down");
                 return;

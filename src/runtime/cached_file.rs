@@ -1,15 +1,19 @@
 //! Small files of the home that are read again when they have changed, so that every reader gets what they hold now.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use crate::runtime::error::RuntimeError;
 use promptd_sys as sys;
+
+/// The clock of file times ticks every few milliseconds, and what is written within one tick has the same time.
+const TICK: Duration = Duration::from_millis(50);
 
 /// The largest of these files.
 const MAX_FILE: u64 = 64 << 20;
@@ -23,7 +27,8 @@ pub(crate) struct CachedFile<T: ?Sized> {
 
 #[derive(Debug)]
 struct Cached<T: ?Sized> {
-    /// Which version of the file the content comes from; `None` where the last version could not be used.
+    /// Which version of the file the content comes from; `None` where the last version could not be used, or may look like
+    /// the next one.
     version: Option<Version>,
     content: Arc<T>,
     /// The last problem, so that each is logged once.
@@ -31,7 +36,7 @@ struct Cached<T: ?Sized> {
 }
 
 /// Inode, length and time of change; `None` where there is no file.
-type Version = Option<(u64, u64, i64, i64)>;
+type Version = Option<(u64, u64, SystemTime)>;
 
 impl<T: ?Sized> CachedFile<T> {
     /// `empty` is the content where there is no file.
@@ -69,7 +74,7 @@ impl<T: ?Sized> CachedFile<T> {
         match read {
             Ok((version, content)) => {
                 *cached = Cached {
-                    version: Some(version),
+                    version: Some(version).filter(is_older_than_a_tick),
                     content,
                     problem: String::new(),
                 };
@@ -93,10 +98,14 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
+/// Whether every later change can be seen by its time. Else an old token could stay valid for ever.
+fn is_older_than_a_tick(version: &Version) -> bool {
+    version.is_none_or(|(_, _, changed)| changed.elapsed().is_ok_and(|age| age > TICK))
+}
+
 fn version(path: &Path) -> io::Result<Version> {
-    let stamp = |metadata: &Metadata| (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(stamp(&metadata))),
+        Ok(metadata) => Ok(Some((metadata.ino(), metadata.len(), metadata.modified()?))),
         // A link to nothing is no missing file: reading it says so.
         Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => read(path).map(|_| None),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -179,5 +188,17 @@ mod tests {
             assert_eq!(content(&file), expected, "{text:?}");
         }
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn changes_within_a_tick_and_of_the_same_length_are_seen() {
+        let path = std::env::temp_dir().join(format!("promptd-cached-ticks-{}", std::process::id()));
+        let file = CachedFile::new(path.clone(), Arc::from("new"));
+        for number in 1_000..3_000 {
+            // In place, as an editor or a shell writes.
+            fs::write(&path, number.to_string()).unwrap();
+            assert_eq!(content(&file), number.to_string());
+        }
+        fs::remove_file(path).unwrap();
     }
 }

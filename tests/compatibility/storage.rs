@@ -155,6 +155,8 @@ async fn hostile_store_and_killed_server_change_nothing() {
         server.kill();
         server.start_again().await;
     }
+    // After many failures a sink waits up to half a minute before it tries again.
+    server.patience = Duration::from_secs(45);
     stored(&server, "s").await;
     assert_output(&server, "s", |key| logs.lock().unwrap().text(key).to_owned()).await;
     let logs = logs.lock().unwrap();

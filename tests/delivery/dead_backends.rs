@@ -1,7 +1,7 @@
 //! A backend that is dead, slow or refuses costs its own sink and nobody else: not the agent, not another session, not
 //! another sink, and next to no memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -12,9 +12,6 @@ use support::{Server, let_pass, procs};
 
 /// For what comes by itself a minute later.
 const A_MINUTE_AND_MORE: Duration = Duration::from_secs(90);
-
-/// Long enough to be no accident, and much shorter than a request to a dead backend takes.
-const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn refusal_pauses_the_sink_until_reload() {
@@ -48,18 +45,17 @@ async fn refusal_pauses_the_sink_until_reload() {
         assert!(!session.to_string().contains("top-secret"), "{session}");
         assert!(!session.to_string().contains(path), "{session}");
     }
-    let paused = Instant::now();
     assert!(!server.log().contains("top-secret"), "{}", server.log());
     let tries: Vec<usize> = backend.look(|log| log.tries.values().copied().collect());
     assert_eq!(tries, [1; 5], "a sink that is paused does not hammer");
     backend.behave();
+    // The next try by itself would be a minute after the refusal, which is longer than a wait waits for a change.
     server.reload();
     for (_, path, id) in &sessions {
         server.all_arrived(&backend, path, id).await;
         let sink = server.sink_when(id, "mine", |sink| sink["state"] == "idle").await;
         assert_eq!(sink["last_error"], Value::Null, "{sink}");
     }
-    assert!(paused.elapsed() < SOON * 2, "a minute's pause was waited for");
 }
 
 #[tokio::test]
@@ -84,18 +80,17 @@ async fn dead_backend_delays_no_other_session() {
         { "kind": "http", "name": "dead", "url": dead.url(PATH) },
         { "kind": "http", "name": "alive", "url": alive.url(PATH) },
     ]);
-    let begun = Instant::now();
     let mut sessions = Vec::new();
     for number in 0..30 {
         sessions.push(server.pushed(&format!("echo {number}"), both.clone()).await);
     }
     dead.wait_until("requests that hang", |log| log.running() > 0).await;
     let others = join_all((0..5).map(|_| server.pushed("echo other", to(&alive)))).await;
+    // A request to a dead backend takes 30 s, which is longer than a wait waits for a change.
     for id in sessions.iter().chain(&others) {
         server.all_arrived(&alive, PATH, id).await;
         assert_eq!(server.session(id).await["status"], "completed");
     }
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     assert_eq!(dead.look(Log::committed), 0);
     let sink = server.sink(&sessions[0], "dead").await;
     assert_eq!(sink["acked_seq"], 0, "{sink}");
@@ -167,10 +162,8 @@ async fn many_dead_backends_delay_nobody_else() {
         server.settled(session["id"].as_str().unwrap()).await;
     }
     let_pass(Duration::from_millis(500), "as many as have room are being tried").await;
-    let begun = Instant::now();
     let id = server.pushed("echo alive", to(&alive)).await;
     server.all_arrived(&alive, PATH, &id).await;
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -233,7 +226,6 @@ async fn thousand_undelivered_sessions_need_little_memory() {
         .await;
     backend.behave();
     backend.come_up();
-    let up = Instant::now();
     let records = server.records(&ids[0]).await.len();
     let last = u64::try_from(records).unwrap();
     backend
@@ -241,7 +233,6 @@ async fn thousand_undelivered_sessions_need_little_memory() {
             ids.iter().all(|id| log.last_seq(PATH, id) >= last)
         })
         .await;
-    eprintln!("all delivered {:?} after it came up", up.elapsed());
     for id in ids.iter().step_by(97) {
         server.all_arrived(&backend, PATH, id).await;
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::delivery::{PATH, to};
-use support::hostile::{Act, Arrival, Backend, Dice, Log, Reply, judge};
+use support::hostile::{Act, Arrival, Backend, Dice, Judged, Log, Reply, judge};
 use support::{PATIENCE, Server, assert_same_bytes, joined, let_pass};
 
 /// A number from the environment, so that the same test can be run for hours, and with other dice.
@@ -60,6 +60,12 @@ fn weather(backend: &Backend, dice: &Arc<Mutex<Dice>>, round: u64) {
     }
 }
 
+/// However slow a machine is, a day with so many kills is bad enough.
+const MOST_KILLS: u64 = 100;
+
+/// After many failures a sink waits up to half a minute before it tries again.
+const LONGEST_RETRY: Duration = Duration::from_secs(45);
+
 async fn a_bad_day(seed: u64, lasts: Duration) {
     eprintln!("seed {seed}");
     let dice = Arc::new(Mutex::new(Dice::new(seed)));
@@ -69,8 +75,9 @@ async fn a_bad_day(seed: u64, lasts: Duration) {
         sessions.push(server.pushed(AGENT, to(&backend)).await);
     }
     let (begun, mut kills) = (Instant::now(), 0);
-    // On a busy machine a start takes its time.
-    while begun.elapsed() < lasts || kills <= 5 {
+    // On a busy machine a start takes its time, and so does whatever else a bad day is made of.
+    while begun.elapsed() < lasts || kills <= 5 || !was_bad(&judge(&backend, PATH), &sessions) {
+        assert!(kills < MOST_KILLS, "the day is not bad enough");
         weather(&backend, &dice, kills);
         let moment = Duration::from_millis(100 + dice.lock().unwrap().roll(600));
         let_pass(moment, "the server is hit at different moments of its work").await;
@@ -89,6 +96,11 @@ async fn a_bad_day(seed: u64, lasts: Duration) {
     backend.behave();
     let mut judged = None;
     for id in &sessions {
+        let last = u64::try_from(server.records(id).await.len()).unwrap();
+        let what = format!("the arrival of record {last} of {id}");
+        backend
+            .wait_for(&what, LONGEST_RETRY, |log| log.last_seq(PATH, id) >= last)
+            .await;
         judged = Some(server.all_arrived(&backend, PATH, id).await);
     }
     let judged = judged.unwrap();
@@ -97,7 +109,6 @@ async fn a_bad_day(seed: u64, lasts: Duration) {
         let count = written.iter().filter(|byte| **byte == b'\n').count();
         let expected: String = (1..=count).map(|n| format!("line {n}\n")).collect();
         assert_same_bytes("the lines", &written, expected.as_bytes());
-        assert!(count > 100, "only {count} lines were written");
     }
     let (requests, batches) = (judged.total(|sent| sent.requests), judged.total(|sent| sent.batches));
     let (duplicates, splits) = (judged.total(|sent| sent.duplicates), judged.total(|sent| sent.splits));
@@ -105,7 +116,13 @@ async fn a_bad_day(seed: u64, lasts: Duration) {
         "{kills} kills, {requests} requests, {batches} batches, {duplicates} duplicates, {splits} splits, {:?}",
         begun.elapsed()
     );
-    assert!(kills > 5 && duplicates > 0 && splits > 0, "the day was not bad enough");
+}
+
+/// Whether batches were repeated and divided, and every session had something to lose.
+fn was_bad(judged: &Judged, sessions: &[String]) -> bool {
+    let has_come = |id: &String| judged.0.get(id).is_some_and(|sent| sent.records.len() > 100);
+    let (duplicates, splits) = (judged.total(|sent| sent.duplicates), judged.total(|sent| sent.splits));
+    duplicates > 0 && splits > 0 && sessions.iter().all(has_come)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,8 +337,8 @@ async fn dead_backend_does_not_delay_shutdown() {
         backend.wait_until("a first try", |log| log.heads > 0).await;
         let begun = Instant::now();
         assert_eq!(server.terminate().await, Some(0), "{}", server.log());
-        // Two seconds of grace, and what a busy machine needs.
-        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        // Two seconds of grace, and what a busy machine needs; a request that hangs takes 30 s.
+        assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
         backend.behave();
         server.start_again().await;
         server.all_arrived(&backend, PATH, &id).await;

@@ -2,7 +2,7 @@
 
 use support::delivery::{PATH, to};
 use support::hostile::{Act, Backend, Reply};
-use support::{Server, wait_until};
+use support::{Server, wait_for, wait_until};
 
 /// Makes a session of a server that is not running look as if it had ended last year.
 fn make_old(server: &Server, id: &str) {
@@ -53,9 +53,10 @@ async fn undelivered_records_are_kept_or_reported() {
 
     // Now there is no room for it.
     server.configure("[limits]\nkeep_days = 1\ntotal_bytes = 1000\n");
-    while server.get("/v1/info").await["limits"]["total_bytes"] != 1000 {
-        tokio::task::yield_now().await;
-    }
+    wait_for("the changed limit", async || {
+        server.get("/v1/info").await["limits"]["total_bytes"] == 1000
+    })
+    .await;
     let_it_look(&server).await;
     wait_until("the session to go for want of room", || !kept.exists()).await;
     let (status, _) = server

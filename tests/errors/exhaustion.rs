@@ -1,11 +1,9 @@
 //! Callers who ask for too much at once: they get no more than their share, and whoever has work to do gets in.
 
-use std::time::Duration;
-
 use serde_json::json;
 use support::http::Answer;
 use support::problems::assert_problem;
-use support::{Builder, Server, promptd, within};
+use support::{Builder, Server, promptd, wait_for, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -91,8 +89,9 @@ async fn readers_beyond_the_bound_are_told_so() {
     let id = server.shell("until [ -e go ]; do sleep 0.05; done").await;
     let path = format!("/v1/sessions/{id}/events");
     // Each reader has a connection of its own.
-    let (readers, refusal) = loop_until_refused(&server, &path).await;
-    assert!(readers.len() >= 32, "{} readers", readers.len());
+    let bound = server.get("/v1/info").await["limits"]["connections"].as_u64().unwrap();
+    assert!(bound >= 32, "{bound} connections");
+    let (readers, refusal) = open_up_to(usize::try_from(bound).unwrap(), &server, &path).await;
     assert_problem(&refusal, 503, "too_many_connections");
     assert!(
         refusal.detail().contains(&readers.len().to_string()),
@@ -108,31 +107,55 @@ async fn readers_beyond_the_bound_are_told_so() {
     assert!(done && said.contains("from inside"), "{said}");
     server.touch("go");
     drop(readers);
-    support::wait_for("the places of readers that left", async || {
-        let answer = server.request("GET", "/v1/sessions").send().await.unwrap();
-        if answer.status() == 200 {
-            Ok(())
-        } else {
-            Err(answer.status().to_string())
-        }
-    })
-    .await;
+    places_are_free(&server).await;
     assert_eq!(server.settled(&id).await["status"], json!("completed"));
 }
 
-/// Opens streams until one is refused.
-async fn loop_until_refused(server: &Server, path: &str) -> (Vec<reqwest::Response>, Answer) {
-    let mut open = Vec::new();
-    loop {
+/// Waits until readers that left do not count any more.
+async fn places_are_free(server: &Server) {
+    wait_for("the places of readers that left", async || {
+        match server.request("GET", "/v1/sessions").send().await {
+            Ok(answer) if answer.status() == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// What a caller hears who sends its body and only then reads.
+async fn refusal_of_a_body(server: &Server, bytes: usize) -> String {
+    let head = "POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let mut stream = connect(server, &format!("{head}Content-Length: {bytes}\r\n\r\n")).await;
+    // It may be cut off.
+    let _cut = within("the body", stream.write_all(&vec![b' '; bytes])).await;
+    let mut answer = Vec::new();
+    while let Ok(1..) = within("the answer", stream.read_buf(&mut answer)).await {}
+    String::from_utf8(answer).unwrap()
+}
+
+/// Opens as many streams as may be open, and one more, which is refused.
+async fn open_up_to(bound: usize, server: &Server, path: &str) -> (Vec<reqwest::Response>, Answer) {
+    let open = async || {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.get(format!("{}{path}", server.url));
-        let answer = within("an answer", request.try_clone().unwrap().send()).await.unwrap();
-        if answer.status() != 200 {
-            return (open, Answer::of(request).await);
-        }
-        open.push(answer);
-        assert!(open.len() < 300, "there is no bound");
+        within("an answer", request.send()).await.unwrap()
+    };
+    let mut all = Vec::new();
+    while all.len() < bound {
+        // A connection whose answer has just come counts for a moment longer.
+        let stream = wait_for("a stream below the bound", async || {
+            let answer = open().await;
+            if answer.status() == 200 {
+                Ok(answer)
+            } else {
+                Err(answer.status())
+            }
+        });
+        all.push(stream.await);
     }
+    let refused = open().await;
+    assert_ne!(refused.status(), 200, "there is no bound");
+    (all, Answer::read(refused).await)
 }
 
 #[tokio::test]
@@ -155,14 +178,17 @@ async fn configured_number_of_connections_holds() {
     let server = Server::with().config("[limits]\nconnections = 3\n").start().await;
     assert_eq!(server.get("/v1/info").await["limits"]["connections"], json!(3));
     let id = server.shell("until [ -e go ]; do sleep 0.05; done").await;
-    let (open, refusal) = loop_until_refused(&server, &format!("/v1/sessions/{id}/events")).await;
-    assert_eq!(open.len(), 3);
+    let (open, refusal) = open_up_to(3, &server, &format!("/v1/sessions/{id}/events")).await;
     assert_problem(&refusal, 503, "too_many_connections");
+    // A caller that sends a body meanwhile gets to know it, too, however much of it nobody reads.
+    for bytes in [0, 10_000, 4 << 20] {
+        let answer = refusal_of_a_body(&server, bytes).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("too_many_connections"),
+            "{bytes}: {answer}"
+        );
+    }
     drop(open);
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while server.request("GET", "/v1/sessions").send().await.unwrap().status() != 200 {}
-    })
-    .await
-    .expect("the places of readers that left are free again");
+    places_are_free(&server).await;
     server.touch("go");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Server, let_pass, of_type, procs, wait_until};
+use support::{Server, let_pass, of_type, procs, wait_for, wait_until};
 
 /// How many questions are asked while servers are killed.
 pub(crate) const QUESTIONS: usize = 12;
@@ -302,7 +302,13 @@ async fn many_waiting_agents_cost_no_cpu() {
             .map(|text| text.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap())
             .sum()
     };
-    let_pass(Duration::from_millis(500), "what the questions have started is over").await;
+    wait_for("the end of what the questions have started", async || {
+        let before = switches(server.pid());
+        let_pass(Duration::from_secs(1), "few things may happen meanwhile").await;
+        let woke = switches(server.pid()).saturating_sub(before);
+        if woke < MANY / 2 { Ok(()) } else { Err(woke) }
+    })
+    .await;
     let before = switches(server.pid());
     let_pass(Duration::from_secs(4), "nothing may happen meanwhile").await;
     let woke = switches(server.pid()).saturating_sub(before);

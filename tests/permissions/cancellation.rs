@@ -1,13 +1,10 @@
 //! Interrupts use the agent's protocol, and end the turn even if the agent ignores them.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{PATIENCE, Server, folder, of_type, procs, wait_until};
-
-/// Long enough for what goes by itself, and shorter than anything that is waited for before force is used.
-const AT_ONCE: Duration = Duration::from_secs(6);
 
 async fn interrupt(server: &Server, id: &str) {
     server.post(&format!("/v1/sessions/{id}/interrupt"), Value::Null).await;
@@ -18,10 +15,8 @@ async fn interrupt_uses_the_protocol_and_the_session_continues() {
     let server = Server::with().scripted().start().await;
     let id = server.act("say One.\nhang", json!({})).await;
     server.hears("", "session/prompt").await;
-    let begun = Instant::now();
     interrupt(&server, &id).await;
     let session = server.settled(&id).await;
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     let turn = &session["turns"][0];
     assert_eq!(
         (&turn["status"], &turn["cause"]),

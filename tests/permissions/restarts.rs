@@ -1,7 +1,9 @@
 //! A permission question survives the server and its keeper.
 
-use serde_json::{Value, json};
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 use support::{Server, assert_no_holes, let_pass, procs};
 
 use crate::answers::{QUESTIONS, heard};
@@ -26,16 +28,25 @@ async fn question_and_its_deadline_survive_a_restart() {
     assert_eq!(server.heard_in_short(""), heard(["allow-once", "EOF"]));
     // Away for longer than the limit: the default is given as soon as somebody is there again.
     let id = server
-        .act("ask", json!({ "cwd": "late", "permission_timeout": 1.0 }))
+        .act("ask", json!({ "cwd": "late", "permission_timeout": 600.0 }))
         .await;
     server.question(&id).await;
     server.kill();
-    let_pass(Duration::from_millis(1_200), "longer than the question waits").await;
+    expire(&server, &id);
     server.start_again().await;
-    let begun = std::time::Instant::now();
     let session = server.settled(&id).await;
     assert_eq!(session["turns"][0]["result"], "told reject-once. ", "{session}");
-    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+}
+
+/// Makes the time to answer look as if it had been over last year.
+fn expire(server: &Server, id: &str) {
+    const NAME: &str = "\"expires_at\":\"";
+    let path = server.session_folder(id).join("journal.ndjson");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let at = text.find(NAME).unwrap() + NAME.len();
+    // In place, as its keeper lives and appends.
+    let journal = std::fs::File::options().write(true).open(path).unwrap();
+    journal.write_all_at(b"2025", u64::try_from(at).unwrap()).unwrap();
 }
 
 #[tokio::test]
@@ -55,10 +66,10 @@ async fn broken_mcp_file_does_not_disturb_a_running_agent() {
 async fn pause_does_not_count_as_time_to_answer() {
     let paused = async || {
         let server = Server::with().scripted().start().await;
-        let id = server.act("ask", json!({ "permission_timeout": 2.0 })).await;
+        let id = server.act("ask", json!({ "permission_timeout": 4.0 })).await;
         server.question(&id).await;
         procs::signal(server.pid(), "STOP");
-        let_pass(Duration::from_secs(4), "the pause itself").await;
+        let_pass(Duration::from_secs(6), "the pause itself").await;
         procs::signal(server.pid(), "CONT");
         assert_eq!(server.session(&id).await["status"], "waiting");
         let session = server.settled(&id).await;

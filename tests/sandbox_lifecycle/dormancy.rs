@@ -9,7 +9,7 @@ use serde_json::json;
 use support::delivery::PATH;
 use support::hostile::Backend;
 use support::platform::Platform;
-use support::{Server, folder, let_pass};
+use support::{Server, folder, let_pass, wait_for};
 
 /// How long it is watched.
 const A_WHILE: Duration = Duration::from_secs(5);
@@ -49,6 +49,19 @@ fn activity(pid: i32) -> (BTreeMap<String, u64>, u64) {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
     let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap();
     (switches, written.parse().unwrap())
+}
+
+/// Waits until what requests have started is over; answers the activity by then.
+async fn calm(pid: i32) -> (BTreeMap<String, u64>, u64) {
+    let mut before = activity(pid);
+    wait_for("a calm second", async || {
+        let_pass(Duration::from_secs(1), "nothing may happen meanwhile").await;
+        let now = activity(pid);
+        let is_calm = now == before;
+        let changed = std::mem::replace(&mut before, now.clone());
+        if is_calm { Ok(now) } else { Err(changed) }
+    })
+    .await
 }
 
 /// How many TCP connections a process has that are open, and that it did not accept nor listen on: those it made.
@@ -95,8 +108,7 @@ async fn unused_server_stays_dormant() {
     let unused = everything(&server.home());
     assert!(!unused.keys().any(|name| name.contains("epoch")), "{unused:?}");
     let port = server.address.rsplit(':').next().unwrap().parse().unwrap();
-    let_pass(Duration::from_millis(500), "what the requests have started is over").await;
-    let before = activity(server.pid());
+    let before = calm(server.pid()).await;
     let_pass(A_WHILE, "nothing may happen meanwhile").await;
     let after = activity(server.pid());
     let woke = |(thread, times): (&String, &u64)| times - before.0.get(thread).unwrap_or(&0);

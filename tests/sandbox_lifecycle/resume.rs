@@ -5,31 +5,27 @@
 //! tests run on is disturbed: the step is in a file that a server with debug assertions adds to its clock.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use support::delivery::PATH;
 use support::envd::Envd;
 use support::hostile::{Act, Backend, Reply};
-use support::pause::{AWAY, BUSY, Clock, SOON, epoch};
+use support::pause::{AWAY, Clock, epoch};
 use support::platform::Platform;
 use support::{Server, assert_no_holes, of_type, wait_for};
 
-/// So many records of a type, which have to come soon: found on the disk, since whoever asks the server wakes it.
+/// So many records of a type, which have to come by themselves: found on the disk, since whoever asks the server wakes it.
 async fn in_journal(server: &Server, id: &str, kind: &str, count: usize) -> Vec<Value> {
     let path = server.session_folder(id).join("journal.ndjson");
-    let begun = Instant::now();
     let what = format!("{count} records of type {kind} in the journal");
-    let found = wait_for(&what, async || {
+    wait_for(&what, async || {
         let text = std::fs::read_to_string(&path).unwrap();
         let records = text.split_inclusive('\n');
         let records = records.filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let found: Vec<_> = records.filter(|record| record["type"] == kind).collect();
         if found.len() >= count { Ok(found) } else { Err(text) }
     })
-    .await;
-    assert!(begun.elapsed() < SOON + BUSY, "{what} took {:?}", begun.elapsed());
-    found
+    .await
 }
 
 #[tokio::test]
@@ -101,11 +97,10 @@ async fn clock_step_off_platform_only_renews_connections() {
     let before = backend.requests().len();
     backend.always(Act::Answer(Reply::ok()));
     clock.step(AWAY);
-    let stepped = Instant::now();
+    // Long before the 30 s are over after which a request is given up.
     backend
         .wait_until("another delivery", |log| log.requests.len() > before)
         .await;
-    assert!(stepped.elapsed() < SOON + BUSY, "{:?}", stepped.elapsed());
     assert_eq!(epoch(&server).await, first);
     server.touch("go");
     server.settled(&id).await;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value, json};
 use support::http::Answer;
-use support::{Server, of_type};
+use support::{Server, of_type, wait_for};
 
 /// With everything that encoders treat differently.
 const SECRET: &str = r#"sk/47 "11"+zyx98~wvu"#;
@@ -188,10 +188,10 @@ async fn masked_output_is_the_same_from_every_cursor() {
         .create(json!({ "agent": "shell", "env": { "TOKEN": "abcdefghij" }, "prompt": prompt }))
         .await;
     for n in 1..=7 {
-        let seen = |records: &[Value]| of_type(records, "stdout").len() == n;
-        while !seen(&server.records(&id).await) {
-            tokio::task::yield_now().await;
-        }
+        wait_for("the next part", async || {
+            of_type(&server.records(&id).await, "stdout").len() == n
+        })
+        .await;
         server.touch(&format!("on.{n}"));
     }
     server.settled(&id).await;

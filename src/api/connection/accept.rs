@@ -1,6 +1,7 @@
 //! Accepts connections and serves each.
 
 use std::convert::Infallible;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -40,7 +42,9 @@ pub(crate) async fn accept<L: Listener>(
     refused: Endpoint,
     shutdown: watch::Receiver<bool>,
     peer: impl Fn(&L::Io) -> Option<Peer>,
-) {
+) where
+    L::Io: AsRawFd,
+{
     let mut tasks = JoinSet::new();
     let mut down = shutdown.clone();
     loop {
@@ -70,7 +74,7 @@ async fn serve<S>(
     app: Router,
     mut shutdown: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AsRawFd + Unpin + Send + 'static,
 {
     let app = TowerToHyperService::new(app);
     let served = Arc::clone(&client);
@@ -88,6 +92,8 @@ async fn serve<S>(
             Ok::<Response<TrackedBody>, Infallible>(answer.map(|body| TrackedBody { body, _active: active }))
         }
     });
+    // Open as long as the connection below.
+    let socket = stream.as_raw_fd();
     let stream = TokioIo::new(TrackedStream::new(stream, Arc::clone(&client)));
     let mut http = http1::Builder::new();
     http.max_buf_size(BUFFER);
@@ -99,11 +105,23 @@ async fn serve<S>(
             biased;
             // A connection that breaks off is the caller's affair.
             _ended = connection.as_mut() => return,
-            () = &mut must_close => return,
+            () = &mut must_close => {
+                if !has_unread_bytes(socket) {
+                    return;
+                }
+                // The kernel has a request that we have not been told of yet. Closed now, it would be lost in a reset.
+                must_close.set(client.must_close());
+                tokio::task::yield_now().await;
+            }
             () = wait_for_shutdown(&mut shutdown), if !is_ending => {
                 is_ending = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
     }
+}
+
+fn has_unread_bytes(socket: RawFd) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(socket, &mut [0], flags).is_ok_and(|bytes| bytes > 0)
 }

@@ -1,8 +1,9 @@
 //! Whole HTTP responses, for tests that check more than the body.
 
+use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::{PATIENCE, Server};
+use super::{Server, within};
 
 /// An answer with everything that was in it.
 #[derive(Debug)]
@@ -16,9 +17,17 @@ pub struct Answer {
 
 impl Answer {
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
-        let answer = request.timeout(PATIENCE).send().await.unwrap();
+        Self::read(within("an answer", request.send()).await.unwrap()).await
+    }
+
+    /// Reads an answer to its end, which may take long on a busy machine, as long as something comes.
+    pub async fn read(answer: reqwest::Response) -> Self {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let bytes = answer.bytes().await.unwrap();
+        let (mut chunks, mut bytes) = (answer.bytes_stream(), bytes::BytesMut::new());
+        while let Some(chunk) = within("more of an answer", chunks.next()).await {
+            bytes.extend_from_slice(&chunk.unwrap());
+        }
+        let bytes = bytes.freeze();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Self {
             status,

@@ -69,6 +69,8 @@ pub struct Server {
     pub client: reqwest::Client,
     /// How long nothing may change while a test waits.
     pub patience: Duration,
+    /// Bound and never listening: while the server is down, nobody else gets its port.
+    _port: tokio::net::TcpSocket,
 }
 
 impl Server {

@@ -69,12 +69,8 @@ impl Builder {
 
     pub async fn start(self) -> Server {
         let root = folder("server");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("{}:{port}", self.at);
+        let port = reserved_port();
+        let address = format!("{}:{}", self.at, port.local_addr().unwrap().port());
         let child = spawn(&self, &root, &address);
         // A second server in one test finds it installed already.
         let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -87,10 +83,19 @@ impl Builder {
             root,
             client,
             patience: PATIENCE,
+            _port: port,
         };
         server.healthy().await;
         server
     }
+}
+
+/// A port that no other test gets: with `SO_REUSEADDR` on both sides, one socket may be bound while the other one listens.
+fn reserved_port() -> tokio::net::TcpSocket {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    socket
 }
 
 pub(super) fn spawn(builder: &Builder, root: &Path, address: &str) -> Child {
