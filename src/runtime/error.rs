@@ -142,7 +142,7 @@ pub enum RuntimeError {
         id: String,
     },
     /// The session's folder cannot be used.
-    #[error("the session {id:?} is damaged ({reason}); delete it or mend its folder")]
+    #[error("the session {id:?} is damaged ({reason}); delete it, or mend its folder and restart promptd")]
     SessionDamaged {
         /// The session.
         id: String,

@@ -97,6 +97,25 @@ async fn command_line_passes_mcp_servers() {
     );
 }
 
+/// No shell reads them, so an agent that looked for a folder named `~` found none.
+#[tokio::test]
+async fn tilde_in_command_and_arguments_is_the_home() {
+    let home = Home::new("tilde");
+    let server = with_stand_ins(&home, "").await;
+    let args = ["~/docs", "~", "--root=~/x", "a~/b", "~root/x", "$HOME/x", "./~"];
+    let servers = json!({ "lab": { "command": "~/bin/lab", "args": args } });
+    let (id, _) = said(
+        &server,
+        json!({ "agent": "claude", "prompt": "hello", "mcp_servers": servers, "mask": false }),
+    )
+    .await;
+    let script = std::fs::read_to_string(server.session_folder(&id).join("mcp.sh")).unwrap();
+    let home = home.text();
+    let expected =
+        format!("exec '{home}/bin/lab' '{home}/docs' '{home}' '--root=~/x' 'a~/b' '~root/x' '$HOME/x' './~'");
+    assert!(script.contains(&expected), "{script}");
+}
+
 #[tokio::test]
 async fn session_mcp_servers_override_configured_ones() {
     let home = Home::new("configured");

@@ -39,7 +39,7 @@ pub(super) fn run(
     marker: &str,
     write: &mut dyn FnMut(&[u8]) -> Result<(), ArtifactError>,
 ) -> Result<(), ArtifactError> {
-    let failed = |error: std::io::Error| ArtifactError::Git(format!("it cannot be started: {error}"));
+    let failed = ArtifactError::NotStarted;
     let stderr_file =
         File::from(memfd_create(c"promptd-git", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed(errno.into()))?);
     let stderr = stderr_file.try_clone().map_err(failed)?;

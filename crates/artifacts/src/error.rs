@@ -12,8 +12,13 @@ pub enum ArtifactError {
     #[error("git cannot tell what has changed: {0}")]
     Git(String),
     /// Git took too long.
-    #[error("git has not told what has changed within {0} s; ask for fewer changes, or look at the folder itself")]
+    #[error(
+        "git has not found out within {0} s what has changed, so nothing is listed; try again (it is faster when the files are in memory), or run `git status` in the session's folder"
+    )]
     Slow(u64),
+    /// Git cannot be started.
+    #[error("git cannot be started; install it, or try again if the machine is out of memory or processes")]
+    NotStarted(#[source] io::Error),
     /// There is no commit to compare with.
     #[error(
         "there is no patch: the first turn did not begin in a git repository with a commit; use format=json or tar.gz"
@@ -39,10 +44,40 @@ pub enum ArtifactError {
     },
 }
 
+/// The answer to a question that git answers by success or failure. A git that was too slow has not answered.
+pub(super) fn yes_or_no<T>(answer: Result<T, ArtifactError>) -> Result<Option<T>, ArtifactError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(ArtifactError::Git(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> ArtifactError + use<> {
     let path = path.to_owned();
     move |source| ArtifactError::Io {
         path: path.clone(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_git_is_an_answer() {
+        assert!(matches!(yes_or_no(Ok(1)), Ok(Some(1))));
+        assert!(matches!(
+            yes_or_no::<u8>(Err(ArtifactError::Git(String::new()))),
+            Ok(None)
+        ));
+        assert!(matches!(
+            yes_or_no::<u8>(Err(ArtifactError::Slow(60))),
+            Err(ArtifactError::Slow(60))
+        ));
+        let error = io::Error::from_raw_os_error(11);
+        let none = yes_or_no::<u8>(Err(ArtifactError::NotStarted(error)));
+        assert!(matches!(none, Err(ArtifactError::NotStarted(_))));
     }
 }

@@ -59,6 +59,14 @@ pub enum WriteError {
 /// user can hold it for ever.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a writer that has the lock waits before it writes the same bytes again.
+const RETRY_PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(20),
+    Duration::from_millis(200),
+];
+
 /// Appends records to one journal.
 #[derive(Debug)]
 pub struct Writer {
@@ -73,6 +81,17 @@ pub struct Writer {
     /// Up to this offset disk space is reserved, so that a batch is never written partially and removed again: a reader
     /// may have seen that part.
     reserved_to: u64,
+}
+
+/// Does again what failed, after a moment: a network disk that fails once, or is full for a moment, is not lasting damage.
+fn try_again(mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    for pause in RETRY_PAUSES {
+        match write() {
+            Ok(()) => return Ok(()),
+            Err(_) => std::thread::sleep(pause),
+        }
+    }
+    write()
 }
 
 /// A batch as one incomplete line of the same length.
@@ -211,7 +230,8 @@ impl Writer {
         if !self.reserve(file)? {
             file.write_all_at(&without_line_ends(&self.buffer), self.size)?;
         }
-        file.write_all_at(&self.buffer, self.size)
+        // From here on a reader may see records, and a journal that gets shorter again is a damaged one.
+        try_again(|| file.write_all_at(&self.buffer, self.size))
     }
 
     /// Reserves disk space for the batch; false where the file system does not support that.
@@ -307,5 +327,26 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_that_fails_once_is_done_again_and_lasting_damage_is_reported() {
+        for (failures, is_written) in [(0, true), (1, true), (4, true), (5, false)] {
+            let mut calls = 0;
+            let written = try_again(|| {
+                calls += 1;
+                if calls > failures {
+                    Ok(())
+                } else {
+                    Err(ErrorKind::StorageFull.into())
+                }
+            });
+            assert_eq!(written.is_ok(), is_written, "{failures} failures");
+        }
     }
 }

@@ -75,6 +75,14 @@ pub fn name_this_process(name: &std::ffi::CStr) {
     let _set = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Ignores signals from now on.
+pub fn ignore_signals(signals: &[Signal]) {
+    for signal in signals {
+        // SAFETY: no handler of ours runs. The two signals that cannot be ignored are refused.
+        let _refused = unsafe { nix::sys::signal::signal(*signal, nix::sys::signal::SigHandler::SigIgn) };
+    }
+}
+
 /// A child that has exited.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChildExit {

@@ -56,7 +56,7 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read(open_regular(path)?, limit)
 }
 
-/// Opens a FIFO of ours without blocking: for reading, or for reading and writing.
+/// Opens a FIFO of ours without blocking: for reading, for reading and writing, or for writing if somebody reads.
 pub fn open_own_fifo(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let opened = options.custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path);
     let file = opened.map_err(explain)?;

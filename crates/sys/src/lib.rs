@@ -16,6 +16,7 @@ mod disk;
 mod file;
 mod file_limit;
 mod lock;
+mod pipe;
 mod private;
 mod process;
 mod socket;
@@ -25,7 +26,9 @@ mod waited_child;
 
 #[cfg(feature = "tokio")]
 pub use async_fd::{Registered, register_inotify, register_pidfd, register_stdin};
-pub use child::{ChildExit, ChildSetup, WaitResult, name_this_process, prepare_keeper, spawn, wait_any};
+pub use child::{
+    ChildExit, ChildSetup, WaitResult, ignore_signals, name_this_process, prepare_keeper, spawn, wait_any,
+};
 pub use clock::Clocks;
 #[cfg(feature = "tokio")]
 pub use clock_set::ClockSet;
@@ -36,10 +39,11 @@ pub use file::{
 };
 pub use file_limit::{file_limit, inherited_file_limit, raise_file_limit, restore_file_limit, set_file_limit};
 pub use lock::{lock_file, lock_holders};
+pub use pipe::{tee, unread_bytes};
 pub use private::{make_private, set_env_variable, take_env_variable};
 pub use process::{
     Marker, PidFd, ProcessIdentity, TreeQuery, boot_id, boottime_seconds, find_by_arguments, find_tree, has_marker,
-    identity, is_stopped, oom_kills, parse_stat, signal_all, signal_name, start_ticks,
+    identity, is_stopped, is_uninterruptible, oom_kills, parse_stat, signal_all, signal_name, start_ticks,
 };
 pub use socket::{bind_unix, connect_unix, is_listening, is_own_peer};
 pub use temporary::TemporaryFolder;

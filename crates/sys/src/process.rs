@@ -198,6 +198,11 @@ pub fn is_stopped(process: ProcessIdentity) -> bool {
     stat(process.pid).is_some_and(|stat| stat.start_ticks == process.start_ticks && stat.state == b'T')
 }
 
+/// Whether a process waits in the kernel for something that no signal ends, such as a slow disk.
+pub fn is_uninterruptible(process: ProcessIdentity) -> bool {
+    stat(process.pid).is_some_and(|stat| stat.start_ticks == process.start_ticks && stat.state == b'D')
+}
+
 fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {
     let mut current = pid;
     // Bounded, because parents may have changed while the table was read.

@@ -138,6 +138,11 @@ impl From<ArtifactError> for Problem {
             ArtifactError::Slow(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "git_slow", detail).retry_after(GIT_RETRY_SECONDS)
             }
+            ArtifactError::NotStarted(source) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "git_failed",
+                format!("{detail} ({source})"),
+            ),
             ArtifactError::Git(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "git_failed", detail),
             ArtifactError::ReaderGone => Self::internal(&detail),
             ArtifactError::Io { source, .. } => storage(detail, &source),

@@ -60,7 +60,7 @@ pub(crate) fn agent_home(
 }
 
 /// The MCP servers of the request over those of the configuration over those of files; the latter two only for an agent
-/// that takes any. `home` is `~` in the path of a program.
+/// that takes any. `home` is `~` in the path of a program and in an argument that is such a path: no shell reads them.
 pub(crate) fn mcp_servers(
     settings: &Settings,
     request: &SessionRequest,
@@ -72,12 +72,15 @@ pub(crate) fn mcp_servers(
         of_files.extend(settings.mcp_servers.clone());
     }
     of_files.extend(request.mcp_servers.clone());
-    for command in of_files.values_mut().filter_map(|server| server.command.as_mut()) {
-        let path = CallerPath::parse(command).ok();
+    let texts = of_files
+        .values_mut()
+        .flat_map(|server| server.command.iter_mut().chain(&mut server.args));
+    for text in texts {
+        let path = CallerPath::parse(text).ok();
         if let Some(in_home @ CallerPath::InHome(_)) = path
             && let Some(path) = in_home.resolve(|| home.map(Path::to_owned))
         {
-            *command = path.to_string_lossy().into_owned();
+            *text = path.to_string_lossy().into_owned();
         }
     }
     of_files

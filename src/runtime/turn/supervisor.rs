@@ -30,11 +30,48 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// How long a keeper may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Every so many checks of whether a keeper was stopped, it is also asked for an answer.
+/// A wait for the answer that ends this much too late means that the machine was paused: the keeper had no time.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Every so many checks of whether a keeper was stopped, it is also asked for an answer: every 30 s, and every 10 s while it
+/// is silent.
 const ROUNDS_PER_PING: u32 = 15;
+const ROUNDS_WHILE_SILENT: u32 = 5;
 
 /// A keeper that has not answered so many times in a row hangs. The agent's exit code is lost with it, so once is too few.
 const SILENT_PINGS: u32 = 3;
+
+/// When a keeper is asked for an answer, and when it hangs.
+#[derive(Debug)]
+struct Pings {
+    rounds_left: u32,
+    silent: u32,
+}
+
+impl Pings {
+    const fn new() -> Self {
+        Self {
+            rounds_left: ROUNDS_PER_PING,
+            silent: 0,
+        }
+    }
+
+    /// Whether this round has a ping.
+    fn is_due(&mut self) -> bool {
+        self.rounds_left = self.rounds_left.saturating_sub(1);
+        self.rounds_left == 0
+    }
+
+    /// Counts the result of a ping; true when the keeper hangs.
+    fn hangs_after(&mut self, is_silent: bool) -> bool {
+        (self.silent, self.rounds_left) = if is_silent {
+            (self.silent.saturating_add(1), ROUNDS_WHILE_SILENT)
+        } else {
+            (0, ROUNDS_PER_PING)
+        };
+        self.silent >= SILENT_PINGS
+    }
+}
 
 /// A turn that a former server started.
 #[derive(Debug)]
@@ -183,21 +220,23 @@ impl Supervisor {
 
     /// Wakes a keeper that somebody has stopped, and kills one that does not answer any more: else no timeout would hold.
     async fn health_check(&self, keeper: ProcessIdentity) {
-        let mut silent = 0;
-        for round in 1_u32.. {
+        let mut pings = Pings::new();
+        loop {
             next_tick().await;
             if sys::is_stopped(keeper) {
                 tracing::warn!(session = %self.session.id(), turn = self.spec.turn, "somebody has stopped the turn's keeper; it is continued");
                 sys::signal_all(&[keeper], Signal::SIGCONT);
             }
-            if !round.is_multiple_of(ROUNDS_PER_PING) {
+            if !pings.is_due() {
                 continue;
             }
+            let asked = Instant::now();
             let answer = ask(&self.keeper.paths, &Request::Ping, &[], TIMEOUT).await;
             let is_silent =
                 answer.is_err_and(|error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock));
-            silent = if is_silent { silent + 1 } else { 0 };
-            if silent >= SILENT_PINGS {
+            // On a slow disk another keeper would be as slow.
+            let is_excused = asked.elapsed() > TIMEOUT + LATE || sys::is_uninterruptible(keeper);
+            if pings.hangs_after(is_silent && !is_excused) {
                 tracing::error!(session = %self.session.id(), turn = self.spec.turn, "the turn's keeper does not answer; it is replaced");
                 sys::signal_all(&[keeper], Signal::SIGKILL);
                 return;
@@ -224,5 +263,33 @@ async fn wait_for_end(pidfd: io::Result<PidFd>) {
         // It has gone already, or there are no descriptors left; the caller checks again either way.
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(%error, "cannot wait for a keeper"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many checks a keeper that gives these answers is found to hang.
+    fn hangs_after(answers: &[bool]) -> Option<u32> {
+        let mut pings = Pings::new();
+        let mut rounds = 0;
+        for is_silent in answers {
+            rounds += 1;
+            while !pings.is_due() {
+                rounds += 1;
+            }
+            if pings.hangs_after(*is_silent) {
+                return Some(rounds);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn silent_keeper_is_found_within_a_minute_and_a_slow_one_is_kept() {
+        // A check is every two seconds.
+        assert_eq!(hangs_after(&[true, true, true]), Some(15 + 5 + 5));
+        assert_eq!(hangs_after(&[false, true, true, false, true, true, false]), None);
     }
 }

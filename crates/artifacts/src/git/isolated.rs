@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::child::run;
-use crate::error::{ArtifactError, io_error};
+use crate::error::{ArtifactError, io_error, yes_or_no};
 use promptd_sys as sys;
 
 /// Values of the repository's configuration that change what differs. None of them can name a program.
@@ -42,10 +42,12 @@ impl Isolated {
     pub(super) fn prepare(cwd: &Path, scratch: &Path, is_sha256: bool) -> Result<Option<Self>, ArtifactError> {
         let ask = |args: &[&str]| query(cwd, scratch, args);
         let path = |args: &[&str]| ask(args).map(|answer| path_of(answer.strip_suffix(b"\n").unwrap_or(&answer)));
-        let (Ok(theirs), Ok(work_tree)) = (
-            path(&["rev-parse", "--absolute-git-dir"]),
-            path(&["rev-parse", "--show-toplevel"]),
-        ) else {
+        let theirs = match path(&["rev-parse", "--absolute-git-dir"]) {
+            // Without git, changes are found by the times of files.
+            Err(ArtifactError::NotStarted(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            theirs => yes_or_no(theirs)?,
+        };
+        let (Some(theirs), Some(work_tree)) = (theirs, yes_or_no(path(&["rev-parse", "--show-toplevel"]))?) else {
             return Ok(None);
         };
         // A linked worktree shares the objects of another git folder.
@@ -57,7 +59,7 @@ impl Isolated {
             home: scratch.to_owned(),
             // It fails where there is no such value.
             values: values(
-                &ask(&["config", "--null", "--get-regexp", VALUES]).unwrap_or_default(),
+                &yes_or_no(ask(&["config", "--null", "--get-regexp", VALUES]))?.unwrap_or_default(),
                 std::env::var_os("HOME").as_deref(),
             ),
             theirs,

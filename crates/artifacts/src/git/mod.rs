@@ -17,7 +17,7 @@ use std::process::Command;
 
 use crate::change::{Baseline, Change, ChangeStatus, MAX_FILES, size};
 use crate::child::{end_leftovers, run};
-use crate::error::{ArtifactError, io_error};
+use crate::error::{ArtifactError, io_error, yes_or_no};
 use changes::{ChangeParser, NulFields};
 use isolated::Isolated;
 use promptd_sys::TemporaryFolder;
@@ -85,12 +85,12 @@ impl Repository {
             truncated: false,
         };
         let commit = format!("{}^{{commit}}", repository.base);
-        // The agent may have replaced the repository, and git may be missing.
-        if repository.query(&["cat-file", "-e", &commit]).is_err() {
+        // The agent may have replaced the repository.
+        if yes_or_no(repository.query(&["cat-file", "-e", &commit]))?.is_none() {
             return Ok(None);
         }
         // A folder that is ignored by a surrounding repository does not belong to that repository.
-        if repository.query(&["check-ignore", "--quiet", "."]).is_ok() {
+        if yes_or_no(repository.query(&["check-ignore", "--quiet", "."]))?.is_some() {
             return Ok(None);
         }
         repository.prepare_index()?;
