@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     match first.as_ref().and_then(|argument| argument.to_str()) {
         Some("keeper") => promptd_keeper::main(),
         Some("setup") => promptd_keeper::setup_main(),
+        Some("pump") => promptd_keeper::pump_main(),
         Some(_) | None => promptd::cli::main(std::env::args_os()),
     }
 }

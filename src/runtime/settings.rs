@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use promptd_agents::{Format, PromptBy};
-use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest};
+use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest, Stdout};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct ConfiguredAgent {
     pub prompt: PromptBy,
     /// What it writes.
     pub stream: &'static Format,
+    /// What it writes it to.
+    pub stdout: Stdout,
     /// Environment for it.
     pub env: BTreeMap<String, String>,
 }

@@ -7,6 +7,7 @@ mod completion;
 mod content_blocks;
 mod idempotency;
 mod options;
+mod pipes;
 mod process_environment;
 mod resource_leaks;
 mod stop;

@@ -11,6 +11,7 @@ use crate::launch::request::TurnRequest;
 use crate::output::clean::Clean;
 use crate::output::observer::Observer;
 use crate::output::update::Translator;
+use promptd_model::Stdout;
 
 /// An agent that can be started.
 #[derive(Debug, Clone)]
@@ -97,6 +98,15 @@ impl Agent {
         match self {
             Self::BuiltIn(agent) => dialog(agent, is_dialog).map_or(agent.format, |dialog| dialog.format),
             Self::Custom(agent) => agent.stream,
+        }
+    }
+
+    /// What the agent writes its standard output to.
+    #[must_use]
+    pub fn stdout(&self) -> Stdout {
+        match self {
+            Self::BuiltIn(_) => Stdout::File,
+            Self::Custom(agent) => agent.stdout,
         }
     }
 

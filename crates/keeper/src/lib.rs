@@ -38,6 +38,7 @@ mod wake;
 
 use std::process::ExitCode;
 
+pub use agent::pump_main;
 pub use control::{Request, Response, STDIN_NOT_OPEN};
 pub use lock_holders::{end_all_processes, end_lock_holders, find_keeper};
 pub use paths::TurnPaths;

@@ -50,6 +50,11 @@ impl TurnPaths {
         self.named("stdin")
     }
 
+    /// The FIFO that an agent gets as its standard output if it refuses a file. A pump copies it to [`Self::stdout`].
+    pub fn stdout_fifo(&self) -> PathBuf {
+        self.named("pipe")
+    }
+
     /// The progress of the setup.
     pub fn setup(&self) -> PathBuf {
         self.named("setup")
@@ -79,12 +84,13 @@ impl TurnPaths {
     }
 
     /// All files of the turn.
-    fn all(&self) -> [PathBuf; 7] {
+    fn all(&self) -> [PathBuf; 8] {
         [
             self.stdout(),
             self.stderr(),
             self.prompt(),
             self.stdin_fifo(),
+            self.stdout_fifo(),
             self.setup(),
             self.paused(),
             self.named("sock"),

@@ -66,6 +66,9 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// Its standard input.
     pub stdin: Stdin,
+    /// Its standard output is a pipe: it refuses a file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdout_pipe: bool,
     /// What to do before the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup: Option<SetupSpec>,

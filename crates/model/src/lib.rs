@@ -17,7 +17,7 @@ pub use record::{
     AnswerChoice, AnswerDetails, AnswerType, AskedQuestion, BlockKind, Body, Cause, Chunk, Chunker, ContentBlock,
     EmbeddedFile, Exited, Gap, Head, InvalidMember, JSON_ESCAPE, LineAssembler, LinePart, MAX_PROMPT_FILE, Output,
     Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, PromptContent, Record, RecordKind,
-    Resources, Setup, Started, Status, StopReason, Stream, TurnEnded, Usage, decode, decode_output, encode,
+    Resources, Setup, Started, Status, Stdout, StopReason, Stream, TurnEnded, Usage, decode, decode_output, encode,
     encode_output, json_string_length, json_string_part, lenient_cause, output_of, parse_head, time_text, whole_lines,
 };
 pub use request::{

@@ -14,7 +14,13 @@ impl Show {
                 self.notice(&clip(&text, self.style.width));
             }
             Body::Started(_) => self.is_setup = false,
-            Body::Retry { attempt, delay, cause } => {
+            Body::Retry { stdout: Some(_), .. } => {
+                self.end_turn();
+                self.notice("the agent refuses a file as its standard output; it is started again with a pipe");
+            }
+            Body::Retry {
+                attempt, delay, cause, ..
+            } => {
                 self.end_turn();
                 let cause = serde_json::to_value(cause).unwrap_or_default();
                 let cause = cause.as_str().unwrap_or_default();

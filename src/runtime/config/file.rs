@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::values;
 use crate::runtime::settings::{AuthMode, ConfiguredAgent, Listen};
 use promptd_agents::{Format, PromptBy};
-use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest, nearest};
+use promptd_model::{Limits, McpServer, PermissionMode, SinkRequest, Stdout, nearest};
 use promptd_sinks::{Scope, Sink};
 
 /// Sections with values that no message may repeat.
@@ -60,6 +60,8 @@ pub(super) struct AgentTable {
     stream: &'static Format,
     prompt: Option<PromptBy>,
     #[serde(default)]
+    stdout: Stdout,
+    #[serde(default)]
     env: BTreeMap<String, String>,
 }
 
@@ -69,6 +71,7 @@ impl From<AgentTable> for ConfiguredAgent {
             command: table.command,
             prompt: table.prompt.unwrap_or_default(),
             stream: table.stream,
+            stdout: table.stdout,
             env: table.env,
         }
     }

@@ -71,6 +71,7 @@ mod tests {
             command: vec!["~/bin/mine".to_owned(), "~/x".to_owned()],
             prompt: promptd_agents::PromptBy::default(),
             stream: promptd_agents::Format::lines(),
+            stdout: promptd_model::Stdout::default(),
             env: BTreeMap::new(),
         };
         let agents = BTreeMap::from([("mine".to_owned(), mine)]);

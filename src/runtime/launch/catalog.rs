@@ -39,6 +39,7 @@ pub(crate) fn find_agent(settings: &Settings, name: &str) -> Option<Agent> {
             command: configured.command.clone(),
             prompt: configured.prompt,
             stream: configured.stream,
+            stdout: configured.stdout,
         })
     });
     configured.or_else(|| agents::find(name).map(Agent::BuiltIn))

@@ -14,7 +14,7 @@ use crate::runtime::launch::scratch::empty_folder;
 use crate::runtime::launch::setup;
 use promptd_agents::{self as agents, Link};
 use promptd_keeper::{Launch, Stdin};
-use promptd_model::{StdinMode, TurnState};
+use promptd_model::{StdinMode, Stdout, TurnState};
 use promptd_sys as sys;
 
 /// Writes the turn's files and says what to run.
@@ -81,6 +81,7 @@ pub(crate) fn prepare(from: &Sources<'_>, turn: &TurnState) -> Result<(Launch, T
         env,
         cwd: cwd.to_owned(),
         stdin,
+        stdout_pipe: agent.stdout() == Stdout::Pipe || session.state().stdout == Stdout::Pipe,
         setup,
     };
     Ok((launch, inputs))

@@ -10,11 +10,20 @@ use crate::runtime::keeper::handle::KeeperHandle;
 use crate::runtime::keeper::stop::stop_tree;
 use crate::runtime::launch::links::Links;
 use crate::runtime::session::handle::Session;
-use promptd_model::{Body, Cause, Prompt, Status, StopReason, TurnEnded, TurnState};
+use promptd_model::{Body, Cause, Prompt, Status, Stdout, StopReason, TurnEnded, TurnState};
 
 /// A quota that is full again later than this is not waited for: the longest that providers have are a week's, and the
 /// moment is read from the agent's own text.
 const MAX_RESET_WAIT: Duration = Duration::from_hours(8 * 24);
+
+/// How an attempt ended.
+pub(crate) struct Ending {
+    pub(crate) out: TurnEnded,
+    /// Messages that it was sent too late.
+    pub(crate) late: Vec<Prompt>,
+    /// The agent refuses a file as its standard output.
+    pub(crate) needs_pipe: bool,
+}
 
 /// Writes the end of a turn, or of its attempt. Messages that the turn was sent and that came too late for it are the next
 /// turns, if it completed.
@@ -22,11 +31,15 @@ pub(crate) async fn finish(
     links: &Arc<Links>,
     session: &Arc<Session>,
     turn: &TurnState,
-    (out, late): (TurnEnded, Vec<Prompt>),
+    ending: Ending,
     keeper: Option<&KeeperHandle>,
 ) -> Result<(), RuntimeError> {
     let number = turn.turn;
-    let retry = retry(session, turn, &out, keeper).await;
+    let retry = match retry_with_pipe(session, turn, &ending, keeper).await {
+        Some(retry) => Some(retry),
+        None => retry(session, turn, &ending.out, keeper).await,
+    };
+    let Ending { out, late, .. } = ending;
     let links = Arc::clone(links);
     let write = session.transact(move |session, state| {
         // Before anybody can see the end and start a turn that would find them.
@@ -57,6 +70,27 @@ pub(crate) async fn finish(
     write.await
 }
 
+/// The record of another attempt with a pipe, where the agent has refused to start without one.
+async fn retry_with_pipe(
+    session: &Session,
+    turn: &TurnState,
+    ending: &Ending,
+    keeper: Option<&KeeperHandle>,
+) -> Option<Body> {
+    let cause = ending.out.cause?;
+    let is_first = session.state().stdout == Stdout::File;
+    let is_due = ending.needs_pipe && is_first && ending.out.status == Status::Failed;
+    if !is_due || !end_leftovers(keeper, cause).await {
+        return None;
+    }
+    Some(Body::Retry {
+        attempt: turn.attempt.saturating_add(1),
+        delay: 0.0,
+        cause,
+        stdout: Some(Stdout::Pipe),
+    })
+}
+
 /// The record of another attempt, where the request asks for one and nothing of this one is left.
 async fn retry(session: &Session, turn: &TurnState, out: &TurnEnded, keeper: Option<&KeeperHandle>) -> Option<Body> {
     let retry = session.request().retry.as_ref()?;
@@ -69,13 +103,19 @@ async fn retry(session: &Session, turn: &TurnState, out: &TurnEnded, keeper: Opt
         .reset_at
         .map_or(0.0, |at| at.duration_since(Timestamp::now()).as_secs_f64());
     let is_in_time = until_reset <= MAX_RESET_WAIT.as_secs_f64();
-    let is_due = turn.attempt <= retry.max && is_wanted && !is_hopeless && is_in_time;
+    let is_left = turn.attempt <= retry.max.saturating_add(turn.extra_attempts);
+    let is_due = is_left && is_wanted && !is_hopeless && is_in_time;
     if !is_due || !end_leftovers(keeper, cause).await {
         return None;
     }
     let attempt = turn.attempt.saturating_add(1);
     let delay = retry.delay.max(until_reset);
-    Some(Body::Retry { attempt, delay, cause })
+    Some(Body::Retry {
+        attempt,
+        delay,
+        cause,
+        stdout: None,
+    })
 }
 
 /// Ends the processes that an attempt left behind, before the next one starts; false when some survive.

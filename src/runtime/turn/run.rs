@@ -17,7 +17,7 @@ use crate::runtime::keeper::stop::stop_tree_later;
 use crate::runtime::launch::catalog::{find_agent, needs_dialog};
 use crate::runtime::launch::inputs::{Sources, TurnInputs};
 use crate::runtime::session::handle::Session;
-use crate::runtime::turn::finish::finish;
+use crate::runtime::turn::finish::{Ending, finish};
 use crate::runtime::turn::outcome::{check_resumed, limit, with_reset};
 use crate::runtime::turn::parts::TurnParts;
 use promptd_agents::{Agent, Format};
@@ -66,9 +66,12 @@ pub(crate) async fn run(
             run.wait_for_worker(&mut changes).await;
             continue;
         }
-        let out = run.outcome(&state, exited);
-        let late = run.reader.take_late_messages();
-        return finish(&parts.links, session, turn, (out, late), run.keeper.as_deref()).await;
+        let ending = Ending {
+            out: run.outcome(&state, exited),
+            late: run.reader.take_late_messages(),
+            needs_pipe: run.reader.observation().needs_pipe,
+        };
+        return finish(&parts.links, session, turn, ending, run.keeper.as_deref()).await;
     }
 }
 

@@ -15,9 +15,14 @@ const AGENTS: [(&str, &[&str]); 7] = [
     ("silent-at-session", &["session/new"]),
 ];
 
+/// The path of its program.
+pub fn program() -> &'static str {
+    env!("SCRIPTED_AGENT")
+}
+
 /// The configuration of servers that have the agent.
 fn config(more: &str) -> String {
-    let program = env!("SCRIPTED_AGENT");
+    let program = program();
     let agents = AGENTS.map(|(name, arguments)| {
         let command = [&[program], arguments].concat();
         format!("[agents.{name}]\ncommand = {command:?}\nstream = \"acp\"\n")

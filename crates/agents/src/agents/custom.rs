@@ -6,7 +6,7 @@ use crate::formats::format::Format;
 use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Stdin, Unsupported};
 use crate::launch::request::TurnRequest;
-use promptd_model::MAX_ARGUMENT;
+use promptd_model::{MAX_ARGUMENT, Stdout};
 
 /// The placeholder for the prompt file's path in a configured command.
 const PROMPT_FILE: &str = "{prompt_file}";
@@ -24,6 +24,8 @@ pub struct Custom {
     pub prompt: PromptBy,
     /// What it writes.
     pub stream: &'static Format,
+    /// What it writes it to.
+    pub stdout: Stdout,
 }
 
 /// How a configured agent gets its prompt.

@@ -3,7 +3,7 @@
 use super::{agent, launch, plain};
 use crate::{Agent, Custom, Format, PromptBy, Stdin, TurnRequest, built_in_agents, find};
 use promptd_model::MAX_ARGUMENT;
-use promptd_model::PermissionMode;
+use promptd_model::{PermissionMode, Stdout};
 
 fn custom(command: &[&str], prompt: PromptBy) -> Agent {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
@@ -12,6 +12,7 @@ fn custom(command: &[&str], prompt: PromptBy) -> Agent {
         command,
         prompt,
         stream: Format::lines(),
+        stdout: Stdout::File,
     })
 }
 
@@ -202,6 +203,7 @@ fn a_configured_agent_has_the_format_that_it_names() {
             command: vec!["tool".to_owned(), "acp".to_owned()],
             prompt: PromptBy::Stdin,
             stream: Format::by_name(stream).expect("a format"),
+            stdout: Stdout::File,
         })
     };
     for name in Format::names() {

@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,9 +11,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::pump;
 use super::start_point::StartPoint;
+use super::stdio::{append_to, open_stdin};
 use crate::paths::TurnPaths;
-use crate::spec::{Launch, Spec, Stdin};
+use crate::spec::{Launch, Spec};
 use promptd_model::{Cause, Exited, Resources, Started};
 use promptd_sys::{self as sys, Marker, ProcessIdentity, TreeQuery};
 
@@ -24,8 +25,9 @@ pub(crate) struct Agent {
     identity: ProcessIdentity,
     /// `NAME=value`, which every process of the tree inherits.
     marker: String,
+    paths: TurnPaths,
     /// The output files of the tree.
-    outputs: [PathBuf; 2],
+    outputs: [PathBuf; 3],
     /// It is a child of this process, so this process gets its exit code and its orphans.
     pub(crate) is_child: bool,
     /// It has not exited yet.
@@ -54,7 +56,12 @@ impl Agent {
         let (name, value) = paths.marker();
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         command.env("PROMPTD_SESSION", &spec.session).env(name, &value);
-        let stdout = append_to(&paths.stdout()).map_err(failed)?;
+        // A setup process writes to the file, and starts the pump when it becomes the agent.
+        let stdout = if launch.stdout_pipe && launch.setup.is_none() {
+            pump::start(paths).map_err(failed)?
+        } else {
+            append_to(&paths.stdout()).map_err(failed)?
+        };
         let stderr = append_to(&paths.stderr()).map_err(failed)?;
         let oom_kills_before = sys::oom_kills();
         let stdio = [stdin, stdout, stderr];
@@ -89,7 +96,8 @@ impl Agent {
         Self {
             identity,
             marker: marker(paths),
-            outputs: [paths.stdout(), paths.stderr()],
+            paths: paths.clone(),
+            outputs: [paths.stdout(), paths.stderr(), paths.stdout_fifo()],
             is_child: false,
             running: false,
             same_boot: false,
@@ -105,8 +113,10 @@ impl Agent {
             marker: Marker::Is(&marker(paths)),
             outputs: &[],
         });
+        let pumps = pump::find(paths);
         let first = found
             .into_iter()
+            .filter(|process| !pumps.contains(process))
             .min_by_key(|process| (process.start_ticks, process.pid))?;
         Some(started_record(first, program, spec, StartPoint::default()))
     }
@@ -145,6 +155,20 @@ impl Agent {
         let ticks_per_second = u32::try_from(ticks_per_second).map_or(100.0, f64::from);
         let start = Duration::from_secs(self.identity.start_ticks).as_secs_f64() / ticks_per_second;
         Duration::try_from_secs_f64(sys::boottime_seconds() - start).unwrap_or_default()
+    }
+
+    /// Processes of the tree without its pump, which ends by itself when nobody can write to it any more.
+    pub(crate) fn without_pumps(&self, tree: &[ProcessIdentity]) -> Vec<ProcessIdentity> {
+        let pumps = pump::find(&self.paths);
+        tree.iter()
+            .filter(|process| !pumps.contains(process))
+            .copied()
+            .collect()
+    }
+
+    /// How many bytes that were written to a pipe may not be in the output file yet.
+    pub(crate) fn in_pipe(&self) -> u64 {
+        pump::unread(&self.paths.stdout_fifo())
     }
 
     /// All living processes of the tree, including the agent.
@@ -225,26 +249,4 @@ fn setup_command(spec: &Spec) -> io::Result<(Command, OwnedFd)> {
     // The arguments are only for people who read `ps`.
     command.arg("setup").arg(&spec.folder).arg(spec.turn.to_string());
     Ok((command, task.into()))
-}
-
-/// Opens the agent's standard input.
-pub(crate) fn open_stdin(stdin: Stdin, paths: &TurnPaths) -> io::Result<OwnedFd> {
-    let mut options = File::options();
-    let opened = match stdin {
-        Stdin::Null => options.read(true).open("/dev/null"),
-        Stdin::Prompt => sys::open_own(&paths.prompt(), options.read(true)),
-        // The keeper holds the other end (see `control`).
-        Stdin::Open => sys::open_own_fifo(&paths.stdin_fifo(), options.read(true)),
-    };
-    let file = opened?;
-    // What the agent reads waits for more input; only the opening must not.
-    sys::make_blocking(&file)?;
-    Ok(file.into())
-}
-
-fn append_to(path: &Path) -> io::Result<OwnedFd> {
-    let file = sys::open_own(path, File::options().append(true).create(true).mode(0o600))?;
-    // Agents inherit the flags of their output.
-    sys::make_blocking(&file)?;
-    Ok(file.into())
 }

@@ -19,6 +19,9 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 /// A process that exists this long after SIGKILL cannot be ended: it hangs in the kernel, or has another owner.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the pump may take after the last other process, before it is killed, too.
+const PUMP_TIMEOUT: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// SIGINT to the agent's process group, like Ctrl-C.
@@ -90,12 +93,14 @@ impl StopSequence {
         if now < self.next_scan && !agent_just_exited {
             return StopProgress::Running;
         }
-        let tree = agent.tree();
-        if tree.is_empty() {
+        let all = agent.tree();
+        if all.is_empty() {
             // If the exit is not in the journal yet, the caller advances again.
             self.next_scan = now + SCAN_INTERVAL;
             return StopProgress::Done { survivors: 0 };
         }
+        // Last words are with the pump.
+        let tree = agent.without_pumps(&all);
         match self.step {
             Step::Interrupt if now >= self.step_ends || !agent.running => {
                 sys::signal_all(&tree, Signal::SIGTERM);
@@ -109,10 +114,13 @@ impl StopSequence {
         if self.step == Step::Kill {
             // Stopped first, so that no process can fork while the others are killed.
             sys::signal_all(&tree, Signal::SIGSTOP);
-            sys::signal_all(&agent.tree(), Signal::SIGKILL);
+            sys::signal_all(&agent.without_pumps(&agent.tree()), Signal::SIGKILL);
             let started = *self.kill_started.get_or_insert(now);
+            if tree.is_empty() && now.duration_since(started) > PUMP_TIMEOUT {
+                sys::signal_all(&all, Signal::SIGKILL);
+            }
             if now.duration_since(started) > KILL_TIMEOUT {
-                let survivors = u32::try_from(tree.len()).unwrap_or(u32::MAX);
+                let survivors = u32::try_from(all.len()).unwrap_or(u32::MAX);
                 return StopProgress::Done { survivors };
             }
         }

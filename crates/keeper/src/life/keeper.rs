@@ -18,17 +18,28 @@ use crate::stream::StreamFile;
 use crate::wake::WakeSources;
 use promptd_journal::{WriteError, Writer};
 use promptd_model::{Body, Exited};
-use promptd_sys::PidFd;
+use promptd_sys::{PidFd, ProcessIdentity};
 
 /// The state of the agent's exit.
 #[derive(Debug)]
 pub(super) enum ExitState {
     /// The agent is running.
     Running,
+    /// The agent has exited, and what it wrote to a pipe may not be in its output file yet.
+    Draining(Box<Exited>, Draining),
     /// The agent has exited. Its record is written when its output up to these file sizes is in the journal.
     Due(Box<Exited>, [u64; 2]),
     /// The `exited` record is in the journal.
     Recorded,
+}
+
+/// How far output has to come from a pipe to its file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draining {
+    /// It is not waited for any longer.
+    pub(super) until: Instant,
+    /// With this size the file surely has all of it, however much other processes write to the pipe meanwhile.
+    pub(super) size: u64,
 }
 
 #[derive(Debug)]
@@ -82,7 +93,7 @@ impl Keeper {
     pub(super) fn status(&self) -> Response {
         Response {
             keeper: i32::try_from(std::process::id()).unwrap_or(0),
-            processes: u32::try_from(self.agent.tree().len()).unwrap_or(u32::MAX),
+            processes: count(&self.agent.without_pumps(&self.agent.tree())),
             survivors: None,
             error: None,
         }
@@ -92,4 +103,9 @@ impl Keeper {
     pub(super) fn is_over_limit(&self) -> bool {
         self.writer.size() > self.spec.session_bytes
     }
+}
+
+/// How many processes there are.
+pub(super) fn count(processes: &[ProcessIdentity]) -> u32 {
+    u32::try_from(processes.len()).unwrap_or(u32::MAX)
 }

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::keeper::{ExitState, Keeper};
+use super::keeper::{Draining, ExitState, Keeper, count};
 use crate::error::KeeperError;
 use promptd_model::Exited;
 use promptd_sys::{self as sys, PidFd, WaitResult};
+
+/// How long the output of an agent that has exited may take from a pipe to its file. A process that it left can stop the
+/// pump; the turn must end all the same.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Keeper {
     /// Reaps children; answers whether the process tree is empty.
@@ -27,19 +31,48 @@ impl Keeper {
             let leftover_processes = if childless { 0 } else { self.status().processes };
             let cause = self.stop.as_ref().and_then(|stop| stop.cause);
             let lingered = self.stop.is_some() && cause.is_none();
-            self.set_exit_due(Exited {
+            let exited = Exited {
                 leftover_processes,
                 ..self.agent.exited(&exit, self.age.at(now), cause, lingered)
-            });
-            self.pump(now).ok();
+            };
+            self.begin_draining(exited, now);
         }
+        self.finish_draining(now);
         Ok(childless && (self.agent.is_child || self.scan_adopted_tree(now)))
     }
 
-    fn set_exit_due(&mut self, mut exited: Exited) {
+    fn begin_draining(&mut self, mut exited: Exited, now: Instant) {
         self.setup.explain_exit(&mut exited);
+        // In this order: bytes that move meanwhile are counted twice, and none is missed.
+        let in_pipe = self.agent.in_pipe();
+        let [stdout, _] = &self.streams;
+        let draining = Draining {
+            until: now + DRAIN_TIMEOUT,
+            size: stdout.size().saturating_add(in_pipe),
+        };
+        self.exit = ExitState::Draining(Box::new(exited), draining);
+        self.finish_draining(now);
+    }
+
+    /// Where all output of an agent that has exited is in its files, their sizes say what belongs to it.
+    fn finish_draining(&mut self, now: Instant) {
+        let ExitState::Draining(_, draining) = &mut self.exit else {
+            return;
+        };
+        if self.disk.is_frozen() {
+            // The pump is frozen, too.
+            draining.until = now + DRAIN_TIMEOUT;
+        }
+        let in_pipe = self.agent.in_pipe();
         let [stdout, stderr] = &self.streams;
-        self.exit = ExitState::Due(Box::new(exited), [stdout.size(), stderr.size()]);
+        let sizes = [stdout.size(), stderr.size()];
+        if in_pipe > 0 && stdout.size() < draining.size && now < draining.until {
+            return;
+        }
+        if let ExitState::Draining(exited, _) = std::mem::replace(&mut self.exit, ExitState::Recorded) {
+            self.exit = ExitState::Due(exited, sizes);
+        }
+        self.pump(now).ok();
     }
 
     /// Scans a tree that another keeper started; answers whether it is empty. Its orphans go to init, and pidfds
@@ -61,14 +94,14 @@ impl Keeper {
                 Some(stop) => stop.cause,
                 None => Some(self.agent.lost_cause()),
             };
-            self.set_exit_due(Exited {
+            let exited = Exited {
                 cause,
                 lingered: cause.is_none(),
                 duration: age.as_secs_f64(),
-                leftover_processes: u32::try_from(tree.len()).unwrap_or(u32::MAX),
+                leftover_processes: count(&self.agent.without_pumps(&tree)),
                 ..Exited::default()
-            });
-            self.pump(now).ok();
+            };
+            self.begin_draining(exited, now);
         }
         self.pidfds = tree.iter().filter_map(|process| PidFd::open(*process).ok()).collect();
         // A process that exited during the scan has no pidfd that announces it, so the tree is scanned again. The same

@@ -16,6 +16,9 @@ use promptd_model::{Body, Chunker, len64, output_of};
 /// How long to wait before an adopted tree that has changed is scanned again.
 const RESCAN_DELAY: Duration = Duration::from_millis(20);
 
+/// How often the pipe of an agent that has exited is checked.
+const DRAIN_CHECK: Duration = Duration::from_millis(5);
+
 /// Starts or adopts the agent of a turn, and keeps the turn until its process tree is empty.
 pub(crate) fn keep_turn() -> Result<(), KeeperError> {
     match start()? {
@@ -90,6 +93,8 @@ impl Keeper {
             }
         }
         times.extend(self.adopted_tree_changed.then(|| now + RESCAN_DELAY));
+        let is_draining = matches!(self.exit, ExitState::Draining(..));
+        times.extend(is_draining.then(|| now + DRAIN_CHECK));
         let mut fds = self.control.poll_fds();
         let first_pidfd = fds.len();
         fds.extend(self.pidfds.iter().map(|pidfd| (pidfd.as_fd(), PollFlags::POLLIN)));

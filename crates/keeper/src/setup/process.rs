@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use super::failure::{SetupFailure, StepStderr};
 use super::progress::{ProgressEntry, append_entry};
 use super::repo;
-use crate::agent::{StartPoint, open_stdin, start_error};
+use crate::agent::{StartPoint, open_stdin, start_error, start_pump};
 use crate::paths::TurnPaths;
 use crate::spec::{Launch, SetupSpec, Spec};
 use promptd_model::Cause;
@@ -99,6 +99,10 @@ fn exec_agent(launch: &Launch, paths: &TurnPaths) -> Result<Infallible, SetupFai
         origin: StartPoint::of(&launch.cwd),
         sizes: output_sizes().map_err(failed)?,
     };
+    if launch.stdout_pipe {
+        let pipe = start_pump(paths).map_err(failed)?;
+        nix::unistd::dup2_stdout(pipe).map_err(|errno| failed(errno.into()))?;
+    }
     append_entry(&paths.setup(), &entry).map_err(failed)?;
     let mut agent = Command::new(&launch.program);
     Err(failed(agent.args(&launch.args).current_dir(&launch.cwd).exec()))

@@ -96,6 +96,10 @@ pub enum Body {
         /// Why the last attempt failed.
         #[serde(deserialize_with = "known_or_default")]
         cause: Cause,
+        /// From now on the agent gets another standard output, because it refused the one that it had. This attempt is none
+        /// of those that the request allows.
+        #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+        stdout: Option<Stdout>,
     },
     /// The agent asks for permission, and waits.
     Permission(Permission),
@@ -207,6 +211,17 @@ pub struct Started {
     /// The format of its output, if it is not the one that the session's agent usually writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
+}
+
+/// What an agent writes its standard output to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdout {
+    /// A file: nobody who reads it can hold the agent up.
+    #[default]
+    File,
+    /// A pipe, which a process of the agent's own tree copies to the file. For agents that refuse a file.
+    Pipe,
 }
 
 /// A step of the setup, which runs before the agent starts. The same process becomes the agent afterwards.

@@ -24,7 +24,7 @@ mod status;
 pub use assembler::{LineAssembler, LinePart};
 pub use body::{
     Body, Exited, Gap, Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record,
-    Resources, Setup, Started, Stream, TurnEnded,
+    Resources, Setup, Started, Stdout, Stream, TurnEnded,
 };
 pub use chunk::{Chunk, Chunker, whole_lines};
 pub use codec::{Head, RecordKind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};

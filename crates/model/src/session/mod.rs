@@ -7,8 +7,10 @@ mod outcome;
 mod permission;
 mod reset;
 mod state;
+mod status;
 
 pub use outcome::{ExitEvidence, FinalEvent, Observation, decide_outcome};
 pub use permission::{BY_AGENT, CANCELLED};
 pub use reset::{ClockTime, Reset};
-pub use state::{SessionState, SessionStatus, StreamOffset, TurnPhase, TurnState};
+pub use state::{SessionState, StreamOffset, TurnPhase, TurnState};
+pub use status::SessionStatus;

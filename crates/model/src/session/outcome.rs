@@ -43,6 +43,8 @@ pub struct Observation {
     pub silent_failure: Option<(Cause, String)>,
     /// When a quota that is used up is full again, if the agent reports it as data.
     pub reset: Option<Reset>,
+    /// The agent has refused to start with a file as its standard output.
+    pub needs_pipe: bool,
     /// Background work is still running, or its result is still being processed: another final event will follow,
     /// even if there has been one.
     pub busy: bool,

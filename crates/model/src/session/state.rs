@@ -3,77 +3,11 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use crate::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stream, TurnEnded};
-use crate::record::{Status, Usage};
+use super::status::SessionStatus;
+use crate::record::Usage;
+use crate::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stdout, Stream, TurnEnded};
 use crate::request::TurnOptions;
-
-/// What a session is doing, or how its last turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionStatus {
-    /// No turn yet.
-    Idle,
-    /// A turn waits in the queue.
-    Queued,
-    /// A turn runs.
-    Running,
-    /// The agent waits for an answer.
-    Waiting,
-    /// The last turn completed.
-    Completed,
-    /// The last turn failed.
-    Failed,
-    /// The last turn was cancelled.
-    Cancelled,
-    /// The last turn exceeded a timeout.
-    TimedOut,
-    /// How the last turn ended is unknown.
-    Lost,
-}
-
-impl SessionStatus {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Idle,
-        Self::Queued,
-        Self::Running,
-        Self::Waiting,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-        Self::TimedOut,
-        Self::Lost,
-    ];
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-impl From<Status> for SessionStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Completed => Self::Completed,
-            Status::Failed => Self::Failed,
-            Status::Cancelled => Self::Cancelled,
-            Status::TimedOut => Self::TimedOut,
-            Status::Lost => Self::Lost,
-        }
-    }
-}
 
 /// The phase of a turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +52,8 @@ pub struct TurnState {
     pub phase: TurnPhase,
     /// The number of the attempt; starts at 1.
     pub attempt: u32,
+    /// Attempts that do not count as retries of the request: the agent had refused to start.
+    pub extra_attempts: u32,
     /// The process of the last attempt, and when it was started.
     pub started: Option<(Started, Timestamp)>,
     /// The `seq` of the last `started` or `setup` record.
@@ -197,6 +133,8 @@ pub struct SessionState {
     pub turns: Vec<Arc<TurnState>>,
     /// The first start of an agent: the setup was complete, and all later changes are the agents'.
     pub first_start: Option<(Started, Timestamp)>,
+    /// The agent has refused another standard output than this.
+    pub stdout: Stdout,
 }
 
 impl SessionState {
@@ -215,6 +153,7 @@ impl SessionState {
                 steers: Vec::new(),
                 phase: TurnPhase::Queued,
                 attempt: 1,
+                extra_attempts: 0,
                 started: None,
                 started_seq: 0,
                 setup: None,
@@ -230,6 +169,12 @@ impl SessionState {
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
             Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
             body => {
+                if let Body::Retry {
+                    stdout: Some(stdout), ..
+                } = body
+                {
+                    self.stdout = *stdout;
+                }
                 if let (Body::Started(started), None) = (&record.body, &self.first_start) {
                     self.first_start = Some((started.clone(), record.time));
                 }
@@ -376,8 +321,11 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
                 turn.phase = TurnPhase::Exited;
             }
         }
-        Body::Retry { attempt, delay, .. } => {
+        Body::Retry {
+            attempt, delay, stdout, ..
+        } => {
             turn.attempt = *attempt;
+            turn.extra_attempts = turn.extra_attempts.saturating_add(u32::from(stdout.is_some()));
             // The next attempt is a new process with a new standard input.
             turn.stdin_to = 0;
             // The next attempt writes new files; its offsets continue where these ended.

@@ -1,6 +1,7 @@
 //! Tests of [`super`].
 
 use super::*;
+use crate::Status;
 use crate::{Output, Prompt, Setup};
 
 fn fold(bodies: Vec<Body>) -> SessionState {
@@ -92,6 +93,7 @@ fn retry_continues_the_stream_offsets() {
         attempt: 2,
         delay: 0.0,
         cause: crate::Cause::AgentError,
+        stdout: None,
     };
     let state = fold(vec![
         Body::Prompt(Prompt::default()),
@@ -146,6 +148,7 @@ fn session_waits_while_a_question_is_open() {
         attempt: 2,
         delay: 0.0,
         cause: crate::Cause::AgentError,
+        stdout: None,
     });
     let state = fold(bodies);
     assert_eq!(state.turn(1).unwrap().answers.len(), 2);

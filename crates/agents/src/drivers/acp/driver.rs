@@ -13,6 +13,7 @@ use agent_client_protocol_schema::v1::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::login::{Login, LoginStep};
 use super::prompt::Prompt;
 use super::servers::{acp_server, missing_transport};
 use super::session::Offer;
@@ -20,7 +21,7 @@ use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
 use crate::drivers::form;
 use crate::drivers::questions::Questions;
 use crate::formats::acp::AcpObserver;
-use crate::formats::acp::wire::{CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, SESSION};
+use crate::formats::acp::wire::{AUTHENTICATE, CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, SESSION};
 use crate::launch::request::TurnRequest;
 use crate::output::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
 use crate::output::observer::Observer;
@@ -41,6 +42,7 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         session: resumed.map(str::to_owned),
         observer: resumed.map_or_else(AcpObserver::default, AcpObserver::resuming),
         questions: Questions::default(),
+        login: Login::default(),
         stage: Stage::Opening,
         awaited: AGENT_METHOD_NAMES.initialize,
         has_session: false,
@@ -69,6 +71,7 @@ struct Acp {
     session: Option<String>,
     observer: AcpObserver,
     questions: Questions<Asked>,
+    login: Login,
     stage: Stage,
     /// Our last request.
     awaited: &'static str,
@@ -100,6 +103,11 @@ const CANCEL_FORM: &str = "cancel";
 
 impl Observer for Acp {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
+        let is_opening = stream == Stream::Stdout && self.stage == Stage::Opening;
+        if let Some(step) = is_opening.then(|| self.login.step(line)).flatten() {
+            self.log_in(step);
+            return self.close_if_finished();
+        }
         self.observer.observe_line(stream, line);
         if stream == Stream::Stderr || self.stage == Stage::Over {
             return;
@@ -177,17 +185,33 @@ impl Driver for Acp {
 
     fn give_up(&mut self, error: &str) {
         if self.stage == Stage::Opening {
-            self.fail(error);
+            let is_login = self.awaited == AGENT_METHOD_NAMES.authenticate;
+            let cause = if is_login { Cause::Auth } else { Cause::AgentError };
+            self.observer.fail(cause, error);
             self.close_if_finished();
         }
     }
 }
 
 impl Acp {
+    fn log_in(&mut self, step: LoginStep) {
+        match step {
+            LoginStep::Authenticate(method) => {
+                let params = json!({ "methodId": method });
+                self.request(AUTHENTICATE, AGENT_METHOD_NAMES.authenticate, &params);
+            }
+            LoginStep::RequestSession(method, params) => self.request(SESSION, method, &params),
+            LoginStep::Fail(error) => self.observer.fail(Cause::Auth, &error),
+        }
+    }
+
     fn take_response(&mut self, id: &RequestId, result: &str) {
         match id {
             RequestId::Number(INITIALIZE) => match serde_json::from_str(result) {
-                Ok(offer) => self.request_session(&offer),
+                Ok(offer) => {
+                    self.login = Login::offered(result);
+                    self.request_session(&offer);
+                }
                 Err(error) => self.fail(&format!(
                     "the agent's response to `initialize` is not valid ACP: {error}"
                 )),
@@ -375,7 +399,11 @@ impl Acp {
 
     fn request(&mut self, id: i64, method: &'static str, params: &impl Serialize) {
         self.awaited = method;
-        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": json_rpc::value(params) });
+        let params = json_rpc::value(params);
+        if id == SESSION {
+            self.login.set_session_request(method, &params);
+        }
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.due.push(Effect::Write(json_rpc::line(&request)));
     }
 

@@ -5,6 +5,7 @@
 //! the prompts that wait.
 
 mod driver;
+mod login;
 mod prompt;
 mod servers;
 mod session;

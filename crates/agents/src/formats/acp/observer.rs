@@ -59,9 +59,16 @@ struct SessionResult {
     session_id: Option<String>,
 }
 
+/// Whether this is Python's refusal of a file as standard output: agents on ACP's own library for Python need a pipe.
+fn refuses_files(line: &[u8]) -> bool {
+    const REFUSAL: &[u8] = b"Pipe transport is only for pipes, sockets and character devices";
+    memchr::memmem::find(line, REFUSAL).is_some()
+}
+
 impl Observer for AcpObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
+            self.seen.needs_pipe |= refuses_files(line);
             return keep_stderr(&mut self.seen, line);
         }
         let message = json_rpc::parse(line);

@@ -14,6 +14,8 @@ pub(crate) const SESSION: i64 = 2;
 pub(crate) const PROMPT: i64 = 3;
 /// The id of our request to take a model.
 pub(crate) const MODEL: i64 = 4;
+/// The id of our `authenticate`.
+pub(crate) const AUTHENTICATE: i64 = 5;
 
 /// ACP's error code for "authentication required".
 pub(crate) const AUTH_REQUIRED: i64 = -32000;
