@@ -81,5 +81,11 @@ fn shown(line: &Value) -> Option<String> {
     if let Some(Value::String(raw)) = update.get_mut("line") {
         *raw = raw.chars().take(RAW_SHOWN).collect();
     }
+    // In a session, an id that a translator has given begins with the `seq` of the attempt's start.
+    if let Some(Value::String(id)) = update.get_mut("messageId")
+        && let Some(number) = id.strip_prefix("2.")
+    {
+        *id = format!("@{number}");
+    }
     Some(Value::from(update).to_string())
 }

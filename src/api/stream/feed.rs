@@ -87,12 +87,13 @@ impl Feed {
                 ..Self::from_follower(runtime, session, follower, until)
             });
         }
-        let begin = updates::replay_start(&session.state(), after);
+        let state = session.state();
+        let begin = updates::replay_start(&state, after);
         if begin < after {
             follower = runtime.follow(session, begin)?;
         }
         Ok(Self {
-            translation: Some(runtime.translation(session, after)),
+            translation: Some(runtime.translation(session, after).with_past(&state)),
             renews_mask: true,
             line_breaks: Some(LineBreaks::default()),
             ..Self::from_follower(runtime, session, follower, until)

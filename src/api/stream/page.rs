@@ -47,8 +47,10 @@ pub(crate) struct UpdateEvent {
     index: Option<usize>,
     /// ACP's `SessionUpdate` (<https://agentclientprotocol.com/protocol/schema#sessionupdate>), distinguished by
     /// `sessionUpdate`: `user_message_chunk`, `agent_message_chunk`, `agent_thought_chunk`, `tool_call`,
-    /// `tool_call_update`, `plan`, `usage_update`; or `_raw`, output that has no ACP update: `stream`, `line` or
-    /// `base64`, and `eol`, false where the line goes on.
+    /// `tool_call_update`, `plan`, `usage_update`, `available_commands_update`, `current_mode_update`,
+    /// `config_option_update`, `session_info_update`, `notice`, `compaction_update`; or `_message_superseded`, which says
+    /// that the chunks of `messageId` so far are void; or `_turn_usage`, the turn's `usage` so far; or `_raw`, output that
+    /// has no ACP update: `stream`, `line` or `base64`, and `eol`, false where the line goes on.
     #[schema(value_type = Object)]
     update: serde_json::Value,
 }

@@ -64,6 +64,7 @@ impl Show {
         self.questions.clear();
         self.tools.clear();
         self.plan.clear();
+        self.shown.clear();
     }
 
     fn ask(&mut self, question: Permission) {

@@ -1,6 +1,6 @@
 //! What is remembered between two lines of the view.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::style::Style;
 use super::tools::Tools;
@@ -14,6 +14,8 @@ pub(crate) struct Show {
     pub(super) style: Style,
     pub(super) tools: Tools,
     pub(super) plan: Vec<String>,
+    /// The messages of the turn that have been shown, by their ids.
+    pub(super) shown: BTreeSet<String>,
     pub(super) block: Block,
     pub(super) cleaner: Cleaner,
     /// The last line has not ended.
@@ -42,6 +44,7 @@ impl Show {
             style,
             tools: Tools::default(),
             plan: Vec::new(),
+            shown: BTreeSet::new(),
             block: Block::Nothing,
             cleaner: Cleaner::default(),
             open: false,

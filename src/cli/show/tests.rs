@@ -135,6 +135,46 @@ fn question_does_not_repeat_the_line_above() {
 }
 
 #[test]
+fn void_text_is_named_and_retries_are_said() {
+    let chunk = |id: &str, text: &str| {
+        let content = json!({ "type": "text", "text": text });
+        line(
+            0,
+            &json!({ "sessionUpdate": "agent_message_chunk", "content": content, "messageId": id }),
+        )
+    };
+    let void = |id: &str| line(0, &json!({ "sessionUpdate": "_message_superseded", "messageId": id }));
+    let retry =
+        json!({ "sessionUpdate": "notice", "severity": "warning", "title": "Overloaded.", "_meta": { "retry": {} } });
+    let lines = [
+        chunk("a", "one tw"),
+        void("a"),
+        void("b"),
+        line(0, &retry),
+        chunk("c", "one two"),
+    ];
+    let (out, err) = shown(Style::plain(), &lines);
+    assert_eq!(out, "one tw\none two\n");
+    assert_eq!(
+        err,
+        "the agent asks the model again; what it said in its last attempt does not count\nOverloaded.\n"
+    );
+}
+
+#[test]
+fn a_call_is_shown_when_it_is_known_what_it_does() {
+    let announced =
+        json!({ "sessionUpdate": "tool_call", "toolCallId": "a", "title": "Bash", "name": "Bash", "kind": "execute" });
+    let complete = json!({
+        "sessionUpdate": "tool_call_update", "toolCallId": "a", "title": "Run `npm test`", "name": "Bash",
+        "status": "in_progress", "rawInput": { "command": "npm test" },
+    });
+    let lines = [line(0, &announced), line(0, &complete)];
+    assert_eq!(shown(terminal(), &lines[..1]).0, "");
+    assert_eq!(shown(terminal(), &lines).0, "● Bash: npm test\n");
+}
+
+#[test]
 fn no_activity_line_while_a_line_is_open() {
     let mut show = Show::new("s", terminal());
     assert_eq!(show.activity(), Some("working"));

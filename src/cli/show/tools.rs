@@ -12,6 +12,8 @@ use crate::cli::terminal::{Paint, clip, first_line, one_line, seconds};
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     open: HashMap<String, Call>,
+    /// Calls that the model still writes, by their ids: the line comes when it is known what they do.
+    announced: HashMap<String, String>,
     /// The call whose start is the last line.
     last: Option<String>,
 }
@@ -30,7 +32,13 @@ impl Tools {
         let id = update.get("toolCallId").and_then(Value::as_str).unwrap_or_default();
         let margin = margin(update);
         let mut lines = Vec::new();
-        let label = label(update);
+        if is_announced(update) {
+            let name = update.get("title").and_then(Value::as_str).map(one_line);
+            self.announced.insert(id.to_owned(), name.unwrap_or_default());
+            return lines;
+        }
+        let announced = self.announced.remove(id);
+        let label = label(update).or(announced);
         if let (false, Some(label)) = (self.open.contains_key(id), &label) {
             let shown = clip(label, style.width.saturating_sub(margin.len() + 2));
             let shown_label = style.on(Paint::Strong, &shown);
@@ -86,6 +94,7 @@ impl Tools {
     pub(super) fn has_just_shown(&self, title: &str) -> bool {
         let last = self.last.as_ref().and_then(|id| self.open.get(id));
         let title = one_line(title);
+        let title = command_of(&title).unwrap_or(title);
         last.is_some_and(|call| {
             let is_it = call.label == title || call.label.ends_with(&format!(": {title}"));
             is_it && call.is_whole
@@ -117,12 +126,32 @@ pub(super) fn is_of_subagent(update: &Value) -> bool {
         .is_some_and(Value::is_string)
 }
 
+/// Whether the model has only begun to write the call.
+fn is_announced(update: &Value) -> bool {
+    let text = |key: &str| update.get(key).and_then(Value::as_str);
+    let is_call = text("sessionUpdate") == Some("tool_call") && text("status").is_none();
+    is_call && update.get("rawInput").is_none() && update.get("name").is_some()
+}
+
+/// The words with which titles begin that say what is done.
+const VERBS: [&str; 8] = [
+    "Read ", "List ", "Write ", "Edit ", "Delete ", "Move ", "Search ", "Fetch ",
+];
+
+/// `npm test` of the title ``Run `npm test` ``.
+fn command_of(title: &str) -> Option<String> {
+    let (command, more) = title.strip_prefix("Run `")?.rsplit_once('`')?;
+    Some(format!("{command}{more}"))
+}
+
 /// `Bash: npm test`; `None` where the update does not name the call.
 fn label(update: &Value) -> Option<String> {
     let text = |key: &str| update.get(key).and_then(Value::as_str).map(one_line);
     let title = text("title").filter(|title| !title.is_empty());
+    let title = title.map(|title| command_of(&title).unwrap_or(title));
     match (text("name"), title) {
         (Some(name), Some(title)) if title.starts_with(&name) => Some(title),
+        (Some(_), Some(title)) if VERBS.iter().any(|verb| title.starts_with(verb)) => Some(title),
         (Some(name), Some(title)) => Some(format!("{name}: {title}")),
         (name, title) => title.or(name),
     }

@@ -11,15 +11,19 @@
 
 use std::borrow::Cow;
 
+use agent_client_protocol_schema::v1::CompactionStatus;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::format::Format;
+use crate::output::calls::{Calls, End};
 use crate::output::cause;
 use crate::output::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
+use crate::output::plan::Plans;
+use crate::output::session::{self, Retry};
 use crate::output::tool;
-use crate::output::update::{Translator, Update};
+use crate::output::update::{Translator, Update, numbered};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static COPILOT_JSON: Format = Format {
@@ -40,11 +44,19 @@ struct CopilotObserver {
     error: Option<(Cause, String)>,
 }
 
-/// The ids of the texts that came in chunks.
 #[derive(Default, Clone)]
 struct CopilotTranslator {
+    /// The ids of the last texts that came in chunks.
     message: String,
     thought: String,
+    /// The texts of the request to the model that has no complete message.
+    request: Vec<String>,
+    /// Why the last request failed: its HTTP status, its message, and whether the connection failed.
+    failure: (Option<u16>, String, bool),
+    calls: Calls,
+    plans: Plans,
+    /// How many compactions began.
+    compactions: u64,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +92,12 @@ struct Data {
     #[serde(deserialize_with = "default_on_error")]
     status_code: Option<u16>,
     aborted: bool,
+    title: String,
+    model: String,
+    new_model: String,
+    reason: String,
+    failure_kind: String,
+    info_type: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -163,34 +181,108 @@ impl Translator for CopilotTranslator {
         let data = event.data?;
         let update = match &*event.kind {
             "assistant.message_delta" => {
-                self.message = data.message_id;
-                Update::message(data.delta_content)
+                self.chunk(&data.message_id);
+                self.message.clone_from(&data.message_id);
+                Update::message(data.delta_content).in_message(data.message_id)
             }
             "assistant.reasoning_delta" => {
-                self.thought = data.reasoning_id;
-                Update::thought(data.delta_content)
+                self.chunk(&data.reasoning_id);
+                self.thought.clone_from(&data.reasoning_id);
+                Update::thought(data.delta_content).in_message(data.reasoning_id)
             }
-            // The complete text of chunks, or a message of tool calls only, which have lines of their own.
-            "assistant.message" if data.content.is_empty() || came_in_chunks(&data.message_id, &self.message) => {
-                return Some(Vec::new());
+            "assistant.message" => {
+                self.request.clear();
+                // The complete text of chunks, or a message of tool calls only, which have lines of their own.
+                if data.content.is_empty() || came_in_chunks(&data.message_id, &self.message) {
+                    return Some(Vec::new());
+                }
+                Update::message(data.content).in_message(data.message_id)
             }
-            "assistant.message" => Update::message(data.content),
             "assistant.reasoning" if came_in_chunks(&data.reasoning_id, &self.thought) => return Some(Vec::new()),
-            "assistant.reasoning" => Update::thought(data.content),
+            "assistant.reasoning" => Update::thought(data.content).in_message(data.reasoning_id),
             // The prompt: its own record has it.
             "user.message" => return Some(Vec::new()),
-            "tool.execution_start" => tool::started(&data.tool_call_id, &data.tool_name, data.arguments),
-            "tool.execution_partial_result" => tool::output_so_far(&data.tool_call_id, &data.partial_output),
+            "model.call_failure" => {
+                self.failure = (data.status_code, data.error_message, data.failure_kind == "transport");
+                return None;
+            }
+            "assistant.turn_retry" => return Some(self.retry(&data.reason, line)),
+            // The retry has a notice already.
+            "session.info" if data.info_type == "model_retry" => return Some(Vec::new()),
+            "assistant.tool_call_delta" if self.calls.is_open(&data.tool_call_id) => return Some(Vec::new()),
+            "assistant.tool_call_delta" => self.calls.announce(&data.tool_call_id, &data.tool_name),
+            "tool.execution_start" => {
+                self.plans
+                    .start_call(&data.tool_call_id, &data.tool_name, &data.arguments);
+                return Some(
+                    self.calls
+                        .start(&data.tool_call_id, &data.tool_name, data.arguments)
+                        .into_iter()
+                        .collect(),
+                );
+            }
+            "tool.execution_partial_result" => {
+                Calls::progress(&data.tool_call_id, tool::text_content(&data.partial_output))
+            }
             "tool.execution_complete" => {
                 let output = if data.success {
                     data.result.content
                 } else {
                     data.error.message
                 };
-                tool::finished(&data.tool_call_id, data.success, &output)
+                let ended = self
+                    .calls
+                    .finish(&data.tool_call_id, End::with_text(data.success, &output));
+                let plan = self.plans.finish_call(&data.tool_call_id, data.success, &Value::Null);
+                return Some([ended].into_iter().chain(plan).collect());
+            }
+            "session.title_changed" => session::title(&data.title)?,
+            "session.tools_updated" | "session.model_change" => {
+                let model = [data.new_model, data.model];
+                let model = model.into_iter().find(|model| !model.is_empty())?;
+                return Some(vec![session::model(&model)?, Update::raw(line)]);
+            }
+            "session.warning" => session::warning(&data.message)?,
+            "session.compaction_start" => return Some(self.compact(CompactionStatus::InProgress, "", line)),
+            "session.compaction_complete" if data.success => {
+                return Some(self.compact(CompactionStatus::Completed, "", line));
+            }
+            "session.compaction_complete" => {
+                return Some(self.compact(CompactionStatus::Failed, &data.error.message, line));
             }
             _ => return None,
         };
         Some(vec![update])
+    }
+}
+
+impl CopilotTranslator {
+    fn chunk(&mut self, id: &str) {
+        if self.request.last().is_none_or(|last| last != id) {
+            self.request.push(id.to_owned());
+        }
+    }
+
+    /// Copilot asks the model again. What the failed request said is void.
+    fn retry(&mut self, reason: &str, line: &[u8]) -> Vec<Update> {
+        let void = std::mem::take(&mut self.request).into_iter();
+        let mut updates: Vec<Update> = void.map(|message_id| Update::Superseded { message_id }).collect();
+        let (status, error, is_network) = std::mem::take(&mut self.failure);
+        let retry = Retry {
+            status,
+            error: if error.is_empty() { reason } else { &error },
+            is_network,
+            ..Retry::default()
+        };
+        updates.extend([retry.update(), Update::raw(line)]);
+        updates
+    }
+
+    fn compact(&mut self, status: CompactionStatus, error: &str, line: &[u8]) -> Vec<Update> {
+        if status == CompactionStatus::InProgress {
+            self.compactions = self.compactions.saturating_add(1);
+        }
+        let update = session::compaction(&numbered(self.compactions), status, error);
+        vec![update, Update::raw(line)]
     }
 }

@@ -14,11 +14,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::format::Format;
+use crate::output::calls::{Calls, End};
 use crate::output::cause;
 use crate::output::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
+use crate::output::plan::Plans;
+use crate::output::session;
 use crate::output::tool;
 use crate::output::update::{Translator, Update};
+use crate::output::usage::{Context, UsageReport};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
 
 pub(crate) static DROID_JSON: Format = Format {
@@ -52,6 +56,10 @@ impl Default for DroidObserver {
 struct DroidTranslator {
     /// The id of the last thought.
     thought: String,
+    calls: Calls,
+    plans: Plans,
+    /// The turn has called a tool, so it makes more than one request.
+    called: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +77,11 @@ struct Event<'a> {
     id: Cow<'a, str>,
     #[serde(default, borrow, deserialize_with = "null_is_default")]
     text: Cow<'a, str>,
+    /// Of `system/init`.
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
+    cwd: Cow<'a, str>,
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
+    model: Cow<'a, str>,
     #[serde(rename = "toolName", borrow)]
     tool_name: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -162,18 +175,48 @@ impl Translator for DroidTranslator {
     fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let update = match (&*event.kind, event.role.as_deref()) {
-            ("message", Some("assistant")) => Update::message(event.text),
+            ("system", _) if event.subtype.as_deref() == Some("init") => {
+                self.calls.set_cwd(&event.cwd);
+                return Some(vec![session::model(&event.model)?, Update::raw(line)]);
+            }
+            ("message", Some("assistant")) => Update::message(event.text).in_message(event.id),
             // The prompt: its own record has it.
             ("message", Some("user")) => return Some(Vec::new()),
             ("reasoning", _) if !event.id.is_empty() && self.thought == event.id => return Some(Vec::new()),
             ("reasoning", _) => {
-                self.thought = event.id.into_owned();
-                Update::thought(event.text)
+                self.thought = event.id.clone().into_owned();
+                Update::thought(event.text).in_message(event.id)
             }
-            ("tool_call", _) => tool::started(&event.id, &event.tool_name?, event.parameters),
-            ("tool_result", _) if event.is_error => tool::finished(&event.id, false, &reason(&event)),
-            ("tool_result", _) => tool::finished(&event.id, true, &tool::output_text(&event.value)),
-            ("completion", _) => Update::usage(&event.usage?.into(), 0).cumulative(),
+            ("tool_call", _) => {
+                let name = event.tool_name?;
+                self.called = true;
+                self.plans.start_call(&event.id, &name, &event.parameters);
+                return Some(
+                    self.calls
+                        .start(&event.id, &name, event.parameters)
+                        .into_iter()
+                        .collect(),
+                );
+            }
+            ("tool_result", _) => {
+                let end = if event.is_error {
+                    End::with_text(false, &reason(&event))
+                } else {
+                    End::with_output(true, &event.value)
+                };
+                let ended = self.calls.finish(&event.id, end);
+                let plan = self.plans.finish_call(&event.id, !event.is_error, &event.value);
+                return Some([ended].into_iter().chain(plan).collect());
+            }
+            ("completion", _) => {
+                // Sums over all requests of the session.
+                let context = if self.called {
+                    Context::Unknown
+                } else {
+                    Context::OneRequest
+                };
+                Update::Usage(UsageReport::cumulative(event.usage?.into(), context))
+            }
             _ => return None,
         };
         Some(vec![update])

@@ -11,14 +11,17 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::format::Format;
+use crate::output::calls::{Calls, End};
 use crate::output::cause;
 use crate::output::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, push_text, success};
-use crate::output::tool;
+use crate::output::plan::Plans;
+use crate::output::tool::{self, str_at};
 use crate::output::update::{Translator, Update};
+use crate::output::usage::{Context, UsageReport, total};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};
 
 pub(crate) static OPENCODE_JSON: Format = Format::stream(
@@ -32,6 +35,8 @@ struct OpencodeObserver {
     seen: Observation,
     /// The text since the last tool call.
     answer: String,
+    /// How much of it was there when the step began that has not finished.
+    step: Option<usize>,
     /// The sum over all steps.
     usage: Usage,
 }
@@ -40,6 +45,10 @@ struct OpencodeObserver {
 struct OpencodeTranslator {
     /// The sum over all steps.
     usage: Usage,
+    calls: Calls,
+    plans: Plans,
+    /// The texts of the step that has not finished.
+    step: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +66,7 @@ struct Event<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Part {
+    id: String,
     text: String,
     tool: String,
     #[serde(rename = "callID")]
@@ -78,6 +88,15 @@ struct State {
     output: String,
     #[serde(deserialize_with = "null_is_default")]
     error: String,
+    /// Images and files that a tool has read.
+    #[serde(deserialize_with = "default_on_error")]
+    attachments: Vec<Attachment>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Attachment {
+    url: String,
 }
 
 /// `input` excludes cached tokens, `output` excludes the tokens of thoughts.
@@ -139,10 +158,20 @@ impl Observer for OpencodeObserver {
             "step_start" => {
                 self.seen.final_event = None;
                 self.seen.clear_failure();
+                // A step that begins again: what it said before is void.
+                let begin = self.step.unwrap_or(self.answer.len()).min(self.answer.len());
+                self.answer.truncate(begin);
+                self.step = Some(begin);
             }
             "text" => push_text(&mut self.answer, &part.text),
-            "tool_use" => self.answer.clear(),
-            "step_finish" => self.finish_step(&part),
+            "tool_use" => {
+                self.answer.clear();
+                self.step = self.step.map(|_| 0);
+            }
+            "step_finish" => {
+                self.step = None;
+                self.finish_step(&part);
+            }
             "error" => self.fail(&event.error),
             _ => {}
         }
@@ -188,16 +217,48 @@ impl Translator for OpencodeTranslator {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let part = event.part?;
         let update = match &*event.kind {
-            "text" => Update::message(part.text),
-            "reasoning" => Update::thought(part.text),
+            "step_start" => {
+                // A step that begins again: opencode asks the model once more.
+                let void = std::mem::take(&mut self.step);
+                return Some(
+                    void.into_iter()
+                        .map(|message_id| Update::Superseded { message_id })
+                        .collect(),
+                );
+            }
+            "text" | "reasoning" => {
+                self.step.push(part.id.clone());
+                let update = if event.kind == "text" {
+                    Update::message
+                } else {
+                    Update::thought
+                };
+                update(part.text).in_message(part.id)
+            }
             "tool_use" => {
-                let succeeded = part.state.status == "completed";
-                let output = if succeeded { part.state.output } else { part.state.error };
-                tool::complete(&part.call_id, &part.tool, part.state.input, succeeded, &output)
+                let (id, state) = (part.call_id, part.state);
+                let succeeded = state.status == "completed";
+                let output = if succeeded { state.output } else { state.error };
+                let mut end = End::with_text(succeeded, &output);
+                let images = state
+                    .attachments
+                    .into_iter()
+                    .map(|file| json!({ "image_url": file.url }));
+                end.content.extend(
+                    images
+                        .filter(|image| str_at(image, "image_url").starts_with("data:image/"))
+                        .flat_map(|image| tool::output_content(&json!([image]))),
+                );
+                self.plans.start_call(&id, &part.tool, &state.input);
+                let mut updates = self.calls.complete(&id, &part.tool, state.input, end);
+                updates.extend(self.plans.finish_call(&id, succeeded, &Value::Null));
+                return Some(updates);
             }
             "step_finish" => {
-                self.usage = self.usage.plus(part.usage());
-                Update::usage(&self.usage, 0)
+                self.step.clear();
+                let request = part.usage();
+                self.usage = self.usage.plus(request);
+                Update::Usage(UsageReport::new(self.usage, Context::Tokens(total(&request)), 0))
             }
             _ => return None,
         };

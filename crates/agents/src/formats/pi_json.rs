@@ -10,15 +10,19 @@
 
 use std::borrow::Cow;
 
+use agent_client_protocol_schema::v1::CompactionStatus;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::format::Format;
+use crate::output::calls::{Calls, End};
 use crate::output::cause;
 use crate::output::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
+use crate::output::session::{self, Retry};
 use crate::output::tool;
-use crate::output::update::{Translator, Update};
+use crate::output::update::{Translator, Update, numbered};
+use crate::output::usage::{Context, UsageReport, total};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static PI_JSON: Format = Format {
@@ -45,6 +49,13 @@ struct PiTranslator {
     usage: Usage,
     /// The current answer came in chunks.
     in_chunks: bool,
+    /// How many answers began.
+    answers: u64,
+    /// The last answer failed, and had text.
+    failed: bool,
+    calls: Calls,
+    /// How many compactions began.
+    compactions: u64,
 }
 
 #[derive(Deserialize)]
@@ -65,9 +76,23 @@ struct Event<'a> {
     result: Value,
     #[serde(rename = "isError", default, deserialize_with = "null_is_default")]
     is_error: bool,
+    /// Of `session`.
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
+    cwd: Cow<'a, str>,
+    /// Of `session_info_changed`.
+    #[serde(default, borrow, deserialize_with = "null_is_default")]
+    name: Cow<'a, str>,
     /// Of `auto_retry_start`.
+    attempt: Option<u64>,
+    #[serde(rename = "maxAttempts")]
+    max_attempts: Option<u64>,
+    #[serde(rename = "delayMs")]
+    delay: Option<u64>,
     #[serde(rename = "errorMessage", borrow)]
     error_message: Option<Cow<'a, str>>,
+    /// Of `compaction_end`.
+    #[serde(default, deserialize_with = "null_is_default")]
+    aborted: bool,
 }
 
 /// `message_update`, without the repeated message.
@@ -213,29 +238,93 @@ impl Translator for PiTranslator {
     fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let event = serde_json::from_slice::<Event<'_>>(line).ok()?;
         let update = match &*event.kind {
+            "session" => {
+                self.calls.set_cwd(&event.cwd);
+                return None;
+            }
             "message_update" => return self.translate_chunk(line),
             "message_end" => return self.translate_message(line),
+            "message_start" => {
+                self.start_message(line);
+                return Some(Vec::new());
+            }
             // `message_end` has the same content.
-            "message_start" | "turn_end" | "agent_end" => return Some(Vec::new()),
-            "tool_execution_start" => tool::started(&event.call_id, &event.tool_name?, event.args),
-            "tool_execution_update" => tool::output_so_far(&event.call_id, &output(&event.partial_result)),
-            "tool_execution_end" => tool::finished(&event.call_id, !event.is_error, &output(&event.result)),
+            "turn_end" | "agent_end" => return Some(Vec::new()),
+            "tool_execution_start" => {
+                let started = self.calls.start(&event.call_id, &event.tool_name?, event.args);
+                return Some(started.into_iter().collect());
+            }
+            "tool_execution_update" => {
+                Calls::progress(&event.call_id, tool::output_content(output(&event.partial_result)))
+            }
+            "tool_execution_end" => {
+                let end = End::with_output(!event.is_error, output(&event.result));
+                self.calls.finish(&event.call_id, end)
+            }
+            "auto_retry_start" => return Some(self.retry(&event)),
+            "compaction_start" => {
+                self.compactions = self.compactions.saturating_add(1);
+                self.compaction(CompactionStatus::InProgress, "")
+            }
+            "compaction_end" => {
+                let ended = match (event.aborted, event.error_message.as_deref().unwrap_or_default()) {
+                    (true, _) => self.compaction(CompactionStatus::Cancelled, ""),
+                    (false, "") => self.compaction(CompactionStatus::Completed, ""),
+                    (false, error) => self.compaction(CompactionStatus::Failed, error),
+                };
+                return Some(vec![ended, Update::raw(line)]);
+            }
+            "session_info_changed" => session::title(&event.name)?,
             _ => return None,
         };
         Some(vec![update])
     }
 }
 
-fn output(result: &Value) -> String {
-    tool::output_text(result.get("content").unwrap_or(result))
+fn output(result: &Value) -> &Value {
+    result.get("content").unwrap_or(result)
 }
 
 impl PiTranslator {
+    fn start_message(&mut self, line: &[u8]) {
+        if Answer::of(line).is_some() {
+            self.answers = self.answers.saturating_add(1);
+            self.in_chunks = false;
+        }
+    }
+
+    /// The id of the answer's text, and of its thoughts.
+    fn ids(&self) -> [String; 2] {
+        let id = numbered(self.answers);
+        [id.clone(), format!("{id}/thought")]
+    }
+
+    /// Pi asks the model again. What the failed answer said is void.
+    fn retry(&mut self, event: &Event<'_>) -> Vec<Update> {
+        let is_void = std::mem::take(&mut self.failed);
+        let void = self.ids().into_iter().filter(|_| is_void);
+        let mut updates: Vec<Update> = void.map(|message_id| Update::Superseded { message_id }).collect();
+        let retry = Retry {
+            attempt: event.attempt,
+            max_attempts: event.max_attempts,
+            delay: event.delay,
+            error: event.error_message.as_deref().unwrap_or_default(),
+            ..Retry::default()
+        };
+        updates.push(retry.update());
+        updates
+    }
+
+    fn compaction(&self, status: CompactionStatus, error: &str) -> Update {
+        session::compaction(&numbered(self.compactions), status, error)
+    }
+
     fn translate_chunk(&mut self, line: &[u8]) -> Option<Vec<Update>> {
         let Delta { kind, delta } = serde_json::from_slice::<Chunk<'_>>(line).ok()?.event;
+        let [message, thought] = self.ids();
         let update = match &*kind {
-            "text_delta" => Update::message(delta),
-            "thinking_delta" => Update::thought(delta),
+            "text_delta" => Update::message(delta).in_message(message),
+            "thinking_delta" => Update::thought(delta).in_message(thought),
             // Begin and end of chunks. A tool call has lines of its own.
             "text_start" | "text_end" | "thinking_start" | "thinking_end" | "toolcall_start" | "toolcall_delta"
             | "toolcall_end" => return Some(Vec::new()),
@@ -250,21 +339,27 @@ impl PiTranslator {
         let answer = serde_json::from_slice::<MessageEvent>(line).ok()?.message;
         let came_whole = !std::mem::take(&mut self.in_chunks);
         match answer.role.as_str() {
-            "assistant" if answer.error_message.is_some() => None,
+            "assistant" if answer.error_message.is_some() => {
+                self.failed = !came_whole;
+                None
+            }
             "assistant" => {
-                self.usage = self.usage.plus(answer.usage());
+                let request = answer.usage();
+                self.usage = self.usage.plus(request);
+                let [message, thought] = self.ids();
                 let mut updates = Vec::new();
                 let mut all_known = answer.content.is_some() && answer.usage.is_some();
                 for block in answer.content.into_iter().flatten() {
                     match block.kind.as_str() {
-                        "text" if came_whole => updates.push(Update::message(block.text)),
-                        "thinking" if came_whole => updates.push(Update::thought(block.thinking)),
+                        "text" if came_whole => updates.push(Update::message(block.text).in_message(&*message)),
+                        "thinking" if came_whole => updates.push(Update::thought(block.thinking).in_message(&*thought)),
                         // A tool call has lines of its own.
                         "text" | "thinking" | "toolCall" => {}
                         _ => all_known = false,
                     }
                 }
-                updates.push(Update::usage(&self.usage, 0));
+                let context = Context::Tokens(total(&request));
+                updates.push(Update::Usage(UsageReport::new(self.usage, context, 0)));
                 if !all_known {
                     updates.push(Update::raw(line));
                 }

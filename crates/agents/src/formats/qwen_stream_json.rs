@@ -17,6 +17,7 @@ use crate::output::cause;
 use crate::output::lenient::{default_on_error, text_or_none};
 use crate::output::observer::{Observer, failure, keep_stderr, limited, success};
 use crate::output::update::{Translator, Update};
+use crate::output::usage::UsageReport;
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 
 pub(crate) static QWEN_STREAM_JSON: Format = Format {
@@ -44,8 +45,15 @@ struct QwenTranslator {
 
 impl Translator for QwenTranslator {
     fn translate_line(&mut self, line: &[u8]) -> Option<Vec<Update>> {
-        let updates = self.stream.translate_line(line)?;
-        Some(updates.into_iter().map(Update::cumulative).collect())
+        let mut updates = self.stream.translate_line(line)?;
+        let context = self.stream.context_with_cache_in_input();
+        for update in &mut updates {
+            if let Update::Usage(report) = update {
+                let counts = serde_json::from_slice::<Event<'_>>(line).ok()?.usage;
+                *report = UsageReport::cumulative(counts.into(), context);
+            }
+        }
+        Some(updates)
     }
 }
 
@@ -78,6 +86,17 @@ struct Counts {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Self {
+        Self {
+            input_tokens: counts.input_tokens,
+            output_tokens: counts.output_tokens,
+            cached_tokens: counts.cache_read_input_tokens,
+            cost_usd: None,
+        }
+    }
 }
 
 impl Observer for QwenObserver {
@@ -116,12 +135,7 @@ impl QwenObserver {
 }
 
 fn result(event: Event<'_>) -> FinalEvent {
-    let usage = Usage {
-        input_tokens: event.usage.input_tokens,
-        output_tokens: event.usage.output_tokens,
-        cached_tokens: event.usage.cache_read_input_tokens,
-        cost_usd: None,
-    };
+    let usage = event.usage.into();
     if event.is_error {
         let error = limited(&event.error.message);
         failure(cause::classify(None, &error), error, usage)

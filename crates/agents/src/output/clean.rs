@@ -83,7 +83,7 @@ impl Translator for Clean<Box<dyn Translator>> {
                     // What is passed on as it is was written by the agent, not by us.
                     updates.extend(translated.into_iter().map(|update| match update {
                         Update::Raw { .. } => raw(as_written),
-                        update @ Update::Acp(_) => update,
+                        update @ (Update::Acp(_) | Update::Superseded { .. } | Update::Usage(_)) => update,
                     }));
                 }
             }

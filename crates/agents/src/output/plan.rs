@@ -41,8 +41,8 @@ impl Plans {
     /// Takes a tool call.
     pub(crate) fn start_call(&mut self, id: &str, name: &str, input: &Value) {
         let change = match name {
-            "TodoWrite" | "todo_write" | "write_todos" => match input.get("todos").and_then(Value::as_array) {
-                Some(todos) => Change::Replace(todos.iter().map(todo).collect()),
+            name if is_plan(name) => match entries(input) {
+                Some(entries) => Change::Replace(entries),
                 None => return,
             },
             "TaskCreate" => Change::Create,
@@ -92,18 +92,55 @@ pub(crate) fn update(entries: Vec<PlanEntry>) -> Update {
 /// One step. ACP requires a priority, which no agent reports.
 pub(crate) fn entry(content: &str, status: &str) -> PlanEntry {
     let status = match status {
-        "in_progress" => PlanEntryStatus::InProgress,
+        "in_progress" | "inProgress" => PlanEntryStatus::InProgress,
         "completed" | "cancelled" => PlanEntryStatus::Completed,
         _ => PlanEntryStatus::Pending,
     };
     PlanEntry::new(content, PlanEntryPriority::Medium, status)
 }
 
-/// A step of claude (`content`) or of gemini (`description`).
+/// Whether a tool of this name has the complete plan as its input: `TodoWrite`, `todowrite`, `write_todos` and so on.
+fn is_plan(name: &str) -> bool {
+    const NAMES: [&str; 7] = [
+        "todowrite",
+        "writetodos",
+        "updatetodo",
+        "updatetodos",
+        "updatetodolist",
+        "managetodolist",
+        "updateplan",
+    ];
+    let name: String = name.chars().filter(|c| *c != '_').collect();
+    NAMES.contains(&name.to_lowercase().as_str())
+}
+
+/// The steps of a plan: a list, or a text with a step on each line.
+fn entries(input: &Value) -> Option<Vec<PlanEntry>> {
+    let keys = ["todos", "plan", "todoList", "items"];
+    match keys.iter().find_map(|key| input.get(*key))? {
+        Value::Array(todos) => Some(todos.iter().map(todo).collect()),
+        Value::String(text) => Some(text.lines().filter_map(line).collect()),
+        _ => None,
+    }
+}
+
+/// A step of claude (`content`), gemini (`description`), codex (`step`) or others.
 fn todo(todo: &Value) -> PlanEntry {
-    let content = [str_at(todo, "content"), str_at(todo, "description")];
+    let content = ["content", "description", "step", "text", "title"].map(|key| str_at(todo, key));
     let content = content.into_iter().find(|text| !text.is_empty());
     entry(content.unwrap_or_default(), str_at(todo, "status"))
+}
+
+/// `- [x] done`, or `1. [in_progress] at work`.
+fn line(line: &str) -> Option<PlanEntry> {
+    let (_, rest) = line.split_once('[')?;
+    let (mark, content) = rest.split_once(']')?;
+    let status = match mark.trim() {
+        "x" | "X" => "completed",
+        "~" | "-" | ">" => "in_progress",
+        status => status,
+    };
+    Some(entry(content.trim(), status))
 }
 
 fn task(task: &Value) -> Option<Task> {
@@ -141,6 +178,18 @@ mod tests {
         assert_eq!(plan, Some(json!([["a", "in_progress"], ["", "pending"]])));
         let plan = call(&mut plans, "write_todos", &gemini, &Value::Null);
         assert_eq!(plan, Some(json!([["a", "completed"]])));
+        let opencode = json!({"todos": [{"content": "a", "status": "completed", "priority": "high", "id": "1"}]});
+        let plan = call(&mut plans, "todowrite", &opencode, &Value::Null);
+        assert_eq!(plan, Some(json!([["a", "completed"]])));
+        let lines = json!({"todos": "Plan:\n- [x] a\n- [ ] b\n3. [in_progress] c"});
+        let plan = call(&mut plans, "update_todo", &lines, &Value::Null);
+        assert_eq!(
+            plan,
+            Some(json!([["a", "completed"], ["b", "pending"], ["c", "in_progress"]]))
+        );
+        let codex = json!({"plan": [{"step": "a", "status": "in_progress"}]});
+        let plan = call(&mut plans, "update_plan", &codex, &Value::Null);
+        assert_eq!(plan, Some(json!([["a", "in_progress"]])));
         assert_eq!(call(&mut plans, "TodoWrite", &json!({"todos": 3}), &Value::Null), None);
     }
 

@@ -1,21 +1,31 @@
 //! ACP updates (`session/update`): the one vocabulary for the output of all agents.
 
+use agent_client_protocol_schema::MaybeUndefined;
 use agent_client_protocol_schema::v1::{
-    ContentBlock, ContentChunk, Cost, Meta, SessionUpdate, TextContent, UsageUpdate,
+    CompactionId, ContentBlock, ContentChunk, MessageId, Notice, NoticeSeverity, SessionUpdate, TextContent,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dyn_clone::DynClone;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use promptd_model::{Stream, Usage};
+use super::usage::UsageReport;
+use promptd_model::Stream;
 
 /// One update of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
     /// One that ACP defines.
     Acp(Box<SessionUpdate>),
+    /// The chunks of a message so far are void: the agent asks the model once more, and its text comes again. ACP has no
+    /// word for it.
+    Superseded {
+        /// The `messageId` of these chunks.
+        message_id: String,
+    },
+    /// Tokens and cost.
+    Usage(UsageReport),
     /// A line that no translator knows, as it is, so that nothing is lost.
     Raw {
         /// The stream it was written to.
@@ -56,17 +66,52 @@ impl Update {
         SessionUpdate::UserMessageChunk(chunk(text)).into()
     }
 
-    /// Tokens and cost of the turn so far. ACP's `used` is the context in use, `size` the model's window, 0 if the agent
-    /// does not report it. The counts themselves are in `_meta.usage`.
-    pub(crate) fn usage(usage: &Usage, size: u64) -> Self {
-        let used = usage
-            .input_tokens
-            .unwrap_or(0)
-            .saturating_add(usage.output_tokens.unwrap_or(0));
-        let mut meta = Meta::new();
-        meta.insert("usage".to_owned(), json!(usage));
-        let cost = usage.cost_usd.map(|amount| Cost::new(amount, "USD"));
-        SessionUpdate::UsageUpdate(UsageUpdate::new(used, size).cost(cost).meta(meta)).into()
+    /// Says to which message a chunk belongs.
+    #[must_use]
+    pub(crate) fn in_message(mut self, id: impl Into<String>) -> Self {
+        if let Some(message_id) = self.message_id() {
+            *message_id = Some(MessageId::new(id.into()));
+        }
+        self
+    }
+
+    /// Makes the ids of messages that a translator has numbered ([`numbered`]) unique in the session.
+    #[must_use]
+    pub(crate) fn with_unique_id(mut self, attempt: u64) -> Self {
+        let unique = |id: &str| Some(format!("{attempt}.{}", id.strip_prefix(NUMBERED)?));
+        if let Self::Superseded { message_id } = &mut self
+            && let Some(id) = unique(message_id)
+        {
+            *message_id = id;
+        }
+        if let Self::Acp(update) = &mut self
+            && let SessionUpdate::CompactionUpdate(compaction) = &mut **update
+            && let Some(id) = unique(&compaction.compaction_id.0)
+        {
+            compaction.compaction_id = CompactionId::new(id);
+        }
+        if let Some(message_id) = self.message_id()
+            && let Some(id) = message_id.as_ref().and_then(|id| unique(&id.0))
+        {
+            *message_id = Some(MessageId::new(id));
+        }
+        self
+    }
+
+    fn message_id(&mut self) -> Option<&mut Option<MessageId>> {
+        let Self::Acp(update) = self else { return None };
+        match &mut **update {
+            SessionUpdate::UserMessageChunk(chunk)
+            | SessionUpdate::AgentMessageChunk(chunk)
+            | SessionUpdate::AgentThoughtChunk(chunk) => Some(&mut chunk.message_id),
+            _ => None,
+        }
+    }
+
+    /// Something that a person should know, and that is no part of the conversation.
+    pub(crate) fn notice(severity: NoticeSeverity, title: impl Into<String>, description: &str) -> Self {
+        let description = Some(description.to_owned()).filter(|text| !text.is_empty());
+        SessionUpdate::Notice(Notice::new(severity, title).description(description)).into()
     }
 
     /// A whole line of stdout as it is, in addition to updates that do not have all of its content.
@@ -83,21 +128,16 @@ impl Update {
         }
     }
 
-    /// Marks token counts that are sums over all turns of the conversation. The turn's own counts are in its outcome.
-    #[must_use]
-    pub(crate) fn cumulative(self) -> Self {
-        match &self {
-            Self::Acp(update) if matches!(**update, SessionUpdate::UsageUpdate(_)) => {
-                self.with_meta("cumulative", true.into())
-            }
-            Self::Acp(_) | Self::Raw { .. } => self,
-        }
-    }
-
     /// Adds a member to `_meta`, for the kinds of updates that our translators make.
     #[must_use]
     pub(crate) fn with_meta(mut self, key: &str, value: Value) -> Self {
         let Self::Acp(update) = &mut self else { return self };
+        if let SessionUpdate::CompactionUpdate(compaction) = &mut **update {
+            let mut meta = std::mem::take(&mut compaction.meta).take().unwrap_or_default();
+            meta.insert(key.to_owned(), value);
+            compaction.meta = MaybeUndefined::Value(meta);
+            return self;
+        }
         let meta = match &mut **update {
             SessionUpdate::UserMessageChunk(chunk)
             | SessionUpdate::AgentMessageChunk(chunk)
@@ -106,6 +146,8 @@ impl Update {
             SessionUpdate::ToolCallUpdate(call) => &mut call.meta,
             SessionUpdate::Plan(plan) => &mut plan.meta,
             SessionUpdate::UsageUpdate(usage) => &mut usage.meta,
+            SessionUpdate::Notice(notice) => &mut notice.meta,
+            SessionUpdate::CurrentModeUpdate(mode) => &mut mode.meta,
             _ => return self,
         };
         meta.get_or_insert_default().insert(key.to_owned(), value);
@@ -119,8 +161,24 @@ impl From<SessionUpdate> for Update {
     }
 }
 
+/// What a translator's own ids of messages begin with.
+const NUMBERED: char = '@';
+
+/// The id of a message of an agent that gives it none. A number is enough for a translator: it knows one attempt only.
+pub(crate) fn numbered(number: u64) -> String {
+    format!("{NUMBERED}{number}")
+}
+
 fn chunk(text: impl Into<String>) -> ContentChunk {
     ContentChunk::new(ContentBlock::Text(TextContent::new(text)))
+}
+
+/// [`Update::Superseded`] on the wire, with the field names of ACP.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SupersededUpdate<'a> {
+    session_update: &'static str,
+    message_id: &'a str,
 }
 
 /// [`Update::Raw`] on the wire, with the field names of an output record.
@@ -141,6 +199,12 @@ impl Serialize for Update {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Acp(update) => update.serialize(serializer),
+            Self::Usage(report) => report.update().serialize(serializer),
+            Self::Superseded { message_id } => SupersededUpdate {
+                session_update: "_message_superseded",
+                message_id,
+            }
+            .serialize(serializer),
             Self::Raw { stream, line, eol } => {
                 let text = std::str::from_utf8(line);
                 RawUpdate {

@@ -103,7 +103,7 @@ fn a_search_gets_its_query_at_its_end() {
     let [input, end] = [input, end].map(|update| serde_json::to_value(update).unwrap());
     assert_eq!(
         (&input["rawInput"]["query"], &input["title"]),
-        (&"weather".into(), &"web_search weather".into())
+        (&"weather".into(), &"Search the web for `weather`".into())
     );
     assert_eq!(end["status"], "completed");
 }

@@ -1,13 +1,15 @@
 //! One attempt of a turn: its output as updates.
 
 use crate::output::long_number::has_long_number;
-use crate::output::update::{Translator, Update};
+use crate::output::update::{Translator, Update, numbered};
 use promptd_model::{LineAssembler, LinePart, Output, Stream, decode_output};
 
 /// The state between two records.
 #[derive(Clone)]
 pub(super) struct Attempt {
     pub(super) turn: u32,
+    /// The `seq` of the record with which it began.
+    began: u64,
     lines: [LineAssembler; 2],
     stdout: Stdout,
 }
@@ -25,18 +27,23 @@ enum Stdout {
 
 impl Attempt {
     /// A new attempt. Without a translator, the agent's bytes are its answer.
-    pub(super) fn new(turn: u32, translator: Option<Box<dyn Translator>>) -> Self {
-        Self::with(turn, translator.map_or(Stdout::Text(Vec::new()), Stdout::Lines))
+    pub(super) fn new(turn: u32, began: u64, translator: Option<Box<dyn Translator>>) -> Self {
+        Self::with(turn, began, translator.map_or(Stdout::Text(Vec::new()), Stdout::Lines))
     }
 
     /// A setup step.
-    pub(super) fn setup(turn: u32) -> Self {
-        Self::with(turn, Stdout::Setup)
+    pub(super) fn setup(turn: u32, began: u64) -> Self {
+        Self::with(turn, began, Stdout::Setup)
     }
 
-    fn with(turn: u32, stdout: Stdout) -> Self {
+    fn with(turn: u32, began: u64, stdout: Stdout) -> Self {
         let lines = <[LineAssembler; 2]>::default();
-        Self { turn, lines, stdout }
+        Self {
+            turn,
+            began,
+            lines,
+            stdout,
+        }
     }
 
     /// How many bytes wait for the rest of their line or character.
@@ -52,7 +59,8 @@ impl Attempt {
     /// Takes a chunk of output.
     pub(super) fn push(&mut self, stream: Stream, output: &Output) -> Vec<Update> {
         if let (Stream::Stdout, Stdout::Text(open)) = (stream, &mut self.stdout) {
-            return text(open, output).into_iter().collect();
+            let update = text(open, output).map(|update| update.in_message(numbered(1)).with_unique_id(self.began));
+            return update.into_iter().collect();
         }
         let part = self.lines_of(stream).push(output);
         part.map_or_else(Vec::new, |part| {
@@ -100,7 +108,8 @@ impl Attempt {
             Stdout::Setup | Stdout::Lines(_) | Stdout::Text(_) => None,
         };
         let is_exact = known.is_some() && !has_long_number(&part.bytes);
-        let mut updates = known.unwrap_or_default();
+        let unique = |update: Update| update.with_unique_id(self.began);
+        let mut updates: Vec<Update> = known.into_iter().flatten().map(unique).collect();
         let has_raw = updates.iter().any(|update| matches!(update, Update::Raw { .. }));
         if !is_exact && !has_raw {
             // A line that is not known, or of which a number is rounded.

@@ -70,7 +70,11 @@ impl LongPrompt {
             serde_json::from_slice(&quoted).unwrap_or_else(|_| String::from_utf8_lossy(part).into_owned());
         lines.push(Line {
             seq: self.seq,
-            text: update_line(&self.begin, Some(self.index), &Update::prompt(text)),
+            text: update_line(
+                &self.begin,
+                Some(self.index),
+                &Update::prompt(text).in_message(self.seq.to_string()),
+            ),
             last,
             update_of: Some(self.turn),
         });

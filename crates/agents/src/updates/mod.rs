@@ -20,6 +20,7 @@
 mod attempt;
 mod line;
 mod long_prompt;
+mod past;
 mod translation;
 
 pub use line::{Line, replay_start};

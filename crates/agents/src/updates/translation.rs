@@ -6,11 +6,12 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 
 use super::attempt::{Attempt, raw};
-use super::line::{Line, head_of, update_line};
+use super::line::{Line, head_of, replay_start, update_line};
 use super::long_prompt::LongPrompt;
+use super::past::Past;
 use crate::formats::format::Format;
 use crate::output::update::{Translator, Update};
-use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, Stream, decode, parse_head};
+use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, SessionState, Stream, decode, parse_head};
 
 /// The translation of one journal. A clone continues from the point where it was made.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub struct Translation {
     partial: BytesMut,
     /// A prompt whose rest has not come yet; then `partial` continues its text.
     prompt: Option<LongPrompt>,
+    past: Past,
 }
 
 impl fmt::Debug for Translation {
@@ -48,13 +50,21 @@ impl Translation {
             attempt: None,
             partial: BytesMut::new(),
             prompt: None,
+            past: Past::default(),
         }
+    }
+
+    /// With what the turns before have used, where reading starts in the middle of the journal.
+    #[must_use]
+    pub fn with_past(self, state: &SessionState) -> Self {
+        let past = Past::of(state, replay_start(state, self.after));
+        Self { past, ..self }
     }
 
     /// A new translation for the lines after another record.
     #[must_use]
-    pub fn restarted_after(self, after: u64) -> Self {
-        Self::new(self.translator, after)
+    pub fn restarted_after(self, after: u64, state: &SessionState) -> Self {
+        Self::new(self.translator, after).with_past(state)
     }
 
     /// The last record that was read.
@@ -126,10 +136,15 @@ impl Translation {
             self.push_prompt(prompt, line.get(text..).unwrap_or_default(), true, out);
             return;
         }
-        let (updates, is_kept) = match head {
+        let (mut updates, is_kept) = match head {
             Some(head) => self.translate_record(head, line),
             None => (Vec::new(), true),
         };
+        for update in &mut updates {
+            if let Update::Usage(report) = update {
+                report.earlier = self.past.used;
+            }
+        }
         if self.seq <= self.after {
             return;
         }
@@ -164,14 +179,29 @@ impl Translation {
                 Err(_) => (Vec::new(), true),
             },
             RecordKind::Other("prompt" | "steer") => match serde_json::from_slice::<Prompt>(line) {
-                Ok(prompt) => (vec![Update::prompt(prompt.text)], false),
+                Ok(prompt) => {
+                    self.past.accept(head.turn, prompt.fresh);
+                    (
+                        vec![Update::prompt(prompt.text).in_message(head.seq.to_string())],
+                        false,
+                    )
+                }
                 Err(_) => (Vec::new(), true),
             },
-            RecordKind::Other("setup") => (self.start(Attempt::setup(head.turn)), true),
-            RecordKind::Other("started") => (self.start(Attempt::new(head.turn, self.translator_of(line))), true),
+            RecordKind::Other("setup") => (self.start(Attempt::setup(head.turn, head.seq)), true),
+            RecordKind::Other("started") => {
+                self.past.start(head.turn);
+                (
+                    self.start(Attempt::new(head.turn, head.seq, self.translator_of(line))),
+                    true,
+                )
+            }
             // A process may outlive its launcher and write more.
             RecordKind::Other("exited") => (self.current(head.turn).map_or_else(Vec::new, Attempt::finish), true),
-            RecordKind::Other("retry" | "turn_ended") => {
+            RecordKind::Other(kind @ ("retry" | "turn_ended")) => {
+                if kind == "turn_ended" {
+                    self.past.end(line);
+                }
                 let updates = self.current(head.turn).map_or_else(Vec::new, Attempt::finish);
                 self.attempt.take_if(|attempt| attempt.turn == head.turn);
                 (updates, true)

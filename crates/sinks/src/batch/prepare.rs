@@ -171,7 +171,7 @@ impl BatchContext {
 
     /// A translator that has read all records up to `before`.
     fn translation_after(&self, before: u64) -> std::result::Result<Translation, ReadError> {
-        let mut translation = self.translation.clone().restarted_after(before);
+        let mut translation = self.translation.clone().restarted_after(before, &self.state);
         let mut unused = Vec::new();
         let start = updates::replay_start(&self.state, before);
         if start < before {

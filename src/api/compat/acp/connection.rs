@@ -1,6 +1,6 @@
 //! One client and what belongs to its connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agent_client_protocol_schema::v1::{Error, RequestId};
 use axum::http::StatusCode;
@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) api: SharedState,
     pub(super) sender: Arc<Sender>,
     pub(super) defaults: Defaults,
+    /// From the client's `initialize`.
+    pub(super) shown: OnceLock<Shown>,
     pub(super) open: OpenSessions,
     /// Every connection may follow one session; further ones share what is left of the files.
     pub(super) first: Arc<Semaphore>,
@@ -34,6 +36,27 @@ pub(super) struct Defaults {
     pub(super) permission: Option<PermissionMode>,
     /// Output that has no ACP update is sent as `_promptd/raw`.
     pub(super) raw: bool,
+}
+
+/// The updates that a client gets only if it asks for them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shown {
+    pub(super) notices: bool,
+    pub(super) compactions: bool,
+}
+
+impl Shown {
+    /// As the parameters of `initialize` say.
+    pub(super) fn of(params: &Value) -> Self {
+        let asks = |what: &str| {
+            let capability = params.pointer(&format!("/clientCapabilities/session/{what}"));
+            capability.is_some_and(Value::is_object)
+        };
+        Self {
+            notices: asks("notices"),
+            compactions: asks("compaction"),
+        }
+    }
 }
 
 /// Tasks that send to the client; they end with its connection.

@@ -25,6 +25,9 @@ use promptd_model::{Body, RecordKind, TurnEnded, View, decode};
 /// The notification for output that has no ACP update.
 const RAW: &str = "_promptd/raw";
 
+/// The notification that the chunks of a message are void.
+const SUPERSEDED: &str = "_promptd/message_superseded";
+
 /// A line of `view=updates` that is an update.
 #[derive(Deserialize)]
 struct UpdateLine<'a> {
@@ -33,6 +36,16 @@ struct UpdateLine<'a> {
     time: String,
     #[serde(borrow)]
     update: &'a RawValue,
+}
+
+/// An update that is not ACP's.
+#[derive(Deserialize)]
+#[serde(tag = "sessionUpdate")]
+enum Extension {
+    #[serde(rename = "_message_superseded", rename_all = "camelCase")]
+    Superseded { message_id: String },
+    #[serde(other)]
+    Other,
 }
 
 /// Sends updates until the session is deleted, the client is gone, or it closes the session.
@@ -135,17 +148,38 @@ impl Connection {
         match serde_json::from_str::<SessionUpdate>(update.update.get()) {
             // The client has just sent it itself.
             Ok(SessionUpdate::UserMessageChunk(_)) if open.is_own_turn(turn).await => Ok(()),
+            Ok(update) if !self.takes(&update) => Ok(()),
             Ok(update) => {
                 let notified = SessionNotification::new(session, update).meta(meta(about));
                 self.sender
                     .send_text(notification(CLIENT.session_update, notified))
                     .await
             }
-            Err(_) if self.defaults.raw => {
-                let raw = json!({ "sessionId": session, "update": update.update, "_meta": meta(about) });
-                self.sender.send_text(notification(RAW, raw)).await
+            Err(_) => self.send_extension(&session, update.update, about).await,
+        }
+    }
+
+    /// Sends what ACP has no update for.
+    async fn send_extension(&self, session: &str, update: &RawValue, about: Value) -> Result<(), Disconnected> {
+        let meta = meta(about);
+        let (method, params) = match serde_json::from_str::<Extension>(update.get()) {
+            Ok(Extension::Superseded { message_id }) => {
+                let params = json!({ "sessionId": session, "messageId": message_id, "_meta": meta });
+                (SUPERSEDED, params)
             }
-            Err(_) => Ok(()),
+            _ if self.defaults.raw => (RAW, json!({ "sessionId": session, "update": update, "_meta": meta })),
+            _ => return Ok(()),
+        };
+        self.sender.send_text(notification(method, params)).await
+    }
+
+    /// Whether the client takes an update: some need a capability.
+    fn takes(&self, update: &SessionUpdate) -> bool {
+        let shown = self.shown.get().copied().unwrap_or_default();
+        match update {
+            SessionUpdate::Notice(_) => shown.notices,
+            SessionUpdate::CompactionUpdate(_) | SessionUpdate::CompactionSummaryChunk(_) => shown.compactions,
+            _ => true,
         }
     }
 

@@ -12,7 +12,7 @@ use agent_client_protocol_schema::v1::{
 };
 use serde_json::Value;
 
-use super::connection::{Connection, Tasks};
+use super::connection::{Connection, Shown, Tasks};
 use super::message::{params, rpc_error, value};
 use super::requests;
 use crate::api::http::problem::Problem;
@@ -30,6 +30,7 @@ impl Connection {
     ) -> Option<Result<Value, Error>> {
         let answer_later = |result: Result<(), Error>| result.map(|()| None);
         let result = if method == METHODS.initialize {
+            let _said_before = self.shown.set(Shown::of(&given));
             value(&initialize()).map(Some)
         } else if method == METHODS.authenticate {
             value(&AuthenticateResponse::new()).map(Some)

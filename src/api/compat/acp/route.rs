@@ -1,6 +1,6 @@
 //! The route: upgrades the connection and reads its frames.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agent_client_protocol_schema::v1::RequestId;
 use axum::extract::State;
@@ -45,6 +45,7 @@ pub(crate) async fn acp(
             api,
             sender,
             defaults,
+            shown: OnceLock::new(),
             open: OpenSessions::default(),
             first: Arc::new(Semaphore::new(1)),
             pending: PendingPermissions::default(),

@@ -220,7 +220,11 @@ fn an_allowed_command_runs() {
 fn dialogs_become_acp_updates() {
     let of = |name: &str| {
         let (_, recording) = ALLOWED.iter().find(|(agent, _)| *agent == name).expect("recorded");
-        first(name, recording).updates
+        let updates = first(name, recording).updates.into_iter();
+        // Codex warns about the machine of the recording.
+        updates
+            .filter(|update| !update.starts_with("notice "))
+            .collect::<Vec<_>>()
     };
     let answer = [
         "agent_message_chunk Answer ",
@@ -243,7 +247,8 @@ fn dialogs_become_acp_updates() {
         of("codex"),
         [
             "raw",
-            "tool_call call_4 in_progress echo fine > allowed.txt; cat allowed.txt",
+            "config_option_update",
+            "tool_call call_4 in_progress Run `echo fine > allowed.txt; cat allowed.txt`",
             "tool_call_update call_4 completed",
             "usage_update",
             "raw",
@@ -281,7 +286,7 @@ fn always_and_reject_are_sent() {
     let edit = first("codex", recorded!("codex-ask-always"));
     assert_eq!(
         edit.questions.first().map(|question| question.title.as_str()),
-        Some("apply_patch /w/made2.txt")
+        Some("Write /w/made2.txt")
     );
 }
 

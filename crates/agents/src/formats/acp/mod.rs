@@ -13,7 +13,9 @@
 //!   only other signs are that token counts are missing, or that an HTTP status comes first in the message.
 //! - Gemini sends no `tool_call` before it asks for permission: only the question has the call.
 
+mod complete;
 mod observer;
+mod session;
 mod translator;
 pub(crate) mod wire;
 

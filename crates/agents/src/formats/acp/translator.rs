@@ -3,19 +3,42 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use agent_client_protocol_schema::v1::{CLIENT_METHOD_NAMES, RequestId, SessionUpdate, ToolCall, ToolCallUpdate};
-use serde::{Deserialize, Serialize};
+use agent_client_protocol_schema::v1::{
+    CLIENT_METHOD_NAMES, ContentBlock, ContentChunk, RequestId, SessionUpdate, ToolCall, ToolCallUpdate,
+};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::wire::{INITIALIZE, MODEL, Opening, PROMPT, PromptResult, SESSION};
+use super::complete::has_all;
+use super::session;
+use super::wire::{AgentName, INITIALIZE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
 use crate::output::json_rpc::{self, Message};
-use crate::output::update::{Translator, Update};
+use crate::output::update::{Translator, Update, numbered};
+use crate::output::usage::{Context, UsageReport, total};
+use promptd_model::Usage;
 
 #[derive(Default, Clone)]
 pub(crate) struct AcpTranslator {
     opening: Opening,
     /// The tool calls that have an update.
     calls: BTreeSet<String>,
+    messages: Messages,
+    /// The sum over the requests that the agent has reported.
+    usage: Option<Usage>,
+}
+
+/// Numbers the messages of an agent that gives them no ids.
+#[derive(Default, Clone)]
+struct Messages {
+    number: u64,
+    /// What the last chunk was a part of.
+    open: Option<Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Thought,
 }
 
 #[derive(Deserialize)]
@@ -68,14 +91,19 @@ impl Translator for AcpTranslator {
                 result,
             } => {
                 self.opening.take_response(&id, result);
-                Some(Vec::new())
+                let is_session = id == RequestId::Number(SESSION);
+                if is_session {
+                    session::begin(result)
+                } else {
+                    Some(Vec::new())
+                }
             }
             Message::Result {
                 id: RequestId::Number(PROMPT),
                 result,
             } => {
                 let result = serde_json::from_str::<PromptResult>(result).ok()?;
-                Some(result.usage().iter().map(|usage| Update::usage(usage, 0)).collect())
+                self.finish(&result)
             }
             _ => None,
         }
@@ -96,12 +124,82 @@ impl AcpTranslator {
         if is_replay || matches!(update, SessionUpdate::UserMessageChunk(_)) {
             return Vec::new();
         }
+        let request = match &update {
+            SessionUpdate::AgentMessageChunk(chunk) => tokens(chunk),
+            _ => None,
+        };
+        if let Some(request) = request {
+            return self.count(update, request);
+        }
         match &update {
             SessionUpdate::ToolCall(call) => self.calls.insert(call.tool_call_id.to_string()),
             SessionUpdate::ToolCallUpdate(call) => self.calls.insert(call.tool_call_id.to_string()),
             _ => false,
         };
-        vec![update.into()]
+        if let (true, Some(retry)) = (
+            self.opening.agent == AgentName::Copilot,
+            session::copilot_retry(&update),
+        ) {
+            let void = self.messages.open.take().map(|_| Update::Superseded {
+                message_id: numbered(self.messages.number),
+            });
+            return void.into_iter().chain([retry]).collect();
+        }
+        vec![self.messages.give_id(update)]
+    }
+
+    /// A chunk that has the tokens of a request with it.
+    fn count(&mut self, update: SessionUpdate, request: Usage) -> Vec<Update> {
+        let counts = self.usage.unwrap_or_default().plus(request);
+        self.usage = Some(counts);
+        let report = UsageReport::new(counts, Context::Tokens(total(&request)), 0);
+        let is_empty = matches!(&update, SessionUpdate::AgentMessageChunk(chunk)
+            if matches!(&chunk.content, ContentBlock::Text(text) if text.text.is_empty()));
+        let chunk = (!is_empty).then(|| self.messages.give_id(update));
+        chunk.into_iter().chain([Update::Usage(report)]).collect()
+    }
+
+    /// The turn is over: its tokens.
+    fn finish(&mut self, result: &PromptResult) -> Option<Vec<Update>> {
+        let Some(usage) = result.usage().filter(|_| self.usage.is_none()) else {
+            return Some(Vec::new());
+        };
+        let context = match self.opening.agent {
+            // Those of the last answer only.
+            AgentName::Opencode => return None,
+            _ if self.calls.is_empty() => Context::OneRequest,
+            _ => Context::Unknown,
+        };
+        Some(vec![Update::Usage(UsageReport::new(usage, context, 0))])
+    }
+}
+
+/// The tokens of a request in the `_meta` of a chunk.
+fn tokens(chunk: &ContentChunk) -> Option<Usage> {
+    let meta: Meta = serde_json::from_value(Value::Object(chunk.meta.clone()?)).ok()?;
+    meta.usage.map(|tokens| tokens.usage())
+}
+
+impl Messages {
+    /// Gives an id to a chunk that has none. A message ends with a chunk of the other kind, and with a tool call.
+    fn give_id(&mut self, update: SessionUpdate) -> Update {
+        let (kind, has_id) = match &update {
+            SessionUpdate::AgentMessageChunk(chunk) => (Kind::Message, chunk.message_id.is_some()),
+            SessionUpdate::AgentThoughtChunk(chunk) => (Kind::Thought, chunk.message_id.is_some()),
+            SessionUpdate::ToolCall(_) | SessionUpdate::ToolCallUpdate(_) => {
+                self.open = None;
+                return update.into();
+            }
+            _ => return update.into(),
+        };
+        if has_id {
+            return update.into();
+        }
+        if self.open != Some(kind) {
+            self.number = self.number.saturating_add(1);
+            self.open = Some(kind);
+        }
+        Update::from(update).in_message(numbered(self.number))
     }
 }
 
@@ -112,36 +210,6 @@ fn with_raw_unless(mut updates: Vec<Update>, is_complete: bool, line: &[u8]) -> 
         updates.push(Update::raw(line));
     }
     updates
-}
-
-/// Whether the parsed value has everything of its source.
-fn has_all(source: &Value, parsed: &impl Serialize) -> bool {
-    serde_json::to_value(parsed).is_ok_and(|parsed| is_within(source, &parsed))
-}
-
-fn is_within(source: &Value, parsed: &Value) -> bool {
-    match (source, parsed) {
-        (Value::Object(fields), _) => fields.iter().all(|(name, field)| match parsed.get(name) {
-            Some(parsed) => is_within(field, parsed),
-            None => is_default(name, field),
-        }),
-        (Value::Array(items), Value::Array(parsed)) => {
-            items.len() == parsed.len() && items.iter().zip(parsed).all(|(item, parsed)| is_within(item, parsed))
-        }
-        (Value::Number(number), Value::Number(parsed)) => number.as_f64() == parsed.as_f64(),
-        _ => source == parsed,
-    }
-}
-
-/// Whether ACP assumes this value for a missing field.
-fn is_default(name: &str, value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::String(word) => matches!((name, word.as_str()), ("status", "pending") | ("kind", "other")),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
 }
 
 /// A call whose first appearance is the question.

@@ -40,6 +40,7 @@ pub(crate) struct Opening {
 pub(crate) enum AgentName {
     Gemini,
     Copilot,
+    Opencode,
     #[default]
     Other,
 }
@@ -53,6 +54,7 @@ impl Opening {
                 self.agent = match result.agent_info.name.as_str() {
                     GEMINI => AgentName::Gemini,
                     "Copilot" => AgentName::Copilot,
+                    name if name.eq_ignore_ascii_case("opencode") => AgentName::Opencode,
                     _ => AgentName::Other,
                 };
             }

@@ -10,6 +10,7 @@
 //! - The first chunk of a quick command's output can be missing. `aggregatedOutput` has all of it.
 
 mod observer;
+mod session;
 mod translator;
 pub(crate) mod wire;
 

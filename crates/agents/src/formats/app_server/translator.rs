@@ -1,27 +1,31 @@
 //! Turns the stream into ACP updates.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use agent_client_protocol_schema::v1::{
-    RequestId, SessionUpdate, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields, UsageUpdate,
+    CompactionStatus, RequestId, SessionUpdate, ToolCallContent, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields,
 };
 use serde_json::{Value, json};
 
+use super::session::{self, retry};
 use super::wire::{Counts, INITIALIZE, INTERRUPT, THREAD, TURN, TurnIds};
+use crate::output::calls::{Calls, End};
 use crate::output::json_rpc::{self, Message};
 use crate::output::plan;
 use crate::output::tool::{self, checked_str_at, str_at};
 use crate::output::update::{Translator, Update};
+use crate::output::usage::{Context, UsageReport};
 
 /// One attempt up to the line that was read last.
 #[derive(Default, Clone)]
 pub(crate) struct AppServerTranslator {
     ids: TurnIds,
     counts: Counts,
-    /// Messages and thoughts that came in chunks.
-    chunked: HashSet<String>,
-    /// Calls that have an update and have not finished, with the input in that update.
-    calls: HashMap<String, Value>,
+    /// Messages and thoughts that come in chunks and are not complete.
+    chunked: BTreeSet<String>,
+    calls: Calls,
+    /// The session's model.
+    model: String,
 }
 
 impl Translator for AppServerTranslator {
@@ -39,13 +43,18 @@ impl Translator for AppServerTranslator {
                 Some(updates.into_iter().map(mark).collect())
             }
             Message::Result { id, result } => {
-                self.ids.take_response(&id, &serde_json::from_str(result).ok()?);
-                matches!(id, RequestId::Number(INITIALIZE | THREAD | TURN | INTERRUPT)).then(Vec::new)
+                let result = serde_json::from_str(result).ok()?;
+                self.ids.take_response(&id, &result);
+                match id {
+                    RequestId::Number(THREAD) => self.begin(&result),
+                    RequestId::Number(INITIALIZE | TURN | INTERRUPT) => Some(Vec::new()),
+                    _ => None,
+                }
             }
             // The call has an update already, and the question is a record of its own.
             Message::Request { params, .. } => {
                 let params: Value = serde_json::from_str(params).ok()?;
-                self.calls.contains_key(str_at(&params, "itemId")).then(Vec::new)
+                self.calls.is_open(str_at(&params, "itemId")).then(Vec::new)
             }
             Message::Error { .. } => None,
         }
@@ -58,11 +67,11 @@ impl AppServerTranslator {
         match method {
             "item/agentMessage/delta" => {
                 self.chunked.insert(id.to_owned());
-                Some(vec![Update::message(delta)])
+                Some(vec![Update::message(delta).in_message(id)])
             }
             "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
                 self.chunked.insert(id.to_owned());
-                Some(vec![Update::thought(delta)])
+                Some(vec![Update::thought(delta).in_message(id)])
             }
             "item/commandExecution/outputDelta" => {
                 // ACP's `content` is all output so far. To repeat it with each chunk would take quadratic space.
@@ -86,13 +95,37 @@ impl AppServerTranslator {
                 let turn = params.get("turn")?;
                 matches!(str_at(turn, "status"), "completed" | "interrupted").then(Vec::new)
             }
+            "error" if params.get("willRetry").and_then(Value::as_bool) == Some(true) => Some(self.retry(params)),
             "item/reasoning/summaryPartAdded"
             | "serverRequest/resolved"
             | "thread/started"
             | "thread/status/changed"
             | "turn/started" => Some(Vec::new()),
-            _ => None,
+            _ => session::notification(method, params, &mut self.model),
         }
+    }
+
+    /// The thread has begun, or is resumed.
+    fn begin(&mut self, thread: &Value) -> Option<Vec<Update>> {
+        let cwd = [
+            str_at(thread, "cwd"),
+            thread
+                .pointer("/thread/cwd")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+        ];
+        if let Some(cwd) = cwd.into_iter().find(|cwd| !cwd.is_empty()) {
+            self.calls.set_cwd(cwd);
+        }
+        session::begin(thread, &mut self.model)
+    }
+
+    /// Codex asks the model again. What it began to say is void.
+    fn retry(&mut self, params: &Value) -> Vec<Update> {
+        let void = std::mem::take(&mut self.chunked).into_iter();
+        let mut updates: Vec<Update> = void.map(|message_id| Update::Superseded { message_id }).collect();
+        updates.push(retry(params.get("error").unwrap_or(&Value::Null)));
+        updates
     }
 
     fn translate_usage(&mut self, params: &Value) -> Vec<Update> {
@@ -100,21 +133,28 @@ impl AppServerTranslator {
             return Vec::new();
         };
         let window = tokens.model_context_window.unwrap_or(0);
-        let update = UsageUpdate::new(tokens.last.total_tokens, window);
-        let update = Update::from(SessionUpdate::UsageUpdate(update));
-        vec![update.with_meta("usage", json!(self.counts.turn))]
+        let context = Context::Tokens(tokens.last.total_tokens);
+        vec![Update::Usage(UsageReport::new(self.counts.turn, context, window))]
     }
 
     fn translate_item(&mut self, item: &Value, completed: bool) -> Option<Vec<Update>> {
         let id = checked_str_at(item, "id")?;
         let text_update = |text: String, update: fn(String) -> Update, was_chunked: bool| {
             let is_due = completed && !was_chunked && !text.is_empty();
-            Some(is_due.then(|| update(text)).into_iter().collect())
+            Some(is_due.then(|| update(text).in_message(id)).into_iter().collect())
         };
         let mut take_chunked = || completed && self.chunked.remove(id);
         match str_at(item, "type") {
             // The prompt: its own record has it.
             "userMessage" => Some(Vec::new()),
+            "contextCompaction" => {
+                let status = if completed {
+                    CompactionStatus::Completed
+                } else {
+                    CompactionStatus::InProgress
+                };
+                Some(vec![crate::output::session::compaction(id, status, "")])
+            }
             "agentMessage" => text_update(
                 checked_str_at(item, "text")?.to_owned(),
                 Update::message,
@@ -128,16 +168,15 @@ impl AppServerTranslator {
             }
             _ => {
                 let (name, input) = tool_call(str_at(item, "type"), item)?;
-                let mut updates = Vec::new();
-                match self.calls.insert(id.to_owned(), input.clone()) {
-                    None => updates.push(tool::started(id, &name, input)),
-                    Some(known) if known != input => updates.push(tool::input_changed(id, &name, input)),
-                    Some(_) => {}
-                }
+                let mut updates: Vec<Update> = self.calls.start(id, &name, input).into_iter().collect();
                 if completed {
-                    self.calls.remove(id);
-                    let succeeded = !matches!(checked_str_at(item, "status")?, "failed" | "declined");
-                    updates.push(tool::finished_with(id, succeeded, &output(item), data(item)));
+                    let end = End {
+                        succeeded: !matches!(checked_str_at(item, "status")?, "failed" | "declined"),
+                        content: output(item),
+                        data: data(item),
+                        ..End::default()
+                    };
+                    updates.push(self.calls.finish(id, end));
                 }
                 Some(updates)
             }
@@ -184,12 +223,12 @@ pub(crate) fn tool_call(kind: &str, item: &Value) -> Option<(String, Value)> {
     })
 }
 
-fn output(item: &Value) -> String {
-    let text = |of: Option<&Value>| of.map(tool::output_text).unwrap_or_default();
+fn output(item: &Value) -> Vec<ToolCallContent> {
+    let content = |of: Option<&Value>| of.map(tool::output_content).unwrap_or_default();
     match item.get("error").filter(|error| !error.is_null()) {
-        Some(error) => str_at(error, "message").to_owned(),
-        None if str_at(item, "type") == "commandExecution" => text(item.get("aggregatedOutput")),
-        None => text(item.get("result").and_then(|result| result.get("content"))),
+        Some(error) => tool::text_content(str_at(error, "message")),
+        None if str_at(item, "type") == "commandExecution" => content(item.get("aggregatedOutput")),
+        None => content(item.get("contentItems").or_else(|| item.get("result")?.get("content"))),
     }
 }
 

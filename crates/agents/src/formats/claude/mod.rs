@@ -14,11 +14,18 @@
 //!   programs write `usage` at most.
 //! - With partial messages, one `assistant` line per block comes after the block's chunks and before its end. Without
 //!   partial messages, and always for a subagent, there is only this line.
+//! - `abandoned_blocks` beside the event `message_stop` says that the blocks from an index on are void: claude asks the
+//!   model again. The API of a model may give the same id to several messages.
+//! - Texts in the user's role may be claude's own: the note that a person interrupted it, or what it says to the model
+//!   after an answer that was cut off. Some are marked with `isSynthetic`.
 //! - A subagent's lines name the tool call that started it in `parent_tool_use_id`. They may come between the agent's own
 //!   lines.
 
 mod control;
+mod messages;
 mod observer;
+mod synthetic;
+mod system;
 pub(crate) mod translator;
 mod wire;
 

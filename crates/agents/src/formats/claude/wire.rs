@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::usage::total;
 use promptd_model::Usage;
 
 #[derive(Deserialize)]
@@ -52,17 +54,18 @@ struct ModelUsage {
     context_window: u64,
 }
 
-#[derive(Deserialize, Default)]
+/// The tokens of a request, or of several.
+#[derive(Deserialize, Clone, Copy, Default)]
 #[serde(default)]
-struct Counts {
+pub(crate) struct Counts {
     // The second names are those of agents that imitate this format, such as cursor.
-    #[serde(alias = "inputTokens")]
+    #[serde(alias = "inputTokens", deserialize_with = "default_on_error")]
     input_tokens: u64,
-    #[serde(alias = "outputTokens")]
+    #[serde(alias = "outputTokens", deserialize_with = "default_on_error")]
     output_tokens: u64,
-    #[serde(alias = "cacheReadTokens")]
+    #[serde(alias = "cacheReadTokens", deserialize_with = "default_on_error")]
     cache_read_input_tokens: u64,
-    #[serde(alias = "cacheWriteTokens")]
+    #[serde(alias = "cacheWriteTokens", deserialize_with = "default_on_error")]
     cache_creation_input_tokens: u64,
 }
 
@@ -121,6 +124,40 @@ impl ModelUsage {
 }
 
 impl Counts {
+    /// The tokens of one request; `None` if there are none.
+    pub(crate) fn of(usage: &Value) -> Option<Self> {
+        let counts: Self = serde_json::from_value(usage.clone()).ok()?;
+        (counts.total() > 0).then_some(counts)
+    }
+
+    /// These counts; those of an earlier event of the same request where they are missing.
+    pub(crate) fn or(self, before: Option<Self>) -> Self {
+        let before = before.unwrap_or_default();
+        let or = |new: u64, old: u64| if new == 0 { old } else { new };
+        Self {
+            input_tokens: or(self.input_tokens, before.input_tokens),
+            output_tokens: or(self.output_tokens, before.output_tokens),
+            cache_read_input_tokens: or(self.cache_read_input_tokens, before.cache_read_input_tokens),
+            cache_creation_input_tokens: or(self.cache_creation_input_tokens, before.cache_creation_input_tokens),
+        }
+    }
+
+    /// Whether they are of the same request, at a later moment.
+    pub(crate) fn is_more_than(&self, other: &Self) -> bool {
+        self.output_tokens >= other.output_tokens
+            && self.total().saturating_sub(self.output_tokens) == other.total().saturating_sub(other.output_tokens)
+    }
+
+    /// All tokens.
+    pub(crate) fn total(&self) -> u64 {
+        total(&self.usage())
+    }
+
+    /// All tokens, if those from the cache are in the input, too.
+    pub(crate) fn total_without_cache(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
     /// Anthropic counts cached input separately. In [`Usage`] it is a part of the input, as with the other vendors.
     fn usage(&self) -> Usage {
         let input = self.input_tokens.saturating_add(self.cache_read_input_tokens);

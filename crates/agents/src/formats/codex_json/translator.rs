@@ -1,27 +1,32 @@
 //! Turns the stream into ACP updates.
 
-use std::collections::HashMap;
-
+use agent_client_protocol_schema::v1::ToolCallContent;
 use serde_json::{Value, json};
 
-use super::wire::TokenCounts;
+use super::wire::{TokenCounts, retry};
+use crate::output::calls::{Calls, End};
 use crate::output::plan;
+use crate::output::session;
 use crate::output::tool::{self, checked_str_at, str_at};
-use crate::output::update::{Translator, Update};
+use crate::output::update::{Translator, Update, numbered};
+use crate::output::usage::{Context, UsageReport};
 use promptd_model::Usage;
 
 /// One attempt up to the line that was read last.
 #[derive(Default, Clone)]
 pub(crate) struct CodexTranslator {
-    /// Calls that have an update and have not finished, with the input in that update.
-    started: HashMap<String, Value>,
+    calls: Calls,
+    /// How many messages and thoughts there were.
+    messages: u64,
+    /// The turn has called a tool, so it makes more than one request.
+    called: bool,
 }
 
 /// An item that is a tool call.
 struct Call {
     name: String,
     input: Value,
-    output: String,
+    output: Vec<ToolCallContent>,
     /// The result as data.
     data: Option<Value>,
 }
@@ -34,8 +39,18 @@ impl Translator for CodexTranslator {
             "item.completed" => self.translate_item(event.get("item")?, true),
             "turn.completed" => {
                 let counts: TokenCounts = serde_json::from_value(event.get("usage")?.clone()).ok()?;
-                Some(vec![Update::usage(&Usage::from(counts), 0).cumulative()])
+                // Codex reports sums over all requests of the thread only.
+                let context = if self.called {
+                    Context::Unknown
+                } else {
+                    Context::OneRequest
+                };
+                Some(vec![Update::Usage(UsageReport::cumulative(
+                    Usage::from(counts),
+                    context,
+                ))])
             }
+            "error" => Some(vec![retry(str_at(&event, "message"))?]),
             _ => None,
         }
     }
@@ -43,16 +58,13 @@ impl Translator for CodexTranslator {
 
 impl CodexTranslator {
     fn translate_item(&mut self, item: &Value, completed: bool) -> Option<Vec<Update>> {
-        let text_update = |update: fn(&str) -> Update| {
-            let text = checked_str_at(item, "text")?;
-            // Before its end, an item has a part of its text.
-            let is_due = completed && !text.is_empty();
-            Some(is_due.then(|| update(text)).into_iter().collect())
-        };
         match str_at(item, "type") {
-            "agent_message" => text_update(|text| Update::message(text)),
-            "reasoning" => text_update(|text| Update::thought(text)),
+            "agent_message" => self.translate_text(item, completed, |text| Update::message(text)),
+            "reasoning" => self.translate_text(item, completed, |text| Update::thought(text)),
             "todo_list" => Some(vec![todo_list(item)?]),
+            // A warning. The end of a failed turn is an event of its own.
+            "error" if completed => Some(vec![session::warning(checked_str_at(item, "message")?)?]),
+            "error" => Some(Vec::new()),
             _ => Some(self.translate_call(
                 checked_str_at(item, "id")?,
                 call(item)?,
@@ -62,21 +74,31 @@ impl CodexTranslator {
         }
     }
 
-    fn translate_call(&mut self, id: &str, call: Call, status: &str, completed: bool) -> Vec<Update> {
-        let mut updates = Vec::new();
-        let known_input = self.started.insert(id.to_owned(), call.input.clone());
-        let is_new = known_input.is_none();
-        match known_input {
-            None => updates.push(tool::started(id, &call.name, call.input)),
-            Some(input) if input != call.input => updates.push(tool::input_changed(id, &call.name, call.input)),
-            Some(_) => {}
+    /// Before its end, an item has a part of its text.
+    fn translate_text(&mut self, item: &Value, completed: bool, update: fn(&str) -> Update) -> Option<Vec<Update>> {
+        let text = checked_str_at(item, "text")?;
+        if !completed || text.is_empty() {
+            return Some(Vec::new());
         }
+        // Codex numbers the items of each turn anew.
+        self.messages = self.messages.saturating_add(1);
+        Some(vec![update(text).in_message(numbered(self.messages))])
+    }
+
+    fn translate_call(&mut self, id: &str, call: Call, status: &str, completed: bool) -> Vec<Update> {
+        self.called = true;
+        let is_new = !self.calls.is_open(id);
+        let mut updates: Vec<Update> = self.calls.start(id, &call.name, call.input).into_iter().collect();
         if completed {
-            self.started.remove(id);
-            let succeeded = !matches!(status, "failed" | "declined");
-            updates.push(tool::finished_with(id, succeeded, &call.output, call.data));
+            let end = End {
+                succeeded: !matches!(status, "failed" | "declined"),
+                content: call.output,
+                data: call.data,
+                ..End::default()
+            };
+            updates.push(self.calls.finish(id, end));
         } else if !is_new {
-            updates.push(tool::output_so_far(id, &call.output));
+            updates.push(Calls::progress(id, call.output));
         }
         updates
     }
@@ -88,21 +110,21 @@ fn call(item: &Value) -> Option<Call> {
         "command_execution" => Call {
             name: "exec_command".to_owned(),
             input: json!({ "command": value("command") }),
-            output: checked_str_at(item, "aggregated_output")?.to_owned(),
+            output: tool::text_content(checked_str_at(item, "aggregated_output")?),
             data: Some(json!({ "exit_code": value("exit_code") })),
         },
         "file_change" => Call {
             name: "apply_patch".to_owned(),
             input: json!({ "changes": value("changes") }),
-            output: String::new(),
+            output: Vec::new(),
             data: None,
         },
         "mcp_tool_call" => {
             let (result, error) = (value("result"), value("error"));
             let output = if error.is_null() {
-                tool::output_text(result.get("content").unwrap_or(&Value::Null))
+                tool::output_content(result.get("content").unwrap_or(&Value::Null))
             } else {
-                str_at(&error, "message").to_owned()
+                tool::text_content(str_at(&error, "message"))
             };
             Call {
                 name: format!(
@@ -118,14 +140,14 @@ fn call(item: &Value) -> Option<Call> {
         "web_search" => Call {
             name: "web_search".to_owned(),
             input: json!({ "query": value("query"), "action": value("action") }),
-            output: String::new(),
+            output: Vec::new(),
             data: None,
         },
         // Codex's own subagents.
         "collab_tool_call" => Call {
             name: checked_str_at(item, "tool")?.to_owned(),
             input: json!({ "prompt": value("prompt"), "receiver_thread_ids": value("receiver_thread_ids") }),
-            output: String::new(),
+            output: Vec::new(),
             data: item.get("agents_states").cloned(),
         },
         _ => return None,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::attempts::Attempts;
 use super::wire::Stats;
 use crate::output::cause;
 use crate::output::lenient::{default_on_error, text_or_none};
@@ -15,8 +16,9 @@ pub(crate) struct GeminiObserver {
     seen: Observation,
     /// The id of the `init` event, until the session can be resumed.
     session_id: Option<String>,
-    /// The text since the last tool call.
-    answer: String,
+    /// The text since the last tool call, by the number of its message.
+    answer: Vec<(u64, String)>,
+    attempts: Attempts,
 }
 
 #[derive(Deserialize)]
@@ -25,6 +27,8 @@ struct Event<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "text_or_none")]
     session_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text_or_none")]
+    timestamp: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "text_or_none")]
     role: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "text_or_none")]
@@ -57,11 +61,13 @@ impl Observer for GeminiObserver {
             }
             ("message", Some("assistant")) => {
                 self.mark_answered();
-                push_text(&mut self.answer, event.content.as_deref().unwrap_or_default());
+                let time = event.timestamp.as_deref().unwrap_or_default();
+                self.push_chunk(event.content.as_deref().unwrap_or_default(), time);
             }
             ("tool_use", _) => {
                 self.mark_answered();
                 self.answer.clear();
+                self.attempts.end();
             }
             ("result", _) => self.finish(event),
             _ => {}
@@ -74,6 +80,16 @@ impl Observer for GeminiObserver {
 }
 
 impl GeminiObserver {
+    fn push_chunk(&mut self, chunk: &str, time: &str) {
+        let void = self.attempts.push(chunk, time);
+        self.answer.retain(|(message, _)| !void.contains(message));
+        let message = self.attempts.message();
+        match self.answer.last_mut().filter(|(last, _)| *last == message) {
+            Some((_, text)) => push_text(text, chunk),
+            None => self.answer.push((message, limited(chunk))),
+        }
+    }
+
     fn mark_answered(&mut self) {
         self.seen.clear_failure();
         if let Some(id) = self.session_id.take() {
@@ -82,7 +98,8 @@ impl GeminiObserver {
     }
 
     fn finish(&mut self, event: Event<'_>) {
-        let answer = Some(std::mem::take(&mut self.answer)).filter(|answer| !answer.is_empty());
+        let answer: String = self.answer.drain(..).map(|(_, text)| text).collect();
+        let answer = Some(limited(&answer)).filter(|answer| !answer.is_empty());
         let usage = event.stats.map(Usage::from).unwrap_or_default();
         self.seen.final_event = Some(if event.status.as_deref() == Some("success") {
             success(StopReason::EndTurn, answer, usage)

@@ -119,18 +119,18 @@ fn the_answer_of_a_command_is_in_the_result() {
 fn only_the_first_user_text_is_the_prompt() {
     let user = |text: &str| json!({"type": "user", "message": {"content": [{"type": "text", "text": text}]}});
     let text_line = message(&json!([{"type": "text", "text": "x"}]));
-    let lines = stream(&[user("the prompt"), text_line, user("[Request interrupted by user]")]);
+    let lines = stream(&[user("the prompt"), text_line, user("another one")]);
     let updates = updates(&CLAUDE_STREAM_JSON, &lines);
-    assert_eq!(text(&updates, "user_message_chunk"), "[Request interrupted by user]");
+    assert_eq!(text(&updates, "user_message_chunk"), "another one");
 }
 
 #[test]
 fn a_user_text_after_a_tool_call_is_an_update() {
     let user = |text: &str| json!({"type": "user", "message": {"content": [{"type": "text", "text": text}]}});
     let call = message(&json!([{"type": "tool_use", "id": "a", "name": "Bash", "input": {}}]));
-    let lines = stream(&[user("the prompt"), call, user("[Request interrupted by user]")]);
+    let lines = stream(&[user("the prompt"), call, user("another one")]);
     let updates = updates(&CLAUDE_STREAM_JSON, &lines);
-    assert_eq!(text(&updates, "user_message_chunk"), "[Request interrupted by user]");
+    assert_eq!(text(&updates, "user_message_chunk"), "another one");
 }
 
 /// Older versions write no `is_error` here, and other programs write `error`.

@@ -57,8 +57,7 @@ fn a_failed_mcp_call_has_the_reason() {
 #[test]
 fn other_lines_are_raw() {
     for line in [
-        r#"{"type":"error","message":"Reconnecting... 1/5"}"#,
-        r#"{"type":"item.completed","item":{"id":"item_0","type":"error","message":"Model metadata not found"}}"#,
+        r#"{"type":"error","message":"unexpected status 400"}"#,
         r#"{"type":"item.completed","item":{"id":"item_0","type":"new"}}"#,
         r#"{"type":"turn.failed","error":{"message":"x"}}"#,
         "not JSON",
@@ -67,4 +66,19 @@ fn other_lines_are_raw() {
         assert_eq!(updates[0]["sessionUpdate"], "_raw", "{line}");
         assert_eq!(updates[0]["line"], line);
     }
+}
+
+#[test]
+fn a_retry_and_a_warning_are_notices() {
+    let line = r#"{"type":"error","message":"Reconnecting... 2/5 (stream disconnected before completion)"}"#;
+    let retry = updates(&CODEX_JSON, line);
+    assert_eq!(retry[0]["sessionUpdate"], "notice");
+    let facts = json!({"cause": "network", "attempt": 2, "max_attempts": 5});
+    assert_eq!(retry[0]["_meta"]["retry"], facts);
+    let warning = json!({"id": "item_0", "type": "error", "message": "Model metadata not found"});
+    let warning = updates(&CODEX_JSON, &item("item.completed", &warning));
+    assert_eq!(
+        (&warning[0]["sessionUpdate"], &warning[0]["title"]),
+        (&json!("notice"), &json!("Model metadata not found"))
+    );
 }

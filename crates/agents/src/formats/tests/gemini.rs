@@ -16,7 +16,9 @@ fn a_successful_todo_list_is_the_plan() {
 }
 
 #[test]
-fn a_warning_is_raw() {
+fn a_warning_is_a_notice() {
     let line = r#"{"type":"error","severity":"warning","message":"Loop detected, stopping execution"}"#;
-    assert_eq!(updates(&GEMINI_STREAM_JSON, line)[0]["line"], line);
+    let updates = updates(&GEMINI_STREAM_JSON, line);
+    assert_eq!(updates[0]["sessionUpdate"], "notice");
+    assert_eq!(updates[0]["title"], "Loop detected, stopping execution");
 }

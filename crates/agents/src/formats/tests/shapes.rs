@@ -24,7 +24,7 @@ fn contain(updates: &[Update], text: &str) -> bool {
 }
 
 /// The lines of the agent in a recorded dialog, and all lines of another recording.
-fn agent_line(line: &str, is_dialog: bool) -> Option<String> {
+pub(super) fn agent_line(line: &str, is_dialog: bool) -> Option<String> {
     if !is_dialog {
         return Some(line.to_owned());
     }
