@@ -9,7 +9,7 @@ mod start_point;
 mod stdio;
 mod stop_sequence;
 
-pub(crate) use process::{Agent, start_error};
+pub(crate) use process::{Agent, Processes, start_error};
 pub use pump::main as pump_main;
 pub(crate) use pump::start as start_pump;
 pub(crate) use start_point::StartPoint;

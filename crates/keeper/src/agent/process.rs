@@ -37,6 +37,13 @@ pub(crate) struct Agent {
     oom_kills_before: u64,
 }
 
+/// The living processes of an agent's tree.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    pub(crate) all: Vec<ProcessIdentity>,
+    pub(crate) others: Vec<ProcessIdentity>,
+}
+
 impl Agent {
     /// Starts the program, or the setup process that becomes it, with the turn's files as its output.
     pub(crate) fn start(spec: &Spec, launch: &Launch, paths: &TurnPaths) -> Result<Self, String> {
@@ -107,13 +114,13 @@ impl Agent {
 
     /// Finds an agent whose start is not in the journal, because its keeper died in between; answers its record.
     pub(crate) fn find(paths: &TurnPaths, program: String, spec: &Spec) -> Option<Started> {
+        let pumps = pump::find(paths);
         let found = sys::find_tree(TreeQuery {
             roots: &[],
             leader: None,
             marker: Marker::Is(&marker(paths)),
             outputs: &[],
         });
-        let pumps = pump::find(paths);
         let first = found
             .into_iter()
             .filter(|process| !pumps.contains(process))
@@ -157,13 +164,17 @@ impl Agent {
         Duration::try_from_secs_f64(sys::boottime_seconds() - start).unwrap_or_default()
     }
 
-    /// Processes of the tree without its pump, which ends by itself when nobody can write to it any more.
-    pub(crate) fn without_pumps(&self, tree: &[ProcessIdentity]) -> Vec<ProcessIdentity> {
+    /// All living processes of the tree, and those of them that are no pump: a pump ends by itself when nobody can write to it
+    /// any more.
+    pub(crate) fn processes(&self) -> Processes {
+        // Pumps first: one that ends in between is in neither list.
         let pumps = pump::find(&self.paths);
-        tree.iter()
-            .filter(|process| !pumps.contains(process))
-            .copied()
-            .collect()
+        let all = self.tree();
+        let others = all.iter().filter(|process| !pumps.contains(process)).copied();
+        Processes {
+            others: others.collect(),
+            all,
+        }
     }
 
     /// How many bytes that were written to a pipe may not be in the output file yet.

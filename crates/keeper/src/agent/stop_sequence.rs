@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::process::Agent;
+use super::process::{Agent, Processes};
 use promptd_model::Cause;
 use promptd_sys as sys;
 
@@ -93,14 +93,13 @@ impl StopSequence {
         if now < self.next_scan && !agent_just_exited {
             return StopProgress::Running;
         }
-        let all = agent.tree();
+        // Last words are with the pump, which is not ended.
+        let Processes { all, others: tree } = agent.processes();
         if all.is_empty() {
             // If the exit is not in the journal yet, the caller advances again.
             self.next_scan = now + SCAN_INTERVAL;
             return StopProgress::Done { survivors: 0 };
         }
-        // Last words are with the pump.
-        let tree = agent.without_pumps(&all);
         match self.step {
             Step::Interrupt if now >= self.step_ends || !agent.running => {
                 sys::signal_all(&tree, Signal::SIGTERM);
@@ -114,7 +113,7 @@ impl StopSequence {
         if self.step == Step::Kill {
             // Stopped first, so that no process can fork while the others are killed.
             sys::signal_all(&tree, Signal::SIGSTOP);
-            sys::signal_all(&agent.without_pumps(&agent.tree()), Signal::SIGKILL);
+            sys::signal_all(&agent.processes().others, Signal::SIGKILL);
             let started = *self.kill_started.get_or_insert(now);
             if tree.is_empty() && now.duration_since(started) > PUMP_TIMEOUT {
                 sys::signal_all(&all, Signal::SIGKILL);

@@ -93,7 +93,7 @@ impl Keeper {
     pub(super) fn status(&self) -> Response {
         Response {
             keeper: i32::try_from(std::process::id()).unwrap_or(0),
-            processes: count(&self.agent.without_pumps(&self.agent.tree())),
+            processes: count(&self.agent.processes().others),
             survivors: None,
             error: None,
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::keeper::{Draining, ExitState, Keeper, count};
+use crate::agent::Processes;
 use crate::error::KeeperError;
 use promptd_model::Exited;
 use promptd_sys::{self as sys, PidFd, WaitResult};
@@ -88,7 +89,7 @@ impl Keeper {
             Duration::ZERO
         };
         self.agent.running = self.agent.running && self.agent.is_alive();
-        let tree = self.agent.tree();
+        let Processes { all: tree, others } = self.agent.processes();
         if !self.agent.running && matches!(self.exit, ExitState::Running) {
             let cause = match &self.stop {
                 Some(stop) => stop.cause,
@@ -98,7 +99,7 @@ impl Keeper {
                 cause,
                 lingered: cause.is_none(),
                 duration: age.as_secs_f64(),
-                leftover_processes: count(&self.agent.without_pumps(&tree)),
+                leftover_processes: count(&others),
                 ..Exited::default()
             };
             self.begin_draining(exited, now);
