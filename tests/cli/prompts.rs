@@ -194,7 +194,7 @@ fn fresh_begins_a_new_conversation_in_a_session() {
 fn message_reaches_the_agent_that_works() {
     let lab = Lab::new("cli-steer");
     let first = lab
-        .command(&["run", "-a", "claude", "--steerable", "--id", "s", "wait"])
+        .command(&["run", "-a", "claude", "--permission", "ask", "--id", "s", "wait"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()

@@ -201,40 +201,6 @@ async fn health_reports_only_health() {
     );
 }
 
-#[tokio::test]
-async fn model_of_a_later_call_counts_for_its_turn() {
-    let programs = support::folder("execute-model");
-    let script = "#!/bin/sh\necho \"$*\" >> arguments\nprintf '{\"type\":\"result\",\"subtype\":\"success\",\"result\":\"x\"}\\n'\n";
-    std::fs::write(programs.join("claude"), script).unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(programs.join("claude"), executable).unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let server = Server::with().env("PATH", path).start().await;
-    for model in [json!("small"), json!("large"), json!(null), json!("small")] {
-        let mut body = request("s-1", "x");
-        body["agent"] = json!("claude");
-        body["model"] = model;
-        let answer = server.post("/execute", body).await;
-        assert!(!answer["message"].as_str().unwrap().contains("ignored"), "{answer}");
-    }
-    let session = server.settled("s-1").await;
-    let models: Vec<_> = (0..4).map(|turn| session["turns"][turn]["model"].clone()).collect();
-    assert_eq!(models, ["small", "large", "small", "small"]);
-    let started = std::fs::read_to_string(server.workspace().join("arguments")).unwrap();
-    let with_large: Vec<bool> = started.lines().map(|line| line.contains("--model large")).collect();
-    assert_eq!(with_large, [false, true, false, false], "{started}");
-    // An agent that cannot says so.
-    server.post("/execute", request("s-2", "true")).await;
-    let mut body = request("s-2", "true");
-    body["maxTurns"] = json!(3);
-    let refused = server.ask("POST", "/execute", &body).await;
-    assert!(
-        refused.status == 422 && refused.body["error"].as_str().unwrap().contains("claude"),
-        "{}",
-        refused.text()
-    );
-}
-
 /// A disk that is full for `session.json` only, and one that is full for the journal only: each file has a limit.
 #[tokio::test]
 async fn storage_and_prompt_are_accepted_together_or_not_at_all() {

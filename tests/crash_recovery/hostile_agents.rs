@@ -242,7 +242,8 @@ async fn many_prompts_to_a_locked_session_take_no_threads_from_others() {
     server.settled(&id).await;
     // Not a process of an agent, so it is left alone.
     let journal = server.session_folder(&id).join("journal.ndjson");
-    let lock = lock_of(&journal).unwrap();
+    // Who wrote the turn's end unlocks it a moment after that can be seen.
+    let lock = wait_until("the lock", || lock_of(&journal)).await;
     let prompts = format!("/v1/sessions/{id}/prompts");
     let ask = || Answer::of(server.request("POST", &prompts).json(&json!({ "prompt": "true" })));
     let asked = join_all((0..300).map(|_| ask()));

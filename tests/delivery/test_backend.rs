@@ -82,8 +82,13 @@ async fn every_scripted_act_does_what_it_says() {
     assert!(begun.elapsed() >= Duration::from_millis(300));
     assert_eq!(send(&client, &backend, (5, 6), &"x".repeat(200)).await, Some(413));
     backend.always(Act::Hang);
-    let hangs = batch(&client, &backend, "a:b", (5, 5), "x").timeout(Duration::from_millis(300));
-    assert!(hangs.send().await.unwrap_err().is_timeout());
+    let before = backend.requests().len();
+    let hangs = tokio::spawn(batch(&client, &backend, "a:b", (5, 5), "x").send());
+    backend
+        .wait_until("the one that hangs", |log| log.requests.len() > before)
+        .await;
+    hangs.abort();
+    assert!(hangs.await.is_err());
     backend
         .wait_until("the end of the one that hung", |log| log.running() == 0)
         .await;
@@ -244,8 +249,10 @@ async fn checker_sees_overlaps_of_live_clients_only() {
         Duration::from_millis(20),
         Box::new(Act::Answer(Reply::ok())),
     ));
-    let slow = batch(&one, &backend, "a:b", (1, 1), "x").timeout(Duration::from_millis(200));
-    assert!(slow.send().await.is_err());
+    let slow = tokio::spawn(batch(&one, &backend, "a:b", (1, 1), "x").send());
+    backend.wait_until("the slow one", |log| log.running() == 1).await;
+    slow.abort();
+    assert!(slow.await.is_err());
     assert_eq!(backend.look(support::hostile::Log::running), 1);
     backend.behave();
     assert_eq!(send(&other, &backend, (1, 1), "x").await, Some(200));

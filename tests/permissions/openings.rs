@@ -119,3 +119,43 @@ async fn fresh_works_over_websockets_too() {
         assert_eq!(heard.last().unwrap()["status"], status, "{heard:?}");
     }
 }
+
+/// A login with a key needs no person, and nobody asked for it.
+#[tokio::test]
+async fn agent_that_demands_a_login_is_logged_in_with_its_key() {
+    let server = Server::with().scripted().start().await;
+    let with_key = json!({ "agent": "locked", "cwd": "key", "env": { "AGENT_KEY": "k-0123456789" } });
+    let id = server.act("say Hello.", with_key).await;
+    let session = server.settled(&id).await;
+    assert_eq!(session["turns"][0]["result"], "Hello.", "{session}");
+    let methods = [
+        "START",
+        "initialize",
+        "session/new",
+        "authenticate",
+        "session/new",
+        "session/prompt",
+        "EOF",
+    ];
+    assert_eq!(server.heard_in_short("key"), methods);
+    // The next turn resumes, and has to log in, too.
+    let prompts = format!("/v1/sessions/{id}/prompts");
+    server.post(&prompts, json!({ "prompt": "say Again." })).await;
+    assert_eq!(server.settled(&id).await["turns"][1]["result"], "Again.");
+
+    let id = server
+        .act("say Hello.", json!({ "agent": "locked", "cwd": "none" }))
+        .await;
+    let session = server.settled(&id).await;
+    let turn = &session["turns"][0];
+    assert_eq!(
+        (&turn["status"], &turn["cause"]),
+        (&json!("failed"), &json!("auth")),
+        "{session}"
+    );
+    let error = turn["error"].as_str().unwrap();
+    assert!(
+        error.contains("AGENT_KEY is not set") && error.contains("Log in with a browser"),
+        "{error}"
+    );
+}

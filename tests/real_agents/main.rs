@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod acp_python;
 mod acp_typescript;
 mod limits;
 mod node;

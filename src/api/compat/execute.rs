@@ -155,7 +155,7 @@ pub(crate) async fn execute(
     let session_id = id.to_string();
     let (turn, ignored) = match api.runtime.sessions.get(id.as_str()) {
         Ok(session) => (
-            next_turn(&api, &session, prompt, sink, &others).await?,
+            next_turn(&api, &session, prompt, sink).await?,
             others.without_effect_in(&session, &agent_id),
         ),
         Err(RuntimeError::SessionNotFound { .. }) => start(&api, &agent_id, id, prompt, sink, others).await?,
@@ -199,7 +199,7 @@ async fn start(
         Ok(_) | Err(_) => {}
     }
     let session = api.runtime.sessions.get(id.as_str())?;
-    let turn = next_turn(api, &session, prompt, sink, &others).await?;
+    let turn = next_turn(api, &session, prompt, sink).await?;
     Ok((turn, others.without_effect_in(&session, agent_id)))
 }
 
@@ -209,14 +209,12 @@ async fn next_turn(
     session: &Arc<Session>,
     prompt: String,
     sink: Option<SinkRequest>,
-    others: &OtherFields,
 ) -> Result<u32, Problem> {
     if let Some(sink) = &sink {
         session.check_sink(sink)?;
     }
     let prompt = NewPrompt {
         sink,
-        options: others.turn_options(session),
         ..NewPrompt::from(prompt)
     };
     Ok(api.prompt(session, prompt, None).await?.turn)

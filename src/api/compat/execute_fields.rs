@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::api::http::json::parse;
 use crate::api::http::problem::Problem;
 use crate::runtime::Session;
-use promptd_model::{SessionRequest, TurnOptions};
+use promptd_model::SessionRequest;
 
 /// The fields that `execute` reads itself.
 const OWN: [&str; 6] = ["agentId", "sessionId", "prompt", "env", "agent", "storage"];
@@ -56,18 +56,6 @@ impl OtherFields {
         })
     }
 
-    /// What they choose for a turn of a session which was created before, other than the session has it.
-    pub(super) fn turn_options(&self, session: &Session) -> TurnOptions {
-        let (own, asked) = (session.request(), &self.request);
-        TurnOptions {
-            model: asked.model.clone().filter(|model| own.model.as_ref() != Some(model)),
-            permission: asked
-                .permission
-                .filter(|mode| own.permission.unwrap_or_default() != *mode),
-            max_turns: asked.max_turns.filter(|turns| own.max_turns != Some(*turns)),
-        }
-    }
-
     /// Those that change nothing in a session which was created before: it has other values, or none.
     pub(super) fn without_effect_in(self, session: &Session, agent_id: &str) -> Vec<String> {
         let mut own = session.request().clone();
@@ -77,8 +65,6 @@ impl OtherFields {
         let (own, asked) = (fields_of(&own), fields_of(&self.request));
         let differs = |name: &str| match in_snake_case(name).as_str() {
             "sinks" => !has_sinks,
-            // They count for the turn.
-            "model" | "permission" | "max_turns" => false,
             field => own.get(field) != asked.get(field),
         };
         let mut ignored: Vec<String> = self

@@ -27,10 +27,6 @@ pub(crate) struct SessionArgs {
     /// on a terminal or `promptd answer` answers [default: the server's, which is bypass unless configured]
     #[arg(long, value_name = "MODE", value_parser = one_of::<PermissionMode>(&["ask", "bypass"]))]
     permission: Option<PermissionMode>,
-    /// The agent can be sent messages while a turn runs (`--when now`), although it asks nothing. With `--permission ask` it
-    /// always can
-    #[arg(long)]
-    steerable: bool,
     /// A tool the agent may use; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     allowed_tool: Vec<String>,
@@ -67,10 +63,9 @@ pub(crate) struct SessionArgs {
 }
 
 /// Those that a turn of a session which is there cannot change.
-pub(super) const SESSION_ONLY: [&str; 13] = [
+pub(super) const SESSION_ONLY: [&str; 12] = [
     "agent",
     "system_prompt",
-    "steerable",
     "allowed_tool",
     "mcp_config",
     "cwd",
@@ -110,7 +105,6 @@ impl SessionArgs {
             model: self.model,
             system_prompt: self.system_prompt,
             permission: self.permission,
-            steerable: self.steerable,
             allowed_tools: self.allowed_tool,
             max_turns: self.max_turns,
             mcp_servers: mcp_servers.unwrap_or_default(),

@@ -27,6 +27,7 @@
 //! | `forgets` | begins another session instead of the one to load |
 //! | `lost` | refuses to load a session; each session is a new one |
 //! | `noisy` | writes what a terminal would get around each message |
+//! | `login` | demands a login, which needs the variable AGENT_KEY |
 //! | `text-only` | takes no images and no files |
 //! | `METHOD` | never answers this method |
 //!
@@ -40,6 +41,9 @@ use std::process::{Command, exit};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::Duration;
+
+/// The ways to log in: one that a person has to go, and one with a key.
+const LOGINS: &str = r#"[{"id":"browser","name":"Log in with a browser"},{"type":"env_var","id":"key","name":"Use a key","vars":[{"name":"AGENT_KEY"}]}]"#;
 
 /// How often a file is looked for.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -65,6 +69,7 @@ fn main() {
         asked: 0,
         lingers: false,
         is_deaf: false,
+        is_logged_in: false,
         is_cancelled: false,
         late: Vec::new(),
     };
@@ -77,6 +82,7 @@ struct Agent {
     asked: u32,
     lingers: bool,
     is_deaf: bool,
+    is_logged_in: bool,
     is_cancelled: bool,
     late: Vec<String>,
 }
@@ -100,7 +106,23 @@ impl Agent {
                         r#"{"image":true,"embeddedContext":true}"#
                     };
                     let able = format!(r#"{{"loadSession":true,"promptCapabilities":{takes}}}"#);
-                    answer(&id, &format!(r#"{{"protocolVersion":1,"agentCapabilities":{able}}}"#));
+                    let logins = if has_argument("login") { LOGINS } else { "[]" };
+                    answer(
+                        &id,
+                        &format!(r#"{{"protocolVersion":1,"agentCapabilities":{able},"authMethods":{logins}}}"#),
+                    );
+                }
+                Some("authenticate") if std::env::var_os("AGENT_KEY").is_some() => {
+                    self.is_logged_in = true;
+                    answer(&id, "{}");
+                }
+                Some("authenticate") => {
+                    write(&format!(r#""id":{id},"error":{{"code":-32603,"message":"AGENT_KEY is not set"}}"#));
+                }
+                Some("session/new" | "session/load") if has_argument("login") && !self.is_logged_in => {
+                    write(&format!(
+                        r#""id":{id},"error":{{"code":-32000,"message":"Authentication required"}}"#
+                    ));
                 }
                 Some("session/new") if has_argument("lost") => {
                     self.session = format!("session-{}", std::process::id());

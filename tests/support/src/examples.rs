@@ -31,12 +31,13 @@ impl Language {
         node::install_blocking();
         match self {
             Self::TypeScript => TYPESCRIPT.get_or_init(|| node::install_packages(&examples().join("typescript"))),
-            Self::Python => PYTHON.get_or_init(install_python),
+            Self::Python => PYTHON.get_or_init(|| install_python(&examples().join("python"))),
         };
     }
 }
 
-fn install_python() {
+/// Installs what a folder's `requirements.txt` names into its `.venv`, once.
+pub fn install_python(folder: &Path) {
     require_program("python3", "python3 python3-venv");
     let able = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))";
     let able = Command::new("python3").args(["-c", able]).output().unwrap();
@@ -49,11 +50,12 @@ fn install_python() {
         .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt &&
         cp requirements.txt .venv/.installed; }";
     let mut command = Command::new("sh");
-    command.args(["-ec", script]).current_dir(examples().join("python"));
+    command.args(["-ec", script]).current_dir(folder);
     let status = command.status().unwrap();
     assert!(
         status.success(),
-        "what examples/e2b/python needs was not installed: {status}"
+        "what {} needs was not installed: {status}",
+        folder.display()
     );
 }
 

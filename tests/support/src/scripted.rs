@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::{Builder, Server, wait_until};
 
 /// The agent under different names, with its arguments.
-const AGENTS: [(&str, &[&str]); 7] = [
+const AGENTS: [(&str, &[&str]); 8] = [
     ("scripted", &[]),
     ("forgetful", &["forgets"]),
     ("lost", &["lost"]),
     ("noisy", &["noisy"]),
+    ("locked", &["login"]),
     ("text-only", &["text-only"]),
     ("silent-at-start", &["initialize"]),
     ("silent-at-session", &["session/new"]),

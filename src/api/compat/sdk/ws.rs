@@ -75,11 +75,7 @@ impl AppState {
         }
         let created = self.create(self.runtime.sdk.get().config.request(), None).await?;
         let id = created.session.id().clone();
-        if let Err(error) = self.runtime.share_sdk_session(id.clone()).await {
-            // Nobody would ever find it.
-            drop(self.delete(id.to_string()).await);
-            return Err(error.into());
-        }
+        self.runtime.share_sdk_session(id).await?;
         Ok(created.session)
     }
 }
