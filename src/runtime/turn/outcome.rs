@@ -24,11 +24,11 @@ pub(crate) fn cancelled(cause: Cause) -> Body {
 }
 
 /// Limits the answer's size, and makes the usage of the agent's whole session the turn's own.
-pub(crate) fn limit(mut out: TurnEnded, format: Option<&Format>, earlier: &Usage) -> TurnEnded {
+pub(crate) fn limit(mut out: TurnEnded, format: Option<&Format>, seen: &Observation, earlier: &Usage) -> TurnEnded {
     if let Some(result) = &mut out.result {
         result.truncate(result.floor_char_boundary(MAX_RESULT));
     }
-    if format.is_some_and(|format| format.usage_is_cumulative) {
+    if seen.usage_is_cumulative || format.is_some_and(|format| format.usage_is_cumulative) {
         out.usage = out.usage.map(|usage| usage.since(*earlier));
     }
     out

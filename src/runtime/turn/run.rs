@@ -262,7 +262,7 @@ impl TurnRun {
         };
         let seen = self.reader.observation();
         let out = decide_outcome(exit, &seen);
-        let out = limit(out, self.format, &state.usage_before(self.number));
+        let out = limit(out, self.format, &seen, &state.usage_before(self.number));
         let out = check_resumed(out, state.resumed_session_id(self.number).filter(|_| self.resumes));
         with_reset(out, &seen, Timestamp::now())
     }

@@ -38,6 +38,8 @@ pub(crate) struct Earlier {
     pub(crate) conversation: Usage,
     /// The cost of the session.
     pub(crate) cost_usd: Option<f64>,
+    /// A turn before has ended without a report: what it has used is in the next sum, and cannot be told from it.
+    pub(crate) has_unknown: bool,
 }
 
 /// A report on the wire.
@@ -77,8 +79,8 @@ impl UsageReport {
         };
         let used = match self.context {
             Context::Tokens(used) => used,
-            Context::OneRequest => total(&turn),
-            Context::Unknown => return UsageOnWire::Turn(turn),
+            Context::OneRequest if !(self.is_cumulative && earlier.has_unknown) => total(&turn),
+            Context::OneRequest | Context::Unknown => return UsageOnWire::Turn(turn),
         };
         let cost = turn.cost_usd.or(earlier.cost_usd);
         let cost = cost.map(|_| turn.cost_usd.unwrap_or(0.0) + earlier.cost_usd.unwrap_or(0.0));
@@ -98,7 +100,9 @@ pub(crate) fn total(request: &Usage) -> u64 {
 
 impl Earlier {
     /// Adds a turn that has ended.
-    pub(crate) fn add(&mut self, turn: Usage) {
+    pub(crate) fn add(&mut self, turn: Option<Usage>) {
+        self.has_unknown = turn.is_none();
+        let turn = turn.unwrap_or_default();
         self.conversation = self.conversation.plus(turn);
         if let Some(cost) = turn.cost_usd {
             self.cost_usd = Some(self.cost_usd.unwrap_or(0.0) + cost);
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn the_context_and_the_session_are_not_the_turn() {
         let mut earlier = Earlier::default();
-        earlier.add(usage(100, 10, Some(0.5)));
+        earlier.add(Some(usage(100, 10, Some(0.5))));
         let report = UsageReport::new(usage(30, 3, Some(0.25)), Context::Tokens(17), 1000);
         let update = shown(report, earlier);
         assert_eq!((&update["used"], &update["size"]), (&json!(17), &json!(1000)));
@@ -164,11 +168,14 @@ mod tests {
     #[test]
     fn sums_over_all_turns_become_the_turns_own() {
         let mut earlier = Earlier::default();
-        earlier.add(usage(100, 10, None));
+        earlier.add(Some(usage(100, 10, None)));
         let one = UsageReport::cumulative(usage(130, 13, None), Context::OneRequest);
         assert_eq!(shown(one, earlier)["used"], 33);
         let several = UsageReport::cumulative(usage(130, 13, None), Context::Unknown);
         let expected = json!({"sessionUpdate": "_turn_usage", "usage": {"input_tokens": 30, "output_tokens": 3}});
         assert_eq!(shown(several, earlier), expected);
+        // Codex was interrupted in between: what that turn has used is in the sum, too.
+        earlier.add(None);
+        assert_eq!(shown(one, earlier), expected);
     }
 }

@@ -23,8 +23,7 @@ impl Past {
             past.accept(turn.turn, turn.fresh);
             if (1..=seq).contains(&turn.ended_seq) {
                 past.start(turn.turn);
-                past.used
-                    .add(turn.ended().and_then(|ended| ended.usage).unwrap_or_default());
+                past.used.add(turn.ended().and_then(|ended| ended.usage));
             }
         }
         past
@@ -41,6 +40,7 @@ impl Past {
     pub(super) fn start(&mut self, turn: u32) {
         if self.fresh.contains(&turn) {
             self.used.conversation = Usage::default();
+            self.used.has_unknown = false;
         }
     }
 
@@ -50,7 +50,7 @@ impl Past {
         struct Ended {
             usage: Option<Usage>,
         }
-        if let Ok(Ended { usage: Some(usage) }) = serde_json::from_slice(line) {
+        if let Ok(Ended { usage }) = serde_json::from_slice(line) {
             self.used.add(usage);
         }
     }

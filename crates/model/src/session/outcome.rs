@@ -45,6 +45,8 @@ pub struct Observation {
     pub reset: Option<Reset>,
     /// The agent has refused to start with a file as its standard output.
     pub needs_pipe: bool,
+    /// The usage counts all turns of the conversation, as some agents of a shared format do.
+    pub usage_is_cumulative: bool,
     /// Background work is still running, or its result is still being processed: another final event will follow,
     /// even if there has been one.
     pub busy: bool,

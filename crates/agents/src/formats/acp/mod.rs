@@ -6,7 +6,8 @@
 //! - `session/load` replays the former turns before its response. They do not belong to this turn. Gemini responds in the
 //!   middle of the replay, and ends it with its list of commands.
 //! - Token counts are in the prompt's result (`usage`, not yet in the standard), in its `_meta` (gemini), or in the `_meta`
-//!   of an empty text chunk after each answer of the model (qwen). Opencode reports the last answer only.
+//!   of an empty text chunk after each answer of the model (qwen). Opencode reports the last answer only,
+//!   vibe (3.0.3) all turns of the session.
 //! - Some agents count cached input as a part of the input, some separately. The total shows which.
 //! - A chunk of the answer may come after the response to the prompt. It still belongs to the answer.
 //! - Copilot ends a turn with `end_turn` when the model's API fails, and writes "Error: …" as the agent's message. The

@@ -159,6 +159,7 @@ impl AcpObserver {
 
     fn observe_response(&mut self, id: &RequestId, result: &str) {
         self.opening.take_response(id, result);
+        self.seen.usage_is_cumulative = self.opening.agent == AgentName::Vibe;
         match id {
             RequestId::Number(SESSION) => {
                 let result = serde_json::from_str::<SessionResult>(result).unwrap_or_default();

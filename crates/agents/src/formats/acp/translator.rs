@@ -25,6 +25,8 @@ pub(crate) struct AcpTranslator {
     messages: Messages,
     /// The sum over the requests that the agent has reported.
     usage: Option<Usage>,
+    /// The agent says itself how full its context is.
+    tells_context: bool,
 }
 
 /// Numbers the messages of an agent that gives them no ids.
@@ -131,6 +133,7 @@ impl AcpTranslator {
         if let Some(request) = request {
             return self.count(update, request);
         }
+        self.tells_context |= matches!(update, SessionUpdate::UsageUpdate(_));
         match &update {
             SessionUpdate::ToolCall(call) => self.calls.insert(call.tool_call_id.to_string()),
             SessionUpdate::ToolCallUpdate(call) => self.calls.insert(call.tool_call_id.to_string()),
@@ -164,13 +167,19 @@ impl AcpTranslator {
         let Some(usage) = result.usage().filter(|_| self.usage.is_none()) else {
             return Some(Vec::new());
         };
-        let context = match self.opening.agent {
+        let is_known = self.tells_context || !self.calls.is_empty();
+        let context = if is_known {
+            Context::Unknown
+        } else {
+            Context::OneRequest
+        };
+        let report = match self.opening.agent {
             // Those of the last answer only.
             AgentName::Opencode => return None,
-            _ if self.calls.is_empty() => Context::OneRequest,
-            _ => Context::Unknown,
+            AgentName::Vibe => UsageReport::cumulative(usage, context),
+            _ => UsageReport::new(usage, context, 0),
         };
-        Some(vec![Update::Usage(UsageReport::new(usage, context, 0))])
+        Some(vec![Update::Usage(report)])
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum AgentName {
     Gemini,
     Copilot,
     Opencode,
+    /// Mistral's.
+    Vibe,
     #[default]
     Other,
 }
@@ -54,6 +56,7 @@ impl Opening {
                 self.agent = match result.agent_info.name.as_str() {
                     GEMINI => AgentName::Gemini,
                     "Copilot" => AgentName::Copilot,
+                    "@mistralai/mistral-vibe" => AgentName::Vibe,
                     name if name.eq_ignore_ascii_case("opencode") => AgentName::Opencode,
                     _ => AgentName::Other,
                 };

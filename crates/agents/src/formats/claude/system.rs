@@ -4,7 +4,7 @@ use agent_client_protocol_schema::v1::{CompactionStatus, NoticeSeverity};
 use serde_json::Value;
 
 use crate::output::session::{self, Retry};
-use crate::output::tool::str_at;
+use crate::output::tool::{checked_str_at, str_at};
 use crate::output::update::{Update, numbered};
 
 /// What the lines so far have said.
@@ -26,7 +26,7 @@ impl State {
             "init" => self.init(event),
             "status" => self.status(event),
             "compact_boundary" => vec![self.compacted(event)],
-            "api_retry" => vec![retry(event)],
+            "api_retry" => vec![retry(event)?],
             "retry" => {
                 let error = event.get("data").map(|data| str_at(data, "reason")).unwrap_or_default();
                 let retry = Retry {
@@ -130,18 +130,18 @@ impl State {
     }
 }
 
-fn retry(event: &Value) -> Update {
+fn retry(event: &Value) -> Option<Update> {
     let number = |key: &str| event.get(key).and_then(Value::as_u64);
-    Retry {
+    let retry = Retry {
         attempt: number("attempt"),
         max_attempts: number("max_retries"),
         delay: number("retry_delay_ms"),
         status: number("error_status").and_then(|status| u16::try_from(status).ok()),
-        error: str_at(event, "error"),
+        error: checked_str_at(event, "error")?,
         // There was no response.
         is_network: event.get("error_status").is_some_and(Value::is_null),
-    }
-    .update()
+    };
+    Some(retry.update())
 }
 
 fn notice(event: &Value) -> Option<Update> {

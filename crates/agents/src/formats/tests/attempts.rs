@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{translate, translator};
+use super::{agents_folder, translate, translator};
 use crate::formats::format::Format;
 use crate::{find, tests::final_event};
 
@@ -84,6 +84,21 @@ fn claudes_abandoned_blocks_are_void() {
     assert_eq!(answer, "one two three");
     // The thoughts became complete each time.
     assert_eq!(thoughts, "hm hm hm ");
+}
+
+/// Real agents whose connection to the model broke twice in the middle of the answer.
+#[test]
+fn answers_of_real_agents_after_broken_connections_come_once() {
+    for agent in ["claude", "copilot", "opencode", "pi"] {
+        let path = agents_folder().join("recorded").join(format!("{agent}-cut.ndjson"));
+        let recording = std::fs::read_to_string(path).unwrap();
+        assert_eq!(kept(format_of(agent), &recording).0, "one two three", "{agent}");
+        assert_eq!(
+            final_event(agent, &recording).result.as_deref(),
+            Some("one two three"),
+            "{agent}"
+        );
+    }
 }
 
 #[test]

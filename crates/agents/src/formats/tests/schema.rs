@@ -142,6 +142,7 @@ fn all_updates_of_recordings_are_valid_by_acps_schema() {
     }
     // Each kind was there.
     let expected = [
+        "_message_superseded",
         "_raw",
         "_turn_usage",
         "agent_message_chunk",

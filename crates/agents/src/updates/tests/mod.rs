@@ -1,4 +1,5 @@
 //! Tests of the view.
 
 mod journal;
+mod past;
 mod translation;
