@@ -90,7 +90,7 @@ async fn missing_program_is_named_with_its_install_command() {
         ("opencode", "opencode-ai"),
         ("copilot", "@github/copilot"),
         ("droid", "install -g droid"),
-        ("pi", "pi-coding-agent"),
+        ("pi", "@earendil-works/pi-coding-agent"),
     ] {
         let request = json!({ "agent": agent, "prompt": "hello" });
         let (status, problem) = server.send("POST", "/v1/sessions", request).await;

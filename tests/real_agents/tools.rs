@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use support::agents_table::REFUSALS;
+use support::agents_table::{REFUSALS, expected};
 use support::lab::Lab;
 use support::tools::{Docs, SECRET};
 
@@ -21,26 +21,35 @@ const ECHO: &str = "model: mcp lab echo {\"text\":\"hi\"}";
 pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     let file = |name: &str| lab.server.workspace().join(name);
     let (allowed, denied) = (file("allowed.txt"), file("denied.txt"));
-    let prompt = format!("model: run printf made > allowed.txt\n{ECHO}");
-    let more = json!({ "permission": "ask", "mcp_servers": { "lab": program() } });
+    // The last column of the table.
+    let takes_servers = expected(lab.setup.agent).is_some_and(|cells| cells.last() == Some(&"yes"));
+    let calls = 1 + usize::from(takes_servers);
+    let mut prompt = "model: run printf made > allowed.txt".to_owned();
+    let mut more = json!({ "permission": "ask" });
+    if takes_servers {
+        prompt = format!("{prompt}\n{ECHO}");
+        more["mcp_servers"] = json!({ "lab": program() });
+    }
     let asked_before = lab.model.turns().len();
     let id = match lab.accepted(&prompt, more).await {
         Ok(id) => id,
         Err(refusal) => return refused(&refusal, REFUSALS[0]),
     };
     let (turn, asked) = answered(lab, &id, "allow_once", &allowed).await?;
-    if asked != 2 {
-        return Err(format!("two calls, and {asked} questions"));
+    if asked != calls {
+        return Err(format!("{calls} calls, and {asked} questions"));
     }
     if std::fs::read_to_string(&allowed).unwrap_or_default() != "made" || crate::table::yes(&turn, "Answer 1.") != "yes"
     {
         return Err(format!("what is allowed was not done: {turn}"));
     }
-    have_come(lab, &id, &[&echoed()]).await?;
+    if takes_servers {
+        have_come(lab, &id, &[&echoed()]).await?;
+    }
     let asked = lab.model.turns().len() - asked_before;
-    if asked != 3 {
+    if asked != calls + 1 {
         return Err(format!(
-            "for two calls and an answer, the model was asked {asked} times"
+            "for {calls} calls and an answer, the model was asked {asked} times"
         ));
     }
     let asked_before = lab.model.turns().len();
@@ -48,7 +57,7 @@ pub(super) async fn permission(lab: &Lab) -> Result<String, String> {
     let prompt = "model: run printf made > denied.txt";
     lab.server.post(&path, json!({ "prompt": prompt })).await;
     let (turn, _) = answered(lab, &id, "reject_once", &denied).await?;
-    let call = calls(lab, &id).await.pop().unwrap_or_default();
+    let call = self::calls(lab, &id).await.pop().unwrap_or_default();
     if denied.exists() || call["status"] == "completed" {
         return Err(format!("what is denied was done: {call}"));
     }

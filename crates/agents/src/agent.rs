@@ -80,6 +80,7 @@ impl Agent {
                 agent.check_prompt(request.prompt)?;
                 match dialog(agent, request.needs_dialog()) {
                     Some(dialog) => {
+                        dialog.capabilities.check(agent.name, request)?;
                         dialog.check_files(agent.name, request.blocks)?;
                         (dialog.launch)(request)
                     }

@@ -44,7 +44,8 @@ pub const CELLS: [(&str, &str); 14] = [
     ),
     (
         "permission",
-        "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, calls of `mcp_servers` too; in \
+        "with `permission: \"ask\"` a turn waits for an answer: what is allowed is done, calls of \
+         `mcp_servers` too where it takes them; in \
          the next turn, what is denied is not, and the model still answers",
     ),
     (
@@ -61,7 +62,7 @@ gemini   | yes | yes | yes      | yes | yes | goes on | answers | agent_error | 
 qwen     | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | ends | yes
 opencode | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | not tried | ends | yes
 copilot  | yes | yes | not told | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | ends | yes
-droid    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | auth      | 422  | 422
+droid    | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | timeout | timeout | auth      | ends | 422
 pi       | yes | yes | yes      | yes | yes | goes on | answers | agent_error | auth | quota   | timeout | auth      | 422  | 422";
 
 pub fn expected(agent: &str) -> Option<[&'static str; CELLS.len()]> {

@@ -111,19 +111,30 @@ pub const AGENTS: [Setup; 8] = [
         agent: "droid",
         package: "@factory/cli-linux-x64",
         // The model answers 404 to what is Factory's own: then droid goes on with the session that it has itself.
-        env: |model, _| owned([("FACTORY_API_BASE_URL", &model.url())]),
+        // In a dialog it wants a key also for a model of one's own.
+        env: |model, _| {
+            owned([
+                ("FACTORY_API_BASE_URL", model.url().as_str()),
+                ("FACTORY_API_KEY", "fk-test"),
+            ])
+        },
         args: |_| ["-m", "custom:scripted"].map(str::to_owned).to_vec(),
         files: |model| {
             let lab = json!({"model": "scripted", "baseUrl": format!("{}/v1", model.url()), "apiKey": "test-key",
                              "provider": "generic-chat-completion-api"});
-            vec![(".factory/settings.json", json!({ "customModels": [lab] }))]
+            // A dialog takes no option for the model.
+            let defaults = json!({"model": "custom:scripted-0"});
+            vec![(
+                ".factory/settings.json",
+                json!({"customModels": [lab], "sessionDefaultSettings": defaults}),
+            )]
         },
         // It tries again without a word, and nothing tells it not to.
         patience: 8,
     },
     Setup {
         agent: "pi",
-        package: "@mariozechner/pi-coding-agent",
+        package: "@earendil-works/pi-coding-agent",
         args: |_| ["--provider", "lab", "--model", "scripted"].map(str::to_owned).to_vec(),
         files: |model| {
             let lab = json!({"baseUrl": format!("{}/v1", model.url()), "api": "openai-completions", "apiKey": "test-key",

@@ -38,6 +38,8 @@ pub struct BuiltIn {
 #[derive(Debug)]
 pub(crate) struct Dialog {
     pub(crate) launch: fn(&TurnRequest<'_>) -> Launch,
+    /// The fields of a request that it can honour then, of those that it can honour at all.
+    pub(crate) capabilities: Capabilities,
     /// What it writes then.
     pub(crate) format: &'static Format,
     /// The types of the files that it takes in a prompt, by their beginning.
@@ -70,6 +72,7 @@ impl Dialog {
 pub(crate) const fn acp_dialog(launch: fn(&TurnRequest<'_>) -> Launch) -> Dialog {
     Dialog {
         launch,
+        capabilities: Capabilities::ALL,
         format: &formats::acp::ACP,
         files: &[""],
         driver: |request| drivers::acp::new(&request.without_mcp_servers()),

@@ -23,6 +23,7 @@ pub(crate) static CLAUDE: BuiltIn = BuiltIn {
     launch,
     dialog: Some(Dialog {
         launch: launch_dialog,
+        capabilities: Capabilities::ALL,
         format: &CLAUDE_CONTROL,
         files: &["image/", "application/pdf"],
         driver: drivers::claude_control::new,

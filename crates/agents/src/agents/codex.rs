@@ -28,6 +28,7 @@ pub(crate) static CODEX: BuiltIn = BuiltIn {
     launch,
     dialog: Some(Dialog {
         launch: launch_dialog,
+        capabilities: Capabilities::ALL,
         format: &APP_SERVER,
         files: &["image/"],
         driver: drivers::app_server::new,

@@ -1,15 +1,20 @@
-//! Factory's droid, as seen with 0.215.0: `droid exec -o stream-json`.
+//! Factory's droid, as seen with 0.215.0: `droid exec -o stream-json`, and `droid exec --output-format acp` for a dialog.
 //!
 //! What is not obvious:
 //! - A follow-up turn first asks Factory's server for the session. If the server cannot be reached, droid exits with 1
 //!   and writes to neither stream, nor to its log in `~/.factory/logs`.
 //! - If neither the server nor droid knows a session, droid begins a new one under the same id, without an error. So
 //!   promptd checks that the session's file exists. It is in a folder named after the working directory.
+//! - In a dialog, droid wants `FACTORY_API_KEY` or a login also for a model of one's own, and says so. It takes no options
+//!   for its model, tools and instructions then: the model is set by the protocol, and the instructions are a link in its
+//!   home.
 
-use super::built_in::{BuiltIn, no_native};
+use std::path::PathBuf;
+
+use super::built_in::{BuiltIn, Dialog, acp_dialog, no_native};
 use crate::formats::droid_json::DROID_JSON;
 use crate::launch::capabilities::Capabilities;
-use crate::launch::command::{Launch, SessionFile, Stdin};
+use crate::launch::command::{Launch, Link, SessionFile, Stdin};
 use crate::launch::request::TurnRequest;
 use crate::launch::workspace_files::{self, AgentsMd};
 
@@ -22,7 +27,6 @@ pub(crate) static DROID: BuiltIn = BuiltIn {
     install: "npm install -g droid",
     prompt_limit: None,
     capabilities: Capabilities {
-        permissions: false,
         images: false,
         steering: false,
         mcp: false,
@@ -33,8 +37,17 @@ pub(crate) static DROID: BuiltIn = BuiltIn {
     },
     format: &DROID_JSON,
     launch,
-    dialog: None,
+    dialog: Some(Dialog {
+        capabilities: Capabilities {
+            allowed_tools: false,
+            ..Capabilities::ALL
+        },
+        ..acp_dialog(launch_dialog)
+    }),
 };
+
+/// Where droid reads the instructions for all folders, below the home.
+const INSTRUCTIONS: &str = ".factory/AGENTS.md";
 
 fn launch(request: &TurnRequest<'_>) -> Launch {
     let mut launch = Launch::new(Stdin::Prompt);
@@ -52,6 +65,25 @@ fn launch(request: &TurnRequest<'_>) -> Launch {
     if let AgentsMd::Above(path) | AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
         launch.add_option("--append-system-prompt-file", Some(path.display()));
     }
+    finish(launch, request)
+}
+
+/// Droid asks before all that changes something, unless its settings give it more autonomy.
+fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
+    let mut launch = Launch::new(Stdin::Dialog);
+    launch.add_args(["exec", "--output-format", "acp"]);
+    let mut launch = finish(launch, request);
+    if let AgentsMd::Above(path) | AgentsMd::Elsewhere(path) = workspace_files::agents_md(request) {
+        let link = |home: &PathBuf| Link {
+            at: home.join(INSTRUCTIONS),
+            to: path.to_owned(),
+        };
+        launch.links.extend(request.workspace_files.home.as_ref().map(link));
+    }
+    launch
+}
+
+fn finish(mut launch: Launch, request: &TurnRequest<'_>) -> Launch {
     launch.links = workspace_files::shared_skill_links(request);
     launch.add_vars([
         ("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false"),

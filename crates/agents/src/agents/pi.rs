@@ -1,4 +1,4 @@
-//! pi, as seen with 0.73.1: `pi -p --mode json`.
+//! pi, as seen with 1.6.0: `pi -p --mode json`. Up to 0.73.1 it was `@mariozechner/pi-coding-agent`.
 
 use super::built_in::{BuiltIn, no_native};
 use crate::formats::pi_json::PI_JSON;
@@ -12,7 +12,7 @@ pub(crate) static PI: BuiltIn = BuiltIn {
     programs: &["pi"],
     // It is a script for node.
     native: no_native,
-    install: "npm install -g @mariozechner/pi-coding-agent",
+    install: "npm install -g @earendil-works/pi-coding-agent",
     prompt_limit: None,
     capabilities: Capabilities {
         permissions: false,

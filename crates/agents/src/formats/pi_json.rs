@@ -1,10 +1,11 @@
-//! The output of pi, as seen with 0.73.1: `pi -p --mode json`.
+//! The output of pi, as seen with 1.6.0, and with 0.73.1 under its former name: `pi -p --mode json`.
 //!
 //! What is not obvious:
 //! - `agent_end` ends a turn, and the last answer's `stopReason` decides: the exit code is 0 after an error, too. If pi
-//!   retries, `auto_retry_start` and another `agent_end` follow.
-//! - Each chunk of an answer repeats the message so far, and may already contain text of later chunks. Only `delta`
-//!   counts.
+//!   retries, `auto_retry_start` and another `agent_end` follow. `agent_settled` is the last line since 1.0.
+//! - Up to 0.73.1, each chunk of an answer repeats the message so far, and may already contain text of later chunks. Only
+//!   `delta` counts. So 100 KB in chunks of 100 bytes took 100 MB. With 1.6.0 they take 0.8 MB.
+//! - The system prompt is a message, too, and is in `agent_end`.
 //! - `usage` of an answer is that answer's own, and counts cached input separately. `cost` is 0 if pi has no price.
 //! - The first line names the session, but it can be resumed only after the model's first answer.
 
@@ -249,7 +250,7 @@ impl Translator for PiTranslator {
                 return Some(Vec::new());
             }
             // `message_end` has the same content.
-            "turn_end" | "agent_end" => return Some(Vec::new()),
+            "turn_end" | "agent_end" | "agent_settled" => return Some(Vec::new()),
             "tool_execution_start" => {
                 let started = self.calls.start(&event.call_id, &event.tool_name?, event.args);
                 return Some(started.into_iter().collect());
@@ -365,7 +366,7 @@ impl PiTranslator {
                 }
                 Some(updates)
             }
-            "user" | "toolResult" => Some(Vec::new()),
+            "system" | "user" | "toolResult" => Some(Vec::new()),
             _ => None,
         }
     }

@@ -48,6 +48,39 @@ fn first_and_follow_up_command_lines() {
 }
 
 #[test]
+fn droid_asks_over_acp_and_has_its_instructions_in_its_home() {
+    let files = WorkspaceFiles {
+        home: Some("/h".into()),
+        agents_md: Some("/h/AGENTS.md".into()),
+        ..NO_WORKSPACE_FILES.clone()
+    };
+    let request = TurnRequest {
+        permission: PermissionMode::Ask,
+        model: Some("m"),
+        workspace_files: &files,
+        ..plain()
+    };
+    let (line, droid) = launch("droid", &request);
+    assert_eq!(
+        (line.as_str(), droid.stdin),
+        ("exec --output-format acp", Stdin::Dialog)
+    );
+    let link = Link {
+        at: "/h/.factory/AGENTS.md".into(),
+        to: "/h/AGENTS.md".into(),
+    };
+    assert_eq!(droid.links, [link]);
+    // It takes no list of tools then.
+    let tools = ["read".to_owned()];
+    let request = TurnRequest {
+        allowed_tools: &tools,
+        ..request
+    };
+    let refused = super::agent("droid").launch(&request).unwrap_err();
+    assert_eq!(refused.field, "allowed_tools");
+}
+
+#[test]
 fn a_system_prompt_reaches_the_agent_as_a_file() {
     let request = TurnRequest {
         system_prompt: Some("Be brief."),

@@ -2,6 +2,7 @@
 
 use super::{text, updates};
 use crate::formats::copilot_json::COPILOT_JSON;
+use crate::formats::pi_json::PI_JSON;
 use crate::formats::qwen_stream_json::QWEN_STREAM_JSON;
 use crate::tests::{final_event, observe, recorded};
 use promptd_model::{Cause, StopReason, Stream};
@@ -64,6 +65,30 @@ fn pi_a_retry_follows_an_end() {
         r#"{"type":"auto_retry_start","attempt":1}"#
     );
     assert_eq!(observe("pi", &tried_again).final_event, None);
+}
+
+#[test]
+fn pi_since_its_new_name_repeats_no_text_in_its_chunks() {
+    // Written by 1.6.0, shortened.
+    let lines = [
+        r#"{"type":"message_start","message":{"role":"system","content":"","sections":{"preamble":"You are pi."}}}"#,
+        r#"{"type":"message_end","message":{"role":"system","content":"","sections":{"preamble":"You are pi."}}}"#,
+        r#"{"type":"message_update","usage":{"input":0},"assistantMessageEvent":{"type":"text_start","contentIndex":0}}"#,
+        r#"{"type":"message_update","usage":{"input":0},"assistantMessageEvent":{"type":"text_delta","contentIndex":0,"delta":"one "}}"#,
+        r#"{"type":"message_update","usage":{"input":0},"assistantMessageEvent":{"type":"text_delta","contentIndex":0,"delta":"two"}}"#,
+        r#"{"type":"message_end","message":{"role":"assistant","content":[{"type":"text","text":"one two"}],"usage":{"input":10,"output":5,"cacheRead":0,"cacheWrite":0,"reasoning":0},"stopReason":"stop","rawStopReason":"stop","durationMs":348}}"#,
+        r#"{"type":"agent_end","messages":[{"role":"system","content":""}]}"#,
+        r#"{"type":"agent_settled","aborted":false}"#,
+    ];
+    let stdout = lines.join("\n");
+    let event = final_event("pi", &stdout);
+    assert_eq!((event.outcome, event.result.as_deref()), (Ok(()), Some("one two")));
+    let updates = updates(&PI_JSON, &stdout);
+    assert_eq!(text(&updates, "agent_message_chunk"), "one two");
+    assert!(
+        !updates.iter().any(|update| update["sessionUpdate"] == "_raw"),
+        "{updates:?}"
+    );
 }
 
 #[test]
