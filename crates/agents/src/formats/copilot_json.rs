@@ -5,7 +5,7 @@
 //!   before it that the turn was aborted. After SIGINT there is no `result`, and the process exits with 0.
 //! - Only `result` names the session, so a session whose first turn was interrupted cannot be resumed.
 //! - `session.error` has the reason of a failed turn. `model.call_failure` comes before each retry.
-//! - A text that came in chunks comes again as a complete message. Each chunk of a tool's output has all output so far.
+//! - A text that came in chunks comes again as a complete message. Of an answer above 1 MB, chunks can be missing. Each chunk of a tool's output has all output so far.
 //! - There are no token counts.
 //! - Copilot replaces the values of variables that look secret in all of its JSON, even in keys.
 
@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::format::Format;
 use crate::output::calls::{Calls, End};
 use crate::output::cause;
+use crate::output::chunks::complete;
 use crate::output::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::plan::Plans;
@@ -49,6 +50,9 @@ struct CopilotTranslator {
     /// The ids of the last texts that came in chunks.
     message: String,
     thought: String,
+    /// These chunks.
+    message_chunks: String,
+    thought_chunks: String,
     /// The texts of the request to the model that has no complete message.
     request: Vec<String>,
     /// Why the last request failed: its HTTP status, its message, and whether the connection failed.
@@ -170,6 +174,14 @@ impl CopilotObserver {
     }
 }
 
+/// What the chunks of a complete text did not have. A text that comes once more adds nothing.
+fn missing(chunks: &mut String, text: &str, id: &str, update: fn(&str) -> Update) -> Vec<Update> {
+    if chunks.is_empty() {
+        return Vec::new();
+    }
+    complete(chunks, text, id, update)
+}
+
 /// Whether the text of this id came in chunks. A text without an id did not.
 fn came_in_chunks(id: &str, chunked: &str) -> bool {
     !id.is_empty() && id == chunked
@@ -182,23 +194,38 @@ impl Translator for CopilotTranslator {
         let update = match &*event.kind {
             "assistant.message_delta" => {
                 self.chunk(&data.message_id);
+                if self.message != data.message_id {
+                    self.message_chunks.clear();
+                }
                 self.message.clone_from(&data.message_id);
+                self.message_chunks.push_str(&data.delta_content);
                 Update::message(data.delta_content).in_message(data.message_id)
             }
             "assistant.reasoning_delta" => {
                 self.chunk(&data.reasoning_id);
+                if self.thought != data.reasoning_id {
+                    self.thought_chunks.clear();
+                }
                 self.thought.clone_from(&data.reasoning_id);
+                self.thought_chunks.push_str(&data.delta_content);
                 Update::thought(data.delta_content).in_message(data.reasoning_id)
             }
             "assistant.message" => {
                 self.request.clear();
-                // The complete text of chunks, or a message of tool calls only, which have lines of their own.
-                if data.content.is_empty() || came_in_chunks(&data.message_id, &self.message) {
+                // A message of tool calls only, which have lines of their own.
+                if data.content.is_empty() {
                     return Some(Vec::new());
+                }
+                if came_in_chunks(&data.message_id, &self.message) {
+                    let (chunks, id) = (&mut self.message_chunks, &data.message_id);
+                    return Some(missing(chunks, &data.content, id, |text| Update::message(text)));
                 }
                 Update::message(data.content).in_message(data.message_id)
             }
-            "assistant.reasoning" if came_in_chunks(&data.reasoning_id, &self.thought) => return Some(Vec::new()),
+            "assistant.reasoning" if came_in_chunks(&data.reasoning_id, &self.thought) => {
+                let (chunks, id) = (&mut self.thought_chunks, &data.reasoning_id);
+                return Some(missing(chunks, &data.content, id, |text| Update::thought(text)));
+            }
             "assistant.reasoning" => Update::thought(data.content).in_message(data.reasoning_id),
             // The prompt: its own record has it.
             "user.message" => return Some(Vec::new()),

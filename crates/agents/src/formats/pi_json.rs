@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::format::Format;
 use crate::output::calls::{Calls, End};
 use crate::output::cause;
+use crate::output::chunks::complete;
 use crate::output::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::session::{self, Retry};
@@ -50,6 +51,9 @@ struct PiTranslator {
     usage: Usage,
     /// The current answer came in chunks.
     in_chunks: bool,
+    /// Its chunks.
+    text: String,
+    thoughts: String,
     /// How many answers began.
     answers: u64,
     /// The last answer failed, and had text.
@@ -291,6 +295,8 @@ impl PiTranslator {
         if Answer::of(line).is_some() {
             self.answers = self.answers.saturating_add(1);
             self.in_chunks = false;
+            self.text.clear();
+            self.thoughts.clear();
         }
     }
 
@@ -324,8 +330,14 @@ impl PiTranslator {
         let Delta { kind, delta } = serde_json::from_slice::<Chunk<'_>>(line).ok()?.event;
         let [message, thought] = self.ids();
         let update = match &*kind {
-            "text_delta" => Update::message(delta).in_message(message),
-            "thinking_delta" => Update::thought(delta).in_message(thought),
+            "text_delta" => {
+                self.text.push_str(&delta);
+                Update::message(delta).in_message(message)
+            }
+            "thinking_delta" => {
+                self.thoughts.push_str(&delta);
+                Update::thought(delta).in_message(thought)
+            }
             // Begin and end of chunks. A tool call has lines of its own.
             "text_start" | "text_end" | "thinking_start" | "thinking_end" | "toolcall_start" | "toolcall_delta"
             | "toolcall_end" => return Some(Vec::new()),
@@ -333,6 +345,21 @@ impl PiTranslator {
         };
         self.in_chunks = true;
         Some(vec![update])
+    }
+
+    /// What the chunks of a complete answer did not have.
+    fn missing(&mut self, blocks: &[Block]) -> Vec<Update> {
+        let [message, thought] = self.ids();
+        let thoughts: String = blocks.iter().map(|block| block.thinking.as_str()).collect();
+        let text: String = blocks.iter().map(|block| block.text.as_str()).collect();
+        let mut updates = Vec::new();
+        if !thoughts.is_empty() {
+            updates = complete(&mut self.thoughts, &thoughts, &thought, |text| Update::thought(text));
+        }
+        if !text.is_empty() {
+            updates.extend(complete(&mut self.text, &text, &message, |text| Update::message(text)));
+        }
+        updates
     }
 
     /// A complete message: the caller's, a tool's, or the model's with its usage.
@@ -349,6 +376,9 @@ impl PiTranslator {
                 self.usage = self.usage.plus(request);
                 let [message, thought] = self.ids();
                 let mut updates = Vec::new();
+                if !came_whole {
+                    updates = self.missing(answer.content.as_deref().unwrap_or_default());
+                }
                 let mut all_known = answer.content.is_some() && answer.usage.is_some();
                 for block in answer.content.into_iter().flatten() {
                     match block.kind.as_str() {

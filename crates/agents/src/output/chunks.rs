@@ -3,11 +3,27 @@
 //! Both come masked. Where a chunk ends with the start of a secret, it is hidden before anybody knows what follows, and a
 //! few characters stay visible: see the documentation of masking. So the text need not be the sum of its chunks there.
 
+use super::update::Update;
+
 /// What stands for hidden bytes.
 const MASK: &str = "***";
 
 /// So many first characters of a secret may be visible in a chunk.
 const VISIBLE: usize = 3;
+
+/// What a complete message adds to its chunks, and removes them. Some agents drop chunks of a long answer: if more than
+/// the end is missing, the chunks are void, and the message comes as a whole.
+pub(crate) fn complete(chunks: &mut String, text: &str, id: &str, update: fn(&str) -> Update) -> Vec<Update> {
+    let had_chunks = !chunks.is_empty();
+    let new = take_new(chunks, text);
+    // The text itself, not a part of it.
+    let is_whole = new.is_some_and(|new| new.len() == text.len());
+    let void = (had_chunks && is_whole).then(|| Update::Superseded {
+        message_id: id.to_owned(),
+    });
+    let added = new.map(|new| update(new).in_message(id));
+    void.into_iter().chain(added).collect()
+}
 
 /// The part of a text that its chunks did not have. Removes the text from the chunks.
 pub(crate) fn take_new<'a>(chunks: &mut String, text: &'a str) -> Option<&'a str> {

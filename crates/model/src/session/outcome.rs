@@ -25,6 +25,7 @@ pub struct FinalEvent {
 
 /// What the agent's output has shown so far.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
 pub struct Observation {
     /// The agent's own session id, once a later turn can resume that session. With `None` the next turn starts a
     /// new session of the agent.

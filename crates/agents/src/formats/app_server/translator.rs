@@ -1,6 +1,6 @@
 //! Turns the stream into ACP updates.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use agent_client_protocol_schema::v1::{
     CompactionStatus, RequestId, SessionUpdate, ToolCallContent, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields,
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::session::{self, retry};
 use super::wire::{Counts, INITIALIZE, INTERRUPT, THREAD, TURN, TurnIds};
 use crate::output::calls::{Calls, End};
+use crate::output::chunks::complete;
 use crate::output::json_rpc::{self, Message};
 use crate::output::plan;
 use crate::output::tool::{self, checked_str_at, str_at};
@@ -21,8 +22,8 @@ use crate::output::usage::{Context, UsageReport};
 pub(crate) struct AppServerTranslator {
     ids: TurnIds,
     counts: Counts,
-    /// Messages and thoughts that come in chunks and are not complete.
-    chunked: BTreeSet<String>,
+    /// Messages and thoughts that come in chunks and are not complete, by their ids.
+    chunked: BTreeMap<String, String>,
     calls: Calls,
     /// The session's model.
     model: String,
@@ -66,11 +67,11 @@ impl AppServerTranslator {
         let (id, delta) = (checked_str_at(params, "itemId")?, checked_str_at(params, "delta")?);
         match method {
             "item/agentMessage/delta" => {
-                self.chunked.insert(id.to_owned());
+                self.chunked.entry(id.to_owned()).or_default().push_str(delta);
                 Some(vec![Update::message(delta).in_message(id)])
             }
             "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
-                self.chunked.insert(id.to_owned());
+                self.chunked.entry(id.to_owned()).or_default().push_str(delta);
                 Some(vec![Update::thought(delta).in_message(id)])
             }
             "item/commandExecution/outputDelta" => {
@@ -122,7 +123,7 @@ impl AppServerTranslator {
 
     /// Codex asks the model again. What it began to say is void.
     fn retry(&mut self, params: &Value) -> Vec<Update> {
-        let void = std::mem::take(&mut self.chunked).into_iter();
+        let void = std::mem::take(&mut self.chunked).into_keys();
         let mut updates: Vec<Update> = void.map(|message_id| Update::Superseded { message_id }).collect();
         updates.push(retry(params.get("error").unwrap_or(&Value::Null)));
         updates
@@ -139,11 +140,6 @@ impl AppServerTranslator {
 
     fn translate_item(&mut self, item: &Value, completed: bool) -> Option<Vec<Update>> {
         let id = checked_str_at(item, "id")?;
-        let text_update = |text: String, update: fn(String) -> Update, was_chunked: bool| {
-            let is_due = completed && !was_chunked && !text.is_empty();
-            Some(is_due.then(|| update(text).in_message(id)).into_iter().collect())
-        };
-        let mut take_chunked = || completed && self.chunked.remove(id);
         match str_at(item, "type") {
             // The prompt: its own record has it.
             "userMessage" => Some(Vec::new()),
@@ -155,16 +151,28 @@ impl AppServerTranslator {
                 };
                 Some(vec![crate::output::session::compaction(id, status, "")])
             }
-            "agentMessage" => text_update(
-                checked_str_at(item, "text")?.to_owned(),
-                Update::message,
-                take_chunked(),
-            ),
+            "agentMessage" | "reasoning" if !completed => Some(Vec::new()),
+            "agentMessage" => {
+                let text = checked_str_at(item, "text")?;
+                let mut chunks = self.chunked.remove(id).unwrap_or_default();
+                Some(if text.is_empty() {
+                    Vec::new()
+                } else {
+                    complete(&mut chunks, text, id, |text| Update::message(text))
+                })
+            }
+            // Its parts are joined in another way than its chunks.
             "reasoning" => {
                 let summary = item.get("summary").and_then(Value::as_array);
                 let parts = summary.into_iter().flatten().map(Value::as_str);
                 let text = parts.collect::<Option<Vec<_>>>()?.join("\n\n");
-                text_update(text, Update::thought, take_chunked())
+                let is_due = self.chunked.remove(id).is_none() && !text.is_empty();
+                Some(
+                    is_due
+                        .then(|| Update::thought(text).in_message(id))
+                        .into_iter()
+                        .collect(),
+                )
             }
             _ => {
                 let (name, input) = tool_call(str_at(item, "type"), item)?;

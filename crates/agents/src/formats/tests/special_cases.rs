@@ -1,7 +1,11 @@
 //! Single lines of copilot, opencode, pi and qwen that need special treatment.
 
+use serde_json::{Value, json};
+
 use super::{text, updates};
+use crate::formats::app_server::APP_SERVER;
 use crate::formats::copilot_json::COPILOT_JSON;
+use crate::formats::format::Format;
 use crate::formats::pi_json::PI_JSON;
 use crate::formats::qwen_stream_json::QWEN_STREAM_JSON;
 use crate::tests::{final_event, observe, recorded};
@@ -29,6 +33,72 @@ fn copilot_an_answer_without_chunks_is_one_update() {
         text(&updates(&COPILOT_JSON, whole), "agent_message_chunk"),
         "All of it."
     );
+}
+
+/// The text that a reader has who follows the updates: void chunks are taken back.
+fn text_of_reader(updates: &[Value]) -> String {
+    let mut chunks: Vec<(&str, &str)> = Vec::new();
+    for update in updates {
+        let id = update["messageId"].as_str().unwrap_or_default();
+        match update["sessionUpdate"].as_str() {
+            Some("agent_message_chunk") => chunks.push((id, update["content"]["text"].as_str().unwrap())),
+            Some("_message_superseded") => chunks.retain(|(of, _)| *of != id),
+            _ => {}
+        }
+    }
+    chunks.into_iter().map(|(_, text)| text).collect()
+}
+
+/// A chunk, or the complete message.
+type Line<'a> = &'a dyn Fn(Option<&str>) -> Value;
+
+#[test]
+fn complete_message_has_what_its_chunks_did_not_have() {
+    let copilot = |chunk: Option<&str>| match chunk {
+        Some(chunk) => json!({"type": "assistant.message_delta", "data": {"messageId": "m", "deltaContent": chunk}}),
+        None => json!({"type": "assistant.message", "data": {"messageId": "m", "content": "one two three"}}),
+    };
+    let codex = |chunk: Option<&str>| {
+        if let Some(chunk) = chunk {
+            return json!({"method": "item/agentMessage/delta", "params": {"itemId": "m", "delta": chunk}});
+        }
+        let item = json!({"type": "agentMessage", "id": "m", "text": "one two three"});
+        json!({"method": "item/completed", "params": {"item": item}})
+    };
+    let pi = |chunk: Option<&str>| {
+        if let Some(chunk) = chunk {
+            return json!({"type": "message_update", "assistantMessageEvent": {"type": "text_delta", "delta": chunk}});
+        }
+        let content = json!([{"type": "text", "text": "one "}, {"type": "text", "text": "two three"}]);
+        json!({"type": "message_end", "message": {"role": "assistant", "content": content, "usage": {}}})
+    };
+    let agents: [(&Format, Line<'_>); 3] = [(&COPILOT_JSON, &copilot), (&APP_SERVER, &codex), (&PI_JSON, &pi)];
+    for (format, line) in agents {
+        for chunks in [
+            &["one ", "two ", "three"][..],
+            &["one ", "two "],
+            &["one "],
+            &["one ", "three"],
+            &["two ", "three"],
+            &["three"],
+            &[],
+        ] {
+            let lines = chunks.iter().map(|chunk| line(Some(chunk))).chain([line(None)]);
+            let stdout: Vec<String> = lines.map(|line| line.to_string()).collect();
+            let updates = updates(format, &stdout.join("\n"));
+            assert_eq!(text_of_reader(&updates), "one two three", "{} {chunks:?}", format.name);
+            // Nothing is said twice where only the end is missing.
+            let is_void = updates
+                .iter()
+                .any(|update| update["sessionUpdate"] == "_message_superseded");
+            assert_eq!(
+                is_void,
+                !"one two three".starts_with(&chunks.concat()),
+                "{} {chunks:?}",
+                format.name
+            );
+        }
+    }
 }
 
 #[test]
