@@ -125,3 +125,24 @@ fn has_unread_bytes(socket: RawFd) -> bool {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     recv(socket, &mut [0], flags).is_ok_and(|bytes| bytes > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn request_that_nobody_has_read_is_seen() {
+        let (mut caller, mut server) = UnixStream::pair().unwrap();
+        let socket = server.as_raw_fd();
+        assert!(!has_unread_bytes(socket), "it waits");
+        caller.write_all(b"G").unwrap();
+        assert!(has_unread_bytes(socket));
+        server.read_exact(&mut [0]).unwrap();
+        assert!(!has_unread_bytes(socket));
+        drop(caller);
+        assert!(!has_unread_bytes(socket), "the caller has gone");
+    }
+}
