@@ -12,7 +12,12 @@ read -r prompt
 echo "$prompt" >> heard
 printf '{"type":"system","subtype":"init","session_id":"c-1"}\n'
 while ! [ -e go ]; do sleep 0.02; done
-case "$prompt" in *steered*) read -r message; echo "$message" >> heard ;; esac
+case "$prompt" in
+  *ask*)
+    printf '{"type":"control_request","request_id":"r-1","request":{"subtype":"can_use_tool","tool_name":"Write","tool_use_id":"t-1","input":{"file_path":"a"}}}\n'
+    read -r answer; echo "$answer" >> answers ;;
+  *steered*) read -r message; echo "$message" >> heard ;;
+esac
 printf '{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"c-1","num_turns":1}\n'
 while ! [ -e leave ]; do sleep 0.02; done
 "#;
@@ -78,6 +83,30 @@ async fn message_reaches_the_running_turn_once() {
             .filter(|event| event["update"]["sessionUpdate"] == "user_message_chunk");
         assert_eq!(said.count(), 2);
     }
+}
+
+/// What is larger than one read of the journal was passed over, and the turn waited for ever or ended without it.
+#[tokio::test]
+async fn large_message_and_answer_reach_the_agent() {
+    let server = with_claude("steer-large").start().await;
+    server.touch("go");
+    server.touch("leave");
+    let large = "x".repeat(300 << 10);
+    let id = running(&server, json!({ "steerable": true, "timeout": 60 })).await;
+    let message = json!({ "prompt": large, "when": "now" });
+    assert_eq!(send(&server, &id, "k", message).await.0, 202);
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], "completed", "{}", session["turns"][0]["cause"]);
+    assert!(heard(&server) == ["to be steered", &large]);
+    let id = running(&server, json!({ "prompt": "ask", "permission": "ask", "timeout": 60 })).await;
+    let question = server.question(&id).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/sessions/{id}/permissions/{question}");
+    let answer = json!({ "option": "allow", "updated_input": { "file_path": "a", "content": large } });
+    assert_eq!(server.send("POST", &path, answer).await.0, 200);
+    let session = server.settled(&id).await;
+    assert_eq!(session["status"], "completed", "{}", session["turns"][0]["cause"]);
+    let answers = std::fs::read_to_string(server.workspace().join("answers")).unwrap();
+    assert!(answers.contains(&large));
 }
 
 #[tokio::test]

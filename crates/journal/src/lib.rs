@@ -27,6 +27,7 @@ mod line_masker;
 mod long_line;
 mod masked;
 mod reader;
+mod record_lines;
 mod reset;
 mod unfinished;
 mod writer;
@@ -34,6 +35,7 @@ mod writer;
 pub use fold::fold;
 pub use masked::MaskedReader;
 pub use reader::{Piece, ReadError, Reader, SeekError};
+pub use record_lines::{RecordLines, heads};
 pub use reset::reset_journal;
 pub use writer::{Batch, WriteError, Writer};
 

@@ -6,9 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use promptd_journal::Reader;
-use promptd_model::Body;
-use promptd_model::{RecordKind, decode, parse_head, whole_lines};
+use promptd_journal::{Reader, RecordLines};
+use promptd_model::{Body, Head, RecordKind, decode, parse_head};
 
 /// The open questions of one attempt.
 #[derive(Debug)]
@@ -38,12 +37,12 @@ impl Questions {
         // A journal that cannot be read now is read the next time.
         if let Ok(mut reader) = Reader::open(folder) {
             reader.set_position(self.position);
-            // A question is never larger than a block.
+            let (turn, mut records) = (self.turn, RecordLines::default());
             while let Ok(Some(piece)) = reader.read() {
-                for line in whole_lines(&piece.bytes) {
-                    self.apply(line);
+                records.push(&piece, |head| concerns(head, turn), |line| self.apply(line));
+                if piece.ends_line {
+                    self.position = reader.position();
                 }
-                self.position = reader.position();
             }
         }
         let answered = std::mem::take(&mut self.answered);
@@ -51,13 +50,12 @@ impl Questions {
     }
 
     fn apply(&mut self, line: &[u8]) {
-        let Some(head) = parse_head(line).filter(|head| head.turn == self.turn) else {
-            return;
-        };
-        match head.kind {
-            RecordKind::Other("stdin") => return self.answered = false,
-            RecordKind::Other("permission" | "permission_answer" | "started" | "exited") => {}
-            _ => return,
+        match parse_head(line) {
+            Some(head) if head.turn == self.turn && head.kind == RecordKind::Other("stdin") => {
+                return self.answered = false;
+            }
+            Some(head) if concerns(head, self.turn) => {}
+            Some(_) | None => return,
         }
         match decode(line).map(|record| record.body) {
             Some(Body::Permission(permission)) => {
@@ -74,6 +72,12 @@ impl Questions {
             Some(_) | None => {}
         }
     }
+}
+
+/// Whether the record tells of a question.
+fn concerns(head: Head<'_>, turn: u32) -> bool {
+    let kinds = ["permission", "permission_answer", "started", "exited"];
+    head.turn == turn && matches!(head.kind, RecordKind::Other(kind) if kinds.contains(&kind))
 }
 
 #[cfg(test)]
@@ -125,6 +129,16 @@ mod tests {
         append(&folder, 2, ask("late"));
         append(&folder, 2, answer("late"));
         assert!(questions.check_open(&folder));
+        assert!(!questions.check_open(&folder));
+        // Larger than what is read at once.
+        let mut large = PermissionAnswer {
+            id: "large".to_owned(),
+            ..PermissionAnswer::default()
+        };
+        large.details.reason = Some("x".repeat(600 << 10));
+        append(&folder, 2, ask("large"));
+        append(&folder, 2, Body::PermissionAnswer(large));
+        append(&folder, 2, Body::Stdin(Output::default()));
         assert!(!questions.check_open(&folder));
         append(&folder, 2, ask("c"));
         append(&folder, 2, Body::Started(Started::default()));

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use promptd_journal::{Batch, Reader};
-use promptd_model::{RecordKind, parse_head, whole_lines};
+use promptd_journal::{Batch, Reader, heads};
+use promptd_model::RecordKind;
 
 /// Whether the server has written the turn's end since the keeper's last batch.
 ///
@@ -17,8 +17,7 @@ pub(crate) fn is_turn_ended(batch: &Batch<'_>, folder: &Path, turn: u32) -> bool
     };
     reader.set_position(batch.others_from);
     while let Ok(Some(piece)) = reader.read() {
-        let mut heads = whole_lines(&piece.bytes).filter_map(parse_head);
-        if heads.any(|head| head.turn == turn && head.kind == RecordKind::Other("turn_ended")) {
+        if heads(&piece).any(|head| head.turn == turn && head.kind == RecordKind::Other("turn_ended")) {
             return true;
         }
     }

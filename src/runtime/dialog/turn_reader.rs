@@ -7,9 +7,11 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::session::handle::Session;
 use promptd_agents::Observer;
 use promptd_follow::{Follower, Watcher};
-use promptd_model::{
-    Body, LineAssembler, LinePart, Observation, Prompt, RecordKind, Stream, decode, parse_head, whole_lines,
-};
+use promptd_journal::RecordLines;
+use promptd_model::{Body, Head, LineAssembler, LinePart, Observation, Prompt, RecordKind, Stream, decode, parse_head};
+
+/// What was written to the agent, or is to be: of these a message and an answer can be of any size.
+const DIALOG_KINDS: [&str; 3] = ["stdin", "permission_answer", "steer"];
 
 /// What interprets an agent's output.
 pub(crate) enum Listener {
@@ -53,6 +55,7 @@ pub(crate) struct TurnReader {
     follower: Option<Follower>,
     turn: u32,
     listener: Listener,
+    records: RecordLines,
     /// Unfinished lines of stdout and stderr.
     lines: [LineAssembler; 2],
     exit_seen: bool,
@@ -73,6 +76,7 @@ impl TurnReader {
             follower,
             turn,
             listener,
+            records: RecordLines::default(),
             lines: Default::default(),
             exit_seen: false,
             in_setup: false,
@@ -85,14 +89,17 @@ impl TurnReader {
         let mut all = Read::default();
         while let Some(follower) = &mut self.follower {
             let Some(piece) = follower.read().await? else { break };
-            // Only prompts, and output of control bytes, are larger than a block; no agent's event is.
-            if piece.starts_line && piece.ends_line {
-                for line in whole_lines(&piece.bytes) {
+            let (turn, mut records) = (self.turn, std::mem::take(&mut self.records));
+            records.push(
+                &piece,
+                |head| concerns(head, turn),
+                |line| {
                     let read = self.record(line);
                     all.lines |= read.lines;
                     all.known |= read.known;
-                }
-            }
+                },
+            );
+            self.records = records;
         }
         Ok(all)
     }
@@ -116,7 +123,7 @@ impl TurnReader {
                 self.in_setup = kind == "setup";
                 nothing
             }
-            RecordKind::Other("stdin" | "permission_answer" | "steer") => {
+            RecordKind::Other(kind) if DIALOG_KINDS.contains(&kind) => {
                 self.dialog_record(line);
                 nothing
             }
@@ -219,4 +226,13 @@ impl TurnReader {
     pub(crate) fn final_event_came_after_exit(&self) -> bool {
         self.final_after_exit
     }
+}
+
+/// Whether a record that is larger than a block has to be read. The prompts of later turns need not.
+fn concerns(head: Head<'_>, turn: u32) -> bool {
+    let is_read = match head.kind {
+        RecordKind::Output(..) => true,
+        RecordKind::Other(kind) => DIALOG_KINDS.contains(&kind),
+    };
+    head.turn == turn && is_read
 }

@@ -24,10 +24,8 @@ use crate::setup::{self, SetupProgress};
 use crate::spec::{Launch, Spec, Stdin};
 use crate::stream::{BLOCK, HOLE, StreamFile};
 use crate::wake::WakeSources;
-use promptd_journal::{FILE_NAME, ReadError, Reader, WriteError, Writer, fold};
-use promptd_model::{
-    Body, Cause, Exited, SessionState, Started, Stream, StreamOffset, TurnState, parse_head, whole_lines,
-};
+use promptd_journal::{FILE_NAME, ReadError, Reader, WriteError, Writer, fold, heads};
+use promptd_model::{Body, Cause, Exited, SessionState, Started, Stream, StreamOffset, TurnState};
 use promptd_sys as sys;
 
 /// How long one try to write waits for other writers of the journal. Meanwhile no request is answered.
@@ -171,8 +169,7 @@ fn recorded_turn(spec: &Spec, writer: &mut Writer, fresh: bool) -> Result<Option
         reader.set_position(spec.journal_end);
         let mut has_records = false;
         while let Some(piece) = reader.read().map_err(failed)? {
-            let mut heads = whole_lines(&piece.bytes).filter_map(parse_head);
-            has_records |= heads.any(|head| head.turn == spec.turn);
+            has_records |= heads(&piece).any(|head| head.turn == spec.turn);
         }
         if !has_records {
             return Ok(None);
