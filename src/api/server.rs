@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::api::connection::{ClientConnections, Endpoint, accept};
 use crate::api::http::auth::ListenerKind;
@@ -18,10 +20,16 @@ use crate::api::router::{refusals, router};
 use crate::api::state::{AppState, SharedState};
 use crate::api::stream::feed::wait_for_shutdown;
 use crate::runtime::{AuthMode, Listen, Runtime, Settings};
+use promptd_keeper::is_of_agent;
 use promptd_sys as sys;
 
 /// The control socket's name in the home.
 pub const CONTROL_SOCKET: &str = "control.sock";
+
+/// How long the socket's queue may be full before its listener is taken for one that accepts nothing.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const QUEUE_RETRY: Duration = Duration::from_millis(20);
 
 /// What to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +102,7 @@ impl Server {
             bound: Vec::new(),
         };
         // First, because it tells whether another server has this home.
-        server.bind_control(&settings.home)?;
+        server.bind_control(&settings.home).await?;
         if listeners == Listeners::All {
             for listen in &settings.listen {
                 match listen {
@@ -106,8 +114,8 @@ impl Server {
         Ok(server)
     }
 
-    fn bind_control(&mut self, home: &Path) -> Result<(), ServeError> {
-        if sys::is_listening(home, CONTROL_SOCKET) {
+    async fn bind_control(&mut self, home: &Path) -> Result<(), ServeError> {
+        if is_other_server_listening(home).await {
             return Err(ServeError::HomeInUse { home: home.to_owned() });
         }
         let listener = listen_unix(home, CONTROL_SOCKET)?;
@@ -217,6 +225,32 @@ impl Server {
             tracing::warn!(?grace, "some connections did not end in time and are cut off");
         }
     }
+}
+
+/// Whether another server listens on the control socket. This one has the home's lock, so it may also be a process of an
+/// agent, which would keep every server out.
+async fn is_other_server_listening(home: &Path) -> bool {
+    let begun = Instant::now();
+    let pid = loop {
+        match sys::connect_unix(home, CONTROL_SOCKET) {
+            Ok(stream) => break sys::peer_pid(&stream),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return false,
+            // No server leaves callers waiting so long.
+            Err(_) if begun.elapsed() > QUEUE_TIMEOUT => break None,
+            Err(_) => tokio::time::sleep(QUEUE_RETRY).await,
+        }
+    };
+    let is_server = match pid {
+        Some(pid) => sys::identity(pid).is_some() && !is_of_agent(pid, &home.join("sessions")),
+        None => begun.elapsed() <= QUEUE_TIMEOUT,
+    };
+    if !is_server {
+        tracing::warn!(
+            pid,
+            "a process of an agent listens in the place of the control socket, which is replaced"
+        );
+    }
+    is_server
 }
 
 fn check_open(

@@ -4,6 +4,7 @@
 
 mod corruption;
 mod hostile_agents;
+mod hostile_homes;
 mod orphans;
 mod processes;
 mod versions;

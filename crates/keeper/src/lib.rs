@@ -40,7 +40,9 @@ use std::process::ExitCode;
 
 pub use agent::pump_main;
 pub use control::{Request, Response, STDIN_NOT_OPEN};
-pub use lock_holders::{end_all_processes, end_lock_holders, find_keeper};
+pub use lock_holders::{
+    end_agents_with_lock, end_all_processes, end_lock_holders, find_keeper, has_processes, is_of_agent,
+};
 pub use paths::TurnPaths;
 pub use setup::main as setup_main;
 pub use spec::{Launch, SetupSpec, Spec, Stdin};

@@ -3,6 +3,8 @@
 //! Agents run as the same user, so they can lock files of ours and damage them. What they do to a session may cost that
 //! session, and no more.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,17 +18,41 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 const KILL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Ends processes of agents that keep the lock of a file in a session's folder; answers how many. Others, such as a
-/// person's, are left alone, and so are promptds that an agent has started with a home of their own.
+/// Ends processes of agents that keep the lock of a file in a session's folder; answers how many.
 pub fn end_lock_holders(file: &Path) -> usize {
-    let Some(sessions) = file.parent().and_then(Path::parent) else {
-        return 0;
-    };
-    let marker = format!("{MARKER}={}/", sessions.display());
+    let sessions = file.parent().and_then(Path::parent);
+    sessions.map_or(0, |sessions| end_agents_with_lock(file, sessions))
+}
+
+/// Ends processes of agents that keep the lock of a file; answers how many. `sessions` is the folder of all sessions.
+/// Others, such as a person's, are left alone, and so are promptds that an agent has started with a home of their own.
+pub fn end_agents_with_lock(file: &Path, sessions: &Path) -> usize {
     let mut holders = sys::lock_holders(file);
-    holders.retain(|holder| sys::has_marker(holder.pid, Marker::BeginsWith(&marker)));
+    holders.retain(|holder| is_of_agent(holder.pid, sessions));
     sys::signal_all(&holders, Signal::SIGKILL);
     holders.len()
+}
+
+/// Whether a process belongs to an agent of one of these sessions: it or one that it descends from has a turn's marker,
+/// or it descends from a keeper. So one that clears its environment is recognized, too.
+pub fn is_of_agent(pid: i32, sessions: &Path) -> bool {
+    let marker = format!("{MARKER}={}/", sessions.display());
+    sys::ancestry(pid).enumerate().any(|(distance, pid)| {
+        sys::has_marker(pid, Marker::BeginsWith(&marker)) || (distance > 0 && is_keeper(pid, sessions))
+    })
+}
+
+fn is_keeper(pid: i32, sessions: &Path) -> bool {
+    match sys::arguments(pid).as_slice() {
+        [word, folder, ..] => word == b"keeper" && Path::new(OsStr::from_bytes(folder)).parent() == Some(sessions),
+        _ => false,
+    }
+}
+
+/// Whether a process of a turn of this session lives, or a keeper.
+pub fn has_processes(folder: &Path) -> bool {
+    let keepers = keepers(folder);
+    !keepers.is_empty() || !agents(folder, &keepers).is_empty()
 }
 
 /// The keeper of a turn, whether or not it answers.

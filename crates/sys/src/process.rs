@@ -19,6 +19,9 @@ pub struct ProcessIdentity {
     pub start_ticks: u64,
 }
 
+/// No process descends from more than so many.
+const MAX_ANCESTORS: usize = 4096;
+
 /// The used fields of `/proc/<pid>/stat`, see proc(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -186,11 +189,19 @@ pub fn find_by_arguments(arguments: &[&[u8]]) -> Vec<ProcessIdentity> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_wanted = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut words = line.split(|byte| *byte == 0).skip(1);
-        arguments.iter().all(|argument| words.next() == Some(argument))
+        let words = self::arguments(*pid);
+        let mut words = words.iter();
+        arguments
+            .iter()
+            .all(|argument| words.next().is_some_and(|word| word == argument))
     };
     pids.filter(is_wanted).filter_map(identity).collect()
+}
+
+/// A process's arguments after the program's name.
+pub fn arguments(pid: i32) -> Vec<Vec<u8>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).skip(1).map(<[u8]>::to_vec).collect()
 }
 
 /// Whether a process was stopped by a signal, such as SIGSTOP, and does nothing until SIGCONT.
@@ -201,6 +212,12 @@ pub fn is_stopped(process: ProcessIdentity) -> bool {
 /// Whether a process waits in the kernel for something that no signal ends, such as a slow disk.
 pub fn is_uninterruptible(process: ProcessIdentity) -> bool {
     stat(process.pid).is_some_and(|stat| stat.start_ticks == process.start_ticks && stat.state == b'D')
+}
+
+/// A process and those that it descends from, up to the first one.
+pub fn ancestry(pid: i32) -> impl Iterator<Item = i32> {
+    // Bounded, because parents may change meanwhile.
+    std::iter::successors(Some(pid), |pid| Some(stat(*pid)?.parent).filter(|parent| *parent > 1)).take(MAX_ANCESTORS)
 }
 
 fn descends(pid: i32, roots: &[i32], living: &HashMap<i32, Stat>) -> bool {

@@ -75,6 +75,13 @@ pub fn is_own_peer(stream: &impl AsFd) -> io::Result<bool> {
     Ok(is_own_user(peer.uid()))
 }
 
+/// The process that listened or connected on the other side of a Unix socket; `None` where this process cannot see it,
+/// as in another container.
+pub fn peer_pid(stream: &impl AsFd) -> Option<i32> {
+    let peer = getsockopt(stream, sockopt::PeerCredentials).ok()?;
+    Some(peer.pid()).filter(|pid| *pid > 0)
+}
+
 /// A short name for `folder/name` that is valid while the returned descriptor is open.
 fn short_path(folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
     let opened = File::open(folder)?;

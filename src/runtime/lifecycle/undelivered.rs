@@ -64,6 +64,10 @@ impl Undelivered {
     pub(crate) fn load(&self) -> io::Result<()> {
         for folder in self.home.all_set_aside()? {
             match store::read(&folder) {
+                Ok(file) if !store::is_set_aside_of(&folder, &file.id) => {
+                    tracing::warn!(path = %folder.display(), session = %file.id, "what is left of a deleted session names another one");
+                    store::remove(&folder);
+                }
                 Ok(file) => self.report(Arc::new(Session::new(folder, file))),
                 // Another version goes on with it.
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {}

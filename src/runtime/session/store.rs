@@ -14,6 +14,7 @@ use crate::runtime::error::RuntimeError;
 use crate::runtime::session::private_home::check_private;
 use crate::runtime::versioned::{UnknownFields, check_version, parse};
 use promptd_journal::FILE_NAME;
+use promptd_keeper::end_agents_with_lock;
 use promptd_model::{SessionId, SessionRequest};
 use promptd_sys::{self as sys, StagedFile};
 
@@ -111,7 +112,15 @@ impl Home {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let file = sys::open_own(&lock_path, options).map_err(failed(&lock_path))?;
-        let lock = sys::lock_file(file, LOCK_TIMEOUT).map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
+        let lock = sys::lock_file(file, LOCK_TIMEOUT).or_else(|(file, _)| {
+            // An agent that holds it, and not a server: it would keep every server out.
+            let ended = end_agents_with_lock(&lock_path, &sessions);
+            if ended > 0 {
+                tracing::warn!(path = %lock_path.display(), ended, "processes of an agent kept the home locked, and were ended");
+            }
+            sys::lock_file(file, LOCK_TIMEOUT.saturating_mul(u32::from(ended > 0)))
+        });
+        let lock = lock.map_err(|_| RuntimeError::HomeInUse { home: path.to_owned() })?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -167,7 +176,9 @@ impl Home {
         let names = std::iter::once(format!("{prefix}{id}"));
         // An id may be used again, and that session renamed, too.
         let mut names = names.chain((2_u32..).map(|number| format!("{prefix}{id}.{number}")));
-        let free = names.find(|name| !sessions.join(name).exists()).unwrap_or_default();
+        // Also a link that leads nowhere is in the way.
+        let is_free = |name: &String| sessions.join(name).symlink_metadata().is_err();
+        let free = names.find(is_free).unwrap_or_default();
         let folder = sessions.join(free);
         fs::rename(self.session(id), &folder)?;
         Ok(folder)
@@ -203,6 +214,19 @@ impl Home {
             renamed => renamed.map(Some),
         }
     }
+}
+
+/// Whether a folder that was set aside was that of this session.
+pub(crate) fn is_set_aside_of(folder: &Path, id: &SessionId) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let rest = name
+        .strip_prefix(SET_ASIDE)
+        .and_then(|name| name.strip_prefix(id.as_str()));
+    rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number))
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<u32>().is_ok()
 }
 
 fn begins(entry: &fs::DirEntry, prefix: &str) -> bool {
@@ -246,5 +270,26 @@ fn make_accessible(folder: &Path) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             make_accessible(&entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_of_a_server_keeps_others_out() {
+        let folder = sys::TemporaryFolder::new("home").unwrap();
+        let home = Home::open(&folder).unwrap();
+        assert!(matches!(Home::open(&folder), Err(RuntimeError::HomeInUse { .. })));
+        drop(home);
+        assert!(Home::open(&folder).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_was_set_aside_names_its_session() {
+        let is_of = |name: &str| is_set_aside_of(Path::new(name), &"a.b".parse().unwrap());
+        assert!(is_of("/h/.forgotten-a.b") && is_of("/h/.forgotten-a.b.2"));
+        assert!(!is_of("/h/.forgotten-a") && !is_of("/h/.forgotten-a.bc") && !is_of("/h/.forgotten-a.b.c"));
     }
 }
