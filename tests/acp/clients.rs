@@ -115,6 +115,25 @@ async fn begin(agent: &ConnectionTo<Agent>, cwd: &Path) -> Result<SessionId, Err
     Ok(new.session_id)
 }
 
+/// Such a client knows no forms. Its answer was refused without a word, and the turn waited for the time limit.
+#[tokio::test]
+async fn plain_allow_for_a_form_is_a_rejection() {
+    let server = Server::with().scripted().start().await;
+    std::fs::create_dir_all(server.workspace()).unwrap();
+    let (heard, cwd) = (Heard::default(), server.workspace());
+    let work = async move |agent: ConnectionTo<Agent>| {
+        let session = begin(&agent, &cwd).await?;
+        agent.send_request(text(&session, "form\nsay Bye.")).block_task().await
+    };
+    let ended = with_client(&server, "?agent=scripted&permission=ask", &heard, "accept", work).await;
+    assert_eq!(ended.stop_reason, StopReason::EndTurn);
+    let said = heard.said();
+    assert!(
+        said.contains(r#"{"action":"decline"}"#) && said.ends_with("Bye."),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn client_prompts_cancels_and_loads_after_a_kill() {
     let mut server = Server::start().await;

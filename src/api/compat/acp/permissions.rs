@@ -1,6 +1,7 @@
 //! Permission requests to the client that wait for its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_client_protocol_schema::v1::{
     CLIENT_METHOD_NAMES as CLIENT, CancelRequestNotification, PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL,
@@ -11,9 +12,14 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use super::message::{META, meta, notification, params, request};
+use crate::api::http::problem::Problem;
+use crate::api::sessions::permissions::PermissionView;
 use crate::api::stream::websocket::Disconnected;
 use crate::runtime::Session;
-use promptd_model::{AnswerDetails, Permission, PermissionKind, PermissionOption};
+use promptd_model::{AnswerDetails, Permission, PermissionDefault, PermissionKind, PermissionOption};
+
+/// A client that answers by itself could be asked again without end.
+const ASK_AGAIN_DELAY: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// Asks the client.
@@ -61,9 +67,41 @@ impl Connection {
         let option = selected.option_id.0.to_string();
         let own = own.and_then(|mut own| own.remove(META)).unwrap_or_default();
         let details: AnswerDetails = serde_json::from_value(own).unwrap_or_default();
-        if let Err(problem) = self.api.answer_permission(&session, permission, option, details).await {
-            tracing::debug!(session = %session.id(), code = problem.code(), "a permission answer was refused");
+        let answered = self
+            .api
+            .answer_permission(&session, permission.clone(), option, details);
+        if let Err(problem) = answered.await {
+            tracing::warn!(session = %session.id(), permission, problem = problem.detail(), "the answer of an ACP client was refused");
+            self.handle_refusal(&session, permission, &problem).await;
         }
+    }
+
+    /// The client takes its request for answered, and would leave the turn waiting. One that cannot give what the answer
+    /// has to contain, because it knows no forms, is taken to reject. If the server could not write the answer, it asks
+    /// the client again.
+    async fn handle_refusal(&self, session: &Arc<Session>, permission: String, problem: &Problem) {
+        let state = session.latest();
+        let mut pending = state.pending_permissions();
+        let Some((asked, _)) = pending.find(|(asked, _)| asked.id == permission) else {
+            return;
+        };
+        if problem.status().is_client_error() {
+            let rejection = asked.default_option(PermissionDefault::Reject).to_owned();
+            let reason = format!("the client's answer cannot be used: {}", problem.detail());
+            let details = AnswerDetails {
+                reason: Some(reason).filter(|_| asked.takes_reason),
+                ..AnswerDetails::default()
+            };
+            let rejected = self.api.answer_permission(session, permission, rejection, details);
+            if rejected.await.is_ok() {
+                return;
+            }
+        }
+        tokio::time::sleep(ASK_AGAIN_DELAY).await;
+        let masker = self.api.runtime.masks.of_session(session);
+        let asked = PermissionView::masked(asked, masker.as_deref());
+        // The receiving loop notices that the client is gone.
+        let _sent = self.request_permission(session, asked).await;
     }
 }
 
