@@ -5,7 +5,6 @@ use support::{Builder, Server, of_type};
 
 /// A server that takes a script for claude: it waits for a file, then reads a message, and says both messages.
 fn with_claude(name: &str) -> Builder {
-    let programs = support::folder(name);
     let script = r#"#!/bin/sh
 echo "$*" >> arguments
 read -r prompt
@@ -21,9 +20,14 @@ esac
 printf '{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"c-1","num_turns":1}\n'
 while ! [ -e leave ]; do sleep 0.02; done
 "#;
-    std::fs::write(programs.join("claude"), script).unwrap();
+    with_program(name, "claude", script)
+}
+
+fn with_program(name: &str, program: &str, script: &str) -> Builder {
+    let programs = support::folder(name);
+    std::fs::write(programs.join(program), script).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(programs.join("claude"), executable).unwrap();
+    std::fs::set_permissions(programs.join(program), executable).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     Server::with().scripted().env("PATH", path)
 }
@@ -135,6 +139,40 @@ async fn message_that_comes_after_the_result_is_the_next_turn() {
         // The turn was over by then.
         assert_eq!((status, &answer["code"]), (409, &json!("not_running")));
     }
+}
+
+/// Codex refuses a message when its turn is just over, or takes none, such as a review.
+#[tokio::test]
+async fn message_that_codex_refuses_is_the_next_turn() {
+    let script = r#"#!/bin/sh
+completed() { printf '{"method":"turn/completed","params":{"threadId":"th","turn":{"id":"tu","status":"completed"}}}\n'; }
+while read -r line; do
+  id=${line#*\"id\":}; id=${id%%,*}
+  case "$line" in
+    *'"initialize"'*) printf '{"id":%s,"result":{}}\n' "$id" ;;
+    *'"thread/'*) printf '{"id":%s,"result":{"thread":{"id":"th"}}}\n' "$id" ;;
+    *'"turn/start"'*)
+      echo "$line" >> heard
+      printf '{"id":%s,"result":{"turn":{"id":"tu"}}}\n' "$id"
+      case "$line" in *"and this"*) completed ;; esac ;;
+    *'"turn/steer"'*)
+      printf '{"id":%s,"error":{"code":-32600,"message":"no active turn to steer"}}\n' "$id"
+      completed ;;
+  esac
+done
+"#;
+    let server = with_program("steer-codex", "codex", script).start().await;
+    let body = json!({ "agent": "codex", "prompt": "do that", "steerable": true, "timeout": 60 });
+    let id = server.create(body).await;
+    server.record(&id, "started").await;
+    let message = json!({ "prompt": "and this", "when": "now" });
+    assert_eq!(send(&server, &id, "k", message).await.0, 202);
+    let both = |session: &Value| session["turns"][1]["status"] == "completed";
+    let session = server.session_when(&id, both).await;
+    assert_eq!(session["turns"][0]["status"], "completed", "{session}");
+    let heard = std::fs::read_to_string(server.workspace().join("heard")).unwrap();
+    let asked = ["do that", "and this"].map(|text| heard.lines().filter(|line| line.contains(text)).count());
+    assert_eq!(asked, [1, 1], "{heard}");
 }
 
 #[tokio::test]

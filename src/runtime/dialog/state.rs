@@ -4,7 +4,7 @@
 //! journal, too. The difference is still to be written, by the server that began the dialog or by the one that follows
 //! it after a `kill -9`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
@@ -29,7 +29,9 @@ pub(crate) struct DialogState {
     questions: Vec<Question>,
     /// The ids of questions that the agent has withdrawn.
     withdrawn: Vec<String>,
-    /// Messages that came after the agent had given its final result.
+    /// Messages that the agent may refuse, by their numbers.
+    steered: BTreeMap<u64, Prompt>,
+    /// Messages that came after the agent had given its final result, or that it refused.
     late_messages: Vec<Prompt>,
     closes: bool,
     interrupted: bool,
@@ -46,6 +48,7 @@ impl DialogState {
             written_to: 0,
             questions: Vec::new(),
             withdrawn: Vec::new(),
+            steered: BTreeMap::new(),
             late_messages: Vec::new(),
             closes: false,
             interrupted: false,
@@ -116,12 +119,14 @@ impl DialogState {
         if self.closes {
             self.late_messages.push(message);
         } else if !self.interrupted {
-            self.driver.steer(seq, &message.text, &message.blocks);
+            if self.driver.steer(seq, &message.text, &message.blocks) {
+                self.steered.insert(seq, message);
+            }
             self.collect();
         }
     }
 
-    /// Messages that came after the agent had given its final result.
+    /// Messages that came after the agent had given its final result, or that it refused.
     pub(crate) fn take_late_messages(&mut self) -> Vec<Prompt> {
         std::mem::take(&mut self.late_messages)
     }
@@ -152,6 +157,10 @@ impl DialogState {
                     let id = format!("{}{id}", self.prefix);
                     self.questions.retain(|question| question.id != id);
                     self.withdrawn.push(id);
+                }
+                Effect::Steered { number, taken } => {
+                    let message = self.steered.remove(&number);
+                    self.late_messages.extend(message.filter(|_| !taken));
                 }
                 Effect::Close => {
                     self.closes = true;

@@ -204,7 +204,7 @@ impl TurnReader {
         }
     }
 
-    /// Messages that came after the agent had given its final result.
+    /// Messages that came after the agent had given its final result, or that it refused.
     pub(crate) fn take_late_messages(&mut self) -> Vec<Prompt> {
         match &mut self.listener {
             Listener::Dialog(dialog) => dialog.take_late_messages(),

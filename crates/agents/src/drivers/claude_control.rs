@@ -158,15 +158,16 @@ impl Driver for ClaudeControl {
         }
     }
 
-    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) {
+    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) -> bool {
         if self.is_interrupted || self.is_over {
-            return;
+            return false;
         }
         let content = content_of(text, blocks);
         // With an id, claude reports when it takes the message up.
         let id = format!("00000000-0000-4000-8000-{number:012x}");
         let message = json!({ "type": "user", "uuid": id, "message": { "role": "user", "content": content } });
         self.due.push(Effect::Write(json_rpc::line(&message)));
+        false
     }
 
     fn interrupt(&mut self) {

@@ -24,8 +24,8 @@ impl Driver for Clean<Box<dyn Driver>> {
         self.reader.answer(id, option, details);
     }
 
-    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) {
-        self.reader.steer(number, text, blocks);
+    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) -> bool {
+        self.reader.steer(number, text, blocks)
     }
 
     fn interrupt(&mut self) {

@@ -26,6 +26,13 @@ pub enum Effect {
     Ask(Question),
     /// The agent no longer needs an answer to this question.
     Withdraw(String),
+    /// The agent has taken the message with this number, or has refused it: the turn ends without it.
+    Steered {
+        /// The number that [`Driver::steer`] was given.
+        number: u64,
+        /// The agent has taken it.
+        taken: bool,
+    },
     /// Close the agent's standard input. The agent then exits.
     Close,
 }
@@ -70,8 +77,11 @@ pub trait Driver: Observer {
     /// this option. `cancelled` interrupts the turn, as [`Driver::interrupt`] does.
     fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails);
 
-    /// Passes a message of a caller on while the agent works. `number` is unique in the session.
-    fn steer(&mut self, _number: u64, _text: &str, _blocks: &[ContentBlock]) {}
+    /// Passes a message of a caller on while the agent works. `number` is unique in the session. Answers whether the agent
+    /// says if it takes it: then [`Effect::Steered`] follows.
+    fn steer(&mut self, _number: u64, _text: &str, _blocks: &[ContentBlock]) -> bool {
+        false
+    }
 
     /// Ends the turn in the agent's own way. Open questions are answered as the protocol requires.
     fn interrupt(&mut self);

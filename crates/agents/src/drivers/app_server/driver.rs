@@ -32,6 +32,7 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         stage: Stage::Opening,
         awaited: "initialize",
         steers: Vec::new(),
+        unanswered: BTreeMap::new(),
         is_interrupted: false,
         is_interrupt_sent: false,
         due: Vec::new(),
@@ -69,6 +70,8 @@ struct AppServer {
     awaited: &'static str,
     /// Messages that wait for the turn's id, as requests need it.
     steers: Vec<(i64, Value)>,
+    /// The numbers of the messages that the agent has neither taken nor refused, by the ids of their requests.
+    unanswered: BTreeMap<i64, u64>,
     is_interrupted: bool,
     /// The agent has the interrupt.
     is_interrupt_sent: bool,
@@ -93,7 +96,9 @@ impl Observer for AppServer {
             Some(Message::Result { id, .. }) => self.take_response(&id),
             Some(Message::Request { id, method, params }) => self.take_request(id, &method, params),
             Some(Message::Notification { method, params }) => self.take_notification(&method, params),
-            Some(Message::Error { .. }) | None => {}
+            // The turn was just over, or takes no messages, such as a review.
+            Some(Message::Error { id, .. }) => self.take_steered(&id, false),
+            None => {}
         }
         self.close_if_finished();
     }
@@ -120,13 +125,15 @@ impl Driver for AppServer {
         }
     }
 
-    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) {
+    fn steer(&mut self, number: u64, text: &str, blocks: &[ContentBlock]) -> bool {
         if self.is_interrupted || self.stage == Stage::Over {
-            return;
+            return false;
         }
         let id = i64::try_from(number).unwrap_or(i64::MAX).saturating_add(INTERRUPT);
         self.steers.push((id, input_of(text, blocks)));
+        self.unanswered.insert(id, number);
         self.send_steers();
+        true
     }
 
     fn interrupt(&mut self) {
@@ -172,8 +179,14 @@ impl AppServer {
             // The interrupt waited for the turn's id.
             RequestId::Number(TURN) if self.is_interrupted => self.send_interrupt(),
             RequestId::Number(TURN) => self.send_steers(),
-            _ => {}
+            _ => self.take_steered(id, true),
         }
+    }
+
+    fn take_steered(&mut self, id: &RequestId, taken: bool) {
+        let RequestId::Number(id) = id else { return };
+        let number = self.unanswered.remove(id);
+        self.due.extend(number.map(|number| Effect::Steered { number, taken }));
     }
 
     fn open(&mut self) {
@@ -316,6 +329,10 @@ impl AppServer {
             self.stage = Stage::Over;
             // An answer that comes now would be written after the end.
             drop(self.questions.close_all());
+            // What it has not taken by now is no part of this turn.
+            let refused = std::mem::take(&mut self.unanswered).into_values();
+            self.due
+                .extend(refused.map(|number| Effect::Steered { number, taken: false }));
             self.due.push(Effect::Close);
         }
     }

@@ -26,6 +26,7 @@ fn due(driver: &mut dyn Driver) -> Vec<Value> {
             }
             Effect::Ask(question) => all.push(json!({ "ask": question.id })),
             Effect::Withdraw(id) => all.push(json!({ "withdraw": id })),
+            Effect::Steered { number, taken } => all.push(json!({ "steered": number, "taken": taken })),
             Effect::Close => all.push(json!("close")),
         }
     }

@@ -1,5 +1,6 @@
 //! Tests of the drivers.
 
 mod acp;
+mod app_server;
 mod claude_control;
 mod recorded;
