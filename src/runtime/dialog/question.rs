@@ -15,7 +15,10 @@ const PERMISSION_TIMEOUT: Duration = Duration::from_mins(10);
 /// agent's own line is there in full.
 const MAX_TOOL_CALL: usize = 64 << 10;
 
-/// The members that are kept of a larger one.
+/// How deep it may be nested there. Readers of JSON give up at 128, and records are passed on inside of others.
+const MAX_DEPTH: usize = 100;
+
+/// The members that are kept of a larger or deeper one.
 const SMALL_MEMBERS: [&str; 4] = ["toolCallId", "title", "kind", "status"];
 
 /// The most bytes of a question's title.
@@ -44,7 +47,8 @@ pub(super) fn record(asked: Question, expires_at: Option<Timestamp>) -> Permissi
     title.truncate(title.floor_char_boundary(MAX_TITLE));
     let tool_call = asked.tool_call.map(|mut call| {
         let size = serde_json::to_vec(&call).map_or(usize::MAX, |text| text.len());
-        if let (true, Value::Object(members)) = (size > MAX_TOOL_CALL, &mut call) {
+        let is_too_much = size > MAX_TOOL_CALL || depth(&call) > MAX_DEPTH;
+        if let (true, Value::Object(members)) = (is_too_much, &mut call) {
             members.retain(|name, value| {
                 let short = value.as_str().is_some_and(|text| text.len() <= MAX_TITLE);
                 short && SMALL_MEMBERS.contains(&name.as_str())
@@ -62,6 +66,16 @@ pub(super) fn record(asked: Question, expires_at: Option<Timestamp>) -> Permissi
         takes_reason: asked.takes_reason,
         expires_at,
     }
+}
+
+/// How deep a value is nested: its parser goes no deeper than 128.
+fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(members) => members.values().map(depth).max(),
+        _ => return 0,
+    };
+    deepest.unwrap_or(0).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -83,5 +97,24 @@ mod tests {
         assert_eq!(small.title.len(), MAX_TITLE);
         let large = record(ask(&"x".repeat(MAX_TOOL_CALL)), None);
         assert_eq!(large.tool_call, Some(json!({ "toolCallId": "c", "title": "t" })));
+    }
+
+    /// The record could not be read again, and the session was taken for damaged.
+    #[test]
+    fn the_content_of_a_deep_tool_call_is_left_out() {
+        for (levels, is_kept) in [(90, true), (99, true), (100, false), (126, false)] {
+            let input = (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }));
+            let asked = Question {
+                tool_call: Some(json!({ "toolCallId": "c", "rawInput": input })),
+                ..Question::default()
+            };
+            let written = serde_json::to_string(&record(asked, None)).unwrap();
+            let read: Permission = serde_json::from_str(&written).unwrap();
+            let call = read.tool_call.unwrap();
+            assert_eq!(
+                (call.get("rawInput").is_some(), &call["toolCallId"]),
+                (is_kept, &json!("c"))
+            );
+        }
     }
 }
