@@ -17,6 +17,7 @@ use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::websocket::{CloseFrame, Disconnected, Receiver, Sender, Upgrade};
 use crate::api::stream::ws::{execute, send_answer};
 use crate::runtime::{Created, Session};
+use promptd_agents::repair_json;
 use promptd_model::{SessionRequest, View};
 
 /// A WebSocket on the bare host; a browser gets a pointer to the documentation.
@@ -121,7 +122,7 @@ async fn next_turn(api: &AppState, session: &Arc<Session>, text: &str) -> Result
 fn json_object(text: &str) -> Option<Map<String, Value>> {
     text.trim_start()
         .starts_with('{')
-        .then(|| serde_json::from_str(text).ok())
+        .then(|| serde_json::from_str(&repair_json(text)).ok())
         .flatten()
 }
 
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(prompt("fix the bug").unwrap(), "fix the bug");
         assert_eq!(prompt("{x} is not JSON").unwrap(), "{x} is not JSON");
         assert_eq!(prompt(r#" {"prompt":"hi","agent":"shell"}"#).unwrap(), "hi");
+        assert_eq!(prompt(r#"{"prompt":"cut \ud83d here"}"#).unwrap(), "cut \u{fffd} here");
         assert_eq!(prompt(r#"{"promt":"hi"}"#).unwrap_err().code(), "unknown_field");
         assert_eq!(prompt(r#"{"agent":"shell"}"#).unwrap_err().code(), "invalid_field");
     }

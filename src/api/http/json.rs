@@ -11,6 +11,7 @@ use crate::api::http::body;
 use crate::api::http::body::json_text;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
+use promptd_agents::repair_json;
 use promptd_model::nearest;
 
 /// A JSON body.
@@ -78,6 +79,9 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
         let detail = "the body is a list; send an object with names and values";
         return Err(Problem::bad_request("invalid_field", detail));
     }
+    // JavaScript cuts texts in the middle of a character.
+    let repaired = std::str::from_utf8(text).ok().map(repair_json);
+    let text = repaired.as_deref().map_or(text, str::as_bytes);
     json_text::check(text)?;
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -190,6 +194,13 @@ mod tests {
             let (code, detail) = refusal(list);
             assert_eq!((code, detail.contains("an object")), ("invalid_field", true));
         }
+    }
+
+    #[test]
+    fn half_a_character_is_a_sign_for_one_that_is_unknown() {
+        let request: SessionRequest = parse(br#"{"prompt":"cut \ud83d here","env":{"A":"\ude00"}}"#).unwrap();
+        assert_eq!(request.prompt.unwrap().text(), "cut \u{fffd} here");
+        assert_eq!(request.env["A"], "\u{fffd}");
     }
 
     #[test]
