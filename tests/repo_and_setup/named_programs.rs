@@ -1,6 +1,7 @@
-//! What a repository's configuration names is not run outside of a turn.
+//! What a repository names is not run outside of a turn, and not waited for.
 
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use support::git::git;
 use support::{Server, folder};
 
@@ -74,5 +75,35 @@ async fn artifacts_run_no_program_that_a_repository_names() {
         .map(|entry| entry.file_name())
         .collect();
     assert!(started.is_empty(), "{started:?} were run");
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+/// Git waits for a writer that never comes. It kept a place for two minutes, and then another comparison was answered.
+#[tokio::test]
+async fn fifo_where_git_reads_is_named_soon() {
+    let server = Server::start().await;
+    let root = folder("fifos-of-git");
+    let mut ids = Vec::new();
+    for (name, script) in [
+        ("ignore", "mkfifo .gitignore; echo a > new"),
+        ("include", "mkfifo fifo; git config include.path ../fifo"),
+    ] {
+        let repository = root.join(name);
+        std::fs::create_dir_all(&repository).unwrap();
+        let author = ["-c", "user.name=A", "-c", "user.email=a@example.com"];
+        git(&repository, &["init", "--quiet"]);
+        git(
+            &repository,
+            &[&author[..], &["commit", "--quiet", "--allow-empty", "-m", "x"]].concat(),
+        );
+        let id = server.create(json!({ "prompt": script, "cwd": repository })).await;
+        assert_eq!(server.settled(&id).await["status"], "completed");
+        ids.push(format!("/v1/sessions/{id}/artifacts"));
+    }
+    let answers = ids.iter().map(|path| server.ask("GET", path, &Value::Null));
+    for answer in join_all(answers).await {
+        assert_eq!((answer.status, answer.code()), (503, "git_slow"), "{}", answer.text());
+        assert!(answer.detail().contains("find . -type p"), "{}", answer.detail());
+    }
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -13,10 +13,16 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::ArtifactError;
-use promptd_sys::{self as sys, Marker, TreeQuery, WaitedChild};
+use promptd_sys::{self as sys, GroupActivity, Marker, TreeQuery, WaitedChild};
 
 /// Maximum time to wait for the child in total, without the time that the reader of its output needs.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A child that does nothing for so long waits for something that does not come, such as a writer of a FIFO.
+const STALL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+
+/// How often it is checked whether it does anything.
+const STALL_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 1000 });
 
 /// How often the child is checked: a grandchild may keep the pipe open after the child's exit.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -92,6 +98,7 @@ impl Running {
         let mut pipe = self.child.take_stdout();
         let mut block = vec![0; BLOCK];
         let mut waited = Duration::ZERO;
+        let mut stall = Stall::new(self.child.pid());
         loop {
             let begun = Instant::now();
             let ready = if let Some(pipe) = &pipe {
@@ -105,6 +112,11 @@ impl Running {
             if waited > TIMEOUT {
                 return Err(ArtifactError::Slow(TIMEOUT.as_secs()));
             }
+            if ready {
+                stall = Stall::new(self.child.pid());
+            } else if stall.is_over() {
+                return Err(ArtifactError::Stalled);
+            }
             if ready && let Some(open) = &mut pipe {
                 match open.read(&mut block) {
                     Ok(0) | Err(_) => pipe = None,
@@ -114,6 +126,40 @@ impl Running {
                 return Ok(status.success());
             }
         }
+    }
+}
+
+/// Notices that a child does nothing.
+struct Stall {
+    group: i32,
+    activity: GroupActivity,
+    /// Since when it has done nothing, and when that was looked at last.
+    since: Instant,
+    looked: Instant,
+}
+
+impl Stall {
+    fn new(group: i32) -> Self {
+        let now = Instant::now();
+        Self {
+            group,
+            activity: GroupActivity::default(),
+            since: now,
+            looked: now,
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        if now.duration_since(self.looked) < STALL_INTERVAL {
+            return false;
+        }
+        self.looked = now;
+        let activity = sys::group_activity(self.group);
+        if activity.is_busy || std::mem::replace(&mut self.activity, activity) != activity {
+            self.since = now;
+        }
+        now.duration_since(self.since) > STALL_TIMEOUT
     }
 }
 
@@ -162,6 +208,16 @@ mod tests {
         let (result, output) = shell("head -c 300000 /dev/zero; setsid sleep 5 & exit 0");
         assert!(result.is_ok() && output.len() == 300_000);
         assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn child_that_waits_for_nothing_is_given_up_soon() {
+        let (result, _) = shell("echo begun; sleep 600");
+        assert!(matches!(result, Err(ArtifactError::Stalled)), "{result:?}");
+        // One that works without output is not.
+        let work = "end=$(($(date +%s) + 3)); while [ $(date +%s) -lt $end ]; do :; done; echo done";
+        let (result, output) = shell(work);
+        assert!(result.is_ok() && output == b"done\n", "{result:?}");
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub enum ArtifactError {
     /// Git cannot be started.
     #[error("git cannot be started; install it, or try again if the machine is out of memory or processes")]
     NotStarted(#[source] io::Error),
+    /// Git waits for something that does not come.
+    #[error(
+        "git waits for something in the folder that does not come, such as a FIFO in the place of a .gitignore or of its \
+         configuration; find one with `find . -type p`, and remove it"
+    )]
+    Stalled,
     /// There is no commit to compare with.
     #[error(
         "there is no patch: the first turn did not begin in a git repository with a commit; use format=json or tar.gz"

@@ -42,9 +42,9 @@ pub use lock::{lock_file, lock_holders};
 pub use pipe::{tee, unread_bytes};
 pub use private::{make_private, set_env_variable, take_env_variable};
 pub use process::{
-    Marker, PidFd, ProcessIdentity, TreeQuery, ancestry, arguments, boot_id, boottime_seconds, find_by_arguments,
-    find_tree, has_marker, identity, is_stopped, is_uninterruptible, oom_kills, parse_stat, signal_all, signal_name,
-    start_ticks,
+    GroupActivity, Marker, PidFd, ProcessIdentity, TreeQuery, ancestry, arguments, boot_id, boottime_seconds,
+    find_by_arguments, find_tree, group_activity, has_marker, identity, is_stopped, is_uninterruptible, oom_kills,
+    parse_stat, signal_all, signal_name, start_ticks,
 };
 pub use socket::{bind_unix, connect_unix, is_listening, is_own_peer, peer_pid};
 pub use temporary::TemporaryFolder;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 use nix::sys::signal::{Signal, kill};
@@ -202,6 +202,47 @@ pub fn find_by_arguments(arguments: &[&[u8]]) -> Vec<ProcessIdentity> {
 pub fn arguments(pid: i32) -> Vec<Vec<u8>> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|byte| *byte == 0).skip(1).map(<[u8]>::to_vec).collect()
+}
+
+/// What the processes of a group have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupActivity {
+    /// How long they ran on a processor, in clock ticks.
+    pub ticks: u64,
+    /// One of their threads runs, or waits for a processor or for a disk.
+    pub is_busy: bool,
+}
+
+/// What the processes of a group have done until now.
+pub fn group_activity(group: i32) -> GroupActivity {
+    let mut activity = GroupActivity::default();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        let Some((_, _, ticks)) = state_of(&format!("/proc/{pid}/stat")).filter(|(_, of, _)| *of == group) else {
+            continue;
+        };
+        activity.ticks = activity.ticks.saturating_add(ticks);
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        activity.is_busy |= threads
+            .filter_map(|thread| state_of(&thread.path().join("stat")))
+            .any(|(state, _, _)| matches!(state, b'R' | b'D'));
+    }
+    activity
+}
+
+/// The state, the group and the clock ticks of a process or a thread.
+fn state_of(stat: impl AsRef<Path>) -> Option<(u8, i32, u64)> {
+    let line = fs::read(stat).ok()?;
+    let after_name = line.get(memchr::memrchr(b')', &line)?.checked_add(2)?..)?;
+    let mut fields = std::str::from_utf8(after_name).ok()?.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let user: u64 = fields.nth(8)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((state, group, user.saturating_add(system)))
 }
 
 /// Whether a process was stopped by a signal, such as SIGSTOP, and does nothing until SIGCONT.

@@ -135,7 +135,7 @@ impl From<ArtifactError> for Problem {
             ArtifactError::TooMany | ArtifactError::TooLarge(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "artifacts_too_large", detail)
             }
-            ArtifactError::Slow(_) => {
+            ArtifactError::Slow(_) | ArtifactError::Stalled => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "git_slow", detail).retry_after(GIT_RETRY_SECONDS)
             }
             ArtifactError::NotStarted(source) => Self::new(
