@@ -26,6 +26,6 @@ pub use request::{
     StdinMode, SystemPrompt, TurnOptions, View, WebhookEvent, WebhookFormat, When,
 };
 pub use session::{
-    BY_AGENT, CANCELLED, ClockTime, ExitEvidence, FinalEvent, Observation, Reset, SessionState, SessionStatus,
-    StreamOffset, TurnPhase, TurnState, decide_outcome,
+    BY_AGENT, CANCELLED, ClockTime, ExitEvidence, FinalEvent, GivenAnswer, Observation, Reset, SessionState,
+    SessionStatus, StreamOffset, TurnPhase, TurnState, decide_outcome,
 };

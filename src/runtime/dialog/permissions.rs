@@ -55,10 +55,9 @@ fn decide(
     }
     // A caller that did not get our response tries again, and the turn may have ended by then.
     let mut answers = state.turns.iter().rev().flat_map(|turn| &turn.answers);
-    let known = answers.find(|known| known.0.id == id).ok_or_else(not_found)?;
-    let (asked, answer) = &**known;
-    let is_same = |option: &PermissionOption| option.option_id == answer.option;
-    if answer.by == BY_CALLER && answer.details == *details && asked.option(option).is_some_and(is_same) {
+    let known = answers.find(|known| known.answer().id == id).ok_or_else(not_found)?;
+    let answer = known.answer();
+    if answer.by == BY_CALLER && known.is_repeated_by(option, details) {
         return Ok((answer.clone(), None));
     }
     Err(RuntimeError::PermissionAnswered {

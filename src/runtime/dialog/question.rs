@@ -27,7 +27,7 @@ const MAX_TITLE: usize = 4 << 10;
 /// Whether the journal has the question.
 pub(super) fn is_known(turn: &TurnState, asked: &Question) -> bool {
     let open = turn.permissions.iter().any(|(permission, _)| permission.id == asked.id);
-    open || turn.answers.iter().any(|known| known.0.id == asked.id)
+    open || turn.answers.iter().any(|known| known.answer().id == asked.id)
 }
 
 /// How long a question of this session waits for a caller.

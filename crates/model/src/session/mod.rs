@@ -10,7 +10,7 @@ mod state;
 mod status;
 
 pub use outcome::{ExitEvidence, FinalEvent, Observation, decide_outcome};
-pub use permission::{BY_AGENT, CANCELLED};
+pub use permission::{BY_AGENT, CANCELLED, GivenAnswer};
 pub use reset::{ClockTime, Reset};
 pub use state::{SessionState, StreamOffset, TurnPhase, TurnState};
 pub use status::SessionStatus;

@@ -1,6 +1,8 @@
 //! How a permission question is answered.
 
-use crate::record::{AnswerDetails, InvalidMember, Permission, PermissionKind, PermissionOption};
+use std::hash::{DefaultHasher, Hasher as _};
+
+use crate::record::{AnswerDetails, InvalidMember, Permission, PermissionAnswer, PermissionKind, PermissionOption};
 use crate::request::PermissionDefault;
 
 /// The answer if no option was chosen because the turn is being ended, as in ACP.
@@ -100,6 +102,59 @@ impl Permission {
             .filter_map(|kind| self.options.iter().find(|option| option.kind == *kind));
         options.next().map_or(CANCELLED, |option| &option.option_id)
     }
+}
+
+/// An answer that was given, with what tells whether another one is the same. What the answer holds besides its option is
+/// in the journal: it can be large, and states are in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivenAnswer {
+    asked: Permission,
+    answer: PermissionAnswer,
+    /// Of the answer's details.
+    digest: u64,
+}
+
+impl GivenAnswer {
+    /// Keeps what is needed of a question and its answer.
+    pub(super) fn new(asked: Permission, answer: &PermissionAnswer) -> Self {
+        let options = asked.options.into_iter().map(|option| PermissionOption {
+            name: String::new(),
+            ..option
+        });
+        Self {
+            asked: Permission {
+                id: asked.id,
+                options: options.collect(),
+                ..Permission::default()
+            },
+            answer: PermissionAnswer {
+                id: answer.id.clone(),
+                option: answer.option.clone(),
+                by: answer.by.clone(),
+                ..PermissionAnswer::default()
+            },
+            digest: digest(&answer.details),
+        }
+    }
+
+    /// The answer, without its details.
+    pub fn answer(&self) -> &PermissionAnswer {
+        &self.answer
+    }
+
+    /// Whether this option with these details is the same answer.
+    pub fn is_repeated_by(&self, option: &str, details: &AnswerDetails) -> bool {
+        let option = self.asked.option(option);
+        option.is_some_and(|option| option.option_id == self.answer.option) && digest(details) == self.digest
+    }
+}
+
+fn digest(details: &AnswerDetails) -> u64 {
+    // Neither a vector nor a map with texts as names fails.
+    let text = serde_json::to_vec(details).unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&text);
+    hasher.finish()
 }
 
 impl PermissionKind {
@@ -232,5 +287,28 @@ mod tests {
         assert_eq!(some.default_option(PermissionDefault::Allow), CANCELLED);
         assert_eq!(some.default_option(PermissionDefault::Reject), "R");
         assert_eq!(question(&[]).default_option(PermissionDefault::Reject), CANCELLED);
+    }
+
+    #[test]
+    fn an_answer_is_the_same_by_its_option_or_kind_and_its_details() {
+        let asked = question(&[("yes", PermissionKind::AllowOnce), ("no", PermissionKind::RejectOnce)]);
+        let details = |size: usize| AnswerDetails {
+            updated_input: Some(serde_json::json!({ "content": "x".repeat(size) })),
+            ..AnswerDetails::default()
+        };
+        let answer = PermissionAnswer {
+            id: asked.id.clone(),
+            option: "yes".to_owned(),
+            details: details(1 << 20),
+            ..PermissionAnswer::default()
+        };
+        let given = GivenAnswer::new(asked, &answer);
+        assert!(given.is_repeated_by("yes", &answer.details) && given.is_repeated_by("allow_once", &answer.details));
+        assert!(!given.is_repeated_by("no", &answer.details) && !given.is_repeated_by("yes", &details(3)));
+        assert_eq!(
+            given.answer().details,
+            AnswerDetails::default(),
+            "what is large is not kept"
+        );
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::permission::GivenAnswer;
 use super::status::SessionStatus;
 use crate::record::Usage;
-use crate::record::{Body, Exited, Permission, PermissionAnswer, Record, Started, Stdout, Stream, TurnEnded};
+use crate::record::{Body, Exited, Permission, Record, Started, Stdout, Stream, TurnEnded};
 use crate::request::TurnOptions;
 
 /// The phase of a turn.
@@ -75,8 +76,8 @@ pub struct TurnState {
     /// Unanswered questions, and when they were asked. `expires_at` is extended by the time during which the machine
     /// was paused.
     pub permissions: Vec<(Permission, Timestamp)>,
-    /// Answered questions, without their tool calls.
-    pub answers: Vec<Arc<(Permission, PermissionAnswer)>>,
+    /// Answered questions.
+    pub answers: Vec<Arc<GivenAnswer>>,
 }
 
 /// How much of a stream is in the journal.
@@ -307,9 +308,8 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
         Body::PermissionAnswer(answer) => {
             let index = turn.permissions.iter().position(|(asked, _)| asked.id == answer.id);
             if let Some(index) = index {
-                let (mut asked, _) = turn.permissions.remove(index);
-                asked.tool_call = None;
-                turn.answers.push(Arc::new((asked, answer.clone())));
+                let (asked, _) = turn.permissions.remove(index);
+                turn.answers.push(Arc::new(GivenAnswer::new(asked, answer)));
             }
         }
         Body::Exited(exited) => {

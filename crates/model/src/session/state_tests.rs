@@ -139,7 +139,7 @@ fn session_waits_while_a_question_is_open() {
     let state = fold(bodies.clone());
     assert_eq!(state.status(), SessionStatus::Waiting);
     assert_eq!(state.pending_permissions().next().unwrap().0.id, "2");
-    assert_eq!(state.turn(1).unwrap().answers[0].1.id, "1");
+    assert_eq!(state.turn(1).unwrap().answers[0].answer().id, "1");
     bodies.push(answer("2"));
     assert_eq!(fold(bodies.clone()).status(), SessionStatus::Running);
     // Answered questions stay answered.
