@@ -66,6 +66,15 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<(T, 
     }
 }
 
+/// A parser's error as that of the file: `Unsupported` for a word that only a newer version knows. Words may be added
+/// without another `version`.
+pub(crate) fn file_error(error: serde_json::Error) -> io::Error {
+    if error.to_string().starts_with("unknown variant ") {
+        return io::Error::new(io::ErrorKind::Unsupported, error);
+    }
+    error.into()
+}
+
 impl UnknownFields {
     /// Those of a file that this version reads without refusing any: what is missing in what it would write.
     pub(crate) fn missing(read: &Value, written: &Value) -> Self {

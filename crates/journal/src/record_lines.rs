@@ -66,7 +66,7 @@ mod tests {
             seen.extend(heads(&piece).map(|head| head.seq));
             let wants = |head: Head<'_>| head.kind.name() == "steer";
             records.push(&piece, wants, |line| {
-                taken.push(String::from_utf8(line.to_vec()).unwrap())
+                taken.push(String::from_utf8(line.to_vec()).unwrap());
             });
         }
         let [first, _, rest @ ..] = &lines;

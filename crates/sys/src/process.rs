@@ -218,7 +218,7 @@ pub fn group_activity(group: i32) -> GroupActivity {
     let mut activity = GroupActivity::default();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        let Some((_, _, ticks)) = state_of(&format!("/proc/{pid}/stat")).filter(|(_, of, _)| *of == group) else {
+        let Some((_, _, ticks)) = state_of(format!("/proc/{pid}/stat")).filter(|(_, of, _)| *of == group) else {
             continue;
         };
         activity.ticks = activity.ticks.saturating_add(ticks);
@@ -227,7 +227,7 @@ pub fn group_activity(group: i32) -> GroupActivity {
             .flatten()
             .flatten();
         activity.is_busy |= threads
-            .filter_map(|thread| state_of(&thread.path().join("stat")))
+            .filter_map(|thread| state_of(thread.path().join("stat")))
             .any(|(state, _, _)| matches!(state, b'R' | b'D'));
     }
     activity

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::error::RuntimeError;
 use crate::runtime::session::private_home::check_private;
-use crate::runtime::versioned::{UnknownFields, check_version, parse};
+use crate::runtime::versioned::{UnknownFields, check_version, file_error, parse};
 use promptd_journal::FILE_NAME;
 use promptd_keeper::end_agents_with_lock;
 use promptd_model::{SessionId, SessionRequest};
@@ -244,7 +244,7 @@ pub(crate) fn stage(folder: &Path, file: &SessionFile) -> io::Result<StagedFile>
 pub(crate) fn read(folder: &Path) -> io::Result<SessionFile> {
     let text = sys::read_own(&folder.join("session.json"), MAX_FILE)?;
     check_version(&text, VERSION)?;
-    let (mut file, unknown) = parse::<SessionFile>(&text)?;
+    let (mut file, unknown) = parse::<SessionFile>(&text).map_err(file_error)?;
     file.unknown = unknown;
     Ok(file)
 }
@@ -276,6 +276,7 @@ fn make_accessible(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_lock_of_a_server_keeps_others_out() {
@@ -284,6 +285,32 @@ mod tests {
         assert!(matches!(Home::open(&folder), Err(RuntimeError::HomeInUse { .. })));
         drop(home);
         assert!(Home::open(&folder).is_ok());
+    }
+
+    #[test]
+    fn a_word_of_a_newer_version_is_no_damage() {
+        let folder = sys::TemporaryFolder::new("newer-word").unwrap();
+        let agent = ("shell".to_owned(), PathBuf::from("/"));
+        let id = "one".parse().unwrap();
+        let file = SessionFile::new(id, Timestamp::now(), agent, None, SessionRequest::default());
+        replace(&folder, &file).unwrap();
+        assert!(read(&folder).is_ok());
+        let with = |name: &str, value: serde_json::Value| {
+            let mut file = serde_json::to_value(&file).unwrap();
+            file["request"][name] = value;
+            fs::write(folder.join("session.json"), file.to_string()).unwrap();
+            read(&folder).map_or_else(|error| error.kind(), |file| panic!("{file:?}"))
+        };
+        for (name, value) in [
+            ("permission", json!("plan")),
+            ("stdin", json!("pty")),
+            ("retry", json!({ "max": 1, "delay": 1, "on": ["weather"] })),
+            ("sinks", json!([{ "kind": "kafka", "url": "http://127.0.0.1:9/" }])),
+            ("mcp_servers", json!({ "a": { "type": "quic", "url": "http://x/" } })),
+        ] {
+            assert_eq!(with(name, value), io::ErrorKind::Unsupported, "{name}");
+        }
+        assert_eq!(with("permission", json!(7)), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Status;
+use crate::record::PermissionAnswer;
 use crate::{Output, Prompt, Setup};
 
 fn fold(bodies: Vec<Body>) -> SessionState {
