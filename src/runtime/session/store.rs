@@ -293,7 +293,7 @@ mod tests {
         let agent = ("shell".to_owned(), PathBuf::from("/"));
         let id = "one".parse().unwrap();
         let file = SessionFile::new(id, Timestamp::now(), agent, None, SessionRequest::default());
-        replace(&folder, &file).unwrap();
+        fs::write(folder.join("session.json"), serde_json::to_vec(&file).unwrap()).unwrap();
         assert!(read(&folder).is_ok());
         let with = |name: &str, value: serde_json::Value| {
             let mut file = serde_json::to_value(&file).unwrap();
