@@ -60,8 +60,7 @@ impl Due {
                 }
                 Effect::Ask(question) => self.questions.push(question),
                 // Codex reports this for each answered question, which is closed then.
-                Effect::Withdraw(id) => panic!("{id} was withdrawn"),
-                Effect::Steered { .. } => panic!("no message was sent"),
+                other @ (Effect::Withdraw(_) | Effect::Steered { .. }) => panic!("{other:?}"),
                 Effect::Close => {
                     assert!(!self.closed, "closed twice");
                     self.closed = true;
