@@ -69,7 +69,8 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<(T, 
 /// A parser's error as that of the file: `Unsupported` for a word that only a newer version knows. Words may be added
 /// without another `version`.
 pub(crate) fn file_error(error: serde_json::Error) -> io::Error {
-    if error.to_string().starts_with("unknown variant ") {
+    // An unknown field is set aside, and no error.
+    if error.to_string().starts_with("unknown ") {
         return io::Error::new(io::ErrorKind::Unsupported, error);
     }
     error.into()
