@@ -1,5 +1,6 @@
 //! `docs/agents.md`, and what is said of an agent that is not installed.
 
+use super::updates_table;
 use serde_json::{Value, json};
 use support::agents_table::{CELLS, REFUSALS, expected};
 use support::lab::AGENTS;
@@ -72,6 +73,7 @@ fn page(agents: &Value) -> String {
             .map(|(field, words)| format!("- `{field}`: {words}\n"))
             .concat(),
     );
+    line(&updates_table::table());
     page
 }
 

@@ -9,4 +9,5 @@
 
 mod agents_page;
 mod mcp_servers;
+mod updates_table;
 mod workspace_files;

@@ -70,7 +70,33 @@ fn command(input: &Value) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
+/// The command that a shell is called with, if that is all there is.
+fn without_shell(command: &str) -> &str {
+    let shells = [
+        "/bin/bash -lc ",
+        "/usr/bin/bash -lc ",
+        "bash -lc ",
+        "bash -c ",
+        "/bin/sh -c ",
+        "sh -c ",
+    ];
+    let Some(inner) = shells.iter().find_map(|shell| command.strip_prefix(shell)) else {
+        return command;
+    };
+    let quoted = ['\'', '"'].iter().find_map(|quote| {
+        let inner = inner.strip_prefix(*quote)?.strip_suffix(*quote)?;
+        (!inner.contains(*quote)).then_some(inner)
+    });
+    // Without quotes, only the first word is the command.
+    quoted.unwrap_or(if inner.contains([' ', '\'', '"']) {
+        command
+    } else {
+        inner
+    })
+}
+
 fn run(command: &str) -> String {
+    let command = without_shell(command);
     let mut lines = command.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or_default().trim();
     let more = if lines.next().is_some() { " …" } else { "" };
@@ -145,10 +171,16 @@ mod tests {
         let cases = [
             ("Bash", json!({"command": "ls -l", "description": "d"}), "Run `ls -l`"),
             ("bash", json!({"command": "\n ls -l\nrm x"}), "Run `ls -l` …"),
+            ("exec_command", json!({"command": ["bash", "-lc", "ls"]}), "Run `ls`"),
             (
                 "exec_command",
-                json!({"command": ["bash", "-lc", "ls"]}),
-                "Run `bash -lc ls`",
+                json!({"command": "/bin/bash -lc 'ls -l'"}),
+                "Run `ls -l`",
+            ),
+            (
+                "exec_command",
+                json!({"command": "bash -lc 'ls' 'x'"}),
+                "Run `bash -lc 'ls' 'x'`",
             ),
             ("bash", json!({"command": ""}), "bash"),
             ("bash", json!({ "command": long }), &cut),
