@@ -147,7 +147,7 @@ fn a_subtype_of_error_is_a_failure() {
 }
 
 /// A text, cut into pieces.
-fn cut(text: &str, cuts: &[prop::sample::Index]) -> Vec<String> {
+pub(super) fn cut(text: &str, cuts: &[prop::sample::Index]) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(characters.len() + 1)).collect();
     ends.extend([0, characters.len()]);

@@ -18,6 +18,7 @@ mod attempts;
 mod claude;
 mod codex;
 mod gemini;
+mod generated;
 mod recordings;
 mod schema;
 mod shapes;

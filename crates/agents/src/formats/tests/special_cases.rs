@@ -36,7 +36,7 @@ fn copilot_an_answer_without_chunks_is_one_update() {
 }
 
 /// The text that a reader has who follows the updates: void chunks are taken back.
-fn text_of_reader(updates: &[Value]) -> String {
+pub(super) fn text_of_reader(updates: &[Value]) -> String {
     let mut chunks: Vec<(&str, &str)> = Vec::new();
     for update in updates {
         let id = update["messageId"].as_str().unwrap_or_default();
