@@ -47,12 +47,9 @@ struct CopilotObserver {
 
 #[derive(Default, Clone)]
 struct CopilotTranslator {
-    /// The ids of the last texts that came in chunks.
-    message: String,
-    thought: String,
-    /// These chunks.
-    message_chunks: String,
-    thought_chunks: String,
+    /// The last texts that came in chunks.
+    message: Chunked,
+    thought: Chunked,
     /// The texts of the request to the model that has no complete message.
     request: Vec<String>,
     /// Why the last request failed: its HTTP status, its message, and whether the connection failed.
@@ -174,17 +171,35 @@ impl CopilotObserver {
     }
 }
 
-/// What the chunks of a complete text did not have. A text that comes once more adds nothing.
-fn missing(chunks: &mut String, text: &str, id: &str, update: fn(&str) -> Update) -> Vec<Update> {
-    if chunks.is_empty() {
-        return Vec::new();
-    }
-    complete(chunks, text, id, update)
+/// A text that comes in chunks, and then as a whole.
+#[derive(Default, Clone)]
+struct Chunked {
+    id: String,
+    chunks: String,
+    is_complete: bool,
 }
 
-/// Whether the text of this id came in chunks. A text without an id did not.
-fn came_in_chunks(id: &str, chunked: &str) -> bool {
-    !id.is_empty() && id == chunked
+impl Chunked {
+    fn push(&mut self, id: &str, chunk: &str) {
+        if self.id != id || self.is_complete {
+            *self = Self {
+                id: id.to_owned(),
+                ..Self::default()
+            };
+        }
+        self.chunks.push_str(chunk);
+    }
+
+    /// What a complete text adds to its chunks; nothing if it comes once more. A text without an id had no chunks.
+    fn complete(&mut self, id: &str, text: &str, update: fn(&str) -> Update) -> Vec<Update> {
+        if id.is_empty() || self.id != id {
+            return vec![update(text).in_message(id)];
+        }
+        if std::mem::replace(&mut self.is_complete, true) {
+            return Vec::new();
+        }
+        complete(&mut self.chunks, text, id, update)
+    }
 }
 
 impl Translator for CopilotTranslator {
@@ -194,20 +209,12 @@ impl Translator for CopilotTranslator {
         let update = match &*event.kind {
             "assistant.message_delta" => {
                 self.chunk(&data.message_id);
-                if self.message != data.message_id {
-                    self.message_chunks.clear();
-                }
-                self.message.clone_from(&data.message_id);
-                self.message_chunks.push_str(&data.delta_content);
+                self.message.push(&data.message_id, &data.delta_content);
                 Update::message(data.delta_content).in_message(data.message_id)
             }
             "assistant.reasoning_delta" => {
                 self.chunk(&data.reasoning_id);
-                if self.thought != data.reasoning_id {
-                    self.thought_chunks.clear();
-                }
-                self.thought.clone_from(&data.reasoning_id);
-                self.thought_chunks.push_str(&data.delta_content);
+                self.thought.push(&data.reasoning_id, &data.delta_content);
                 Update::thought(data.delta_content).in_message(data.reasoning_id)
             }
             "assistant.message" => {
@@ -216,17 +223,13 @@ impl Translator for CopilotTranslator {
                 if data.content.is_empty() {
                     return Some(Vec::new());
                 }
-                if came_in_chunks(&data.message_id, &self.message) {
-                    let (chunks, id) = (&mut self.message_chunks, &data.message_id);
-                    return Some(missing(chunks, &data.content, id, |text| Update::message(text)));
-                }
-                Update::message(data.content).in_message(data.message_id)
+                let (id, text) = (&data.message_id, &data.content);
+                return Some(self.message.complete(id, text, |text| Update::message(text)));
             }
-            "assistant.reasoning" if came_in_chunks(&data.reasoning_id, &self.thought) => {
-                let (chunks, id) = (&mut self.thought_chunks, &data.reasoning_id);
-                return Some(missing(chunks, &data.content, id, |text| Update::thought(text)));
+            "assistant.reasoning" => {
+                let (id, text) = (&data.reasoning_id, &data.content);
+                return Some(self.thought.complete(id, text, |text| Update::thought(text)));
             }
-            "assistant.reasoning" => Update::thought(data.content).in_message(data.reasoning_id),
             // The prompt: its own record has it.
             "user.message" => return Some(Vec::new()),
             "model.call_failure" => {
