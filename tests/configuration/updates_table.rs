@@ -73,9 +73,12 @@ fn fields(agent: &str, recording: &Recording) -> BTreeSet<&'static str> {
     let agent = Agent::BuiltIn(find(agent).unwrap());
     let mut translator = agent.translator(recording.is_dialog()).unwrap();
     let (mut seen, mut last, mut has_call) = (BTreeSet::new(), Value::Null, false);
-    let lines = recording.events().filter_map(|event| match recording.is_dialog() {
-        true => event.get("out").map(Value::to_string),
-        false => Some(event.to_string()),
+    let lines = recording.events().filter_map(|event| {
+        if recording.is_dialog() {
+            event.get("out").map(Value::to_string)
+        } else {
+            Some(event.to_string())
+        }
     });
     for line in lines {
         for update in translator.translate_line(line.as_bytes()).unwrap_or_default() {
