@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::message;
 use super::open::OpenSessions;
 use super::pending::PendingPermissions;
+use super::running::RunningRequests;
 use crate::api::http::problem::Problem;
 use crate::api::state::SharedState;
 use crate::api::stream::websocket::{Disconnected, Sender};
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     /// Every connection may follow one session; further ones share what is left of the files.
     pub(super) first: Arc<Semaphore>,
     pub(super) pending: PendingPermissions,
+    /// Requests that wait for something other than a turn.
+    pub(super) running: Arc<RunningRequests>,
 }
 
 /// What the URL of the connection says about all of its sessions.
@@ -38,23 +41,26 @@ pub(super) struct Defaults {
     pub(super) raw: bool,
 }
 
-/// The updates that a client gets only if it asks for them.
+/// What a client gets only if it says that it shows it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Shown {
     pub(super) notices: bool,
     pub(super) compactions: bool,
+    /// Questions as forms.
+    pub(super) forms: bool,
 }
 
 impl Shown {
     /// As the parameters of `initialize` say.
     pub(super) fn of(params: &Value) -> Self {
         let asks = |what: &str| {
-            let capability = params.pointer(&format!("/clientCapabilities/session/{what}"));
+            let capability = params.pointer(&format!("/clientCapabilities/{what}"));
             capability.is_some_and(Value::is_object)
         };
         Self {
-            notices: asks("notices"),
-            compactions: asks("compaction"),
+            notices: asks("session/notices"),
+            compactions: asks("session/compaction"),
+            forms: asks("elicitation/form"),
         }
     }
 }

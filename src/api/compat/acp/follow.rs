@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::message::{meta, notification, rpc_error, value};
 use super::open::OpenSession;
 use super::outcome::outcome;
+use super::running::{RunningGuard, cancelled_error};
 use crate::api::http::problem::Problem;
 use crate::api::stream::feed::{Feed, Until};
 use crate::api::stream::lines::{LineFeed, LineStep};
@@ -52,7 +53,7 @@ enum Extension {
 pub(super) async fn follow(connection: Arc<Connection>, open: Arc<OpenSession>, mut feed: LineFeed) {
     // The receiving loop notices that the client is gone.
     let ended = tokio::select! {
-        sent = connection.send_updates(&open, &mut feed) => sent.is_ok(),
+        sent = connection.send_updates(&open, &mut feed, || false) => sent.is_ok(),
         () = open.closed.notified() => false,
     };
     if ended {
@@ -65,14 +66,17 @@ pub(super) async fn load(
     connection: Arc<Connection>,
     open: Arc<OpenSession>,
     first: bool,
-    id: RequestId,
+    (id, running): (RequestId, RunningGuard),
     answer: Value,
 ) {
     let replay = async {
         let runtime = &connection.api.runtime;
         let feed = Feed::open(runtime, &open.session, 0, Until::Now, View::Updates).map_err(Problem::from)?;
         let mut feed = LineFeed::new(feed);
-        match connection.send_updates(&open, &mut feed).await {
+        match connection
+            .send_updates(&open, &mut feed, || running.is_cancelled())
+            .await
+        {
             Ok(sent) => sent?,
             Err(Disconnected) => return Ok(None),
         }
@@ -82,7 +86,14 @@ pub(super) async fn load(
     };
     match replay.await {
         Ok(None) => {}
+        Ok(Some(_)) if running.is_cancelled() => {
+            if first {
+                connection.stop_following(&open).await;
+            }
+            drop(connection.respond(id, Err(cancelled_error())).await);
+        }
         Ok(Some(next)) => {
+            drop(running);
             drop(connection.respond(id, Ok(answer)).await);
             if let Some(feed) = next {
                 follow(connection, open, feed).await;
@@ -106,16 +117,21 @@ impl Connection {
         Ok(LineFeed::new(feed))
     }
 
-    /// Sends what a feed gives until it ends, or breaks off.
+    /// Sends what a feed gives until it ends, or breaks off, or is over for another reason.
     async fn send_updates(
         &self,
         open: &OpenSession,
         feed: &mut LineFeed,
+        is_over: impl Fn() -> bool,
     ) -> Result<Result<(), ReadError>, Disconnected> {
         loop {
             match feed.next().await {
                 Ok(LineStep::Lines(lines)) => {
                     for line in lines {
+                        // Between two messages: no part of one may be missing.
+                        if is_over() {
+                            return Ok(Ok(()));
+                        }
                         self.send_line(open, &line).await?;
                     }
                     self.sender.record_activity();

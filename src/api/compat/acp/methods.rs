@@ -6,15 +6,16 @@ use std::sync::Arc;
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
     AGENT_METHOD_NAMES as METHODS, AgentCapabilities, AuthenticateResponse, CancelNotification,
-    CancelRequestNotification, Error, ErrorCode, Implementation, InitializeResponse, McpCapabilities,
+    CancelRequestNotification, Error, ErrorCode, Implementation, InitializeResponse, McpCapabilities, Meta,
     PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PromptCapabilities, PromptRequest, RequestId, SessionCapabilities,
     SessionCloseCapabilities, SessionDeleteCapabilities, SessionListCapabilities, SessionResumeCapabilities,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connection::{Connection, Shown, Tasks};
 use super::message::{params, rpc_error, value};
 use super::requests;
+use super::steering::STEERING;
 use crate::api::http::problem::Problem;
 use crate::runtime::{NewPrompt, Session};
 
@@ -35,7 +36,7 @@ impl Connection {
         } else if method == METHODS.authenticate {
             value(&AuthenticateResponse::new()).map(Some)
         } else if method == METHODS.session_new {
-            self.new_session(given, tasks).await.map(Some)
+            answer_later(self.new_session(id, given, tasks))
         } else if method == METHODS.session_list {
             self.list(given).map(Some)
         } else if method == METHODS.session_resume {
@@ -48,6 +49,8 @@ impl Connection {
             answer_later(self.load(id, given, tasks))
         } else if method == METHODS.session_prompt {
             answer_later(self.prompt(id, given, tasks).await)
+        } else if method == STEERING {
+            self.steer(given).await.map(Some)
         } else {
             let method: String = method.chars().take(200).collect();
             let message = format!("there is no method {method:?}; initialize tells what there is");
@@ -72,9 +75,10 @@ impl Connection {
         }
     }
 
-    /// Ends the turn of one `session/prompt`, which is then answered like every other. Requests of other kinds have no
-    /// effect that could be taken back, and are answered as well.
+    /// Ends the turn of one `session/prompt`, which is then answered like every other. Every other request that waits is
+    /// answered as cancelled.
     async fn cancel_request(&self, request: &RequestId) {
+        self.running.cancel(request);
         for open in self.open.all() {
             if let Some(turn) = open.turn_of(request).await {
                 drop(self.api.cancel(&open.session, turn).await);
@@ -128,4 +132,5 @@ fn initialize() -> InitializeResponse {
     InitializeResponse::new(ProtocolVersion::V1)
         .agent_capabilities(capabilities)
         .agent_info(Implementation::new("promptd", env!("CARGO_PKG_VERSION")))
+        .meta(Meta::from_iter([("steering".to_owned(), json!({ "supported": true }))]))
 }

@@ -11,7 +11,9 @@ use agent_client_protocol_schema::v1::{
 use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
+use super::forms;
 use super::message::{META, meta, notification, params, request};
+use super::pending::PendingPermission;
 use crate::api::http::problem::Problem;
 use crate::api::sessions::permissions::PermissionView;
 use crate::api::stream::websocket::Disconnected;
@@ -22,13 +24,25 @@ use promptd_model::{AnswerDetails, Permission, PermissionDefault, PermissionKind
 const ASK_AGAIN_DELAY: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// Asks the client.
+    /// Asks the client: with a form, if the question needs one and the client shows forms.
     pub(super) async fn request_permission(
         &self,
         session: &Arc<Session>,
         permission: Permission,
     ) -> Result<(), Disconnected> {
-        let id = self.pending.add(session, &permission.id);
+        let shows_forms = self.shown.get().is_some_and(|shown| shown.forms);
+        if permission.questions.is_empty() || !shows_forms {
+            return self.request_option(session, permission).await;
+        }
+        let id = self.pending.add(session, &permission.id, true);
+        let asked = forms::request(session.id().as_str(), &permission);
+        let frame = request(RequestId::Number(id), CLIENT.elicitation_create, asked);
+        self.sender.send_text(frame).await
+    }
+
+    /// Asks the client for one of the options.
+    async fn request_option(&self, session: &Arc<Session>, permission: Permission) -> Result<(), Disconnected> {
+        let id = self.pending.add(session, &permission.id, false);
         let asked = permission_request(session.id().as_str(), permission);
         let frame = request(RequestId::Number(id), CLIENT.session_request_permission, asked);
         self.sender.send_text(frame).await
@@ -52,28 +66,62 @@ impl Connection {
 
     /// Handles a response of the client. Without a choice in it the request stays open: for other clients, or for the
     /// interrupt that follows.
-    pub(super) async fn handle_response(&self, id: &RequestId, result: Result<Value, Value>) {
-        let RequestId::Number(id) = id else { return };
-        let Some((session, permission)) = self.pending.take(*id) else {
-            return;
+    pub(super) async fn handle_response(
+        &self,
+        id: &RequestId,
+        result: Result<Value, Value>,
+    ) -> Result<(), Disconnected> {
+        let RequestId::Number(id) = id else { return Ok(()) };
+        let Some(asked) = self.pending.take(*id) else {
+            return Ok(());
         };
+        if asked.is_form {
+            return self.take_form(asked, result).await;
+        }
         let answer = result
             .ok()
             .and_then(|result| params::<RequestPermissionResponse>(result).ok());
         let own = answer.as_ref().and_then(|answer| answer.meta.clone());
         let Some(RequestPermissionOutcome::Selected(selected)) = answer.map(|answer| answer.outcome) else {
-            return;
+            return Ok(());
         };
         let option = selected.option_id.0.to_string();
         let own = own.and_then(|mut own| own.remove(META)).unwrap_or_default();
         let details: AnswerDetails = serde_json::from_value(own).unwrap_or_default();
-        let answered = self
-            .api
-            .answer_permission(&session, permission.clone(), option, details);
-        if let Err(problem) = answered.await {
-            tracing::warn!(session = %session.id(), permission, problem = problem.detail(), "the answer of an ACP client was refused");
-            self.handle_refusal(&session, permission, &problem).await;
+        if let Err(problem) = self.answer(&asked, option, details).await {
+            self.handle_refusal(&asked.session, asked.permission, &problem).await;
         }
+        Ok(())
+    }
+
+    /// Takes the answer to a form. If it cannot be used, or the client could not show the form, the client is asked for an
+    /// option.
+    async fn take_form(&self, asked: PendingPermission, result: Result<Value, Value>) -> Result<(), Disconnected> {
+        let state = asked.session.latest();
+        let mut pending = state.pending_permissions();
+        let Some((permission, _)) = pending.find(|(waits, _)| waits.id == asked.permission) else {
+            // It was answered elsewhere.
+            return Ok(());
+        };
+        let masker = self.api.runtime.masks.of_session(&asked.session);
+        let shown = PermissionView::masked(permission, masker.as_deref());
+        let answer = result.ok().and_then(|response| forms::answer(&shown, &response));
+        if let Some((option, details)) = answer {
+            match self.answer(&asked, option, details).await {
+                Err(problem) if problem.code() == "invalid_field" => {}
+                // Another answer came before it.
+                Ok(()) | Err(_) => return Ok(()),
+            }
+        }
+        self.request_option(&asked.session, shown).await
+    }
+
+    async fn answer(&self, asked: &PendingPermission, option: String, details: AnswerDetails) -> Result<(), Problem> {
+        let (session, permission) = (&asked.session, asked.permission.clone());
+        let answered = self.api.answer_permission(session, permission, option, details).await;
+        answered.map(drop).inspect_err(|problem| {
+            tracing::warn!(session = %session.id(), permission = asked.permission, problem = problem.detail(), "the answer of an ACP client was refused");
+        })
     }
 
     /// The client takes its request for answered, and would leave the turn waiting. One that cannot give what the answer
@@ -152,6 +200,8 @@ mod tests {
                     option_id: "yes".to_owned(),
                     name: "Yes".to_owned(),
                     kind: PermissionKind::AllowOnce,
+                    scope: None,
+                    grant: None,
                 }],
                 ..Permission::default()
             },

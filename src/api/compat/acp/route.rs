@@ -26,7 +26,7 @@ use promptd_model::PermissionMode;
         ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`promptd.bearer.<token>`, for browsers"),
     ),
     responses(
-        (status = 101, description = "ACP v1: `initialize`, `authenticate`, `session/new`, `session/load`, `session/resume`, `session/list`, `session/prompt`, `session/cancel`, `$/cancel_request`, `session/close`, `session/delete`; `session/update` and `session/request_permission` back. `_meta.promptd` of `session/new` takes the fields of `POST /v1/sessions`; `session/load` and `session/resume` want the session's own `cwd`, and no `mcpServers` but its own"),
+        (status = 101, description = "ACP v1: `initialize`, `authenticate`, `session/new`, `session/load`, `session/resume`, `session/list`, `session/prompt`, `session/cancel`, `$/cancel_request`, `session/close`, `session/delete`, and `_session/steering` (a message into the running turn); `session/update` and `session/request_permission` back, and `elicitation/create` to clients that show forms. `_meta.promptd` of `session/new` takes the fields of `POST /v1/sessions`; `session/load` and `session/resume` want the session's own `cwd`, and no `mcpServers` but its own"),
         (status = 426, description = "`upgrade_required`"),
     ))]
 pub(crate) async fn acp(
@@ -49,6 +49,7 @@ pub(crate) async fn acp(
             open: OpenSessions::default(),
             first: Arc::new(Semaphore::new(1)),
             pending: PendingPermissions::default(),
+            running: Arc::default(),
         });
         serve(&connection, receiver).await
     }))
@@ -74,7 +75,7 @@ async fn serve(connection: &Arc<Connection>, mut receiver: Receiver) -> Result<C
                 }
             }
             Ok(Ok(Incoming::Notification { method, params })) => connection.handle_notification(&method, params).await,
-            Ok(Ok(Incoming::Response { id, result })) => connection.handle_response(&id, result).await,
+            Ok(Ok(Incoming::Response { id, result })) => connection.handle_response(&id, result).await?,
             Ok(Err(invalid)) => connection.respond(invalid.id, Err(*invalid.error)).await?,
             Err(problem) => connection.respond(RequestId::Null, Err(problem.into())).await?,
         }

@@ -1,6 +1,7 @@
 //! The methods that open sessions, list them and end them.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use super::follow::{follow, load};
 use super::message::{meta, params, rpc_error, value};
 use super::open::OpenSession;
 use super::requests;
+use super::running::{RunningGuard, cancelled_error};
 use crate::api::http::problem::Problem;
 use crate::api::sessions::permissions::PermissionView;
+use crate::api::stream::lines::LineFeed;
 use crate::runtime::Session;
 use promptd_mask::masked;
 use promptd_model::{PermissionMode, SessionRequest, SessionState, time_text};
@@ -30,21 +33,55 @@ const PAGE: usize = 100;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Connection {
-    pub(super) async fn new_session(self: &Arc<Self>, given: Value, tasks: &mut Tasks) -> Result<Value, Error> {
+    /// Creates a session, answers the request, and follows the session.
+    pub(super) fn new_session(self: &Arc<Self>, id: RequestId, given: Value, tasks: &mut Tasks) -> Result<(), Error> {
         let mut request = requests::session(params::<NewSessionRequest>(given)?)?;
         self.apply_defaults(&mut request);
         // Nobody wants a session that its client cannot follow.
         let permit = self.follow_permit()?;
-        let created = self.api.create(request, None).await?;
-        let session = created.session;
-        let (open, _) = self.open.open(&session);
-        self.follow(&open, 0, permit, tasks)?;
+        let running = self.running.begin(&id);
+        let connection = Arc::clone(self);
+        tasks.spawn(async move {
+            let mut create = pin!(connection.api.create(request, None));
+            let created = tokio::select! {
+                created = &mut create => created,
+                () = running.cancelled() => {
+                    // The receiving loop notices that the client is gone.
+                    drop(connection.respond(id, Err(cancelled_error())).await);
+                    if let Ok(created) = create.await {
+                        drop(connection.api.delete(created.session.id().to_string()).await);
+                    }
+                    return;
+                }
+            };
+            drop(running);
+            let opened = created
+                .map_err(Error::from)
+                .and_then(|created| connection.begin(&created.session));
+            match opened {
+                Ok((open, feed, answer)) => {
+                    drop(connection.respond(id, Ok(answer)).await);
+                    follow(Arc::clone(&connection), open, feed).await;
+                }
+                Err(error) => drop(connection.respond(id, Err(error)).await),
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    /// Opens a new session: what follows it, and the answer to its client.
+    fn begin(&self, session: &Arc<Session>) -> Result<(Arc<OpenSession>, LineFeed, Value), Error> {
+        let (open, _) = self.open.open(session);
+        // Where it cannot be followed, the next request opens it again.
+        let feed = self.feed(session, 0).inspect_err(|_| self.open.remove(&open))?;
         let about = json!({
             "agent": session.agent(),
             "cwd": self.masked_cwd(&session),
             "permission": session.request().permission.unwrap_or_default(),
         });
-        value(&NewSessionResponse::new(session.id().to_string()).meta(meta(about)))
+        let answer = value(&NewSessionResponse::new(session.id().to_string()).meta(meta(about)))?;
+        Ok((open, feed, answer))
     }
 
     /// Adds the defaults of the connection to the request for a session.
@@ -111,9 +148,10 @@ impl Connection {
         let answer = value(&LoadSessionResponse::new())?;
         let permit = self.follow_permit()?;
         let (open, first) = self.open.open(&session);
+        let running = self.running.begin(&id);
         let connection = Arc::clone(self);
         tasks.spawn(async move {
-            load(connection, open, first, id, answer).await;
+            load(connection, open, first, (id, running), answer).await;
             drop(permit);
         });
         Ok(())
@@ -156,6 +194,7 @@ impl Connection {
         let cancelled = self.cancel(&session).await;
         cancelled.map_err(|problem| self.masked(&session, problem))?;
         let answer = value(&CloseSessionResponse::new())?;
+        let running = self.running.begin(&id);
         let connection = Arc::clone(self);
         tasks.spawn(async move {
             let has_ended = |state: &Arc<SessionState>| {
@@ -163,11 +202,12 @@ impl Connection {
                 turn.is_none_or(|turn| turn.ended().is_some())
             };
             let mut changes = session.changes();
-            // It does end: an agent that ignores an interrupt is killed.
-            drop(changes.wait_for(has_ended).await);
-            connection.open.close(&session).await;
-            // The receiving loop notices that the client is gone.
-            drop(connection.respond(id, Ok(answer)).await);
+            let mut close = pin!(async {
+                // It does end: an agent that ignores an interrupt is killed.
+                drop(changes.wait_for(has_ended).await);
+                connection.open.close(&session).await;
+            });
+            connection.answer_when(id, &running, &mut close, |()| Ok(answer)).await;
         });
         Ok(())
     }
@@ -175,16 +215,35 @@ impl Connection {
     /// Deletes a session; one that does not exist is deleted already.
     pub(super) fn delete(self: &Arc<Self>, id: RequestId, given: Value, tasks: &mut Tasks) -> Result<(), Error> {
         let wanted: DeleteSessionRequest = params(given)?;
+        let running = self.running.begin(&id);
         let connection = Arc::clone(self);
         tasks.spawn(async move {
-            let answer = match connection.delete_now(&wanted.session_id.0).await {
+            let answer = |deleted: Result<(), Problem>| match deleted {
                 Err(problem) if problem.code() != "session_not_found" => Err(problem.into()),
                 Ok(()) | Err(_) => value(&DeleteSessionResponse::new()),
             };
-            // The receiving loop notices that the client is gone.
-            drop(connection.respond(id, answer).await);
+            let mut delete = pin!(connection.delete_now(&wanted.session_id.0));
+            connection.answer_when(id, &running, &mut delete, answer).await;
         });
         Ok(())
+    }
+
+    /// Answers a request when its work is done, or when its client cancels it. The work is done all the same.
+    async fn answer_when<Work: Future + Unpin>(
+        &self,
+        id: RequestId,
+        running: &RunningGuard,
+        work: &mut Work,
+        answer: impl FnOnce(Work::Output) -> Result<Value, Error>,
+    ) {
+        // The receiving loop notices that the client is gone.
+        tokio::select! {
+            done = &mut *work => drop(self.respond(id, answer(done)).await),
+            () = running.cancelled() => {
+                drop(self.respond(id, Err(cancelled_error())).await);
+                let _done = work.await;
+            }
+        }
     }
 
     async fn delete_now(&self, id: &str) -> Result<(), Problem> {
