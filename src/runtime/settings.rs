@@ -55,6 +55,8 @@ pub struct ConfiguredAgent {
     pub stream: &'static Format,
     /// What it writes it to.
     pub stdout: Stdout,
+    /// The mode in which it asks, by its own id.
+    pub ask_mode: Option<String>,
     /// Environment for it.
     pub env: BTreeMap<String, String>,
 }

@@ -4,7 +4,12 @@
 
 mod answers;
 mod cancellation;
+mod codex;
 mod forms;
+mod grants;
+mod interrupted;
+mod modes;
 mod openings;
+mod pretend;
 mod restarts;
 mod steering;

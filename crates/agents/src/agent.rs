@@ -73,6 +73,9 @@ impl Agent {
     /// # Errors
     /// If the request needs something that the agent cannot do. A refusal is better than a field that has no effect.
     pub fn launch(&self, request: &TurnRequest<'_>) -> Result<Launch, Unsupported> {
+        if let Self::Custom(agent) = self {
+            agent.check(request)?;
+        }
         self.capabilities().check(self.name(), request)?;
         mcp::check(self.name(), request.mcp_servers)?;
         let launch = match self {

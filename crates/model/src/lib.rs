@@ -15,8 +15,8 @@ pub use id::{InvalidSessionId, SessionId};
 pub use limits::{Limits, MAX_ARGUMENT, MAX_CHUNK, MAX_RESULT, len64, nearest};
 pub use record::{
     AnswerChoice, AnswerDetails, AnswerType, AskedQuestion, BlockKind, Body, Cause, Chunk, Chunker, ContentBlock,
-    EmbeddedFile, Exited, Gap, Head, InvalidMember, JSON_ESCAPE, LineAssembler, LinePart, MAX_PROMPT_FILE, Output,
-    Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, PromptContent, Record, RecordKind,
+    EmbeddedFile, Exited, Gap, GrantScope, Head, InvalidMember, JSON_ESCAPE, LineAssembler, LinePart, MAX_PROMPT_FILE,
+    Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, PromptContent, Record, RecordKind,
     Resources, Setup, Started, Status, Stdout, StopReason, Stream, TurnEnded, Usage, decode, decode_output, encode,
     encode_output, json_string_length, json_string_part, lenient_cause, output_of, parse_head, time_text, whole_lines,
 };

@@ -65,10 +65,18 @@ impl PermissionView {
         if let (Some(masker), Some(call)) = (masker, &mut tool_call) {
             masker.json_value(call);
         }
-        let option = |option: &PermissionOption| PermissionOption {
-            option_id: masked(masker, &option.option_id),
-            name: masked(masker, &option.name),
-            kind: option.kind,
+        let option = |option: &PermissionOption| {
+            let mut grant = option.grant.clone();
+            if let (Some(masker), Some(grant)) = (masker, &mut grant) {
+                masker.json_value(grant);
+            }
+            PermissionOption {
+                option_id: masked(masker, &option.option_id),
+                name: masked(masker, &option.name),
+                kind: option.kind,
+                scope: option.scope,
+                grant,
+            }
         };
         Permission {
             id: masked(masker, &permission.id),
@@ -134,7 +142,8 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerRequest {
-    /// The `optionId` of one of the permission's options, or its `kind` where no other option is of that kind.
+    /// The `optionId` of one of the permission's options, or its `kind`. Of several options of that kind it is the one that
+    /// grants least; where the agent does not say how long each of them holds, the answer is 400.
     option: String,
     /// The answers to the permission's `questions`, by their ids: a choice, a list of choices, or another value of the
     /// question's `type`.

@@ -62,6 +62,9 @@ struct TurnView {
     permission: PermissionMode,
     /// Maximum model requests in it.
     max_turns: Option<u32>,
+    /// The turns before it of which the agent knows nothing, although nobody asked for a new conversation: it had stored
+    /// nothing of them when they ended.
+    forgotten_turns: Vec<u32>,
     /// What it does, or how it ended.
     status: SessionStatus,
     /// Why it did not complete.
@@ -141,6 +144,7 @@ impl TurnView {
             model: model.map(|model| masked(masker, model)),
             permission: chosen.permission.or(own.permission).unwrap_or_default(),
             max_turns: chosen.max_turns.or(own.max_turns),
+            forgotten_turns: turn.forgotten.clone(),
             status: match &turn.phase {
                 TurnPhase::Queued => SessionStatus::Queued,
                 TurnPhase::Running if !turn.permissions.is_empty() => SessionStatus::Waiting,

@@ -63,11 +63,11 @@ fn questions(question: &Permission) -> Vec<String> {
 
 /// The question and the command that answers it.
 pub(super) fn with_command(question: &Permission, session: &str) -> String {
-    let options: Vec<String> = question
-        .options
-        .iter()
-        .map(|option| one_line(&option.option_id))
-        .collect();
+    let options = question.options.iter().map(|option| {
+        let (id, name) = (one_line(&option.option_id), one_line(&option.name));
+        if id == name { id } else { format!("{id} ({name})") }
+    });
+    let options: Vec<String> = options.collect();
     let until = question
         .expires_at
         .map_or_else(String::new, |at| format!(", until {at:.0}"));
@@ -89,7 +89,7 @@ pub(super) fn with_command(question: &Permission, session: &str) -> String {
     )
 }
 
-/// The option of a key: its number, or y, a and n for the only option of its kind.
+/// The option of a key: its number, or y, a and n for the option of that kind that grants least.
 pub(crate) fn option_of_key(question: &Permission, key: u8) -> Option<&str> {
     let option = match key {
         b'1'..=b'9' => question.options.get(usize::from(key.saturating_sub(b'1'))),
@@ -100,10 +100,7 @@ pub(crate) fn option_of_key(question: &Permission, key: u8) -> Option<&str> {
         ]
         .into_iter()
         .find(|kind| letter(*kind) == Some(key.to_ascii_lowercase()))
-        .and_then(|kind| {
-            let mut of_kind = question.options.iter().filter(|option| option.kind == kind);
-            of_kind.next().filter(|_| of_kind.next().is_none())
-        }),
+        .and_then(|kind| question.narrowest(kind.name())),
     };
     let option = option.filter(|option| is_enough(question, option.kind));
     option.map(|option| option.option_id.as_str())

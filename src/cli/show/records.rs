@@ -35,6 +35,7 @@ impl Show {
                 one_line(&gap.reason)
             )),
             Body::Resumed { away, .. } => self.notice(&format!("the sandbox was away for {}", seconds(away))),
+            Body::Forgotten { turns } => self.notice(&forgotten(&turns)),
             Body::Permission(question) => self.ask(question),
             Body::PermissionAnswer(answer) => {
                 let first = self.questions.front().is_some_and(|question| question.id == answer.id);
@@ -78,4 +79,15 @@ impl Show {
         }
         self.questions.push_back(question);
     }
+}
+
+fn forgotten(turns: &[u32]) -> String {
+    let numbers: Vec<String> = turns.iter().map(u32::to_string).collect();
+    let (what, them) = if turns.len() == 1 {
+        ("turn", "it")
+    } else {
+        ("turns", "them")
+    };
+    let numbers = numbers.join(", ");
+    format!("the agent knows nothing of {what} {numbers}: it had not stored {them} yet; say again what it has to know")
 }

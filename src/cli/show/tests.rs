@@ -94,7 +94,7 @@ fn questions_are_asked_one_after_the_other() {
     let (_, stderr) = shown(Style::plain(), &lines[..1]);
     assert_eq!(
         stderr,
-        "promptd: the agent asks: rm 1; answer with `promptd answer s 1 OPTION`, where OPTION is o, p\n"
+        "promptd: the agent asks: rm 1; answer with `promptd answer s 1 OPTION`, where OPTION is o (Yes), p (No)\n"
     );
     let mut show = Show::new("s", terminal());
     show.line(lines[0].as_bytes());

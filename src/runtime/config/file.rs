@@ -59,6 +59,7 @@ pub(super) struct AgentTable {
     #[serde(default = "Format::lines", deserialize_with = "values::format")]
     stream: &'static Format,
     prompt: Option<PromptBy>,
+    ask_mode: Option<String>,
     #[serde(default)]
     stdout: Stdout,
     #[serde(default)]
@@ -72,6 +73,7 @@ impl From<AgentTable> for ConfiguredAgent {
             prompt: table.prompt.unwrap_or_default(),
             stream: table.stream,
             stdout: table.stdout,
+            ask_mode: table.ask_mode,
             env: table.env,
         }
     }
@@ -107,6 +109,17 @@ impl Source<'_> {
                 );
                 return Err(self.problem(&agent.span(), problem));
             }
+        }
+        for (name, agent) in &file.agents {
+            let table = agent.get_ref();
+            let problem = match &table.ask_mode {
+                Some(_) if !table.stream.is_dialog => {
+                    "leave it out; it is the mode in which an agent with stream = \"acp\" asks"
+                }
+                Some(mode) if mode.trim().is_empty() => "name a mode, or leave it out",
+                _ => continue,
+            };
+            return Err(self.problem(&agent.span(), format!("agents.{name}.ask_mode: {problem}")));
         }
         for (name, server) in &file.mcp_servers {
             let one = BTreeMap::from([(name.clone(), server.get_ref().clone())]);

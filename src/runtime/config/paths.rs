@@ -72,6 +72,7 @@ mod tests {
             prompt: promptd_agents::PromptBy::default(),
             stream: promptd_agents::Format::lines(),
             stdout: promptd_model::Stdout::default(),
+            ask_mode: None,
             env: BTreeMap::new(),
         };
         let agents = BTreeMap::from([("mine".to_owned(), mine)]);

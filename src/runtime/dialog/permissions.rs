@@ -9,7 +9,7 @@ use promptd_model::{AnswerDetails, Body, Permission, PermissionAnswer, Permissio
 /// Who answered.
 const BY_CALLER: &str = "caller";
 
-/// Answers a question of the session's agent with an option: its id, or its kind where no other option is of that kind.
+/// Answers a question of the session's agent with an option: its id, or its kind (then the one that grants least).
 /// The same answer again is no error.
 pub(crate) async fn answer(
     session: &Arc<Session>,

@@ -40,6 +40,7 @@ pub(crate) fn find_agent(settings: &Settings, name: &str) -> Option<Agent> {
             prompt: configured.prompt,
             stream: configured.stream,
             stdout: configured.stdout,
+            ask_mode: configured.ask_mode.clone(),
         })
     });
     configured.or_else(|| agents::find(name).map(Agent::BuiltIn))

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::runtime::access::variables::Variables;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::launch::links::Links;
@@ -106,6 +108,7 @@ pub(crate) fn turn_request<'a>(
         cwd,
         steerable: request.steerable,
         permission: request.permission.unwrap_or_default(),
+        grants: &[],
         mcp_servers: &request.mcp_servers,
         workspace_files: &NO_WORKSPACE_FILES,
         model: request.model.as_deref(),
@@ -126,6 +129,8 @@ pub(crate) struct TurnInputs {
     files: WorkspaceFiles,
     /// The agent's own session that it resumes.
     resumes: Option<String>,
+    /// What callers have granted in the session.
+    grants: Vec<Value>,
 }
 
 impl TurnInputs {
@@ -166,6 +171,7 @@ impl TurnInputs {
         };
         session.file_secrets.add(&of_files)?;
         session.file_secrets.add_configuration(from.settings)?;
+        let state = session.state();
         Ok(Self {
             prompt: session.journal.read_prompt(turn)?,
             prompt_file: TurnPaths::new(&session.folder, turn.turn).prompt(),
@@ -177,7 +183,8 @@ impl TurnInputs {
                 from.home().as_deref(),
             ),
             files: folders.find(),
-            resumes: session.state().resumed_session_id(turn.turn).map(str::to_owned),
+            resumes: state.resumed_session_id(turn.turn).map(str::to_owned),
+            grants: state.session_grants().cloned().collect(),
         })
     }
 
@@ -195,6 +202,7 @@ impl TurnInputs {
             model: chosen.model.as_deref().or(own.model.as_deref()),
             permission: chosen.permission.or(own.permission).unwrap_or_default(),
             max_turns: chosen.max_turns.or(own.max_turns),
+            grants: &self.grants,
             ..turn_request(
                 session.request(),
                 session.cwd(),

@@ -53,6 +53,9 @@ pub(crate) async fn finish(
                 status: Status::Cancelled,
                 cause: Some(cause),
                 stop_reason: Some(StopReason::Cancelled),
+                // What the agent said about its end is no fault then.
+                error: None,
+                reset_at: None,
                 ..out
             }),
             (None, Some(retry)) => retry,

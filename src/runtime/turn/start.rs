@@ -75,12 +75,24 @@ async fn launch(
 /// What to start; `None` when the turn is not due any more, or cannot be started, which is then in the journal.
 fn prepare_if_due(from: &Sources<'_>, turn: &TurnState) -> Result<Option<(Launch, TurnInputs)>, RuntimeError> {
     let (session, number) = (from.session, turn.turn);
+    let agent = catalog::find_agent(from.settings, session.agent());
+    let resumes = agent.is_some_and(|agent| agent.capabilities().resume);
     let is_due = session.journal.transact(|state| {
         if !state.turn(number).is_some_and(TurnState::is_waiting) {
             return (Vec::new(), false);
         }
         match session.control.begin_start(number) {
-            Ok(()) => (Vec::new(), true),
+            Ok(()) => {
+                // An agent that was interrupted early may have stored nothing.
+                let turns = if resumes {
+                    state.forgotten_before(number)
+                } else {
+                    Vec::new()
+                };
+                let is_known = turns.is_empty() || state.turn(number).is_some_and(|turn| turn.forgotten == turns);
+                let forgotten = (!is_known).then_some((number, Body::Forgotten { turns }));
+                (forgotten.into_iter().collect(), true)
+            }
             Err(cause) => (vec![(number, cancelled(cause))], false),
         }
     })?;

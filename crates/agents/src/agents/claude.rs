@@ -2,6 +2,7 @@
 
 use super::built_in::{BuiltIn, Dialog, PromptLimit, no_native};
 use crate::drivers;
+use crate::drivers::claude_grants;
 use crate::formats::claude::{CLAUDE_CONTROL, CLAUDE_STREAM_JSON};
 use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Stdin};
@@ -64,7 +65,13 @@ fn launch_dialog(request: &TurnRequest<'_>) -> Launch {
     if !request.allowed_tools.is_empty() {
         add_allowed_tools(&mut launch, request);
     }
-    launch.add_args(["--permission-mode", "default"]);
+    // What a process of claude is granted ends with it, and each turn is a process.
+    let (settings, mode) = claude_grants::settings(request.grants);
+    if let Some(settings) = settings {
+        let file = launch.add_file(request, "session-grants.json", settings.to_string());
+        launch.add_option("--settings", Some(file));
+    }
+    launch.add_option("--permission-mode", Some(mode.unwrap_or("default")));
     finish(launch, request)
 }
 

@@ -6,7 +6,7 @@ use crate::formats::format::Format;
 use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Stdin, Unsupported};
 use crate::launch::request::TurnRequest;
-use promptd_model::{MAX_ARGUMENT, Stdout};
+use promptd_model::{MAX_ARGUMENT, PermissionMode, Stdout};
 
 /// The placeholder for the prompt file's path in a configured command.
 const PROMPT_FILE: &str = "{prompt_file}";
@@ -26,7 +26,12 @@ pub struct Custom {
     pub stream: &'static Format,
     /// What it writes it to.
     pub stdout: Stdout,
+    /// The mode in which it asks, by its own id.
+    pub ask_mode: Option<String>,
 }
+
+/// Programs whose own settings say what they ask, whatever their mode is.
+const ASK_BY_SETTINGS: [&str; 3] = ["kilo", "kilocode", "opencode"];
 
 /// How a configured agent gets its prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -52,16 +57,44 @@ impl Custom {
         Capabilities {
             resume: speaks_acp,
             interrupt: speaks_acp,
-            permissions: speaks_acp,
+            permissions: speaks_acp && !self.asks_by_settings(),
             mcp: speaks_acp,
             images: speaks_acp,
             ..Capabilities::NONE
         }
     }
 
+    /// Whether nothing that promptd could say makes it ask.
+    fn asks_by_settings(&self) -> bool {
+        let names = self.command.iter().map(|word| {
+            let word = word.rsplit('/').next().unwrap_or(word);
+            word.split('@').next().unwrap_or(word)
+        });
+        let mut names = names.filter(|name| ASK_BY_SETTINGS.contains(name));
+        let is_kilo = || self.command.iter().any(|word| word.contains("@kilocode/cli"));
+        self.ask_mode.is_none() && (names.next().is_some() || is_kilo())
+    }
+
+    /// Refuses a request that the agent would not honour, with a better reason than its capabilities give.
+    pub(crate) fn check(&self, request: &TurnRequest<'_>) -> Result<(), Unsupported> {
+        if request.permission == PermissionMode::Ask && self.stream.is_dialog && self.asks_by_settings() {
+            let hint = "its own settings decide what it asks; make it ask there, and name the mode for which that is so in \
+                        config.toml, such as ask_mode = \"build\"; or give \"bypass\"";
+            return Err(Unsupported {
+                agent: self.name.clone(),
+                field: "permission",
+                hint: hint.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// An agent that speaks ACP has a driver in every permission mode: it gets its prompt no other way.
     pub(crate) fn driver(&self, request: &TurnRequest<'_>) -> Option<Box<dyn Driver>> {
-        self.stream.is_dialog.then(|| drivers::acp::new(request))
+        let ask_mode = self.ask_mode.as_deref();
+        self.stream
+            .is_dialog
+            .then(|| drivers::acp::of_configured(request, ask_mode))
     }
 
     pub(crate) fn launch(&self, request: &TurnRequest<'_>) -> Result<Launch, Unsupported> {

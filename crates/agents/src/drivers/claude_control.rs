@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::claude_grants;
 use super::driver::{CANCELLED, Driver, Effect, Question};
 use super::questions::Questions;
 use crate::formats::claude::ClaudeObserver;
@@ -19,7 +20,8 @@ use crate::output::lenient::default_on_error;
 use crate::output::observer::Observer;
 use crate::output::tool;
 use promptd_model::{
-    AnswerChoice, AnswerDetails, AskedQuestion, ContentBlock, Observation, PermissionKind, PermissionMode, Stream,
+    AnswerChoice, AnswerDetails, AskedQuestion, ContentBlock, Observation, PermissionKind, PermissionMode,
+    PermissionOption, Stream,
 };
 
 /// The driver for one attempt of a turn.
@@ -70,11 +72,21 @@ struct ClaudeControl {
 struct OpenQuestion {
     request_id: String,
     input: Value,
-    suggestions: Value,
+    /// The options that also change claude's permissions.
+    grants: Vec<PermissionOption>,
+}
+
+impl OpenQuestion {
+    /// The change that an option stands for; nothing more.
+    fn grant(&self, option: &str) -> Option<&Value> {
+        let chosen = self.grants.iter().find(|grant| grant.option_id == option)?;
+        chosen.grant.as_ref()
+    }
 }
 
 const ALLOW: &str = "allow";
-const ALWAYS: &str = "allow_always";
+/// An option of former versions, which granted all that claude suggested. Questions that they asked may still be open.
+const FORMER_ALWAYS: &str = "allow_always";
 const REJECT: &str = "reject";
 
 #[derive(Deserialize)]
@@ -134,9 +146,11 @@ impl Driver for ClaudeControl {
     }
 
     fn answer(&mut self, id: &str, option: &str, details: &AnswerDetails) {
+        let option = if option == FORMER_ALWAYS { ALLOW } else { option };
         if option == CANCELLED {
             self.interrupt();
         } else if let Some(asked) = self.questions.close(id, option) {
+            let grant = asked.grant(option).cloned();
             let mut input = details.updated_input.clone().unwrap_or(asked.input);
             if let (Value::Object(members), false) = (&mut input, details.answers.is_empty()) {
                 let answers = details.answers.iter();
@@ -145,14 +159,14 @@ impl Driver for ClaudeControl {
                 members.insert("answers".to_owned(), Value::Object(answers.collect()));
             }
             let reason = details.reason.as_deref().unwrap_or("The user does not allow this.");
-            let decision = match option {
-                ALLOW => json!({ "behavior": "allow", "updatedInput": input }),
-                ALWAYS => json!({
+            let decision = match (option, grant) {
+                (_, Some(grant)) => json!({
                     "behavior": "allow",
                     "updatedInput": input,
-                    "updatedPermissions": asked.suggestions,
+                    "updatedPermissions": [grant],
                 }),
-                _ => json!({ "behavior": "deny", "message": reason }),
+                (ALLOW, None) => json!({ "behavior": "allow", "updatedInput": input }),
+                (_, None) => json!({ "behavior": "deny", "message": reason }),
             };
             self.respond(&json!({ "subtype": "success", "request_id": asked.request_id, "response": decision }));
         }
@@ -248,12 +262,19 @@ impl ClaudeControl {
         } else {
             Vec::new()
         };
+        // Then a rule would allow more than what is asked, or would not be obeyed.
+        let is_for_once = request
+            .get("suppress_always_allow_rule")
+            .is_some_and(|is_so| *is_so == true)
+            || request.get("matched_ask_rule").is_some_and(|rule| !rule.is_null());
+        let grants = if is_for_once {
+            Vec::new()
+        } else {
+            claude_grants::options(&suggestions)
+        };
         let call = tool::pending(text("tool_use_id"), text("tool_name"), input.clone());
         let mut options = vec![Question::option(ALLOW, "Allow", PermissionKind::AllowOnce)];
-        if suggestions.as_array().is_some_and(|rules| !rules.is_empty()) {
-            let name = "Allow, and do not ask again";
-            options.push(Question::option(ALWAYS, name, PermissionKind::AllowAlways));
-        }
+        options.extend_from_slice(&grants);
         options.push(Question::option(REJECT, "Reject", PermissionKind::RejectOnce));
         let question = Question {
             id: String::new(),
@@ -267,7 +288,7 @@ impl ClaudeControl {
         let asked = OpenQuestion {
             request_id,
             input,
-            suggestions,
+            grants,
         };
         let question = self.questions.open(asked, question);
         self.due.push(Effect::Ask(question));

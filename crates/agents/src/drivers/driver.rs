@@ -63,6 +63,8 @@ impl Question {
             option_id: id.to_owned(),
             name: name.to_owned(),
             kind,
+            scope: None,
+            grant: None,
         }
     }
 }

@@ -12,10 +12,12 @@
 pub(crate) mod acp;
 pub(crate) mod app_server;
 pub(crate) mod claude_control;
+pub(crate) mod claude_grants;
 mod clean;
 pub(crate) mod driver;
 mod form;
 mod questions;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use promptd_model::{ContentBlock, McpServer, PermissionMode};
 
 /// Everything that the launch of one turn may depend on.
@@ -18,6 +20,8 @@ pub struct TurnRequest<'a> {
     pub cwd: &'a Path,
     /// Whether the agent has to ask before it changes something.
     pub permission: PermissionMode,
+    /// What callers have granted in former turns of the session, in the agent's own format.
+    pub grants: &'a [Value],
     /// Whether callers send messages while the turn runs.
     pub steerable: bool,
     /// MCP servers, by name.

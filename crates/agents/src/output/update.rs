@@ -3,6 +3,7 @@
 use agent_client_protocol_schema::MaybeUndefined;
 use agent_client_protocol_schema::v1::{
     CompactionId, ContentBlock, ContentChunk, MessageId, Notice, NoticeSeverity, SessionUpdate, TextContent,
+    ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -126,6 +127,24 @@ impl Update {
             stream: Stream::Stdout,
             line: line.to_vec(),
         }
+    }
+
+    /// A call has ended because its agent has, which has not reported it.
+    pub(crate) fn failed_call(id: String) -> Self {
+        let fields = ToolCallUpdateFields::new().status(ToolCallStatus::Failed);
+        SessionUpdate::ToolCallUpdate(ToolCallUpdate::new(id, fields)).into()
+    }
+
+    /// The tool call that the update is about, and whether it has ended; `None` if it says nothing about that.
+    pub(crate) fn tool_call_state(&self) -> Option<(&str, bool)> {
+        let Self::Acp(update) = self else { return None };
+        let (id, status) = match &**update {
+            SessionUpdate::ToolCall(call) => (&call.tool_call_id, Some(call.status)),
+            SessionUpdate::ToolCallUpdate(call) => (&call.tool_call_id, call.fields.status),
+            _ => return None,
+        };
+        let has_ended = matches!(status?, ToolCallStatus::Completed | ToolCallStatus::Failed);
+        Some((&*id.0, has_ended))
     }
 
     /// Adds a member to `_meta`, for the kinds of updates that our translators make.

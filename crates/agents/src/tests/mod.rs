@@ -39,6 +39,7 @@ pub(crate) fn plain() -> TurnRequest<'static> {
         blocks: &[],
         cwd: Path::new("/w"),
         permission: PermissionMode::Bypass,
+        grants: &[],
         steerable: false,
         mcp_servers: &NO_SERVERS,
         workspace_files: &NO_WORKSPACE_FILES,

@@ -13,6 +13,7 @@ fn custom(command: &[&str], prompt: PromptBy) -> Agent {
         prompt,
         stream: Format::lines(),
         stdout: Stdout::File,
+        ask_mode: None,
     })
 }
 
@@ -204,6 +205,7 @@ fn a_configured_agent_has_the_format_that_it_names() {
             prompt: PromptBy::Stdin,
             stream: Format::by_name(stream).expect("a format"),
             stdout: Stdout::File,
+            ask_mode: None,
         })
     };
     for name in Format::names() {

@@ -1,8 +1,13 @@
 //! One attempt of a turn: its output as updates.
 
+use std::collections::BTreeSet;
+
 use crate::output::long_number::has_long_number;
 use crate::output::update::{Translator, Update, numbered};
 use promptd_model::{LineAssembler, LinePart, Output, Stream, decode_output};
+
+/// The most calls that are open at once; agents have a few.
+const MAX_OPEN_CALLS: usize = 1000;
 
 /// The state between two records.
 #[derive(Clone)]
@@ -10,6 +15,8 @@ pub(super) struct Attempt {
     pub(super) turn: u32,
     /// The `seq` of the record with which it began.
     began: u64,
+    /// The tool calls that have begun and not ended.
+    open_calls: BTreeSet<String>,
     lines: [LineAssembler; 2],
     stdout: Stdout,
 }
@@ -41,6 +48,7 @@ impl Attempt {
         Self {
             turn,
             began,
+            open_calls: BTreeSet::new(),
             lines,
             stdout,
         }
@@ -92,6 +100,22 @@ impl Attempt {
         part.map_or_else(Vec::new, |part| self.translate_part(stream, part, false))
     }
 
+    /// Ends the calls that have not ended, because nothing of the agent runs any more.
+    pub(super) fn close_calls(&mut self) -> Vec<Update> {
+        let open = std::mem::take(&mut self.open_calls);
+        open.into_iter().map(Update::failed_call).collect()
+    }
+
+    fn note_calls(&mut self, updates: &[Update]) {
+        for (id, has_ended) in updates.iter().filter_map(Update::tool_call_state) {
+            if has_ended {
+                self.open_calls.remove(id);
+            } else if self.open_calls.len() < MAX_OPEN_CALLS {
+                self.open_calls.insert(id.to_owned());
+            }
+        }
+    }
+
     fn lines_of(&mut self, stream: Stream) -> &mut LineAssembler {
         let [stdout, stderr] = &mut self.lines;
         match stream {
@@ -110,6 +134,7 @@ impl Attempt {
         let is_exact = known.is_some() && !has_long_number(&part.bytes);
         let unique = |update: Update| update.with_unique_id(self.began);
         let mut updates: Vec<Update> = known.into_iter().flatten().map(unique).collect();
+        self.note_calls(&updates);
         let has_raw = updates.iter().any(|update| matches!(update, Update::Raw { .. }));
         if !is_exact && !has_raw {
             // A line that is not known, or of which a number is rounded.

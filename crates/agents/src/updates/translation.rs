@@ -11,7 +11,7 @@ use super::long_prompt::LongPrompt;
 use super::past::Past;
 use crate::formats::format::Format;
 use crate::output::update::{Translator, Update};
-use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, SessionState, Stream, decode, parse_head};
+use promptd_model::{Body, Gap, Head, Output, Prompt, RecordKind, SessionState, Status, Stream, decode, parse_head};
 
 /// The translation of one journal. A clone continues from the point where it was made.
 #[derive(Clone)]
@@ -202,7 +202,12 @@ impl Translation {
                 if kind == "turn_ended" {
                     self.past.end(line);
                 }
-                let updates = self.current(head.turn).map_or_else(Vec::new, Attempt::finish);
+                let mut updates = self.current(head.turn).map_or_else(Vec::new, Attempt::finish);
+                if !is_completed(line)
+                    && let Some(attempt) = self.current(head.turn)
+                {
+                    updates.extend(attempt.close_calls());
+                }
                 self.attempt.take_if(|attempt| attempt.turn == head.turn);
                 (updates, true)
             }
@@ -252,4 +257,14 @@ impl Translation {
             (None, _) | (_, None) => Vec::new(),
         }
     }
+}
+
+/// Whether a turn's end says that it completed. Then a call that is still open may go on in the background.
+fn is_completed(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Ended {
+        status: Option<Status>,
+    }
+    let ended = serde_json::from_slice::<Ended>(line).ok();
+    ended.and_then(|ended| ended.status) == Some(Status::Completed)
 }

@@ -18,19 +18,18 @@ mod codec;
 mod content;
 mod lenient;
 mod parts;
+mod permission;
 mod question;
 mod status;
 
 pub use assembler::{LineAssembler, LinePart};
-pub use body::{
-    Body, Exited, Gap, Output, Permission, PermissionAnswer, PermissionKind, PermissionOption, Prompt, Record,
-    Resources, Setup, Started, Stdout, Stream, TurnEnded,
-};
+pub use body::{Body, Exited, Gap, Output, Prompt, Record, Resources, Setup, Started, Stdout, Stream, TurnEnded};
 pub use chunk::{Chunk, Chunker, whole_lines};
 pub use codec::{Head, RecordKind, decode, decode_output, encode, encode_output, output_of, parse_head, time_text};
 pub use content::{BlockKind, ContentBlock, EmbeddedFile, InvalidMember, MAX_PROMPT_FILE, PromptContent};
 pub use lenient::cause as lenient_cause;
 pub(crate) use lenient::known;
 pub use parts::{JSON_ESCAPE, json_string_length, json_string_part};
+pub use permission::{GrantScope, Permission, PermissionAnswer, PermissionKind, PermissionOption};
 pub use question::{AnswerChoice, AnswerDetails, AnswerType, AskedQuestion};
 pub use status::{Cause, Status, StopReason, Usage};

@@ -3,6 +3,7 @@
 //! Owns the fold over records, the rules for answers to permission questions, and the decision how a turn ended.
 //! Promises that the same records always give the same state. May not store anything.
 
+mod conversation;
 mod outcome;
 mod permission;
 mod reset;

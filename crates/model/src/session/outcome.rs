@@ -97,10 +97,11 @@ pub fn decide_outcome(exit: ExitEvidence<'_>, seen: &Observation) -> TurnEnded {
         (Status::Completed, None) => Some(StopReason::EndTurn),
         (Status::Failed | Status::TimedOut | Status::Lost, None) => None,
     };
-    let error = if status == Status::Completed {
-        None
-    } else {
-        Some(error_text(exit, seen))
+    let error = match status {
+        Status::Completed => None,
+        // What the agent says about its end is no fault then.
+        Status::Cancelled => exit.exited.error.clone(),
+        Status::Failed | Status::TimedOut | Status::Lost => Some(error_text(exit, seen)),
     };
     TurnEnded {
         status,

@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 
-use crate::record::{AnswerDetails, InvalidMember, Permission, PermissionAnswer, PermissionKind, PermissionOption};
+use crate::record::{
+    AnswerDetails, GrantScope, InvalidMember, Permission, PermissionAnswer, PermissionKind, PermissionOption,
+};
 use crate::request::PermissionDefault;
 
 /// The answer if no option was chosen because the turn is being ended, as in ACP.
@@ -12,13 +14,27 @@ pub const CANCELLED: &str = "cancelled";
 pub const BY_AGENT: &str = "agent";
 
 impl Permission {
-    /// The option that a caller chose: by id, or by kind if only one option has that kind.
+    /// The option that a caller chose: by id, or by kind.
     pub fn option(&self, choice: &str) -> Option<&PermissionOption> {
         let by_id = self.options.iter().find(|option| option.option_id == choice);
-        by_id.or_else(|| {
-            let mut of_kind = self.options.iter().filter(|option| option.kind.name() == choice);
-            of_kind.next().filter(|_| of_kind.next().is_none())
-        })
+        by_id.or_else(|| self.narrowest(choice))
+    }
+
+    /// The option of a kind that grants least: the only one, or the first one of the shortest scope. `None` if there are
+    /// several and the agent does not say how long each of them holds.
+    pub fn narrowest(&self, kind: &str) -> Option<&PermissionOption> {
+        let of_kind: Vec<_> = self
+            .options
+            .iter()
+            .filter(|option| option.kind.name() == kind)
+            .collect();
+        match of_kind.as_slice() {
+            [only] => Some(only),
+            several if several.iter().all(|option| option.scope.is_some()) => {
+                several.iter().copied().min_by_key(|option| option.scope)
+            }
+            _ => None,
+        }
     }
 
     /// Checks what an answer with this option says besides.
@@ -115,6 +131,14 @@ pub struct GivenAnswer {
 }
 
 impl GivenAnswer {
+    /// What the answer grants for the whole session.
+    pub(super) fn session_grant(&self) -> Option<&serde_json::Value> {
+        let mut options = self.asked.options.iter();
+        let chosen = options.find(|option| option.option_id == self.answer.option)?;
+        let is_for_session = chosen.scope == Some(GrantScope::Session);
+        chosen.grant.as_ref().filter(|_| is_for_session)
+    }
+
     /// Keeps what is needed of a question and its answer.
     pub(super) fn new(asked: Permission, answer: &PermissionAnswer) -> Self {
         let options = asked.options.into_iter().map(|option| PermissionOption {
@@ -178,6 +202,8 @@ mod tests {
             option_id: (*id).to_owned(),
             name: String::new(),
             kind: *kind,
+            scope: None,
+            grant: None,
         };
         Permission {
             id: "1".to_owned(),
@@ -204,6 +230,23 @@ mod tests {
         // An id takes precedence over a kind.
         let odd = question(&[("reject_once", AllowOnce), ("x", RejectOnce)]);
         assert_eq!(odd.option("reject_once").unwrap().kind, AllowOnce);
+    }
+
+    #[test]
+    fn a_kind_selects_the_option_that_grants_least() {
+        use PermissionKind::AllowAlways;
+        let mut asked = question(&[("a", AllowAlways), ("b", AllowAlways), ("c", AllowAlways)]);
+        for (option, scope) in
+            asked
+                .options
+                .iter_mut()
+                .zip([GrantScope::User, GrantScope::Session, GrantScope::Session])
+        {
+            option.scope = Some(scope);
+        }
+        assert_eq!(asked.option("allow_always").unwrap().option_id, "b");
+        asked.options[0].scope = None;
+        assert_eq!(asked.option("allow_always"), None);
     }
 
     #[test]

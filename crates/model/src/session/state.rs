@@ -76,6 +76,8 @@ pub struct TurnState {
     /// Unanswered questions, and when they were asked. `expires_at` is extended by the time during which the machine
     /// was paused.
     pub permissions: Vec<(Permission, Timestamp)>,
+    /// The turns before it of which its agent knows nothing, although nobody asked for a new conversation.
+    pub forgotten: Vec<u32>,
     /// Answered questions.
     pub answers: Vec<Arc<GivenAnswer>>,
 }
@@ -166,6 +168,7 @@ impl SessionState {
                 frozen: false,
                 permissions: Vec::new(),
                 answers: Vec::new(),
+                forgotten: Vec::new(),
             })),
             Body::Stdout(output) => self.apply_output(record.seq, record.turn, Stream::Stdout, output.to),
             Body::Stderr(output) => self.apply_output(record.seq, record.turn, Stream::Stderr, output.to),
@@ -228,31 +231,6 @@ impl SessionState {
         self.turns.last().map_or(1, |turn| turn.turn.saturating_add(1))
     }
 
-    /// The agent's own session id, from the last turn of its conversation that reported one.
-    pub fn agent_session_id(&self) -> Option<&str> {
-        find_id(self.conversation_before(u32::MAX))
-    }
-
-    /// The agent's own session that a turn continues; `None` if it begins a new one.
-    pub fn resumed_session_id(&self, turn: u32) -> Option<&str> {
-        find_id(self.conversation_before(turn))
-    }
-
-    /// The usage of the turns before this one, in the same conversation of the agent.
-    pub fn usage_before(&self, turn: u32) -> Usage {
-        let usage = self.conversation_before(turn).filter_map(|turn| turn.ended()?.usage);
-        usage.fold(Usage::default(), Usage::plus)
-    }
-
-    /// The turns before this one that belong to the same conversation of the agent, newest first.
-    fn conversation_before(&self, turn: u32) -> impl Iterator<Item = &TurnState> {
-        let mut is_over = false;
-        let turns = self.turns.iter().rev().map(Arc::as_ref);
-        let from = turns.skip_while(move |state| state.turn > turn);
-        from.take_while(move |state| !std::mem::replace(&mut is_over, state.fresh))
-            .filter(move |state| state.turn < turn)
-    }
-
     /// The usage of all ended turns.
     pub fn usage(&self) -> Usage {
         self.turns
@@ -285,10 +263,6 @@ impl SessionState {
     pub fn pending_permissions(&self) -> impl Iterator<Item = &(Permission, Timestamp)> {
         self.current().into_iter().flat_map(|turn| &turn.permissions)
     }
-}
-
-fn find_id<'a>(mut turns: impl Iterator<Item = &'a TurnState>) -> Option<&'a str> {
-    turns.find_map(|turn| turn.ended()?.agent_session_id.as_deref())
 }
 
 fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
@@ -349,6 +323,7 @@ fn apply_to_turn(turn: &mut TurnState, seq: u64, time: Timestamp, body: &Body) {
             turn.frozen = false;
             turn.phase = TurnPhase::Ended(ended.clone());
         }
+        Body::Forgotten { turns } => turn.forgotten.clone_from(turns),
         Body::Frozen { .. } => turn.frozen = true,
         Body::Thawed { .. } => turn.frozen = false,
         Body::Gap(gap) => {

@@ -77,7 +77,7 @@ impl Connection {
         let feed = self.feed(session, 0).inspect_err(|_| self.open.remove(&open))?;
         let about = json!({
             "agent": session.agent(),
-            "cwd": self.masked_cwd(&session),
+            "cwd": self.masked_cwd(session),
             "permission": session.request().permission.unwrap_or_default(),
         });
         let answer = value(&NewSessionResponse::new(session.id().to_string()).meta(meta(about)))?;

@@ -31,9 +31,8 @@ impl Connection {
         let session = self.find(&wanted.session_id)?;
         let content = requests::prompt(&wanted.prompt)?;
         let prompt = |when| NewPrompt {
-            content: content.clone(),
-            fresh: false,
             when,
+            ..NewPrompt::from(content.clone())
         };
         let (outcome, turn) = match self.api.prompt(&session, prompt(When::Now), None).await {
             Ok(prompted) => ("injected", prompted.turn),

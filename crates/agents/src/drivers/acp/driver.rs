@@ -1,37 +1,52 @@
 //! The state of the dialog: session, model, prompt, interrupt, and open questions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
     AGENT_METHOD_NAMES, CLIENT_METHOD_NAMES, CancelNotification, CancelRequestNotification, ClientCapabilities,
     ElicitationCapabilities, ElicitationFormCapabilities, Implementation, InitializeRequest, InitializeResponse,
-    LoadSessionRequest, NewSessionRequest, PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, PermissionOptionKind, RequestId,
-    RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse, ResumeSessionRequest,
-    SelectedPermissionOutcome,
+    LoadSessionRequest, NewSessionRequest, PROTOCOL_LEVEL_METHOD_NAMES as PROTOCOL, RequestId,
+    RequestPermissionRequest, ResumeSessionRequest,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::ask_mode::{self, AskMode};
+use super::calls::Calls;
 use super::login::{Login, LoginStep};
 use super::prompt::Prompt;
+use super::responses;
 use super::servers::{acp_server, missing_transport};
 use super::session::Offer;
 use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
 use crate::drivers::form;
 use crate::drivers::questions::Questions;
 use crate::formats::acp::AcpObserver;
-use crate::formats::acp::wire::{AUTHENTICATE, CANCEL, GEMINI, INITIALIZE, MODEL, PROMPT, SESSION};
+use crate::formats::acp::wire::{AUTHENTICATE, CANCEL, GEMINI, INITIALIZE, MODE, MODEL, PROMPT, SESSION};
 use crate::launch::request::TurnRequest;
 use crate::output::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
 use crate::output::observer::Observer;
 use crate::output::tool::str_at;
-use promptd_model::{
-    AnswerDetails, Cause, McpServer, Observation, PermissionKind, PermissionMode, PermissionOption, Stream,
-};
+use promptd_model::{AnswerDetails, Cause, McpServer, Observation, PermissionKind, PermissionMode, Stream};
 
-/// The driver for one attempt of a turn.
+/// The driver for one attempt of a turn. The launch has made the agent ask, if it has to.
 pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
+    begin(request, None)
+}
+
+/// The same for an agent from the configuration. If it has to ask, its mode is set. `ask_mode` is the one that the
+/// configuration names.
+pub(crate) fn of_configured(request: &TurnRequest<'_>, ask_mode: Option<&str>) -> Box<dyn Driver> {
+    begin(
+        request,
+        Some(AskMode {
+            configured: ask_mode.map(str::to_owned),
+        }),
+    )
+}
+
+fn begin(request: &TurnRequest<'_>, ask_mode: Option<AskMode>) -> Box<dyn Driver> {
     let resumed = request.resumed_session();
     let mut driver = Acp {
         prompt: Prompt::new(request.prompt, request.blocks),
@@ -39,6 +54,10 @@ pub(crate) fn new(request: &TurnRequest<'_>) -> Box<dyn Driver> {
         servers: request.mcp_servers.clone(),
         model: request.model.map(str::to_owned),
         asks: request.permission == PermissionMode::Ask,
+        ask_mode,
+        agent: String::new(),
+        preparations: VecDeque::new(),
+        calls: Calls::default(),
         session: resumed.map(str::to_owned),
         observer: resumed.map_or_else(AcpObserver::default, AcpObserver::resuming),
         questions: Questions::default(),
@@ -68,6 +87,13 @@ struct Acp {
     servers: BTreeMap<String, McpServer>,
     model: Option<String>,
     asks: bool,
+    /// The mode in which the agent asks has to be set by the protocol.
+    ask_mode: Option<AskMode>,
+    /// The agent's name for itself.
+    agent: String,
+    /// Requests that the agent has to answer before it gets the prompt.
+    preparations: VecDeque<(i64, &'static str, Value)>,
+    calls: Calls,
     session: Option<String>,
     observer: AcpObserver,
     questions: Questions<Asked>,
@@ -75,7 +101,7 @@ struct Acp {
     stage: Stage,
     /// Our last request.
     awaited: &'static str,
-    /// The session exists and has the requested model.
+    /// The session exists, and has the requested model and mode.
     has_session: bool,
     is_interrupted: bool,
     due: Vec<Effect>,
@@ -96,11 +122,6 @@ impl Asked {
     }
 }
 
-/// The actions that answer a form.
-const ACCEPT_FORM: &str = "accept";
-const DECLINE_FORM: &str = "decline";
-const CANCEL_FORM: &str = "cancel";
-
 impl Observer for Acp {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         let is_opening = stream == Stream::Stdout && self.stage == Stage::Opening;
@@ -119,6 +140,11 @@ impl Observer for Acp {
                 if let Ok(back) = serde_json::from_str::<CancelRequestNotification>(params) {
                     self.withdraw(&back.request_id);
                 }
+            }
+            Some(Message::Notification { method, params })
+                if self.asks && *method == *CLIENT_METHOD_NAMES.session_update =>
+            {
+                self.calls.take_update(params);
             }
             Some(Message::Error { .. } | Message::Notification { .. }) | None => {}
         }
@@ -162,7 +188,9 @@ impl Driver for Acp {
             for asked in self.questions.close_all() {
                 match asked {
                     Asked::Permission(request) => self.respond(&request, None),
-                    Asked::Form(request) => self.respond_to_form(&request, CANCEL_FORM, &AnswerDetails::default()),
+                    Asked::Form(request) => {
+                        self.respond_to_form(&request, responses::CANCEL_FORM, &AnswerDetails::default());
+                    }
                 }
             }
         } else {
@@ -222,10 +250,10 @@ impl Acp {
                 if self.session.is_none() {
                     self.fail("the agent began a session without an id");
                 } else {
-                    self.has_session = !self.request_model(&offer);
+                    self.prepare_session(&offer);
                 }
             }
-            RequestId::Number(MODEL) => self.has_session = true,
+            RequestId::Number(MODEL | MODE) => self.send_preparation(),
             _ => {}
         }
     }
@@ -237,6 +265,10 @@ impl Acp {
                 "the agent speaks version {version} of ACP, promptd speaks version 1"
             ));
         }
+        self.agent = offer
+            .agent_info
+            .as_ref()
+            .map_or_else(String::new, |agent| agent.name.clone());
         let able = &offer.agent_capabilities;
         if let Err(error) = self.prompt.adapt(&able.prompt_capabilities) {
             return self.fail(&error);
@@ -265,7 +297,7 @@ impl Acp {
                 // Gemini starts to record a session as soon as it has the id, and looks for the session to load after
                 // that. In the minute in which the session began, both are one file, and the recording destroys the
                 // session. Gemini looks for the id without the space, but records under the id with it.
-                let is_gemini = offer.agent_info.as_ref().is_some_and(|agent| agent.name == GEMINI);
+                let is_gemini = self.agent == GEMINI;
                 let id = if is_gemini { format!(" {id}") } else { id };
                 self.session = Some(id.clone());
                 let load = LoadSessionRequest::new(id, cwd).mcp_servers(servers);
@@ -275,16 +307,30 @@ impl Acp {
         }
     }
 
-    /// Requests the model if the agent offers it and uses another one. If not, the launch has set it.
-    fn request_model(&mut self, offer: &Offer) -> bool {
-        let (Some(model), Some(session)) = (&self.model, &self.session) else {
-            return false;
-        };
-        let Some((method, params)) = offer.model_request(session, model) else {
-            return false;
-        };
-        self.request(MODEL, method, &params);
-        true
+    /// Requests the model if the agent offers it and uses another one (if not, the launch has set it), and then the mode in
+    /// which the agent asks.
+    fn prepare_session(&mut self, offer: &Offer) {
+        let Some(session) = self.session.clone() else { return };
+        let model = self.model.as_deref();
+        let model = model.and_then(|model| offer.model_request(&session, model));
+        let model = model.map(|(method, params)| (MODEL, method, params));
+        self.preparations.extend(model);
+        if let Some(mode) = self.ask_mode.as_ref().filter(|_| self.asks) {
+            match ask_mode::request(offer, &session, &self.agent, mode.configured.as_deref()) {
+                Ok(mode) => self
+                    .preparations
+                    .extend(mode.map(|(method, params)| (MODE, method, params))),
+                Err(error) => return self.fail(&error),
+            }
+        }
+        self.send_preparation();
+    }
+
+    fn send_preparation(&mut self) {
+        match self.preparations.pop_front() {
+            Some((id, method, params)) => self.request(id, method, &params),
+            None => self.has_session = true,
+        }
     }
 
     fn send_prompt(&mut self) {
@@ -304,20 +350,7 @@ impl Acp {
         let Ok(asked) = serde_json::from_str::<RequestPermissionRequest>(params) else {
             return self.refuse(&id, INVALID_PARAMS, "these are not ACP's parameters for this method");
         };
-        let options: Vec<PermissionOption> = asked
-            .options
-            .into_iter()
-            .map(|option| PermissionOption {
-                option_id: option.option_id.to_string(),
-                name: option.name,
-                kind: match option.kind {
-                    PermissionOptionKind::AllowOnce => PermissionKind::AllowOnce,
-                    PermissionOptionKind::AllowAlways => PermissionKind::AllowAlways,
-                    PermissionOptionKind::RejectAlways => PermissionKind::RejectAlways,
-                    _ => PermissionKind::RejectOnce,
-                },
-            })
-            .collect();
+        let options = responses::options(asked.options);
         if self.is_interrupted || options.is_empty() {
             return self.respond(&id, None);
         }
@@ -327,12 +360,13 @@ impl Acp {
                 .find_map(|kind| options.iter().find(|option| option.kind == *kind));
             return self.respond(&id, allowed.map(|option| option.option_id.as_str()));
         }
-        let title = asked.tool_call.fields.title.clone();
+        let call = self.calls.complete(json_rpc::value(&asked.tool_call));
+        let title = Some(str_at(&call, "title")).filter(|title| !title.is_empty());
         let question = Question {
             id: String::new(),
-            title: title.unwrap_or_else(|| "a tool".to_owned()),
+            title: title.unwrap_or("a tool").to_owned(),
             options,
-            tool_call: Some(json_rpc::value(&asked.tool_call)),
+            tool_call: Some(call),
             ..Question::default()
         };
         let question = self.questions.open(Asked::Permission(id), question);
@@ -346,14 +380,11 @@ impl Acp {
             return self.refuse(&id, INVALID_PARAMS, "promptd passes on forms only");
         }
         if self.is_interrupted || !self.asks {
-            return self.respond_to_form(&id, CANCEL_FORM, &AnswerDetails::default());
+            return self.respond_to_form(&id, responses::CANCEL_FORM, &AnswerDetails::default());
         }
         let question = Question {
             title: str_at(&params, "message").to_owned(),
-            options: vec![
-                Question::option(ACCEPT_FORM, "Answer", PermissionKind::AllowOnce),
-                Question::option(DECLINE_FORM, "Decline", PermissionKind::RejectOnce),
-            ],
+            options: responses::form_options(),
             questions: form::questions(&params),
             ..Question::default()
         };
@@ -362,14 +393,7 @@ impl Acp {
     }
 
     fn respond_to_form(&mut self, id: &RequestId, action: &str, details: &AnswerDetails) {
-        let result = if action == ACCEPT_FORM {
-            json!({ "action": action, "content": details.answers })
-        } else {
-            json!({ "action": action })
-        };
-        self.due.push(Effect::Write(json_rpc::line(
-            &json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        )));
+        self.due.push(Effect::Write(responses::to_form(id, action, details)));
     }
 
     /// The agent has withdrawn a question. The protocol still requires a response.
@@ -382,13 +406,7 @@ impl Acp {
 
     /// Answers a question of the agent: with an option, or that the turn is cancelled.
     fn respond(&mut self, id: &RequestId, option: Option<&str>) {
-        let outcome = match option {
-            Some(option) => RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.to_owned())),
-            None => RequestPermissionOutcome::Cancelled,
-        };
-        let result = RequestPermissionResponse::new(outcome);
-        let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
-        self.due.push(Effect::Write(json_rpc::line(&answer)));
+        self.due.push(Effect::Write(responses::to_permission(id, option)));
     }
 
     fn refuse(&mut self, id: &RequestId, code: i64, message: &str) {

@@ -4,10 +4,13 @@
 //! JSON-RPC's "method not found", which the agents accept. Opencode requests to write each edited file, qwen requests
 //! the prompts that wait.
 
+mod ask_mode;
+mod calls;
 mod driver;
 mod login;
 mod prompt;
+mod responses;
 mod servers;
 mod session;
 
-pub(crate) use driver::new;
+pub(crate) use driver::{new, of_configured};

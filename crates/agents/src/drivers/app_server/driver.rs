@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use agent_client_protocol_schema::v1::RequestId;
 use serde_json::{Map, Value, json};
 
-use super::approvals::{Choice, elicitation_choices, item_choices, pending_call};
+use super::approvals::{
+    Choice, Subject, elicitation_choices, item_choices, pending_call, user_input_choices, user_input_questions,
+    user_input_response,
+};
 use crate::drivers::driver::{CANCELLED, Driver, Effect, Question, Stage};
 use crate::drivers::form;
 use crate::drivers::questions::Questions;
@@ -82,6 +85,8 @@ struct AppServer {
 #[derive(Debug)]
 struct OpenQuestion {
     id: RequestId,
+    /// Codex's own tool asks, which takes answers in another form than MCP servers.
+    is_user_input: bool,
     /// The response for each option.
     responses: BTreeMap<String, Value>,
 }
@@ -118,7 +123,9 @@ impl Driver for AppServer {
             self.interrupt();
         } else if let Some(mut open) = self.questions.close(id, option) {
             let mut response = open.responses.remove(option).unwrap_or_default();
-            if let (Value::Object(members), false) = (&mut response, details.answers.is_empty()) {
+            if open.is_user_input {
+                response = user_input_response(&details.answers);
+            } else if let (Value::Object(members), false) = (&mut response, details.answers.is_empty()) {
                 members.insert("content".to_owned(), Value::Object(details.answers.clone()));
             }
             self.write(&json!({ "id": open.id, "result": response }));
@@ -269,18 +276,31 @@ impl AppServer {
     fn take_request(&mut self, id: RequestId, method: &str, params: &str) {
         let params: Value = serde_json::from_str(params).unwrap_or_default();
         let item = str_at(&params, "itemId");
+        let mut questions = form::questions(&params);
         let (call, choices): (_, Vec<Choice>) = match method {
             "item/commandExecution/requestApproval" => {
-                let available = params.get("availableDecisions").and_then(Value::as_array);
-                (pending_call(item, "commandExecution", &params), item_choices(available))
+                let subject = Subject::of_command(&params);
+                let mut call = pending_call(item, "commandExecution", &params);
+                if let Subject::Host(host) = &subject {
+                    call.fields.title = Some(format!("connect to {host}"));
+                }
+                (call, item_choices(&subject, &params))
             }
             "item/fileChange/requestApproval" => {
                 let change = self.changes.get(item).unwrap_or(&Value::Null);
-                (pending_call(item, "fileChange", change), item_choices(None))
+                let call = pending_call(item, "fileChange", change);
+                (call, item_choices(&Subject::Files, &params))
+            }
+            "item/tool/requestUserInput" => {
+                questions = user_input_questions(&params);
+                let input = json!({ "questions": params.get("questions") });
+                let call = tool::pending(item, "request_user_input", input);
+                (call, user_input_choices())
             }
             "mcpServer/elicitation/request" => {
-                let name = format!("{}: {}", str_at(&params, "serverName"), str_at(&params, "message"));
-                let call = tool::pending(str_at(&params, "elicitationId"), &name, Value::Null);
+                let words = ["serverName", "message", "url"].map(|name| str_at(&params, name));
+                let name = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
+                let call = tool::pending(str_at(&params, "elicitationId"), &name.join(": "), Value::Null);
                 (call, elicitation_choices())
             }
             _ => {
@@ -292,8 +312,14 @@ impl AppServer {
             return;
         }
         if !self.asks {
-            let allowed = choices.into_iter().next().map(|choice| choice.response);
-            return self.write(&json!({ "id": id, "result": allowed }));
+            // Nobody fills a form in.
+            let is_form = !questions.is_empty();
+            let choice = if is_form {
+                choices.into_iter().next_back()
+            } else {
+                choices.into_iter().next()
+            };
+            return self.write(&json!({ "id": id, "result": choice.map(|choice| choice.response) }));
         }
         let options = choices.iter().map(|choice| choice.option.clone()).collect();
         let responses = choices
@@ -301,6 +327,7 @@ impl AppServer {
             .map(|choice| (choice.option.option_id, choice.response));
         let open = OpenQuestion {
             id,
+            is_user_input: method == "item/tool/requestUserInput",
             responses: responses.collect(),
         };
         let question = Question {
@@ -308,7 +335,7 @@ impl AppServer {
             title: call.fields.title.clone().unwrap_or_default(),
             options,
             tool_call: Some(json_rpc::value(&call)),
-            questions: form::questions(&params),
+            questions,
             ..Question::default()
         };
         let question = self.questions.open(open, question);

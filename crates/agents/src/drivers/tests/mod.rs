@@ -3,4 +3,5 @@
 mod acp;
 mod app_server;
 mod claude_control;
+mod claude_grants;
 mod recorded;

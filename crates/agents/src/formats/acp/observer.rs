@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use agent_client_protocol_schema::v1::{CLIENT_METHOD_NAMES, RequestId, StopReason as AcpStopReason};
 use serde::Deserialize;
 
-use super::wire::{AUTH_REQUIRED, AgentName, INITIALIZE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
+use super::wire::{AUTH_REQUIRED, AgentName, INITIALIZE, MODE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
 use crate::output::cause;
 use crate::output::json_rpc::{self, Failure, Message};
 use crate::output::lenient::default_on_error;
@@ -218,6 +218,7 @@ impl AcpObserver {
             RequestId::Number(SESSION) if self.resumes => "the agent refused to resume its session: ",
             RequestId::Number(SESSION) => "the agent refused to begin a session: ",
             RequestId::Number(MODEL) => "the agent refused the model: ",
+            RequestId::Number(MODE) => "the agent refused the mode in which it asks: ",
             RequestId::Number(INITIALIZE) => "the agent refused `initialize`: ",
             RequestId::Number(PROMPT) => "",
             _ => return,

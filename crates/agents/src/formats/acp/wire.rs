@@ -16,6 +16,8 @@ pub(crate) const PROMPT: i64 = 3;
 pub(crate) const MODEL: i64 = 4;
 /// The id of our `authenticate`.
 pub(crate) const AUTHENTICATE: i64 = 5;
+/// The id of our request to take the mode in which the agent asks.
+pub(crate) const MODE: i64 = 6;
 
 /// ACP's error code for "authentication required".
 pub(crate) const AUTH_REQUIRED: i64 = -32000;

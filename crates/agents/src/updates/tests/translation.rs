@@ -1,5 +1,6 @@
 //! The lines of the view, for every point at which reading can start.
 
+use agent_client_protocol_schema::v1::SessionUpdate;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -89,6 +90,59 @@ fn agent_lines_become_updates() {
     let head = lines[2].head().unwrap();
     assert_eq!((head.seq, head.turn, head.kind), (4, 1, RecordKind::Other("update")));
     assert_eq!(lines[1].head().unwrap().kind, RecordKind::Other("started"));
+}
+
+/// Begins and ends calls as its lines say: `begin a`, `end a`.
+#[derive(Clone)]
+struct Calls;
+
+impl crate::Translator for Calls {
+    fn translate_line(&mut self, line: &[u8]) -> Option<Vec<crate::Update>> {
+        let line = std::str::from_utf8(line).ok()?;
+        let update = match line.split_once(' ')? {
+            ("begin", id) => json!({ "sessionUpdate": "tool_call", "toolCallId": id, "title": "ls" }),
+            (_, id) => json!({ "sessionUpdate": "tool_call_update", "toolCallId": id, "status": "completed" }),
+        };
+        let update: SessionUpdate = serde_json::from_value(update).unwrap();
+        Some(vec![update.into()])
+    }
+}
+
+#[test]
+fn open_calls_end_with_a_turn_that_did_not_complete() {
+    let lines = [&b"begin a"[..], b"begin b", b"end a", b"begin c"];
+    for (kind, fields, expected) in [
+        ("turn_ended", ",\"status\":\"cancelled\"", &["b", "c"][..]),
+        ("turn_ended", ",\"status\":\"failed\"", &["b", "c"]),
+        (
+            "retry",
+            ",\"attempt\":2,\"delay\":1,\"cause\":\"agent_error\"",
+            &["b", "c"],
+        ),
+        ("turn_ended", ",\"status\":\"completed\"", &[]),
+    ] {
+        let mut journal = Journal::default();
+        journal.prompt(1).started(1);
+        for line in lines {
+            journal.stdout(line, true);
+        }
+        journal.exited(1).put(1, kind, fields);
+        let all = journal.after(Some(Box::new(Calls)), 0, journal.0.len());
+        let failed = all
+            .iter()
+            .map(value)
+            .filter(|line| line["update"]["status"] == "failed");
+        let failed: Vec<_> = failed.map(|line| line["update"]["toolCallId"].clone()).collect();
+        assert_eq!(failed, expected, "{kind} {fields}");
+        // They come before the record, and for a reader that starts behind the calls, too.
+        assert_eq!(value(all.last().unwrap())["type"], kind);
+        let late = journal.after(Some(Box::new(Calls)), 6, journal.0.len());
+        let late = late
+            .iter()
+            .filter(|line| value(line)["update"]["status"] == "failed")
+            .count();
+        assert_eq!(late, expected.len());
+    }
 }
 
 #[test]

@@ -60,6 +60,7 @@ impl StreamTexts {
             | Body::Alert { .. }
             | Body::Resumed { .. }
             | Body::Recovered { .. }
+            | Body::Forgotten { .. }
             | Body::Unknown => {}
         }
     }

@@ -119,6 +119,7 @@ fn severity(body: &Body) -> Severity {
         | Body::Exited(_)
         | Body::Resumed { .. }
         | Body::Recovered { .. }
+        | Body::Forgotten { .. }
         | Body::Unknown => INFO,
     }
 }
