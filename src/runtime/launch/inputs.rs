@@ -169,8 +169,7 @@ impl TurnInputs {
         } else {
             BTreeMap::new()
         };
-        session.file_secrets.add(&of_files)?;
-        session.file_secrets.add_configuration(from.settings)?;
+        session.file_secrets.add_launch(from.settings, &of_files)?;
         let state = session.state();
         Ok(Self {
             prompt: session.journal.read_prompt(turn)?,

@@ -40,16 +40,15 @@ impl FileSecrets {
         }
     }
 
-    /// Remembers what these servers get. To be called before their agent starts.
-    pub(crate) fn add(&self, servers: &BTreeMap<String, McpServer>) -> Result<(), RuntimeError> {
+    /// Remembers what an agent and its MCP servers can get from files. To be called before the agent starts, with all of it:
+    /// where there is too much, only the last call counts.
+    pub(crate) fn add_launch(
+        &self,
+        settings: &Settings,
+        servers: &BTreeMap<String, McpServer>,
+    ) -> Result<(), RuntimeError> {
         let mut found = Secrets::default();
         add_mcp_servers(servers.values(), &mut found);
-        self.keep(found)
-    }
-
-    /// Remembers the secrets of `config.toml`. To be called before an agent starts.
-    pub(crate) fn add_configuration(&self, settings: &Settings) -> Result<(), RuntimeError> {
-        let mut found = Secrets::default();
         add_configuration(settings, &mut found);
         self.keep(found)
     }
@@ -115,6 +114,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::runtime::config;
     use promptd_mask::Masker;
 
     fn server(value: &str) -> BTreeMap<String, McpServer> {
@@ -125,19 +125,36 @@ mod tests {
         [("lab".to_owned(), server)].into()
     }
 
+    /// A configuration whose agent has this key.
+    fn settings(key: &str) -> Settings {
+        let file = format!("[agents.mine]\ncommand = [\"cat\"]\nenv = {{ MY_TOKEN = \"{key}\" }}\n");
+        let flags = config::Flags {
+            home: Some("/nonexistent".into()),
+            workspace: Some("/nonexistent".into()),
+            ..config::Flags::default()
+        };
+        config::settings(flags, &BTreeMap::default(), Some(&file)).unwrap()
+    }
+
     #[test]
     fn values_stay_known_after_their_file_changed_and_the_server_restarted() {
         let folder = std::env::temp_dir().join(format!("promptd-file-secrets-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let secrets = FileSecrets::new(&folder);
-        secrets.add(&server("first-value")).unwrap();
+        let add = |value: &str| {
+            secrets
+                .add_launch(&settings(&format!("key-{value}")), &server(value))
+                .unwrap();
+        };
+        add("first-value");
         let before = secrets.get();
-        secrets.add(&server("first-value")).unwrap();
+        add("first-value");
         assert!(Arc::ptr_eq(&before, &secrets.get()), "nothing new");
-        secrets.add(&server("second-value")).unwrap();
+        add("second-value");
         let again = FileSecrets::new(&folder).get();
         let masker = Masker::new(&again).unwrap();
-        assert_eq!(masker.text("first-value second-value"), "*** ***");
+        let all = "first-value second-value key-first-value key-second-value";
+        assert_eq!(masker.text(all), "*** *** *** ***");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -309,7 +309,11 @@ mod tests {
             env: [("ANY".to_owned(), "in-a-file-1".to_owned())].into(),
             ..promptd_model::McpServer::default()
         };
-        session.file_secrets.add(&[("lab".to_owned(), server)].into()).unwrap();
+        let servers = [("lab".to_owned(), server)].into();
+        session
+            .file_secrets
+            .add_launch(&masks.settings.get(), &servers)
+            .unwrap();
         let second = masks.generation(&session);
         assert_ne!(second, first, "a file of the session");
         let settings = Settings::clone(&masks.settings.get());
