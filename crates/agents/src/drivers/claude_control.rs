@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::claude_grants;
@@ -71,7 +71,8 @@ struct ClaudeControl {
 #[derive(Debug)]
 struct OpenQuestion {
     request_id: String,
-    input: Value,
+    /// As claude wrote it: a number that would be rounded is another call.
+    input: Box<RawValue>,
     /// The options that also change claude's permissions.
     grants: Vec<PermissionOption>,
 }
@@ -104,6 +105,62 @@ impl Line<'_> {
     fn request(&self) -> Option<Value> {
         serde_json::from_str(self.request?.get()).ok()
     }
+
+    /// The input of the tool that the request is about.
+    fn input(&self) -> &RawValue {
+        #[derive(Deserialize)]
+        struct Call<'a> {
+            #[serde(borrow)]
+            input: Option<&'a RawValue>,
+        }
+        let request = self.request.map(RawValue::get).unwrap_or_default();
+        let call: Option<Call<'_>> = serde_json::from_str(request).ok();
+        call.and_then(|call| call.input).unwrap_or(RawValue::NULL)
+    }
+}
+
+/// The decision about a call of a tool.
+#[derive(Serialize)]
+#[serde(tag = "behavior", rename_all = "lowercase")]
+enum Decision<'a> {
+    #[serde(rename_all = "camelCase")]
+    Allow {
+        updated_input: &'a RawValue,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        updated_permissions: Vec<&'a Value>,
+    },
+    Deny {
+        message: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct DecisionResponse<'a> {
+    subtype: &'static str,
+    request_id: &'a str,
+    response: &'a Decision<'a>,
+}
+
+#[derive(Serialize)]
+struct ControlResponse<'a, R> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    response: &'a R,
+}
+
+/// The input with which the tool is called: claude's own, where nothing in it changes.
+fn input_of(own: &RawValue, details: &AnswerDetails) -> Option<Box<RawValue>> {
+    if details.updated_input.is_none() && details.answers.is_empty() {
+        return None;
+    }
+    let given = details.updated_input.clone();
+    let mut input = given.unwrap_or_else(|| serde_json::from_str(own.get()).unwrap_or_default());
+    if let (Value::Object(members), false) = (&mut input, details.answers.is_empty()) {
+        let answers = details.answers.iter();
+        let answers = answers.map(|(question, answer)| (question.clone(), AskedQuestion::text_of(answer).into()));
+        members.insert("answers".to_owned(), Value::Object(answers.collect()));
+    }
+    to_raw_value(&input).ok()
 }
 
 fn subtype_of(request: Option<&Value>) -> Option<&str> {
@@ -118,8 +175,7 @@ impl Observer for ClaudeControl {
         }
         if let Ok(line) = serde_json::from_slice::<Line<'_>>(line) {
             if line.kind == "control_request" {
-                let request = line.request();
-                self.take_request(line.request_id, request);
+                self.take_request(&line);
             } else if line.kind == "control_cancel_request" {
                 let id = self.questions.withdraw(|asked| asked.request_id == line.request_id);
                 self.due.extend(id.map(Effect::Withdraw));
@@ -150,25 +206,18 @@ impl Driver for ClaudeControl {
         if option == CANCELLED {
             self.interrupt();
         } else if let Some(asked) = self.questions.close(id, option) {
-            let grant = asked.grant(option).cloned();
-            let mut input = details.updated_input.clone().unwrap_or(asked.input);
-            if let (Value::Object(members), false) = (&mut input, details.answers.is_empty()) {
-                let answers = details.answers.iter();
-                let answers =
-                    answers.map(|(question, answer)| (question.clone(), AskedQuestion::text_of(answer).into()));
-                members.insert("answers".to_owned(), Value::Object(answers.collect()));
-            }
-            let reason = details.reason.as_deref().unwrap_or("The user does not allow this.");
-            let decision = match (option, grant) {
-                (_, Some(grant)) => json!({
-                    "behavior": "allow",
-                    "updatedInput": input,
-                    "updatedPermissions": [grant],
-                }),
-                (ALLOW, None) => json!({ "behavior": "allow", "updatedInput": input }),
-                (_, None) => json!({ "behavior": "deny", "message": reason }),
+            let grant = asked.grant(option);
+            let input = input_of(&asked.input, details);
+            let decision = if option == ALLOW || grant.is_some() {
+                Decision::Allow {
+                    updated_input: input.as_deref().unwrap_or(&asked.input),
+                    updated_permissions: grant.into_iter().collect(),
+                }
+            } else {
+                let message = details.reason.as_deref().unwrap_or("The user does not allow this.");
+                Decision::Deny { message }
             };
-            self.respond(&json!({ "subtype": "success", "request_id": asked.request_id, "response": decision }));
+            self.decide(&asked.request_id, &decision);
         }
     }
 
@@ -237,9 +286,10 @@ fn questions_of(input: &Value) -> Vec<AskedQuestion> {
 }
 
 impl ClaudeControl {
-    fn take_request(&mut self, request_id: String, request: Option<Value>) {
+    fn take_request(&mut self, line: &Line<'_>) {
+        let request_id = &line.request_id;
         let refuse = |error: &str| json!({ "subtype": "error", "request_id": request_id, "error": error });
-        let Some(mut request) = request else {
+        let Some(mut request) = line.request() else {
             return self.respond(&refuse("promptd cannot read this request"));
         };
         if subtype_of(Some(&request)) != Some("can_use_tool") {
@@ -249,19 +299,24 @@ impl ClaudeControl {
             // Claude withdraws its questions.
             return;
         }
+        let own_input = line.input();
+        let is_form = request["tool_name"] == ASK;
         if !self.asks {
-            let input = request.get_mut("input").map(Value::take).unwrap_or_default();
-            let decision = json!({ "behavior": "allow", "updatedInput": input });
-            return self.respond(&json!({ "subtype": "success", "request_id": request_id, "response": decision }));
+            let decision = if is_form {
+                let message = "Nobody is there to answer. Decide it yourself, and say in your answer what you decided.";
+                Decision::Deny { message }
+            } else {
+                Decision::Allow {
+                    updated_input: own_input,
+                    updated_permissions: Vec::new(),
+                }
+            };
+            return self.decide(request_id, &decision);
         }
         let mut take = |name: &str| request.get_mut(name).map(Value::take).unwrap_or_default();
         let (input, suggestions) = (take("input"), take("permission_suggestions"));
         let text = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
-        let questions = if text("tool_name") == ASK {
-            questions_of(&input)
-        } else {
-            Vec::new()
-        };
+        let questions = if is_form { questions_of(&input) } else { Vec::new() };
         // Then a rule would allow more than what is asked, or would not be obeyed.
         let is_for_once = request
             .get("suppress_always_allow_rule")
@@ -272,7 +327,7 @@ impl ClaudeControl {
         } else {
             claude_grants::options(&suggestions)
         };
-        let call = tool::pending(text("tool_use_id"), text("tool_name"), input.clone());
+        let call = tool::pending(text("tool_use_id"), text("tool_name"), input);
         let mut options = vec![Question::option(ALLOW, "Allow", PermissionKind::AllowOnce)];
         options.extend_from_slice(&grants);
         options.push(Question::option(REJECT, "Reject", PermissionKind::RejectOnce));
@@ -286,16 +341,27 @@ impl ClaudeControl {
             takes_reason: true,
         };
         let asked = OpenQuestion {
-            request_id,
-            input,
+            request_id: request_id.clone(),
+            input: own_input.to_owned(),
             grants,
         };
         let question = self.questions.open(asked, question);
         self.due.push(Effect::Ask(question));
     }
 
-    fn respond(&mut self, response: &Value) {
-        let response = json!({ "type": "control_response", "response": response });
+    fn decide(&mut self, request_id: &str, decision: &Decision<'_>) {
+        self.respond(&DecisionResponse {
+            subtype: "success",
+            request_id,
+            response: decision,
+        });
+    }
+
+    fn respond(&mut self, response: &impl Serialize) {
+        let response = ControlResponse {
+            kind: "control_response",
+            response,
+        };
         self.due.push(Effect::Write(json_rpc::line(&response)));
     }
 }

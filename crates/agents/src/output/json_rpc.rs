@@ -118,9 +118,9 @@ impl Failure {
     }
 }
 
-/// A message as a line.
-pub(crate) fn line(message: &Value) -> Vec<u8> {
-    let mut line = message.to_string().into_bytes();
+/// A message as a line. Its type never fails to serialize.
+pub(crate) fn line(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
     line
 }

@@ -148,9 +148,12 @@ impl Frames {
         }
     }
 
-    /// Whether records of this kind can give frames. A prompt can be large, and gives none.
+    /// Whether records of this kind can give frames. What callers send can be large, and gives none.
     pub(super) fn wants(kind: RecordKind<'_>) -> bool {
-        !matches!(kind, RecordKind::Other("prompt" | "stdin"))
+        !matches!(
+            kind,
+            RecordKind::Other("prompt" | "stdin" | "steer" | "permission_answer")
+        )
     }
 
     /// The frames of a line of the journal.

@@ -137,3 +137,37 @@ fn changed_input_and_reasons_reach_claude() {
         assert_eq!(decision(&mut *driver), expected);
     }
 }
+
+/// What claude asked for is what it calls the tool with, to the last digit.
+#[test]
+fn input_that_nobody_changes_is_sent_back_as_it_was() {
+    let input = r#"{"id":123456789012345678901,"part":0.10000000000000000001,"z":1,"a":-0}"#;
+    let request = format!(r#"{{"subtype":"can_use_tool","tool_name":"mcp__db__delete","input":{input}}}"#);
+    let line = format!(r#"{{"type":"control_request","request_id":"a","request":{request}}}"#);
+    for (request, asks) in [(asking(), true), (plain(), false)] {
+        let mut driver = new(&request);
+        driver.take_effects();
+        driver.observe_line(Stream::Stdout, line.as_bytes());
+        if asks {
+            driver.take_effects();
+            driver.answer("1", "allow", &AnswerDetails::default());
+        }
+        let effects = driver.take_effects();
+        let [Effect::Write(answer)] = effects.as_slice() else {
+            panic!("{effects:?}")
+        };
+        let answer = String::from_utf8_lossy(answer);
+        assert!(answer.contains(&format!(r#""updatedInput":{input}"#)), "{answer}");
+    }
+}
+
+/// An answer that nobody gave would be taken for the user's.
+#[test]
+fn questions_are_rejected_where_nobody_is_asked() {
+    let request = json!({ "subtype": "can_use_tool", "tool_name": "AskUserQuestion", "input": { "questions": [] } });
+    let ask = json!({ "type": "control_request", "request_id": "a", "request": request }).to_string();
+    let mut driver = new(&plain());
+    driver.take_effects();
+    driver.observe_line(Stream::Stdout, ask.as_bytes());
+    assert_eq!(decision(&mut *driver)["behavior"], "deny");
+}
