@@ -300,7 +300,7 @@ impl ClaudeControl {
             return;
         }
         let own_input = line.input();
-        let is_form = request["tool_name"] == ASK;
+        let is_form = request.get("tool_name").is_some_and(|name| name == ASK);
         if !self.asks {
             let decision = if is_form {
                 let message = "Nobody is there to answer. Decide it yourself, and say in your answer what you decided.";
