@@ -1,67 +1,85 @@
-//! A long prompt as several updates: ACP calls them chunks, and no reader needs all of it at once.
+//! A large prompt, or message into a running turn, as it comes: ACP calls its updates chunks, and no reader needs all of it
+//! at once.
+
+use memchr::memmem;
 
 use super::line::{Line, head_of, update_line};
 use crate::output::update::Update;
 use promptd_model::{JSON_ESCAPE, RecordKind, json_string_length, json_string_part, parse_head};
 
-/// A longer prompt is several updates, each with so many bytes of the record.
+/// A longer text is several updates, each with so many bytes of the record.
 const PART: usize = if cfg!(test) { 1 << 10 } else { 64 << 10 };
 
-/// What a record's `text` follows.
-const TEXT: &[u8] = b"\"type\":\"prompt\",\"text\":\"";
+/// What the text of these records follows.
+const TEXTS: [&[u8]; 2] = [b"\"type\":\"prompt\",\"text\":\"", b"\"type\":\"steer\",\"text\":\""];
+
+/// In no text and in no block: there, the quotes are escaped.
+const FRESH: &[u8] = b"\"fresh\":true";
 
 /// A prompt that is being read.
 #[derive(Clone)]
 pub(super) struct LongPrompt {
     pub(super) seq: u64,
-    turn: u32,
+    pub(super) turn: u32,
+    /// It begins a new conversation of the agent. Known when the record has ended.
+    pub(super) is_fresh: bool,
     /// The record's `seq`, `time` and `turn`.
     begin: Vec<u8>,
     /// How many updates there were.
     index: usize,
+    /// All of the text is in the updates. What follows, such as images, has none.
+    text_ended: bool,
 }
 
 impl LongPrompt {
-    /// Whether a line, or its beginning, is a prompt that needs several updates; answers also where its text begins.
+    /// Whether a line, or its beginning, is a large prompt; answers also where its text begins.
     pub(super) fn find(line: &[u8]) -> Option<(Self, usize)> {
         if line.len() <= PART {
             return None;
         }
-        let head = parse_head(line).filter(|head| head.kind == RecordKind::Other("prompt"))?;
+        let head = parse_head(line).filter(|head| matches!(head.kind, RecordKind::Other("prompt" | "steer")))?;
         let begin = head_of(line);
-        let text = line.get(begin.len()..)?.strip_prefix(TEXT)?;
-        let is_long = json_string_length(text).unwrap_or(text.len()) > PART.saturating_add(JSON_ESCAPE);
+        let body = line.get(begin.len()..)?;
+        let before = TEXTS.into_iter().find(|text| body.starts_with(text))?;
         let prompt = Self {
             seq: head.seq,
             turn: head.turn,
+            is_fresh: false,
             begin: begin.to_vec(),
             index: 0,
+            text_ended: false,
         };
-        is_long.then_some((prompt, begin.len().saturating_add(TEXT.len())))
+        Some((prompt, begin.len().saturating_add(before.len())))
     }
 
-    /// Makes updates of `text`, the text as it is in the record; answers how much of it is in them. `ends` says that the rest
-    /// of the record is there.
-    pub(super) fn push(&mut self, text: &[u8], ends: bool, lines: &mut Vec<Line>) -> usize {
-        let end = json_string_length(text).or(ends.then_some(text.len()));
+    /// Makes updates of what follows in the record, from its text on; answers how much of it was used. `ends` says that the
+    /// rest of the record is there.
+    pub(super) fn push(&mut self, rest: &[u8], ends: bool, lines: &mut Vec<Line>) -> usize {
         let mut done = 0;
-        loop {
-            let rest = text.get(done..).unwrap_or_default();
-            let left = end.map(|end| end.saturating_sub(done));
-            let is_more = left.map_or(rest.len() >= PART.saturating_add(JSON_ESCAPE), |left| left > PART);
-            if !is_more {
-                break;
+        if !self.text_ended {
+            let end = json_string_length(rest).or(ends.then_some(rest.len()));
+            loop {
+                let text = rest.get(done..).unwrap_or_default();
+                let left = end.map(|end| end.saturating_sub(done));
+                let is_more = left.map_or(text.len() >= PART.saturating_add(JSON_ESCAPE), |left| left > PART);
+                if !is_more {
+                    break;
+                }
+                let length = json_string_part(text, PART);
+                self.put(text.get(..length).unwrap_or_default(), false, lines);
+                done = done.saturating_add(length);
             }
-            let length = json_string_part(rest, PART);
-            self.put(rest.get(..length).unwrap_or_default(), false, lines);
-            done = done.saturating_add(length);
+            let Some(end) = end else { return done };
+            self.put(rest.get(done..end).unwrap_or_default(), true, lines);
+            self.text_ended = true;
+            done = end;
         }
+        self.is_fresh |= memmem::find(rest.get(done..).unwrap_or_default(), FRESH).is_some();
         if ends {
-            let last = text.get(done..end.unwrap_or(text.len())).unwrap_or_default();
-            self.put(last, true, lines);
-            return text.len();
+            return rest.len();
         }
-        done
+        // It may continue in the next piece.
+        rest.len().saturating_sub(FRESH.len()).max(done)
     }
 
     fn put(&mut self, part: &[u8], last: bool, lines: &mut Vec<Line>) {
@@ -72,7 +90,7 @@ impl LongPrompt {
             seq: self.seq,
             text: update_line(
                 &self.begin,
-                Some(self.index),
+                (self.index > 0 || !last).then_some(self.index),
                 &Update::prompt(text).in_message(self.seq.to_string()),
             ),
             last,

@@ -124,6 +124,9 @@ impl Translation {
         if prompt.seq <= self.after {
             lines.truncate(before);
         }
+        if ends {
+            self.past.accept(prompt.turn, prompt.is_fresh);
+        }
         self.prompt = Some(prompt).filter(|_| !ends);
         done
     }

@@ -267,6 +267,41 @@ fn damaged_records_stay_as_they_are() {
     assert_eq!((&lines[3].text[..], lines[3].head()), (&b"no record"[..], None));
 }
 
+/// Images are in the record behind the text, and no update has them.
+#[test]
+fn images_of_a_prompt_cost_a_reader_nothing() {
+    for (kind, text) in [
+        ("prompt", "look"),
+        ("steer", "look"),
+        ("prompt", &*"long ".repeat(1_000)),
+    ] {
+        let image = json!([{ "type": "image", "mimeType": "image/png", "data": "iVBO".repeat(50_000) }]);
+        let mut journal = Journal::default();
+        journal.put(
+            1,
+            kind,
+            &format!(",\"text\":{},\"blocks\":{image},\"fresh\":true", json!(text)),
+        );
+        journal.started(1);
+        let bytes = journal.text();
+        let whole = journal.all();
+        let said: String = whole[..whole.len() - 1]
+            .iter()
+            .map(|line| serde_json::from_slice::<Value>(&line.text).unwrap())
+            .map(|part| part["update"]["content"]["text"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(said, text, "{kind}");
+        let mut translation = Translation::new(Some(counting()), 0);
+        let (mut lines, mut most) = (Vec::new(), 0);
+        for piece in bytes.chunks(500) {
+            lines.extend(translation.push_bytes(piece));
+            most = most.max(translation.buffered_bytes());
+        }
+        assert_eq!(lines, whole, "{kind}");
+        assert!(most < 2_048, "{kind}: {most} bytes were held");
+    }
+}
+
 #[test]
 fn a_long_prompt_comes_in_parts_and_nobody_holds_all_of_it() {
     let prompt = "long \"pr\u{f6}mpt\"\n".repeat(2_000);
