@@ -89,10 +89,10 @@ impl AppState {
         }
     }
 
-    /// The same for a session by its id, also for one that is damaged: its processes must not be out of reach.
+    /// The same for a session by its id, also for one that cannot be used: its processes must not be out of reach.
     pub(crate) async fn stop_by_id(&self, id: String, grace: Option<f64>) -> Result<u32, Problem> {
         match self.runtime.sessions.get(&id) {
-            Err(RuntimeError::SessionDamaged { .. }) => {
+            Err(RuntimeError::SessionDamaged { .. } | RuntimeError::SessionNewer { .. }) => {
                 parse_grace(grace)?;
                 let runtime = Arc::clone(&self.runtime);
                 complete(async move { runtime.removal.stop_damaged(&id).await }).await

@@ -75,9 +75,9 @@ impl DialogState {
 
     fn line_written(&mut self, line: &[u8]) {
         let was_due = self.remove_due(line);
-        self.driver.observe_written(line.trim_ascii_end());
+        let is_interrupt = self.driver.observe_written(line.trim_ascii_end());
         self.collect();
-        if !was_due {
+        if !was_due && is_interrupt {
             // Nothing in the journal asked for it: a former server interrupted the turn.
             self.remove_due(line);
             self.interrupted = true;

@@ -82,12 +82,13 @@ impl Driver for Toy {
         }
     }
 
-    fn observe_written(&mut self, line: &[u8]) {
+    fn observe_written(&mut self, line: &[u8]) -> bool {
         if line == b"stop" && !std::mem::replace(&mut self.interrupted, true) {
             for id in std::mem::take(&mut self.open) {
                 self.write(&format!("{id}=cancelled"));
             }
         }
+        line == b"stop"
     }
 }
 
@@ -197,6 +198,13 @@ fn another_versions_wording_is_not_repeated() {
     let mut dialog = begun(2);
     dialog.record_stdin(&stdin(9, &former));
     assert!(dialog.due().is_empty() && !dialog.is_interrupted());
+}
+
+#[test]
+fn a_line_that_only_another_version_writes_is_no_interrupt() {
+    let mut dialog = begun(1);
+    dialog.record_stdin(&stdin(5, "more\n"));
+    assert!(!dialog.is_interrupted());
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use crate::runtime::keeper::client;
 use crate::runtime::session::handle::Session;
 use crate::runtime::session::registry::SessionRegistry;
@@ -35,6 +37,7 @@ pub(crate) fn load(home: &Home, registry: &SessionRegistry) -> io::Result<Vec<Ar
                 give_up(registry, &folder, name, "its session.json was removed");
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => registry.mark_newer(name, &error.to_string()),
+            Err(error) if is_passing(&error) => registry.mark_damaged(name, &passing(&error)),
             Err(error) => give_up(registry, &folder, name, &error.to_string()),
         }
     }
@@ -46,6 +49,10 @@ pub(crate) fn load(home: &Home, registry: &SessionRegistry) -> io::Result<Vec<Ar
 fn register(registry: &SessionRegistry, session: Session) -> Option<Arc<Session>> {
     let session = Arc::new(session);
     if let Err(error) = session.refresh() {
+        if !error.is_lasting() {
+            registry.mark_damaged(session.id().to_string(), &passing(&error.source));
+            return None;
+        }
         let reason = format!("{error}: {}", error.source);
         give_up(registry, &session.folder, session.id().to_string(), &reason);
         return None;
@@ -54,6 +61,25 @@ fn register(registry: &SessionRegistry, session: Session) -> Option<Arc<Session>
     registry.insert(Arc::clone(&session));
     let is_unsettled = session.state().current().is_some() || !client::turns_with_files(&session.folder).is_empty();
     is_unsettled.then_some(session)
+}
+
+/// Whether the disk or the machine failed, and not the session. What runs in it goes on, and the next server finds it.
+fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [Errno; 6] = [
+        Errno::EIO,
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ENOMEM,
+        Errno::ESTALE,
+        Errno::ETIMEDOUT,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| PASSING.contains(&Errno::from_raw(code)))
+}
+
+fn passing(error: &io::Error) -> String {
+    format!("it could not be read: {error}; its processes go on, and a restart of promptd tries again")
 }
 
 /// Reports a folder as damaged, and ends what still runs in it: nobody could follow it.
@@ -86,4 +112,20 @@ fn was_accepted(folder: &Path) -> bool {
     };
     let has_more = has_more().unwrap_or_else(|error| error.source.kind() != ErrorKind::NotFound);
     has_more || has_processes(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failing_disk_is_no_damage_of_a_session() {
+        for errno in [Errno::EIO, Errno::EMFILE, Errno::ENOMEM] {
+            assert!(is_passing(&errno.into()), "{errno}");
+        }
+        let foreign = io::Error::new(ErrorKind::InvalidData, "no regular file");
+        for error in [Errno::EACCES.into(), Errno::ELOOP.into(), foreign] {
+            assert!(!is_passing(&error), "{error}");
+        }
+    }
 }

@@ -244,13 +244,14 @@ impl Driver for ClaudeControl {
         self.due.push(Effect::Write(json_rpc::line(&interrupt)));
     }
 
-    fn observe_written(&mut self, line: &[u8]) {
-        if let Ok(line) = serde_json::from_slice::<Line<'_>>(line)
-            && line.kind == "control_request"
-            && subtype_of(line.request().as_ref()) == Some("interrupt")
-        {
+    fn observe_written(&mut self, line: &[u8]) -> bool {
+        let line = serde_json::from_slice::<Line<'_>>(line).ok();
+        let request = line.filter(|line| line.kind == "control_request");
+        let is_interrupt = request.is_some_and(|line| subtype_of(line.request().as_ref()) == Some("interrupt"));
+        if is_interrupt {
             self.interrupt();
         }
+        is_interrupt
     }
 }
 

@@ -32,8 +32,8 @@ impl Driver for Clean<Box<dyn Driver>> {
         self.reader.interrupt();
     }
 
-    fn observe_written(&mut self, line: &[u8]) {
-        self.reader.observe_written(line);
+    fn observe_written(&mut self, line: &[u8]) -> bool {
+        self.reader.observe_written(line)
     }
 
     fn awaited_method(&self) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use promptd_model::{AnswerDetails, AskedQuestion, ContentBlock, PermissionKind, 
 pub(crate) const CANCELLED: &str = "cancelled";
 
 /// How far a dialog is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// The agent does not have the prompt yet.
     Opening,
@@ -88,9 +88,10 @@ pub trait Driver: Observer {
     /// Ends the turn in the agent's own way. Open questions are answered as the protocol requires.
     fn interrupt(&mut self);
 
-    /// Takes a line that the journal has as written to the agent, without its newline. After a restart, this is the only
-    /// sign of an interrupt. The effects of the interrupt are then due again, like everything else in a replay.
-    fn observe_written(&mut self, line: &[u8]);
+    /// Takes a line that the journal has as written to the agent, without its newline; answers whether it is an interrupt.
+    /// After a restart, this is the only sign of one. The effects of the interrupt are then due again, like everything else in
+    /// a replay. A server of another version may have written lines that this one would not write, or fewer of them.
+    fn observe_written(&mut self, line: &[u8]) -> bool;
 
     /// The request that the agent has to answer before it gets the prompt. `None` if it has the prompt, or needs no
     /// such request.

@@ -141,6 +141,8 @@ impl Observer for DroidObserver {
                 self.seen.final_event = Some(success(StopReason::EndTurn, result, usage));
             }
             ("error", _) => self.fail(&event),
+            // A request to the model worked again.
+            ("message" | "tool_call", _) => self.seen.clear_failure(),
             _ => {}
         }
     }

@@ -12,6 +12,9 @@ use super::kind::kind;
 use super::tool;
 use super::update::Update;
 
+/// So many calls are known at the same time. Of more, each update is passed on as it comes.
+const MAX_OPEN: usize = 1000;
+
 /// The calls that have an update and have not finished.
 #[derive(Default, Clone)]
 pub(crate) struct Calls {
@@ -82,7 +85,7 @@ impl Calls {
             name: name.to_owned(),
             input: None,
         };
-        self.open.insert(id.to_owned(), call);
+        self.remember(id, call);
         let call = tool::call(id, name, Value::Null, self.cwd.as_deref());
         let call = call.raw_input(None).status(ToolCallStatus::Pending);
         SessionUpdate::ToolCall(call).into()
@@ -101,7 +104,7 @@ impl Calls {
             return None;
         }
         let call = self.call(id, &new).status(ToolCallStatus::InProgress);
-        self.open.insert(id.to_owned(), new);
+        self.remember(id, new);
         Some(if is_known {
             SessionUpdate::ToolCallUpdate(call.into()).into()
         } else {
@@ -153,6 +156,12 @@ impl Calls {
     /// A call that will never run.
     pub(crate) fn abandon(&mut self, id: &str) -> Option<Update> {
         self.is_open(id).then(|| self.finish(id, End::default()))
+    }
+
+    fn remember(&mut self, id: &str, call: Call) {
+        if self.open.len() < MAX_OPEN || self.is_open(id) {
+            self.open.insert(id.to_owned(), call);
+        }
     }
 
     fn call(&self, id: &str, call: &Call) -> ToolCall {

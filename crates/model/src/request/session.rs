@@ -179,6 +179,11 @@ impl RetryOn {
     pub fn includes(self, status: Status, cause: Option<Cause>) -> bool {
         match self {
             Self::Status(wanted) => status == wanted,
+            // A turn whose time ran out can have the cause of what it was trying again.
+            Self::Cause(wanted @ (Cause::Timeout | Cause::IdleTimeout)) => {
+                let has_other = !matches!(cause, Some(Cause::Timeout | Cause::IdleTimeout));
+                cause == Some(wanted) || (status == Status::TimedOut && has_other)
+            }
             Self::Cause(wanted) => cause == Some(wanted),
         }
     }
@@ -216,4 +221,18 @@ fn default_delay() -> f64 {
 
 fn default_statuses() -> Vec<RetryOn> {
     vec![RetryOn::Status(Status::Failed)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_on_timeout_includes_one_with_another_cause() {
+        let timeout = RetryOn::Cause(Cause::Timeout);
+        assert!(timeout.includes(Status::TimedOut, Some(Cause::Timeout)));
+        assert!(timeout.includes(Status::TimedOut, Some(Cause::Overloaded)));
+        assert!(!timeout.includes(Status::TimedOut, Some(Cause::IdleTimeout)));
+        assert!(!timeout.includes(Status::Failed, Some(Cause::Overloaded)));
+    }
 }

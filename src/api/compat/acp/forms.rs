@@ -83,7 +83,7 @@ fn property(question: &AskedQuestion) -> Value {
         (false, false) => json!({ "type": "string", "oneOf": choices, "title": title, "description": description }),
         (is_open, true) => {
             let items = if is_open {
-                json!({ "type": "string" })
+                json!({ "type": kind })
             } else {
                 json!({ "anyOf": choices })
             };

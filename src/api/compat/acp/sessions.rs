@@ -48,7 +48,10 @@ impl Connection {
                 () = running.cancelled() => {
                     // The receiving loop notices that the client is gone.
                     drop(connection.respond(id, Err(cancelled_error())).await);
-                    if let Ok(created) = create.await {
+                    // With an id of the client, it may be one that was there before.
+                    if let Ok(created) = create.await
+                        && created.new
+                    {
                         drop(connection.api.delete(created.session.id().to_string()).await);
                     }
                     return;

@@ -39,6 +39,9 @@ const WORDS: [&str; 16] = [
     "asks for permission",
 ];
 
+/// Before them, they say the opposite.
+const NEGATIONS: [&str; 6] = ["not", "n't", "never", "no longer", "no", "without"];
+
 /// How the agent is made to ask, if its launch does not do that.
 pub(super) struct AskMode {
     /// The mode that the configuration names for it.
@@ -92,7 +95,14 @@ fn set_mode(session: &str, mode: &str) -> (&'static str, Value) {
 
 fn says_that_it_asks(mode: &Value) -> bool {
     let text = format!("{} {}", str_at(mode, "name"), str_at(mode, "description")).to_lowercase();
-    WORDS.iter().any(|words| text.contains(words))
+    let is_denied = |before: &str| {
+        let before = before.trim_end();
+        NEGATIONS.iter().any(|negation| before.ends_with(negation))
+    };
+    WORDS.iter().any(|words| {
+        let mut found = text.match_indices(words);
+        found.any(|(at, _)| !is_denied(text.get(..at).unwrap_or_default()))
+    })
 }
 
 fn no_mode<'a>(configured: Option<&str>, offered: impl Iterator<Item = &'a str>) -> String {
@@ -111,5 +121,26 @@ fn no_mode<'a>(configured: Option<&str>, offered: impl Iterator<Item = &'a str>)
             "`permission: \"ask\"` cannot be honoured: none of the agent's modes is known to ask; if one of {modes} asks, \
              name it with `ask_mode` in the agent's section of config.toml, or give \"bypass\""
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_that_denies_that_it_asks_is_none_that_asks() {
+        for (description, asks) in [
+            ("Requires approval for edits", true),
+            ("Asks for permission before it writes", true),
+            ("Does not require approval. Edits require approval.", true),
+            ("Does not require approval", false),
+            ("Doesn't require approval for edits", false),
+            ("Never asks for permission", false),
+            ("Edits files, no approval is required", false),
+        ] {
+            let mode = json!({ "name": "Mode", "description": description });
+            assert_eq!(says_that_it_asks(&mode), asks, "{description}");
+        }
     }
 }

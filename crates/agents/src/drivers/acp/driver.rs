@@ -199,11 +199,19 @@ impl Driver for Acp {
         }
     }
 
-    fn observe_written(&mut self, line: &[u8]) {
-        if let Some(Message::Notification { method, .. }) = json_rpc::parse(line)
-            && method == CANCEL
-        {
-            self.interrupt();
+    fn observe_written(&mut self, line: &[u8]) -> bool {
+        match json_rpc::parse(line) {
+            Some(Message::Notification { method, .. }) if method == CANCEL => {
+                self.interrupt();
+                true
+            }
+            // A former version set no mode, and the agent has the prompt.
+            Some(Message::Request { method, .. }) if *method == *AGENT_METHOD_NAMES.session_prompt => {
+                self.preparations.clear();
+                self.stage = self.stage.max(Stage::Prompted);
+                false
+            }
+            _ => false,
         }
     }
 

@@ -59,11 +59,15 @@ impl Subject {
 /// The options for an item. Codex accepts `decline` and `acceptForSession` even if it does not offer them. Its process ends
 /// with the turn, and with it what it was allowed for its session.
 pub(super) fn item_choices(subject: &Subject, params: &Value) -> Vec<Choice> {
-    let allow = words::plain(str_at(params, "grantRoot")).map_or_else(
+    let root = words::plain(str_at(params, "grantRoot"));
+    let scope = root.is_some().then_some(GrantScope::Turn);
+    let allow = root.map_or_else(
         || "Allow".to_owned(),
         |root| format!("Allow, and writes below {root} for the rest of this turn"),
     );
-    let mut choices = vec![choice("accept", &allow, PermissionKind::AllowOnce, json!("accept"))];
+    let mut allow = choice("accept", &allow, PermissionKind::AllowOnce, json!("accept"));
+    allow.option.scope = scope;
+    let mut choices = vec![allow];
     if let Some(subject) = subject.text() {
         let name = format!("Allow {subject} for the rest of this turn");
         let decision = json!("acceptForSession");

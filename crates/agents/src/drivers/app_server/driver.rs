@@ -158,12 +158,13 @@ impl Driver for AppServer {
         }
     }
 
-    fn observe_written(&mut self, line: &[u8]) {
-        if let Some(Message::Request { method, .. }) = json_rpc::parse(line)
-            && method == "turn/interrupt"
-        {
+    fn observe_written(&mut self, line: &[u8]) -> bool {
+        let is_interrupt =
+            matches!(json_rpc::parse(line), Some(Message::Request { method, .. }) if method == "turn/interrupt");
+        if is_interrupt {
             self.interrupt();
         }
+        is_interrupt
     }
 
     fn awaited_method(&self) -> Option<&'static str> {

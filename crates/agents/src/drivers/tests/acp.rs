@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::drivers::acp::new;
+use crate::drivers::acp::{new, of_configured};
 use crate::drivers::driver::{CANCELLED, Driver, Effect};
-use crate::formats::acp::wire::{AUTH_REQUIRED, INITIALIZE, MODEL, PROMPT, SESSION};
+use crate::formats::acp::wire::{AUTH_REQUIRED, INITIALIZE, MODE, MODEL, PROMPT, SESSION};
 use crate::launch::request::TurnRequest;
 use crate::tests::plain;
 use promptd_model::{AnswerDetails, Cause, FinalEvent, McpServer, PermissionMode, StopReason, Stream};
@@ -291,4 +291,26 @@ fn mcp_servers_are_sent_in_acps_terms() {
             { "type": "http", "name": "there", "url": "http://x", "headers": [{ "name": "H", "value": "v" }] },
         ]))
     );
+}
+
+/// A former version sent the prompt without a mode, and this one continues with the turn.
+#[test]
+fn prompt_that_was_written_without_a_mode_is_no_interrupt() {
+    let request = TurnRequest {
+        permission: PermissionMode::Ask,
+        ..plain()
+    };
+    let mut driver = of_configured(&request, Some("asking"));
+    due(&mut *driver);
+    receive(&mut *driver, &result(INITIALIZE, &json!({ "protocolVersion": 1 })));
+    let modes = json!({ "currentModeId": "free", "availableModes": [{ "id": "free" }, { "id": "asking" }] });
+    let begun = result(SESSION, &json!({ "sessionId": "s", "modes": modes }));
+    assert_eq!(receive(&mut *driver, &begun)[0]["method"], "session/set_mode");
+    let prompt = json!({ "jsonrpc": "2.0", "id": PROMPT, "method": "session/prompt", "params": {} });
+    assert!(!driver.observe_written(prompt.to_string().as_bytes()));
+    assert_eq!(driver.awaited_method(), None);
+    // The prompt is not sent twice.
+    assert_eq!(receive(&mut *driver, &result(MODE, &json!({}))), Vec::<Value>::new());
+    receive(&mut *driver, &result(PROMPT, &json!({ "stopReason": "end_turn" })));
+    assert_eq!(last(&*driver).outcome, Ok(()));
 }

@@ -103,11 +103,8 @@ fn replay(name: &str, request: &TurnRequest<'_>, recording: &str) -> Replayed {
             driver.observe_written(line.to_string().as_bytes());
         } else if let Some(option) = record.get("answer") {
             let question = due.questions.last().expect("a question").id.clone();
-            driver.answer(
-                &question,
-                option.as_str().expect("an option"),
-                &AnswerDetails::default(),
-            );
+            let option = option.as_str().expect("an option");
+            driver.answer(&question, option, &AnswerDetails::default());
         } else {
             driver.interrupt();
         }
@@ -379,7 +376,9 @@ fn apply(driver: &mut dyn Driver, event: &Event) {
         Event::Line(line) => driver.observe_line(Stream::Stdout, line),
         Event::Answer(id, option) => driver.answer(id, option, &AnswerDetails::default()),
         Event::Interrupt => driver.interrupt(),
-        Event::Written(line) => driver.observe_written(line),
+        Event::Written(line) => {
+            driver.observe_written(line);
+        }
     }
 }
 

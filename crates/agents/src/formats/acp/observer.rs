@@ -26,6 +26,8 @@ pub(crate) struct AcpObserver {
     answer_is_over: bool,
     message_id: Option<String>,
     usage: Usage,
+    /// It has written a message.
+    has_spoken: bool,
 }
 
 #[derive(Deserialize)]
@@ -68,11 +70,13 @@ fn refuses_files(line: &[u8]) -> bool {
 impl Observer for AcpObserver {
     fn observe_line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr {
-            self.seen.needs_pipe |= refuses_files(line);
+            // Later, it is the refusal of another program in the agent's tree.
+            self.seen.needs_pipe |= !self.has_spoken && refuses_files(line);
             return keep_stderr(&mut self.seen, line);
         }
         let message = json_rpc::parse(line);
         self.seen.last_line_known = message.is_some();
+        self.has_spoken |= message.is_some();
         match message {
             Some(Message::Notification { method, params }) if *method == *CLIENT_METHOD_NAMES.session_update => {
                 if let Ok(Notification { update }) = serde_json::from_str(params) {

@@ -63,6 +63,9 @@ pub(super) struct Void {
     pub(super) calls: Vec<String>,
 }
 
+/// So many ids are known. A model that gives an id twice does it soon.
+const MAX_IDS: usize = 10_000;
+
 impl Messages {
     /// A message begins, whose blocks come in chunks.
     pub(super) fn start(&mut self, parent: &str, api_id: &str) {
@@ -88,6 +91,9 @@ impl Messages {
             self.unnamed = self.unnamed.saturating_add(1);
             numbered(self.unnamed)
         } else {
+            if self.ids.len() >= MAX_IDS {
+                self.ids.clear();
+            }
             let count = self.ids.entry(api_id.to_owned()).or_default();
             *count = count.saturating_add(1);
             if *count == 1 {

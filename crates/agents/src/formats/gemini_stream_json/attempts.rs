@@ -6,8 +6,16 @@
 
 use jiff::Timestamp;
 
+use crate::output::observer::{TEXT_LIMIT, push_text};
+
 /// Gemini waits for at least a second before it asks again.
 const WAIT_MS: i64 = 900;
+
+/// So many attempts before are known.
+const MAX_EARLIER: usize = 16;
+
+/// A longer text is not looked for again: it is not kept as a whole.
+const MAX_TEXT: usize = TEXT_LIMIT - 4;
 
 /// The attempts of one answer.
 #[derive(Default, Clone)]
@@ -34,9 +42,12 @@ impl Attempts {
             let before = (self.message, std::mem::take(&mut self.text));
             self.begin();
             self.earlier.push(before);
+            if self.earlier.len() > MAX_EARLIER {
+                self.earlier.remove(0);
+            }
         }
         self.last = time;
-        self.text.push_str(chunk);
+        push_text(&mut self.text, chunk);
         let text = &self.text;
         // Another text follows: it was no second attempt, or the model has answered otherwise.
         self.earlier
@@ -66,7 +77,8 @@ impl Attempts {
             _ => true,
         };
         let is_start = self.text.starts_with(chunk) || chunk.starts_with(&self.text);
-        waited && is_start && !chunk.trim().is_empty() && !self.text.is_empty()
+        let is_whole = self.text.len() < MAX_TEXT;
+        waited && is_start && is_whole && !chunk.trim().is_empty() && !self.text.is_empty()
     }
 }
 
