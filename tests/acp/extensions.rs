@@ -240,3 +240,22 @@ async fn replay_can_be_cancelled() {
     let heard = client.until(|message| message["id"] == 2).await;
     assert!(heard.last().unwrap()["result"].is_object());
 }
+
+/// With an id of its own, a client can repeat `session/new`; taking that back is no reason to delete the session.
+#[tokio::test]
+async fn repeated_session_new_that_is_cancelled_deletes_nothing() {
+    let server = Server::start().await;
+    std::fs::create_dir_all(server.workspace()).unwrap();
+    let mut client = server.ws("/v1/acp?agent=shell").await;
+    let meta = json!({ "promptd": { "id": "own" } });
+    let new = json!({ "cwd": server.workspace(), "mcpServers": [], "_meta": meta });
+    client.command(call(1, "session/new", &new)).await;
+    assert_eq!(session_of(&mut client).await, "own");
+    let created = server.session("own").await["created_at"].clone();
+    for number in 2..30 {
+        client.command(call(number, "session/new", &new)).await;
+        client.command(cancel(number)).await;
+        client.until(|message| message["id"] == number).await;
+    }
+    assert_eq!(server.session("own").await["created_at"], created);
+}
