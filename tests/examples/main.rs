@@ -9,4 +9,5 @@
 
 mod backend;
 mod e2b;
+mod refusals;
 mod template;

@@ -3,9 +3,10 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use support::git::git;
+use support::http::Answer;
 use support::{Server, folder};
 
-use crate::artifacts::{artifacts, listed, pairs, taken};
+use crate::artifacts::{TOKEN, artifacts, listed, pairs, taken};
 
 /// Every program that a repository's configuration can name leaves a file when it runs.
 #[tokio::test]
@@ -106,4 +107,55 @@ async fn fifo_where_git_reads_is_named_soon() {
         assert!(answer.detail().contains("find . -type p"), "{}", answer.detail());
     }
     std::fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn repository_configuration_runs_no_programs() {
+    let server = Server::with()
+        .env("PROMPTD_TOKEN", TOKEN)
+        .env("OTHER_SECRET", TOKEN)
+        .start()
+        .await;
+    let root = server.workspace();
+    std::fs::create_dir_all(&root).unwrap();
+    git(&root, &["init", "--quiet"]);
+    std::fs::write(root.join("f"), "1\n").unwrap();
+    git(&root, &["add", "--all"]);
+    git(&root, &["commit", "--quiet", "--message", "x"]);
+    let script = r#"
+        for name in fsmonitor diff textconv hook; do
+            printf '#!/bin/sh\nenv > "%s/ran-%s"\n' "$PWD" "$name" > ".git/$name"; chmod +x ".git/$name"
+        done
+        git config core.fsmonitor "$PWD/.git/fsmonitor"; git config diff.external "$PWD/.git/diff"
+        git config diff.x.textconv "$PWD/.git/textconv"; git config diff.x.command "$PWD/.git/diff"
+        echo '* diff=x' > .git/info/attributes
+        mkdir -p .git/hooks; cp .git/hook .git/hooks/post-index-change
+        echo 2 > f
+    "#;
+    let create = server
+        .request("POST", "/v1/sessions")
+        .bearer_auth(TOKEN)
+        .json(&json!({ "id": "x", "prompt": script }));
+    assert_eq!(create.send().await.unwrap().status(), 201);
+    let get = async |path: &str| Answer::of(server.request("GET", path).bearer_auth(TOKEN)).await;
+    support::wait_for("the end of the turn", async || {
+        let session = get("/v1/sessions/x").await.body;
+        if session["status"] == "completed" {
+            Ok(())
+        } else {
+            Err(session)
+        }
+    })
+    .await;
+    let found = get("/v1/sessions/x/artifacts").await;
+    assert!(found.body["diff"].as_str().unwrap().contains("+2"), "{}", found.body);
+    let ran: Vec<_> = std::fs::read_dir(&root)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert!(
+        !ran.iter().any(|name| name.to_string_lossy().starts_with("ran-")),
+        "{ran:?}"
+    );
 }

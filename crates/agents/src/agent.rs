@@ -8,7 +8,7 @@ use crate::launch::capabilities::Capabilities;
 use crate::launch::command::{Launch, Unsupported, check_arguments};
 use crate::launch::mcp;
 use crate::launch::request::TurnRequest;
-use crate::output::clean::Clean;
+use crate::output::lines::clean::Clean;
 use crate::output::observer::Observer;
 use crate::output::update::Translator;
 use promptd_model::Stdout;

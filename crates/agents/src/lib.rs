@@ -28,7 +28,7 @@ pub use formats::format::Format;
 pub use launch::capabilities::Capabilities;
 pub use launch::command::{Launch, Link, SessionFile, Stdin, Unsupported};
 pub use launch::request::{NO_WORKSPACE_FILES, TurnRequest, WorkspaceFiles};
-pub use output::json_line::{JsonPart, json_parts, repair_json};
+pub use output::lines::json_line::{JsonPart, json_parts, repair_json};
 pub use output::observer::Observer;
 pub use output::reset::find_reset;
 pub use output::update::{Translator, Update};

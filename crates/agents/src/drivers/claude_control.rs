@@ -15,10 +15,10 @@ use super::driver::{CANCELLED, Driver, Effect, Question};
 use super::questions::Questions;
 use crate::formats::claude::ClaudeObserver;
 use crate::launch::request::TurnRequest;
-use crate::output::json_rpc;
-use crate::output::lenient::default_on_error;
+use crate::output::lines::json_rpc;
+use crate::output::lines::lenient::default_on_error;
 use crate::output::observer::Observer;
-use crate::output::tool;
+use crate::output::tools::tool;
 use promptd_model::{
     AnswerChoice, AnswerDetails, AskedQuestion, ContentBlock, Observation, PermissionKind, PermissionMode,
     PermissionOption, Stream,

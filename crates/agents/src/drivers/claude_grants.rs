@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::words::{MAX_NAME, joined, plain};
-use crate::output::tool::str_at;
+use crate::output::tools::tool::str_at;
 use promptd_model::{GrantScope, PermissionKind, PermissionOption};
 
 /// Claude suggests a few; more could not be read by anybody.

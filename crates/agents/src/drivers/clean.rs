@@ -1,7 +1,7 @@
 //! A driver behind the one place where lines are read.
 
 use super::driver::{Driver, Effect};
-use crate::output::clean::Clean;
+use crate::output::lines::clean::Clean;
 use crate::output::observer::Observer;
 use promptd_model::{AnswerDetails, ContentBlock, Observation, Stream};
 

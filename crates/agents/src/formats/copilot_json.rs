@@ -16,14 +16,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::format::Format;
-use crate::output::calls::{Calls, End};
 use crate::output::cause;
 use crate::output::chunks::complete;
-use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::lines::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::plan::Plans;
 use crate::output::session::{self, Retry};
-use crate::output::tool;
+use crate::output::tools::calls::{Calls, End};
+use crate::output::tools::tool;
 use crate::output::update::{Translator, Update, numbered};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 

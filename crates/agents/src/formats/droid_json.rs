@@ -14,13 +14,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::format::Format;
-use crate::output::calls::{Calls, End};
 use crate::output::cause;
-use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::lines::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use crate::output::plan::Plans;
 use crate::output::session;
-use crate::output::tool;
+use crate::output::tools::calls::{Calls, End};
+use crate::output::tools::tool;
 use crate::output::update::{Translator, Update};
 use crate::output::usage::{Context, UsageReport};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};

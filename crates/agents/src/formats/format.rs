@@ -1,7 +1,7 @@
 //! A format of an agent's standard output, as data.
 
-use crate::output::clean::Clean;
-use crate::output::json_line::ChunkPath;
+use crate::output::lines::clean::Clean;
+use crate::output::lines::json_line::ChunkPath;
 use crate::output::observer::Observer;
 use crate::output::update::Translator;
 

@@ -14,12 +14,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::format::Format;
-use crate::output::calls::{Calls, End};
 use crate::output::cause;
-use crate::output::lenient::{default_on_error, null_is_default};
+use crate::output::lines::lenient::{default_on_error, null_is_default};
 use crate::output::observer::{Observer, failure, limited, parse_event, push_text, success};
 use crate::output::plan::Plans;
-use crate::output::tool::{self, str_at};
+use crate::output::tools::calls::{Calls, End};
+use crate::output::tools::tool::{self, str_at};
 use crate::output::update::{Translator, Update};
 use crate::output::usage::{Context, UsageReport, total};
 use promptd_model::{Cause, Observation, StopReason, Stream, Usage};

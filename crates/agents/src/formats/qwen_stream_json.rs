@@ -14,7 +14,7 @@ use super::claude::CHUNKS;
 use super::claude::translator::ClaudeTranslator;
 use super::format::Format;
 use crate::output::cause;
-use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::lines::lenient::{default_on_error, text_or_none};
 use crate::output::observer::{Observer, failure, keep_stderr, limited, success};
 use crate::output::update::{Translator, Update};
 use crate::output::usage::UsageReport;

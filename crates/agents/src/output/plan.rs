@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use agent_client_protocol_schema::v1::{Plan, PlanEntry, PlanEntryPriority, PlanEntryStatus, SessionUpdate};
 use serde_json::Value;
 
-use super::tool::str_at;
+use super::tools::tool::str_at;
 use super::update::Update;
 
 /// The plan of one attempt.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::output::long_number::has_long_number;
+use crate::output::lines::long_number::has_long_number;
 use crate::output::update::{Translator, Update, numbered};
 use promptd_model::{LineAssembler, LinePart, Output, Stream, decode_output};
 

@@ -4,7 +4,7 @@ use agent_client_protocol_schema::v1::AGENT_METHOD_NAMES;
 use serde_json::{Value, json};
 
 use super::session::{Offer, choices};
-use crate::output::tool::str_at;
+use crate::output::tools::tool::str_at;
 
 /// The asking mode of agents by the name that they give in `initialize`. The words of these agents alone do not tell it.
 const KNOWN: [(&str, &str); 8] = [

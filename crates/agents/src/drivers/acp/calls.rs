@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::output::tool::str_at;
+use crate::output::tools::tool::str_at;
 
 /// How many calls are remembered; agents have a few at a time.
 const MAX_CALLS: usize = 64;

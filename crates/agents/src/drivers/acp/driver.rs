@@ -25,9 +25,9 @@ use crate::drivers::questions::Questions;
 use crate::formats::acp::AcpObserver;
 use crate::formats::acp::wire::{AUTHENTICATE, CANCEL, GEMINI, INITIALIZE, MODE, MODEL, PROMPT, SESSION};
 use crate::launch::request::TurnRequest;
-use crate::output::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
+use crate::output::lines::json_rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, REQUEST_CANCELLED};
 use crate::output::observer::Observer;
-use crate::output::tool::str_at;
+use crate::output::tools::tool::str_at;
 use promptd_model::{AnswerDetails, Cause, McpServer, Observation, PermissionKind, PermissionMode, Stream};
 
 /// The driver for one attempt of a turn. The launch has made the agent ask, if it has to.

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::formats::acp::wire::{AUTH_REQUIRED, AUTHENTICATE, SESSION};
-use crate::output::json_rpc::{self, Message};
-use crate::output::lenient::default_on_error;
-use crate::output::tool::str_at;
+use crate::output::lines::json_rpc::{self, Message};
+use crate::output::lines::lenient::default_on_error;
+use crate::output::tools::tool::str_at;
 
 /// Words for a key that a program reads, in a method's id, name or description.
 const KEY_WORDS: [&str; 4] = ["api key", "api-key", "api_key", "apikey"];

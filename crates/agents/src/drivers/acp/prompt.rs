@@ -3,7 +3,7 @@
 use agent_client_protocol_schema::v1::PromptCapabilities;
 use serde_json::{Value, json};
 
-use crate::output::json_rpc;
+use crate::output::lines::json_rpc;
 use promptd_model::{BlockKind, ContentBlock};
 
 /// The prompt of a turn, until it is sent.

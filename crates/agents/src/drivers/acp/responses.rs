@@ -7,7 +7,7 @@ use agent_client_protocol_schema::v1::{
 use serde_json::json;
 
 use crate::drivers::driver::Question;
-use crate::output::json_rpc;
+use crate::output::lines::json_rpc;
 use promptd_model::{AnswerDetails, PermissionKind, PermissionOption};
 
 /// The actions that answer a form.

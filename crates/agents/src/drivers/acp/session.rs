@@ -4,7 +4,7 @@ use agent_client_protocol_schema::v1::AGENT_METHOD_NAMES;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::output::lenient::default_on_error;
+use crate::output::lines::lenient::default_on_error;
 
 /// The response to `session/new` and its siblings. `models` is older than `configOptions` and no longer in the standard;
 /// gemini and qwen have it.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::drivers::driver::Question;
 use crate::drivers::words;
 use crate::formats::app_server::tool_call;
-use crate::output::tool::{self, str_at};
+use crate::output::tools::tool::{self, str_at};
 use promptd_model::{AnswerChoice, AskedQuestion, GrantScope, PermissionKind, PermissionOption};
 
 /// A possible answer and codex's response for it.

@@ -15,9 +15,9 @@ use crate::drivers::questions::Questions;
 use crate::formats::app_server::AppServerObserver;
 use crate::formats::app_server::wire::{INITIALIZE, INTERRUPT, THREAD, TURN};
 use crate::launch::request::TurnRequest;
-use crate::output::json_rpc::{self, METHOD_NOT_FOUND, Message};
+use crate::output::lines::json_rpc::{self, METHOD_NOT_FOUND, Message};
 use crate::output::observer::Observer;
-use crate::output::tool::{self, str_at};
+use crate::output::tools::tool::{self, str_at};
 use promptd_model::{AnswerDetails, ContentBlock, Observation, PermissionMode, Stream};
 
 /// The driver for one attempt of a turn.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::wire::{AUTH_REQUIRED, AgentName, INITIALIZE, MODE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
 use crate::output::cause;
-use crate::output::json_rpc::{self, Failure, Message};
-use crate::output::lenient::default_on_error;
+use crate::output::lines::json_rpc::{self, Failure, Message};
+use crate::output::lines::lenient::default_on_error;
 use crate::output::observer::{Observer, keep_stderr, limited, push_text};
 use promptd_model::{Cause, FinalEvent, Observation, StopReason, Stream, Usage};
 

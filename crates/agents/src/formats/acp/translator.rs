@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::complete::has_all;
 use super::session;
 use super::wire::{AgentName, INITIALIZE, MODEL, Meta, Opening, PROMPT, PromptResult, SESSION};
-use crate::output::json_rpc::{self, Message};
+use crate::output::lines::json_rpc::{self, Message};
 use crate::output::update::{Translator, Update, numbered};
 use crate::output::usage::{Context, UsageReport, total};
 use promptd_model::Usage;

@@ -3,7 +3,7 @@
 use agent_client_protocol_schema::v1::{AGENT_METHOD_NAMES, RequestId, StopReason as AcpStopReason};
 use serde::Deserialize;
 
-use crate::output::lenient::default_on_error;
+use crate::output::lines::lenient::default_on_error;
 use promptd_model::Usage;
 
 /// The id of our `initialize`.

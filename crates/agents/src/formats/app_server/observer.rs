@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::wire::{Counts, INITIALIZE, THREAD, TURN, TurnIds};
 use crate::output::cause;
-use crate::output::json_rpc::{self, Failure, Message};
+use crate::output::lines::json_rpc::{self, Failure, Message};
 use crate::output::observer::{Observer, keep_stderr, limited};
-use crate::output::tool::str_at;
+use crate::output::tools::tool::str_at;
 use promptd_model::{Cause, FinalEvent, Observation, Reset, StopReason, Stream};
 
 #[derive(Default)]

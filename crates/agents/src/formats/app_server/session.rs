@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::output::session::{self, Retry};
-use crate::output::tool::{checked_str_at, str_at};
+use crate::output::tools::tool::{checked_str_at, str_at};
 use crate::output::update::Update;
 
 /// The thread has begun, or is resumed.

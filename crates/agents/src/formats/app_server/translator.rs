@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::session::{self, retry};
 use super::wire::{Counts, INITIALIZE, INTERRUPT, THREAD, TURN, TurnIds};
-use crate::output::calls::{Calls, End};
 use crate::output::chunks::complete;
-use crate::output::json_rpc::{self, Message};
+use crate::output::lines::json_rpc::{self, Message};
 use crate::output::plan;
-use crate::output::tool::{self, checked_str_at, str_at};
+use crate::output::tools::calls::{Calls, End};
+use crate::output::tools::tool::{self, checked_str_at, str_at};
 use crate::output::update::{Translator, Update};
 use crate::output::usage::{Context, UsageReport};
 

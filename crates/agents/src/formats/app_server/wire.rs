@@ -4,7 +4,7 @@ use agent_client_protocol_schema::v1::RequestId;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::output::lenient::default_on_error;
+use crate::output::lines::lenient::default_on_error;
 use promptd_model::Usage;
 
 /// The id of our `initialize`.

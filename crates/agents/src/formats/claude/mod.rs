@@ -32,7 +32,7 @@ mod wire;
 pub(crate) use observer::ClaudeObserver;
 
 use super::format::Format;
-use crate::output::json_line::ChunkPath;
+use crate::output::lines::json_line::ChunkPath;
 use control::ClaudeControlTranslator;
 use translator::ClaudeTranslator;
 

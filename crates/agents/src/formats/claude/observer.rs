@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::wire::ResultLine;
 use crate::output::cause;
-use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::lines::lenient::{default_on_error, text_or_none};
 use crate::output::observer::{Observer, failure, limited, parse_event};
 use promptd_model::{Cause, FinalEvent, Observation, Reset, StopReason, Stream, Usage};
 

@@ -4,7 +4,7 @@ use agent_client_protocol_schema::v1::{CompactionStatus, NoticeSeverity};
 use serde_json::Value;
 
 use crate::output::session::{self, Retry};
-use crate::output::tool::{checked_str_at, str_at};
+use crate::output::tools::tool::{checked_str_at, str_at};
 use crate::output::update::{Update, numbered};
 
 /// What the lines so far have said.

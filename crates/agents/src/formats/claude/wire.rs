@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::lines::lenient::{default_on_error, text_or_none};
 use crate::output::usage::total;
 use promptd_model::Usage;
 

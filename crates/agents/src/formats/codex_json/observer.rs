@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::wire::TokenCounts;
 use crate::output::cause;
-use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::lines::lenient::{default_on_error, text_or_none};
 use crate::output::observer::{Observer, failure, limited, parse_event, success};
 use promptd_model::{Observation, StopReason, Stream, Usage};
 

@@ -4,10 +4,10 @@ use agent_client_protocol_schema::v1::ToolCallContent;
 use serde_json::{Value, json};
 
 use super::wire::{TokenCounts, retry};
-use crate::output::calls::{Calls, End};
 use crate::output::plan;
 use crate::output::session;
-use crate::output::tool::{self, checked_str_at, str_at};
+use crate::output::tools::calls::{Calls, End};
+use crate::output::tools::tool::{self, checked_str_at, str_at};
 use crate::output::update::{Translator, Update, numbered};
 use crate::output::usage::{Context, UsageReport};
 use promptd_model::Usage;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::attempts::Attempts;
 use super::wire::Stats;
 use crate::output::cause;
-use crate::output::lenient::{default_on_error, text_or_none};
+use crate::output::lines::lenient::{default_on_error, text_or_none};
 use crate::output::observer::{Observer, failure, limited, parse_event, push_text, success};
 use promptd_model::{FinalEvent, Observation, StopReason, Stream, Usage};
 

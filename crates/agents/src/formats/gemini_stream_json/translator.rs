@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::attempts::Attempts;
 use super::wire::Stats;
-use crate::output::calls::{Calls, End};
 use crate::output::plan::Plans;
 use crate::output::session;
-use crate::output::tool::{checked_str_at, str_at};
+use crate::output::tools::calls::{Calls, End};
+use crate::output::tools::tool::{checked_str_at, str_at};
 use crate::output::update::{Translator, Update, numbered};
 use crate::output::usage::{Context, UsageReport};
 use promptd_model::Usage;

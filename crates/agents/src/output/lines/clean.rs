@@ -1,8 +1,8 @@
 //! Readers that get clean objects instead of the lines that an agent wrote.
 
 use super::json_line::{ChunkPath, Halves, JsonPart, json_parts};
-use super::observer::Observer;
-use super::update::{Translator, Update};
+use crate::output::observer::Observer;
+use crate::output::update::{Translator, Update};
 use promptd_model::{Observation, Stream};
 
 /// A reader of an agent's output, behind the one place where lines are read.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::edit::Change;
 use super::kind::kind;
 use super::tool;
-use super::update::Update;
+use crate::output::update::Update;
 
 /// So many calls are known at the same time. Of more, each update is passed on as it comes.
 const MAX_OPEN: usize = 1000;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::cause;
-use super::observer::limited;
+use crate::output::cause;
+use crate::output::observer::limited;
 use promptd_model::Cause;
 
 /// "The method does not exist / is not available."
