@@ -34,7 +34,7 @@ mod writer;
 
 pub use fold::fold;
 pub use masked::MaskedReader;
-pub use reader::{Piece, ReadError, Reader, SeekError};
+pub use reader::{Piece, ReadError, Reader, SeekError, is_lasting};
 pub use record_lines::{RecordLines, heads};
 pub use reset::reset_journal;
 pub use writer::{Batch, WriteError, Writer};

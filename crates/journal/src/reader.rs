@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use nix::errno::Errno;
 
 use promptd_model::len64;
 use promptd_model::parse_head;
@@ -35,12 +36,21 @@ pub struct ReadError {
 impl ReadError {
     /// Whether the journal is gone or damaged: trying again gives the same.
     pub fn is_lasting(&self) -> bool {
-        use ErrorKind::{InvalidData, NotADirectory, NotFound, PermissionDenied, UnexpectedEof};
-        matches!(
-            self.source.kind(),
-            NotFound | InvalidData | UnexpectedEof | PermissionDenied | NotADirectory
-        )
+        is_lasting(&self.source)
     }
+}
+
+/// Whether a file of a session is gone or damaged. Else the disk or the machine has failed, and it can be read later.
+pub fn is_lasting(error: &io::Error) -> bool {
+    use ErrorKind::{
+        InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied, UnexpectedEof,
+    };
+    let is_of_session = matches!(
+        error.kind(),
+        NotFound | InvalidData | InvalidInput | UnexpectedEof | PermissionDenied | NotADirectory | IsADirectory
+    );
+    // A link where the file was. Its kind is not stable in the standard library.
+    is_of_session || error.raw_os_error().map(Errno::from_raw) == Some(Errno::ELOOP)
 }
 
 /// A cursor that is not in the journal.

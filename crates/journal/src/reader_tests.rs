@@ -128,3 +128,17 @@ fn batch_without_line_ends_can_be_removed_again() {
     file.write_all_at(more, size).unwrap();
     assert_eq!(read_all(&mut reader), more);
 }
+
+#[test]
+fn failing_disk_is_no_damage_of_a_session() {
+    for code in [5, 12, 23, 24, 116] {
+        let error = io::Error::from_raw_os_error(code);
+        assert!(!is_lasting(&error), "{error}");
+    }
+    let foreign = io::Error::new(ErrorKind::InvalidData, "no regular file");
+    // A link, no permission, a file as a folder, a folder as a file.
+    let others = [40, 13, 20, 21].map(io::Error::from_raw_os_error);
+    for error in others.into_iter().chain([foreign]) {
+        assert!(is_lasting(&error), "{error}");
+    }
+}

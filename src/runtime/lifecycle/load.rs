@@ -4,13 +4,11 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-
 use crate::runtime::keeper::client;
 use crate::runtime::session::handle::Session;
 use crate::runtime::session::registry::SessionRegistry;
 use crate::runtime::session::store::{self, Home};
-use promptd_journal::{Reader, heads};
+use promptd_journal::{Reader, heads, is_lasting};
 use promptd_keeper::{end_all_processes, has_processes};
 use promptd_model::{Head, RecordKind};
 
@@ -37,7 +35,7 @@ pub(crate) fn load(home: &Home, registry: &SessionRegistry) -> io::Result<Vec<Ar
                 give_up(registry, &folder, name, "its session.json was removed");
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => registry.mark_newer(name, &error.to_string()),
-            Err(error) if is_passing(&error) => registry.mark_damaged(name, &passing(&error)),
+            Err(error) if !is_lasting(&error) => registry.mark_damaged(name, &passing(&error)),
             Err(error) => give_up(registry, &folder, name, &error.to_string()),
         }
     }
@@ -63,21 +61,7 @@ fn register(registry: &SessionRegistry, session: Session) -> Option<Arc<Session>
     is_unsettled.then_some(session)
 }
 
-/// Whether the disk or the machine failed, and not the session. What runs in it goes on, and the next server finds it.
-fn is_passing(error: &io::Error) -> bool {
-    const PASSING: [Errno; 6] = [
-        Errno::EIO,
-        Errno::EMFILE,
-        Errno::ENFILE,
-        Errno::ENOMEM,
-        Errno::ESTALE,
-        Errno::ETIMEDOUT,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| PASSING.contains(&Errno::from_raw(code)))
-}
-
+/// The disk or the machine failed, and not the session: what runs in it goes on.
 fn passing(error: &io::Error) -> String {
     format!("it could not be read: {error}; its processes go on, and a restart of promptd tries again")
 }
@@ -112,20 +96,4 @@ fn was_accepted(folder: &Path) -> bool {
     };
     let has_more = has_more().unwrap_or_else(|error| error.source.kind() != ErrorKind::NotFound);
     has_more || has_processes(folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failing_disk_is_no_damage_of_a_session() {
-        for errno in [Errno::EIO, Errno::EMFILE, Errno::ENOMEM] {
-            assert!(is_passing(&errno.into()), "{errno}");
-        }
-        let foreign = io::Error::new(ErrorKind::InvalidData, "no regular file");
-        for error in [Errno::EACCES.into(), Errno::ELOOP.into(), foreign] {
-            assert!(!is_passing(&error), "{error}");
-        }
-    }
 }

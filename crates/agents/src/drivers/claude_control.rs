@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::claude_grants;
 use super::driver::{CANCELLED, Driver, Effect, Question};
+use super::form::labelled_choices;
 use super::questions::Questions;
 use crate::formats::claude::ClaudeObserver;
 use crate::launch::request::TurnRequest;
@@ -20,8 +21,7 @@ use crate::output::lines::lenient::default_on_error;
 use crate::output::observer::Observer;
 use crate::output::tools::tool;
 use promptd_model::{
-    AnswerChoice, AnswerDetails, AskedQuestion, ContentBlock, Observation, PermissionKind, PermissionMode,
-    PermissionOption, Stream,
+    AnswerDetails, AskedQuestion, ContentBlock, Observation, PermissionKind, PermissionMode, PermissionOption, Stream,
 };
 
 /// The driver for one attempt of a turn.
@@ -263,20 +263,12 @@ fn questions_of(input: &Value) -> Vec<AskedQuestion> {
     let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
     let asked = input["questions"].as_array().into_iter().flatten();
     let questions = asked.filter_map(|asked| {
-        let choices = asked["options"].as_array().into_iter().flatten();
-        let choices = choices.filter_map(|choice| {
-            Some(AnswerChoice {
-                value: text(choice, "label")?,
-                label: None,
-                description: text(choice, "description"),
-            })
-        });
         let question = text(asked, "question")?;
         Some(AskedQuestion {
             id: question.clone(),
             text: question,
             header: text(asked, "header"),
-            choices: choices.collect(),
+            choices: labelled_choices(asked),
             multiple: asked["multiSelect"] == true,
             free_text: true,
             required: true,

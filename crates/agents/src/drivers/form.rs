@@ -34,6 +34,20 @@ pub(super) fn questions(request: &Value) -> Vec<AskedQuestion> {
     questions.collect()
 }
 
+/// The choices of the agents' own tools for questions. Their labels are what is answered.
+pub(super) fn labelled_choices(asked: &Value) -> Vec<AnswerChoice> {
+    let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
+    let choices = asked["options"].as_array().into_iter().flatten();
+    let choices = choices.filter_map(|choice| {
+        Some(AnswerChoice {
+            value: text(choice, "label")?,
+            label: None,
+            description: text(choice, "description"),
+        })
+    });
+    choices.collect()
+}
+
 fn choices(of: &Value) -> Vec<AnswerChoice> {
     let titled = ["oneOf", "anyOf"].into_iter().find_map(|name| of[name].as_array());
     if let Some(titled) = titled {

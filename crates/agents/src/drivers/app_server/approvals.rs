@@ -4,10 +4,11 @@ use agent_client_protocol_schema::v1::ToolCallUpdate;
 use serde_json::{Value, json};
 
 use crate::drivers::driver::Question;
+use crate::drivers::form::labelled_choices;
 use crate::drivers::words;
 use crate::formats::app_server::tool_call;
 use crate::output::tools::tool::{self, str_at};
-use promptd_model::{AnswerChoice, AskedQuestion, GrantScope, PermissionKind, PermissionOption};
+use promptd_model::{AskedQuestion, GrantScope, PermissionKind, PermissionOption};
 
 /// A possible answer and codex's response for it.
 pub(super) struct Choice {
@@ -114,15 +115,7 @@ pub(super) fn user_input_questions(params: &Value) -> Vec<AskedQuestion> {
     let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
     let questions = params["questions"].as_array().into_iter().flatten();
     let questions = questions.filter_map(|asked| {
-        let choices = asked["options"].as_array().into_iter().flatten();
-        let choices = choices.filter_map(|choice| {
-            Some(AnswerChoice {
-                value: text(choice, "label")?,
-                label: None,
-                description: text(choice, "description"),
-            })
-        });
-        let choices: Vec<AnswerChoice> = choices.collect();
+        let choices = labelled_choices(asked);
         Some(AskedQuestion {
             id: text(asked, "id")?,
             text: text(asked, "question")?,
